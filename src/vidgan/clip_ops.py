@@ -1,0 +1,53 @@
+"""Operations on clips that every part of the package shares, above all the value range.
+
+A clip inside models and losses is float `[B, C, T, H, W]` in [-1, 1]; in data, metrics and files
+it is uint8 `[B, C, T, H, W]` in 0..255. The two are converted here and nowhere else.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Factor = tuple[int, int, int]
+"""Whole-number scale of a clip along (T, H, W)."""
+
+
+def to_float(clip: Tensor) -> Tensor:
+    """Map uint8 0..255 to float32 in [-1, 1]: `x / 127.5 - 1`."""
+    if clip.dtype != torch.uint8:
+        raise ValueError(f"to_float expects a uint8 clip, got {clip.dtype}")
+    return clip.to(torch.float32) / 127.5 - 1.0
+
+
+def to_uint8(clip: Tensor) -> Tensor:
+    """Map float [-1, 1] to uint8 0..255: `round(127.5 x + 127.5)`; values outside are clamped."""
+    return (clip.to(torch.float32) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def pool_clip(clip: Tensor, factor: Factor) -> Tensor:
+    """Average a float clip `[B, C, T, H, W]` over blocks of `factor` (T, H, W)."""
+    if factor == (1, 1, 1):
+        return clip
+    return F.avg_pool3d(clip, factor)
+
+
+def upsample_clip(clip: Tensor, factor: Factor) -> Tensor:
+    """Repeat every voxel of a clip `[B, C, T, H, W]` `factor` times (nearest neighbour)."""
+    if factor == (1, 1, 1):
+        return clip
+    b, c, t, h, w = clip.shape
+    ft, fh, fw = factor
+    blocks = clip[:, :, :, None, :, None, :, None]
+    return blocks.expand(b, c, t, ft, h, fh, w, fw).reshape(b, c, t * ft, h * fh, w * fw)
+
+
+def fold_time(clip: Tensor) -> Tensor:
+    """`[B, C, T, H, W]` to frames `[B*T, C, H, W]`, clip-major: frame t of clip b is row b*T + t."""
+    b, c, t, h, w = clip.shape
+    return clip.transpose(1, 2).reshape(b * t, c, h, w)
+
+
+def unfold_time(frames: Tensor, num_clips: int) -> Tensor:
+    """Undo `fold_time`: `[B*T, C, H, W]` to `[B, C, T, H, W]`."""
+    c, h, w = frames.shape[1:]
+    return frames.reshape(num_clips, -1, c, h, w).transpose(1, 2)
