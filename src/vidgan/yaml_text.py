@@ -1,0 +1,113 @@
+"""YAML text to plain values and back, with scalars that mean what they look like.
+
+The rules are those of YAML 1.2: `off` stays a word, `1e-3` is a number, `010` is ten and
+`2024-01-01` is text. A key that is given twice is refused.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vidgan.errors import UserError
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; an empty file is an empty one.
+
+    Raises:
+        UserError: no such file, not YAML, a repeated key, or not a mapping of words to values.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"the settings file {path} cannot be read: {reason}") from error
+    value = parse_yaml(text, f"the settings file {path}")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"the settings file {path} holds no 'key: value' lines")
+    return value
+
+
+def dump_yaml(mapping: Mapping[str, Any]) -> str:
+    """Plain values as YAML text, keys in their order, innermost collections on one line."""
+    return yaml.dump(
+        dict(mapping),
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=None,
+        width=100,
+        allow_unicode=True,
+    )
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """The plain value of a YAML text; `what` names its source in messages.
+
+    Raises:
+        UserError: the text is not YAML or repeats a key.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "not YAML"
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise UserError(f"{what} cannot be read as YAML: {problem}{line}") from error
+
+
+_RESOLVERS = (
+    ("null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    ("bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
+    ("int", re.compile(r"^[-+]?[0-9][0-9_]*$"), list("-+0123456789")),
+    (
+        "float",
+        re.compile(
+            r"^(?:[-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        ),
+        list("-+0123456789."),
+    ),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML with the scalars of YAML 1.2 and without repeated keys."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML fills it, one dict per class
+
+    def read_int(self, node: yaml.ScalarNode) -> int:
+        """Digits are decimal even behind a leading zero."""
+        return int(node.value)
+
+    def read_mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
+        """Refuse a key that is given twice: the first value would be lost silently."""
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value} is given twice", key_node.start_mark
+                )
+            seen.add(str(key_node.value))
+        return self.construct_mapping(node, deep=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes exactly the text that `_Loader` would take for something else."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML fills it, one dict per class
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write equal lists out instead of naming the first."""
+        return True
+
+
+for _tag, _pattern, _first in _RESOLVERS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.read_int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.read_mapping)
