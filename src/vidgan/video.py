@@ -1,0 +1,48 @@
+"""Video files in and out; the public names of `video_reading` and `video_writing`.
+
+Both go through PyAV, whose wheel carries its own FFmpeg, and through Pillow for pictures. The two
+are imported where they are used, so importing this module loads no codec.
+"""
+
+from vidgan.video_frames import (
+    CorruptVideoError,
+    DecodedFrames,
+    NoVideoStreamError,
+    ResizePolicy,
+    UnreadableVideoError,
+    VideoError,
+    VideoInfo,
+    is_image_folder,
+)
+from vidgan.video_reading import probe, read_frames
+from vidgan.video_writing import (
+    frame_strip,
+    mp4_bytes,
+    png_bytes,
+    tile_clips,
+    write_gif,
+    write_mp4,
+    write_png,
+    write_webp,
+)
+
+__all__ = [
+    "CorruptVideoError",
+    "DecodedFrames",
+    "NoVideoStreamError",
+    "ResizePolicy",
+    "UnreadableVideoError",
+    "VideoError",
+    "VideoInfo",
+    "frame_strip",
+    "is_image_folder",
+    "mp4_bytes",
+    "png_bytes",
+    "probe",
+    "read_frames",
+    "tile_clips",
+    "write_gif",
+    "write_mp4",
+    "write_png",
+    "write_webp",
+]

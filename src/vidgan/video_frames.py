@@ -1,0 +1,230 @@
+"""What the readers of video share: errors, records, fitting frames to a size, numbered images."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vidgan.errors import UserError
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+    from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
+"""How a picture becomes a square: cut the longer side, pad the shorter with black, or squash."""
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+class VideoError(UserError):
+    """A video file cannot be used; `path` and `cause` say which and why."""
+
+    def __init__(self, path: str | Path, cause: str) -> None:
+        super().__init__(f"{path}: {cause}")
+        self.path = str(path)
+        self.cause = cause
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.cause)
+
+
+class UnreadableVideoError(VideoError):
+    """The file is missing, empty or no video container at all."""
+
+
+class NoVideoStreamError(VideoError):
+    """The file opens but has no pictures (audio only, or a header without frames)."""
+
+
+class CorruptVideoError(VideoError):
+    """Some of the asked frames cannot be decoded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a file holds, measured from its packets and first frame.
+
+    Attributes:
+        width: Pixels, after the file's rotation is applied; so is `height`.
+        num_frames: Frames that the packets announce; damaged ones are found at decoding only.
+        fps: Mean frames per second.
+        duration_s: Seconds, the last frame's own duration included.
+        rotation: Counter-clockwise degrees by which stored frames are turned for display.
+        frame_times_s: Presentation time of every frame, from 0, increasing.
+    """
+
+    path: str
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    duration_s: float
+    codec: str
+    pixel_format: str
+    rotation: int
+    is_variable_rate: bool
+    frame_times_s: tuple[float, ...] = field(repr=False)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the file stores brightness only."""
+        return self.pixel_format.startswith(("gray", "mono"))
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Frames of one video.
+
+    Attributes:
+        clip: uint8 `[3, T, H, W]`, RGB.
+        num_corrupt: Broken packets and damaged frames that were left out.
+    """
+
+    clip: Tensor
+    num_corrupt: int
+
+
+def is_image_folder(path: str | Path) -> bool:
+    """Whether a folder holds at least two images and all of them end in a number."""
+    names = [p for p in Path(path).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+    return len(names) >= 2 and all(re.search(r"\d$", p.stem) for p in names)
+
+
+class Fitter:
+    """Turns decoded frames into RGB arrays of one size; one swscale context for the whole file."""
+
+    def __init__(self, resolution: int | None, resize: ResizePolicy) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._resolution = resolution
+        self._resize = resize
+        self._first_size: tuple[int, int] | None = None
+
+    def __call__(self, frame: "VideoFrame") -> Pixels:
+        from av.video.reformatter import Interpolation
+
+        side = self._resolution
+        if self._first_size is None:
+            self._first_size = (frame.width, frame.height)
+        width, height = self._first_size
+        if side is not None:
+            width, height = _fitted_size(frame.width, frame.height, side, self._resize)
+        shrinks = width * height < frame.width * frame.height
+        kind = Interpolation.AREA if shrinks else Interpolation.BICUBIC
+        # threads=1: starting swscale's threads costs more than converting a small frame.
+        converted = self._reformatter.reformat(
+            frame,
+            width,
+            height,
+            "rgb24",
+            interpolation=kind | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+            threads=1,
+        )
+        pixels: Pixels = np.rot90(
+            converted.to_ndarray().astype(np.uint8), quarter_turn(frame) // 90
+        )
+        if side is not None:
+            pixels = _crop_or_pad(pixels, side)
+        return np.ascontiguousarray(pixels)
+
+
+def _fitted_size(width: int, height: int, side: int, resize: ResizePolicy) -> tuple[int, int]:
+    if resize == "stretch":
+        return side, side
+    pick = min if resize == "centre-crop" else max
+    scale = side / pick(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _crop_or_pad(pixels: Pixels, side: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    pixels = pixels[top : top + side, left : left + side]
+    missing = side - pixels.shape[0], side - pixels.shape[1]
+    pads = [(gap // 2, gap - gap // 2) for gap in missing]
+    return np.pad(pixels, (*pads, (0, 0)))
+
+
+def quarter_turn(frame: "VideoFrame") -> int:
+    return round(frame.rotation / 90) * 90 % 360
+
+
+def _image_files(path: Path) -> list[Path]:
+    files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+
+    def number(file: Path) -> tuple[int, str]:
+        digits = re.search(r"(\d+)$", file.stem)
+        return int(digits.group(1)) if digits else -1, file.name
+
+    return sorted(files, key=number)
+
+
+def probe_images(path: Path) -> VideoInfo:
+    from PIL import Image, UnidentifiedImageError
+
+    files = _image_files(path)
+    if not files:
+        raise NoVideoStreamError(path, "the folder has no images")
+    try:
+        with Image.open(files[0]) as picture:
+            width, height, mode = picture.width, picture.height, picture.mode
+    except (UnidentifiedImageError, OSError) as error:
+        raise UnreadableVideoError(files[0], "cannot be read as a picture") from error
+    fps = 25.0
+    return VideoInfo(
+        path=str(path),
+        width=width,
+        height=height,
+        num_frames=len(files),
+        fps=fps,
+        duration_s=len(files) / fps,
+        codec="images",
+        pixel_format="gray" if mode in ("1", "L") else "rgb24",
+        rotation=0,
+        is_variable_rate=False,
+        frame_times_s=tuple(n / fps for n in range(len(files))),
+    )
+
+
+def read_images(
+    path: Path, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
+) -> DecodedFrames:
+    from PIL import Image
+
+    files = _image_files(path)
+    fit = Fitter(resolution, resize)
+    frames: list[Pixels] = []
+    num_corrupt = 0
+    for n in range(len(files)) if indices is None else indices:
+        try:
+            with Image.open(files[n]) as picture:
+                frames.append(fit(_frame_of(picture)))
+        except (OSError, SyntaxError, IndexError) as error:
+            if indices is not None:
+                raise CorruptVideoError(path, f"frame {n} cannot be read") from error
+            num_corrupt += 1
+    if not frames:
+        raise CorruptVideoError(path, "no frame can be decoded")
+    return DecodedFrames(stack_frames(frames), num_corrupt)
+
+
+def _frame_of(picture: "Image.Image") -> "VideoFrame":
+    import av
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(picture).convert("RGB")
+    return av.VideoFrame.from_ndarray(np.asarray(upright), format="rgb24")
+
+
+def stack_frames(frames: list[Pixels]) -> Tensor:
+    """Frames `[H, W, 3]` to a contiguous clip `[3, T, H, W]`."""
+    return torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2).contiguous()

@@ -1,0 +1,225 @@
+"""Reading videos: probe, exact frame choice, damage counted; files and numbered images alike.
+
+Frames are numbered by the presentation times of a file's packets, not by header counts or by
+time x rate, which are wrong for variable frame rates, transport streams and cut files.
+"""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vidgan.video_frames import (
+    CorruptVideoError,
+    DecodedFrames,
+    Fitter,
+    NoVideoStreamError,
+    Pixels,
+    ResizePolicy,
+    UnreadableVideoError,
+    VideoInfo,
+    probe_images,
+    quarter_turn,
+    read_images,
+    stack_frames,
+)
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+MAX_BROKEN_PACKETS = 1000
+"""A file with more broken packets than this is given up, so that garbage cannot stall a build."""
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Measure a video file or a folder of numbered images.
+
+    Raises:
+        VideoError: the file cannot be opened, has no pictures, or none that decodes.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return probe_images(path)
+    with _open(path) as (container, stream):
+        pts = _packet_times(container, stream)
+        time_base = float(stream.time_base or 1)
+        rate = float(stream.average_rate or 25)
+        codec = stream.codec_context.name
+    with _open(path) as (container, stream):
+        frame = next(_decode(container, stream, [0]), None)
+        if frame is None:
+            raise CorruptVideoError(path, "no frame can be decoded")
+        rotation = quarter_turn(frame)
+        pixel_format = frame.format.name
+        width, height = frame.width, frame.height
+    if rotation % 180:
+        width, height = height, width
+    if pts and pts[0] is not None:
+        times = [(p - pts[0]) * time_base for p in pts]
+    else:
+        times = [n / rate for n in range(len(pts))]
+    steps = np.diff(times)
+    usual = float(statistics.median(steps)) if len(steps) else 1 / rate
+    # Containers round times to their own clock (1 ms in WebM), which is no variable rate.
+    is_variable = bool(len(steps)) and float(abs(steps - usual).max()) > 0.1 * usual + 2 * time_base
+    duration = (times[-1] if times else 0.0) + usual
+    return VideoInfo(
+        path=str(path),
+        width=width,
+        height=height,
+        num_frames=len(times),
+        fps=round(len(times) / duration, 3),
+        duration_s=duration,
+        codec=codec,
+        pixel_format=pixel_format,
+        rotation=rotation,
+        is_variable_rate=is_variable,
+        frame_times_s=tuple(times),
+    )
+
+
+def read_frames(
+    path: str | Path,
+    indices: Sequence[int] | None = None,
+    *,
+    resolution: int | None = None,
+    resize: ResizePolicy = "centre-crop",
+) -> DecodedFrames:
+    """Decode frames of a video file or of a folder of numbered images.
+
+    Args:
+        path: File or folder.
+        indices: Frame numbers in presentation order from 0, repeats allowed; None takes every
+            frame that decodes cleanly and counts the others.
+        resolution: Side of the square to fit each frame into; None keeps the first frame's size.
+        resize: How a frame is fitted into the square.
+
+    Raises:
+        CorruptVideoError: a frame named in `indices` does not decode, or no frame does.
+        VideoError: the file cannot be opened or has no pictures.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_images(path, indices, resolution, resize)
+    if indices is None:
+        return _read_all(path, resolution, resize)
+    with _open(path) as (container, stream):
+        pts = _packet_times(container, stream)
+    outside = [n for n in indices if not 0 <= n < len(pts)]
+    if outside or not indices:
+        raise CorruptVideoError(path, f"frame {outside} asked of {len(pts)} frames")
+    wanted = {pts[n] for n in indices}
+    if None in wanted:
+        decoded = _read_all(path, resolution, resize)
+        if max(indices) >= decoded.clip.shape[1]:
+            raise CorruptVideoError(path, f"only {decoded.clip.shape[1]} frames decode")
+        return DecodedFrames(decoded.clip[:, list(indices)], decoded.num_corrupt)
+    fit = Fitter(resolution, resize)
+    found = _read_at(path, wanted, fit, seek=min(indices) > 0)
+    missing = [n for n in indices if pts[n] not in found]
+    if missing:
+        raise CorruptVideoError(path, f"frames {sorted(set(missing))[:8]} do not decode")
+    return DecodedFrames(stack_frames([found[pts[n]] for n in indices]), 0)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+    import av
+
+    if path.is_file() and path.stat().st_size == 0:
+        raise UnreadableVideoError(path, "the file is empty")
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except (av.error.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise UnreadableVideoError(path, f"cannot be read as video ({reason})") from error
+    with container:
+        if not container.streams.video:
+            raise NoVideoStreamError(path, "has no video stream")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise UnreadableVideoError(path, "has a codec that this FFmpeg does not decode")
+        # One thread: builds run one process a core, and damage is then met in a fixed order.
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _packet_times(container: "InputContainer", stream: "VideoStream") -> list[Any]:
+    """Sorted presentation times of all shown packets, or Nones if the container stores none."""
+    import av
+
+    times: list[int | None] = []
+    packets = container.demux(stream)
+    for _ in range(MAX_BROKEN_PACKETS):
+        try:
+            for packet in packets:
+                if packet.size and not packet.is_discard:
+                    times.append(packet.pts)
+            break
+        except av.error.InvalidDataError:
+            continue
+    if not times:
+        raise NoVideoStreamError(container.name, "has a video stream without a single frame")
+    if None in times:
+        return [None] * len(times)
+    return sorted(set(times))
+
+
+def _decode(
+    container: "InputContainer", stream: "VideoStream", num_corrupt: list[int]
+) -> Iterator["VideoFrame"]:
+    """Yield the clean frames; add broken packets and damaged frames to `num_corrupt[0]`."""
+    import av
+
+    packets = container.demux(stream)
+    while num_corrupt[0] < MAX_BROKEN_PACKETS:
+        try:
+            packet = next(packets)
+            frames = stream.codec_context.decode(packet if packet.size else None)
+        except StopIteration:
+            return
+        except av.error.EOFError:
+            return
+        except (av.error.InvalidDataError, av.error.UndefinedError):
+            num_corrupt[0] += 1
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                num_corrupt[0] += 1
+            else:
+                yield frame
+
+
+def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> DecodedFrames:
+    fit = Fitter(resolution, resize)
+    num_corrupt = [0]
+    with _open(path) as (container, stream):
+        frames = [fit(frame) for frame in _decode(container, stream, num_corrupt)]
+    if not frames:
+        raise CorruptVideoError(path, "no frame can be decoded")
+    return DecodedFrames(stack_frames(frames), num_corrupt[0])
+
+
+def _read_at(path: Path, wanted: set[int], fit: Fitter, *, seek: bool) -> dict[int, Pixels]:
+    """Decode from the key frame before the first wanted time to the last wanted time."""
+    first, last = min(wanted), max(wanted)
+    found: dict[int, Pixels] = {}
+    with _open(path) as (container, stream):
+        if seek:
+            container.seek(first, stream=stream, backward=True)
+        for n, frame in enumerate(_decode(container, stream, [0])):
+            if frame.pts is None or (seek and n == 0 and frame.pts > first):
+                break
+            if frame.pts in wanted:
+                found[frame.pts] = fit(frame)
+            if frame.pts >= last:
+                break
+    if seek and len(found) < len(wanted):
+        # The seek landed too late (transport streams do that): decode from the start.
+        return _read_at(path, wanted, fit, seek=False)
+    return found
