@@ -1,0 +1,88 @@
+"""Several processes: started by torchrun or anything that sets RANK, LOCAL_RANK and WORLD_SIZE.
+
+Networks stay bare modules; after each backward pass the gradients are averaged by one all-reduce
+of one flat tensor. Without those variables everything here is the one-process case.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all: `rank` of `count`, and the device it computes on."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def rows(self, num_rows: int) -> tuple[int, int]:
+        """This process' rows `start:stop` of a global batch.
+
+        Raises:
+            ValueError: the batch does not split evenly.
+        """
+        if num_rows % self.count:
+            raise ValueError(f"{num_rows} clips do not split over {self.count} processes")
+        share = num_rows // self.count
+        return self.rank * share, (self.rank + 1) * share
+
+    def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Average tensors of one dtype over all processes with one all-reduce."""
+        if self.count == 1 or not tensors:
+            return list(tensors)
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.count
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def barrier(self) -> None:
+        """Wait for every process."""
+        if self.count > 1:
+            dist.barrier()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        if self.count == 1:
+            return flag
+        votes = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(votes)
+        return bool(votes.item() > 0)
+
+
+@contextmanager
+def join_processes(device: str = "auto") -> Iterator[Processes]:
+    """Join the process group that the environment describes, and leave it at the end.
+
+    Args:
+        device: `cpu`, `cuda`, `mps` or `auto` (CUDA where there is one, else the CPU).
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.cuda.set_device(local_rank)
+        place = torch.device("cuda", local_rank)
+    else:
+        place = torch.device(device)
+    if count > 1:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    try:
+        yield Processes(rank, count, place)
+    finally:
+        if count > 1:
+            dist.destroy_process_group()

@@ -1,0 +1,202 @@
+"""The contracts every model keeps, whatever its layers.
+
+Axis letters: `B` batch, `C` channels, `T` frames, `H` height, `W` width, `Z` latent length,
+`K` scores per clip, `N` classes, `F` features. A clip inside a model is float `[B, C, T, H, W]` in
+[-1, 1]; a latent is float `[B, Z]`, standard normal, and one row of it is all the randomness of one
+clip.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+BatchCoupling = Literal["none", "group", "batch"]
+"""How the rows of a batch influence each other: not at all, within groups, or all of them."""
+
+
+class ClipShape(NamedTuple):
+    """Channels, frames, height and width of a clip."""
+
+    channels: int
+    frames: int
+    height: int
+    width: int
+
+
+class LevelShape(NamedTuple):
+    """Frames and resolution (height = width, px) of one level of growth."""
+
+    frames: int
+    resolution: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where a growing model stands.
+
+    Attributes:
+        level: index of the level, counted up from 0.
+        frames: frames of a clip at this level.
+        resolution: height and width at this level in px.
+        batch_size: clips of one discriminator update, all processes together.
+        alpha: weight of the newest level, 0..1; 1 while the level is stable.
+    """
+
+    level: int
+    frames: int
+    resolution: int
+    batch_size: int
+    alpha: float = 1.0
+
+
+class Scores(NamedTuple):
+    """What a discriminator says of a batch of clips.
+
+    Attributes:
+        realness: `[B, K]`, higher means more real unless the loss says otherwise.
+        class_logits: `[B, N]` or None.
+        encoding: `[B, F]` or None.
+    """
+
+    realness: Tensor
+    class_logits: Tensor | None = None
+    encoding: Tensor | None = None
+
+
+class Network(nn.Module):
+    """What generators and discriminators have in common."""
+
+    couples_batch: BatchCoupling = "none"
+    group_size: int = 1
+
+    def set_stage(self, stage: Stage) -> None:
+        """Activate what `stage` uses; a model of fixed size ignores it."""
+
+    def before_step(self) -> None:
+        """Edit gradients, after they were averaged over processes and before the optimizer."""
+
+    def after_step(self, step: int) -> None:
+        """Edit parameters or move running vectors once per optimizer step of this network."""
+
+    def parameters_in_use(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters that the current stage trains."""
+        return ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+
+
+class Generator(Network):
+    """Maps latents to clips; in eval mode a pure function of its inputs, row by row."""
+
+    num_classes: int = 0
+    context_frames: int = 0
+    context_overlap: int = 0
+    supports_truncation: bool = False
+
+    @property
+    def latent_parts(self) -> dict[str, slice]:
+        """Named slices of a latent row (content, motion, ...)."""
+        return {"content": slice(0, self.latent_dim())}
+
+    def latent_dim(self, num_frames: int | None = None) -> int:
+        """Length Z of a latent row for clips of `num_frames` (default: the trained length)."""
+        raise NotImplementedError
+
+    def parts(
+        self,
+        latent: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        num_frames: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Generate and return `clip` together with whatever else the model can show."""
+        raise NotImplementedError
+
+    def forward(
+        self, latent: Tensor, labels: Tensor | None = None, context: Tensor | None = None
+    ) -> Tensor:
+        """Latents `[B, Z]` (and labels `[B]`, context clips) to clips `[B, C, T, H, W]`."""
+        return self.parts(latent, labels, context)["clip"]
+
+    def check_labels(self, labels: Tensor | None) -> None:
+        """Raise ValueError unless labels are given exactly if the generator is conditional."""
+        if self.num_classes and labels is None:
+            raise ValueError(f"this generator needs labels 0..{self.num_classes - 1}")
+        if labels is not None and not self.num_classes:
+            raise ValueError("this generator is unconditional: call it without labels")
+
+
+class Discriminator(Network):
+    """Scores clips."""
+
+    def draw_view(self, num_clips: int, rng: torch.Generator) -> Tensor | None:
+        """Draw what part of each clip to look at, `[num_clips, ...]`; None: always all of it."""
+        return None
+
+    def forward(
+        self,
+        clip: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        view: Tensor | None = None,
+    ) -> Scores:
+        """Clips `[B, C, T, H, W]` (and labels `[B]`) to `Scores`."""
+        raise NotImplementedError
+
+
+@dataclass
+class GAN:
+    """A generator and its discriminators, with what only the pair knows."""
+
+    generator: Generator
+    discriminators: dict[str, Discriminator]
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        """Every network by name, the generator first."""
+        return {"generator": self.generator, **self.discriminators}
+
+    def set_stage(self, stage: Stage) -> None:
+        """Activate `stage` in every network."""
+        for network in self.networks.values():
+            network.set_stage(stage)
+
+    def prepare_real(self, real: Tensor) -> Tensor:
+        """Degrade real clips as the current stage degrades generated ones (identity here)."""
+        return real
+
+    def make_context(self, real: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Split what the loader yields into (context, target); no context by default."""
+        return None, real
+
+    def to(self, *args: torch.device | torch.dtype) -> "GAN":
+        """Move every network in place and return self."""
+        for network in self.networks.values():
+            network.to(*args)
+        return self
+
+    def train(self, mode: bool = True) -> "GAN":
+        """Set training mode on every network and return self."""
+        for network in self.networks.values():
+            network.train(mode)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Base of every model's settings; a subclass stands beside the model it configures."""
+
+    NAME: ClassVar[str] = ""
+
+    def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
+        """Clip sizes the model is trained at, smallest first; one for models of fixed size.
+
+        Raises:
+            UserError: the model cannot make clips of this shape.
+        """
+        return (LevelShape(clip_shape.frames, clip_shape.height),)
+
+    def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
+        """Construct the networks with freshly initialised parameters."""
+        raise NotImplementedError

@@ -1,0 +1,310 @@
+"""Layers shared by the models: equalized convolutions, exact fast resampling, normalisation.
+
+The two resampling convolutions are the paper's layers in fewer multiplications, not other layers:
+nearest-neighbour upsampling followed by a 3x3x3 convolution equals one transposed convolution, and
+a 3x3x3 convolution followed by average pooling equals one strided convolution, both with a kernel
+of 4 taps on every doubled axis. The plain forms stay here as the definition and as the oracle.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidgan.clip_ops import Factor, upsample_clip
+
+LEAKY_SLOPE = 0.2
+
+
+def leaky_relu(x: Tensor) -> Tensor:
+    """Leaky ReLU with slope 0.2, the value of every paper here unless it says otherwise."""
+    return F.leaky_relu(x, LEAKY_SLOPE)
+
+
+def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Divide every position's feature vector (axis 1) by its root mean square."""
+    mean_square = x.square().mean(dim=1, keepdim=True)
+    return x * torch.rsqrt(mean_square.to(_at_least_float32(x)) + eps).to(x.dtype)
+
+
+def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
+    """Append the mean standard deviation of each group of clips as one constant channel.
+
+    Groups are contiguous rows, so a batch made of reals followed by fakes never mixes the two.
+    (Karras et al. 2018, section 3.)
+
+    Args:
+        x: features `[B, C, T, H, W]`.
+        group_size: rows of a group; a smaller batch is one group.
+
+    Returns:
+        `[B, C + 1, T, H, W]`.
+
+    Raises:
+        ValueError: the batch is larger than a group and not a multiple of it.
+    """
+    num_clips = x.shape[0]
+    group = min(group_size, num_clips)
+    if num_clips % group:
+        raise ValueError(f"a batch of {num_clips} clips does not split into groups of {group}")
+    groups = x.to(_at_least_float32(x)).reshape(num_clips // group, group, *x.shape[1:])
+    centred = groups - groups.mean(dim=1, keepdim=True)
+    deviation = (centred.square().mean(dim=1) + eps).sqrt().mean(dim=(1, 2, 3, 4))  # [B / group]
+    channel = deviation.repeat_interleave(group).to(x.dtype)
+    return torch.cat([x, channel[:, None, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
+
+
+# ------------------------------------------------------------------------------------------------
+# Resampling convolutions: the definition, and the same function in fewer multiplications.
+
+
+def upsample_conv3d_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
+    """Nearest-neighbour upsampling by `factor`, then a 3x3x3 convolution with zero padding 1."""
+    return F.conv3d(upsample_clip(x, factor), weight, bias, padding=1)
+
+
+def upsample_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
+    """Equal to `upsample_conv3d_plain`, as one transposed convolution.
+
+    Each input voxel reaches the outputs through `weight` reversed and widened by a box of the
+    factor's length, 8/27 of the multiplications for factor (2, 2, 2).
+    """
+    kernel = _widen(weight.flip(2, 3, 4), factor).transpose(0, 1)
+    return F.conv_transpose3d(x, kernel, bias, stride=factor, padding=1)
+
+
+def conv3d_pool_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
+    """A 3x3x3 convolution with zero padding 1, then averaging over blocks of `factor`."""
+    return F.avg_pool3d(F.conv3d(x, weight, bias, padding=1), factor)
+
+
+def conv3d_pool(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
+    """Equal to `conv3d_pool_plain`, as one strided convolution."""
+    kernel = _widen(weight, factor) / math.prod(factor)
+    return F.conv3d(x, kernel, bias, stride=factor, padding=1)
+
+
+def _widen(weight: Tensor, factor: Factor) -> Tensor:
+    """Convolve a kernel with a box of length 2 along every axis whose factor is 2."""
+    for axis, scale in enumerate(factor, start=2):
+        if scale == 2:
+            pad_after = [0, 0] * (4 - axis) + [0, 1]
+            pad_before = [0, 0] * (4 - axis) + [1, 0]
+            weight = F.pad(weight, pad_after) + F.pad(weight, pad_before)
+        elif scale != 1:
+            raise ValueError(f"resampling factors are 1 or 2, got {factor}")
+    return weight
+
+
+# ------------------------------------------------------------------------------------------------
+# Weight layers
+
+
+class WeightLayer(nn.Module):
+    """A weight with runtime scaling: equalized learning rate, or spectral normalisation.
+
+    Equalized learning rate stores weights ~ N(0, 1) and multiplies them by gain / sqrt(fan_in)
+    when used (Karras et al. 2018, section 4.1). Spectral normalisation divides by the largest
+    singular value of the weight as a matrix `[out, rest]` (Miyato et al. 2018); its vector moves
+    only in `update_spectral_norm`, called once per optimizer step, so a forward pass stays pure.
+    """
+
+    spectral_vector: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        num_biases: int,
+        gain: float = math.sqrt(2.0),
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.bias = nn.Parameter(torch.zeros(num_biases)) if num_biases else None
+        self.scale = gain / math.sqrt(math.prod(shape[1:]))
+        self.spectral_norm = spectral_norm
+        if spectral_norm:
+            self.register_buffer("spectral_vector", F.normalize(torch.randn(shape[0]), dim=0))
+            # Enough rounds for the first forward pass to divide by nearly the true value.
+            self.update_spectral_norm(num_rounds=10)
+
+    def scaled_weight(self) -> Tensor:
+        """The weight as used in the forward pass."""
+        if not self.spectral_norm:
+            return self.weight * self.scale
+        matrix = self.weight.flatten(1)
+        right = F.normalize(matrix.detach().t() @ self.spectral_vector, dim=0)
+        return self.weight / (self.spectral_vector @ (matrix @ right))
+
+    @torch.no_grad()
+    def update_spectral_norm(self, num_rounds: int = 1) -> None:
+        """Move the estimate of the first singular vector by power iteration."""
+        if not self.spectral_norm or self.weight.is_meta:
+            return
+        matrix = self.weight.flatten(1)
+        vector = self.spectral_vector
+        for _ in range(num_rounds):
+            vector = F.normalize(matrix @ (matrix.t() @ vector), dim=0)
+        self.spectral_vector.copy_(vector)
+
+
+class Linear(WeightLayer):
+    """Fully connected layer `[B, in] -> [B, out]`."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        gain: float = math.sqrt(2.0),
+        bias: bool = True,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__((out_features, in_features), out_features * bias, gain, spectral_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.scaled_weight(), self.bias)
+
+
+class Conv3d(WeightLayer):
+    """Convolution with an odd cubic kernel, stride 1 and zero padding that keeps the size."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        gain: float = math.sqrt(2.0),
+        bias: bool = True,
+        spectral_norm: bool = False,
+    ) -> None:
+        shape = (out_channels, in_channels, kernel_size, kernel_size, kernel_size)
+        super().__init__(shape, out_channels * bias, gain, spectral_norm)
+        self.padding = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv3d(x, self.scaled_weight(), self.bias, padding=self.padding)
+
+
+class UpsampleConv3d(Conv3d):
+    """Nearest-neighbour upsampling by `factor` and a 3x3x3 convolution."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, factor: Factor, fast: bool = True
+    ) -> None:
+        super().__init__(in_channels, out_channels)
+        self.factor = factor
+        self.fast = fast
+
+    def forward(self, x: Tensor) -> Tensor:
+        function = upsample_conv3d if self.fast else upsample_conv3d_plain
+        return function(x, self.scaled_weight(), self.bias, self.factor)
+
+
+class ConvPool3d(Conv3d):
+    """A 3x3x3 convolution, average pooling by `factor` and leaky ReLU, in a named order.
+
+    `conv-pool-act` averages before the activation, as the authors' code does, and runs as one
+    strided convolution; `conv-act-pool` averages after it, as the thesis' table prints.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        factor: Factor,
+        order: str = "conv-pool-act",
+        fast: bool = True,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__(in_channels, out_channels, spectral_norm=spectral_norm)
+        self.factor = factor
+        self.order = order
+        self.fast = fast
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.scaled_weight()
+        if self.order == "conv-act-pool":
+            y = leaky_relu(F.conv3d(x, weight, self.bias, padding=1))
+            return F.avg_pool3d(y, self.factor)
+        function = conv3d_pool if self.fast else conv3d_pool_plain
+        return leaky_relu(function(x, weight, self.bias, self.factor))
+
+
+# ------------------------------------------------------------------------------------------------
+# The sliced Wasserstein head
+
+
+class SlicedWassersteinHead(nn.Module):
+    """Dual sliced Wasserstein head: K learned projections and one-dimensional dual functions.
+
+        u_i = s_i theta_i^T y + b_i,    realness_i = phi(u_i),    D = mean_i realness_i
+
+    with phi a leaky ReLU, s_i and b_i learned, and theta_i the columns of an orthonormal matrix
+    (thesis of D. Acharya 2018, eq. 5.2, with theta_i where the averaged form prints theta_1; Wu et
+    al. "Sliced Wasserstein Generative Models"). The matrix stays on the Stiefel manifold: its
+    gradient is projected on the tangent space before the optimizer's step, and the result is
+    pulled back by a QR factorisation afterwards.
+
+    With classes, every class has dual functions (s_i, b_i) of its own on the shared projections.
+
+    Args:
+        dim: length of an encoding, and number K of projections of a block.
+        num_blocks: independent blocks of projections; realness is `[B, dim * num_blocks]`.
+        num_classes: 0 for an unconditional head.
+    """
+
+    def __init__(self, dim: int = 128, num_blocks: int = 1, num_classes: int = 0) -> None:
+        super().__init__()
+        rows = max(num_classes, 1)
+        self.projections = nn.Parameter(torch.empty(num_blocks, dim, dim))
+        self.slopes = nn.Parameter(torch.ones(rows, num_blocks * dim))
+        self.offsets = nn.Parameter(torch.zeros(rows, num_blocks * dim))
+        for block in self.projections.detach():
+            nn.init.orthogonal_(block)
+
+    def forward(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Encodings `[B, dim]` to realness `[B, K]`."""
+        return leaky_relu(self.preactivation(encoding, labels))
+
+    def preactivation(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """u_i = s_i theta_i^T y + b_i, `[B, K]`."""
+        slopes, offsets = self.dual_parameters(labels)
+        projected = torch.einsum("bd,mdk->bmk", encoding, self.projections).flatten(1)
+        return slopes * projected + offsets
+
+    def dual_parameters(self, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """s and b, `[1, K]` without classes or `[B, K]` with them."""
+        if labels is None:
+            return self.slopes[:1], self.offsets[:1]
+        return self.slopes[labels], self.offsets[labels]
+
+    def slope(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Slopes s_i phi'(u_i) of the K dual functions at an encoding, `[B, K]`."""
+        u = self.preactivation(encoding, labels)
+        return self.dual_parameters(labels)[0] * torch.where(u > 0, 1.0, LEAKY_SLOPE)
+
+    @torch.no_grad()
+    def project_gradient(self) -> None:
+        """Replace the gradient g of V by its tangent part g - V sym(V^T g)."""
+        gradient = self.projections.grad
+        if gradient is None:
+            return
+        v = self.projections
+        product = v.transpose(1, 2) @ gradient
+        gradient -= v @ (product + product.transpose(1, 2)) / 2
+
+    @torch.no_grad()
+    def retract(self) -> None:
+        """Pull V back to orthonormal columns: V <- Q sign(diag R), V = QR.
+
+        QR alone is unique only up to the sign of each column, and a flipped column would turn a
+        projection into its negative under the feet of its slope, offset and optimizer moments.
+        """
+        q, r = torch.linalg.qr(self.projections.double())
+        signs = torch.diagonal(r, dim1=1, dim2=2).sign()
+        self.projections.copy_(q * torch.where(signs == 0, 1.0, signs)[:, None, :])
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)

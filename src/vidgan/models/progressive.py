@@ -1,0 +1,476 @@
+"""Progressive Video GAN: a 3-D convolutional GAN grown in space and time.
+
+Papers:
+    D. Acharya, "Towards High Resolution Video Generation with Progressive Growing of Sliced
+    Wasserstein GANs", 2018, arXiv:1810.02419 (chapters 4 and 5, tables A.1 and A.2).
+    T. Karras et al., "Progressive Growing of GANs", ICLR 2018, arXiv:1710.10196 (growth, pixel
+    normalisation, equalized learning rate, minibatch standard deviation).
+    J. Wu et al., "Sliced Wasserstein Generative Models", CVPR 2019, arXiv:1706.02631 (the head).
+
+Differences from the paper:
+    * toRGB is linear; table A.1 lists an activation there, the authors' code has none.
+    * The second convolution of the 64-channel block is 64 -> 64 (110,656 parameters; the table
+      prints twice that), and table A.2 is read as the mirror of A.1: its shape column is a copy of
+      the generator's.
+    * Downsampling averages before the activation (`conv-pool-act`, the authors' code);
+      `conv-act-pool` is the order the table prints.
+    * Reals fade only along the axes that grow at the level.
+    * Class conditioning is ours (the thesis names it as future work): a learned label embedding
+      joins the latent, and the discriminator has class-dependent dual functions (sliced head), an
+      inner product with a class vector (`projection`) or a classifier (`auxiliary`).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vidgan.clip_ops import Factor, pool_clip, upsample_clip
+from vidgan.errors import UserError
+from vidgan.models.base import (
+    GAN,
+    ClipShape,
+    Discriminator,
+    Generator,
+    LevelShape,
+    ModelConfig,
+    Scores,
+    Stage,
+)
+from vidgan.models.layers import (
+    Conv3d,
+    ConvPool3d,
+    Linear,
+    SlicedWassersteinHead,
+    UpsampleConv3d,
+    WeightLayer,
+    leaky_relu,
+    minibatch_stddev,
+    pixel_norm,
+)
+
+BASE_RESOLUTION = 4
+FRAME_PLANS = {
+    "thesis": (4, 8, 8, 8, 16, 16, 32),
+    "code": (4, 8, 8, 16, 16, 32, 32),
+}
+"""Frames at 4, 8, 16, ... px: thesis table A.1, and the authors' code. No parameter depends on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressiveConfig(ModelConfig):
+    """Settings of the Progressive Video GAN.
+
+    Attributes:
+        latent: length of the latent, normalised to unit root mean square inside the generator.
+        channel_base: level l has min(channel_base / 2**(l + 1), channel_max) channels.
+        channel_max: upper limit of that rule (thesis: 1024 and 128).
+        channels: explicit widths, one per level; replaces the rule.
+        frame_plan: frames at each level: `thesis`, `code`, or `auto` (code up to 128 px, thesis at
+            256 px, and doublings spread over the levels for lengths that neither lists).
+        frames: explicit frames, one per level; replaces the plan.
+        downsample: order of the discriminator's convolution, pooling and activation.
+        head: last layer of the discriminator.
+        head_blocks: blocks of projections of a sliced Wasserstein head.
+        conditioning: how the discriminator uses labels of a labelled data set; `none` ignores them
+            in both networks.
+        label_dim: length of the label embedding that joins the latent.
+        group_size: clips over which the minibatch standard deviation is taken.
+        spectral_norm: divide the discriminator's weights by their spectral norm.
+        fast: use the resampling convolutions in their fast, equal form.
+    """
+
+    NAME: ClassVar[str] = "pvgan"
+
+    latent: int = 128
+    channel_base: int = 1024
+    channel_max: int = 128
+    channels: tuple[int, ...] | None = None
+    frame_plan: Literal["auto", "thesis", "code"] = "auto"
+    frames: tuple[int, ...] | None = None
+    downsample: Literal["conv-pool-act", "conv-act-pool"] = "conv-pool-act"
+    head: Literal["linear", "sliced_wasserstein"] = "linear"
+    head_blocks: int = 1
+    conditioning: Literal["projection", "auxiliary", "none"] = "projection"
+    label_dim: int = 128
+    group_size: int = 4
+    spectral_norm: bool = False
+    fast: bool = True
+
+    def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
+        """Frames and resolution of every level, 4 px first."""
+        _, num_frames, height, width = clip_shape
+        num_levels = (height // BASE_RESOLUTION).bit_length()
+        if height != width or height != BASE_RESOLUTION * 2 ** max(num_levels - 1, 0):
+            raise UserError(
+                f"pvgan makes square clips of 4, 8, 16, ... px, not {height}x{width}; "
+                f"set data.resolution to a power of two of at least 4"
+            )
+        frames = self.frames or _plan_frames(self.frame_plan, num_frames, num_levels)
+        if len(frames) != num_levels or frames[-1] != num_frames:
+            raise UserError(
+                f"model.frames {list(frames)} must list {num_levels} lengths, one per level up to "
+                f"{height} px, and end with data.frames={num_frames}"
+            )
+        if any(b not in (a, 2 * a) for a, b in zip(frames, frames[1:], strict=False)):
+            raise UserError(
+                f"model.frames {list(frames)} may only stay or double from level to level"
+            )
+        return tuple(LevelShape(t, BASE_RESOLUTION * 2**i) for i, t in enumerate(frames))
+
+    def widths(self, num_levels: int) -> tuple[int, ...]:
+        """Channels of every level."""
+        if self.channels is None:
+            return tuple(
+                min(self.channel_base // 2 ** (level + 1), self.channel_max)
+                for level in range(num_levels)
+            )
+        if len(self.channels) != num_levels:
+            raise UserError(
+                f"model.channels lists {len(self.channels)} widths but the clip size needs "
+                f"{num_levels}, one per level from 4 px up"
+            )
+        return self.channels
+
+    def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
+        levels = self.levels(clip_shape)
+        classes = 0 if self.conditioning == "none" else num_classes
+        return ProgressiveGAN(
+            generator=ProgressiveGenerator(self, levels, clip_shape.channels, classes),
+            discriminators={
+                "discriminator": ProgressiveDiscriminator(
+                    self, levels, clip_shape.channels, classes
+                )
+            },
+        )
+
+
+def _plan_frames(plan: str, num_frames: int, num_levels: int) -> tuple[int, ...]:
+    """Frames per level: a published plan where it fits, else doublings spread over the levels."""
+    # At 256 px the thesis prints its plan; below, its clips of 32 frames need the code's.
+    automatic = (
+        ("thesis", "code") if num_levels == len(FRAME_PLANS["thesis"]) else ("code", "thesis")
+    )
+    for name in automatic if plan == "auto" else (plan,):
+        frames = FRAME_PLANS[name][:num_levels]
+        if len(frames) == num_levels and frames[-1] == num_frames:
+            return frames
+    if plan != "auto":
+        raise UserError(
+            f"the {plan} frame plan {FRAME_PLANS[plan]} has no level of {num_frames} frames at "
+            f"{BASE_RESOLUTION * 2 ** (num_levels - 1)} px; use model.frame_plan=auto"
+        )
+
+    # Halve the length at most once a level and down to no fewer than 3 frames.
+    doublings = 0
+    while (
+        doublings < num_levels - 1
+        and num_frames % 2 ** (doublings + 1) == 0
+        and num_frames // 2 ** (doublings + 1) >= 3
+    ):
+        doublings += 1
+    span = (num_levels - 2) / max(doublings - 1, 1)
+    doubled_at = {1 + int(index * span) for index in range(doublings)}
+    frames = (num_frames // 2**doublings,)
+    for level in range(1, num_levels):
+        frames += (frames[-1] * (2 if level in doubled_at else 1),)
+    return frames
+
+
+def growth_factors(levels: tuple[LevelShape, ...]) -> tuple[Factor, ...]:
+    """Scale (T, H, W) from each level's predecessor; (1, 1, 1) for the first."""
+    pairs = zip(levels, levels[1:], strict=False)
+    return ((1, 1, 1), *((b.frames // a.frames, 2, 2) for a, b in pairs))
+
+
+# ------------------------------------------------------------------------------------------------
+# Generator (thesis table A.1)
+
+
+class FirstBlock(nn.Module):
+    """Latent to features at 4x4 px: linear, bias per channel, then one convolution."""
+
+    def __init__(self, in_dim: int, channels: int, num_frames: int) -> None:
+        super().__init__()
+        self.shape = (channels, num_frames, BASE_RESOLUTION, BASE_RESOLUTION)
+        # Gain sqrt(2) / 4 instead of sqrt(2): Karras et al. 2018, official code.
+        num_units = channels * num_frames * BASE_RESOLUTION**2
+        self.linear = Linear(in_dim, num_units, gain=2**0.5 / 4, bias=False)
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.conv = Conv3d(channels, channels)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        x = self.linear(latent).unflatten(1, self.shape)  # [B, C, T0, 4, 4]
+        # Channels last: twice as fast in narrow layers, no slower in wide ones.
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        x = pixel_norm(leaky_relu(x + self.bias[:, None, None, None].to(x.dtype)))
+        return pixel_norm(leaky_relu(self.conv(x)))
+
+
+class UpBlock(nn.Module):
+    """Features of one level to features of the next."""
+
+    def __init__(self, in_channels: int, channels: int, factor: Factor, fast: bool) -> None:
+        super().__init__()
+        self.up = UpsampleConv3d(in_channels, channels, factor, fast)
+        self.conv = Conv3d(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = pixel_norm(leaky_relu(self.up(x)))
+        return pixel_norm(leaky_relu(self.conv(x)))
+
+
+class ProgressiveGenerator(Generator):
+    """Latents `[B, Z]` to clips `[B, C, T, H, W]` of the current stage's size."""
+
+    def __init__(
+        self,
+        config: ProgressiveConfig,
+        levels: tuple[LevelShape, ...],
+        channels: int,
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        widths = config.widths(len(levels))
+        self.levels = levels
+        self.factors = growth_factors(levels)
+        self.num_classes = num_classes
+        self.latent_length = config.latent
+        in_dim = config.latent
+        if num_classes:
+            self.label_embedding = nn.Parameter(torch.randn(num_classes, config.label_dim))
+            in_dim += config.label_dim
+        blocks: list[nn.Module] = [FirstBlock(in_dim, widths[0], levels[0].frames)]
+        for level in range(1, len(levels)):
+            factor = self.factors[level]
+            blocks.append(UpBlock(widths[level - 1], widths[level], factor, config.fast))
+        self.blocks = nn.ModuleList(blocks)
+        self.to_rgb = nn.ModuleList(
+            Conv3d(width, channels, kernel_size=1, gain=1.0) for width in widths
+        )
+        self.set_stage(last_stage(levels))
+
+    def latent_dim(self, num_frames: int | None = None) -> int:
+        return self.latent_length
+
+    def set_stage(self, stage: Stage) -> None:
+        self.stage = stage
+        _train_only(self.blocks, range(stage.level + 1))
+        _train_only(self.to_rgb, _heads_in_use(stage))
+
+    def parts(
+        self,
+        latent: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        num_frames: int | None = None,
+    ) -> dict[str, Tensor]:
+        level, alpha = self.stage.level, self.stage.alpha
+        if num_frames not in (None, self.stage.frames):
+            raise ValueError(f"this generator makes {self.stage.frames} frames, not {num_frames}")
+        self.check_labels(labels)
+
+        # Latent and label on the sphere of radius sqrt(Z).
+        if labels is not None:
+            latent = torch.cat([latent, self.label_embedding[labels]], dim=1)
+        x = pixel_norm(latent)
+
+        # Blocks up to the current level.
+        previous = x
+        for index in range(level + 1):
+            previous, x = x, self.blocks[index](x)
+        clip: Tensor = self.to_rgb[level](x)
+
+        # Fade: blend with the previous level's clip, enlarged.
+        if level > 0 and alpha < 1:
+            old = upsample_clip(self.to_rgb[level - 1](previous), self.factors[level])
+            clip = torch.lerp(old, clip, alpha)
+        return {"clip": clip}
+
+
+# ------------------------------------------------------------------------------------------------
+# Discriminator (thesis table A.2, mirrored)
+
+
+class DownBlock(nn.Module):
+    """Features of one level to features of the level below."""
+
+    def __init__(
+        self, channels: int, out_channels: int, factor: Factor, config: ProgressiveConfig
+    ) -> None:
+        super().__init__()
+        self.conv = Conv3d(channels, channels, spectral_norm=config.spectral_norm)
+        self.down = ConvPool3d(
+            channels,
+            out_channels,
+            factor,
+            config.downsample,
+            config.fast,
+            config.spectral_norm,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.down(leaky_relu(self.conv(x)))
+        return y
+
+
+class LastBlock(nn.Module):
+    """Features at 4x4 px to an encoding `[B, F]`."""
+
+    def __init__(self, channels: int, num_frames: int, config: ProgressiveConfig) -> None:
+        super().__init__()
+        num_units = channels * num_frames * BASE_RESOLUTION**2
+        self.group_size = config.group_size
+        self.conv = Conv3d(channels + 1, channels, spectral_norm=config.spectral_norm)
+        self.linear = Linear(num_units, channels, spectral_norm=config.spectral_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = minibatch_stddev(x, self.group_size)
+        x = leaky_relu(self.conv(x))
+        return leaky_relu(self.linear(x.flatten(1)))
+
+
+class ProgressiveDiscriminator(Discriminator):
+    """Clips of the current stage's size to scores."""
+
+    couples_batch = "group"
+
+    def __init__(
+        self,
+        config: ProgressiveConfig,
+        levels: tuple[LevelShape, ...],
+        channels: int,
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        widths = config.widths(len(levels))
+        spectral = config.spectral_norm
+        self.levels = levels
+        self.factors = growth_factors(levels)
+        self.group_size = config.group_size
+        self.conditioning = config.conditioning if num_classes else "none"
+        self.from_rgb = nn.ModuleList(
+            Conv3d(channels, width, kernel_size=1, spectral_norm=spectral) for width in widths
+        )
+        blocks: list[nn.Module] = [LastBlock(widths[0], levels[0].frames, config)]
+        for level in range(1, len(levels)):
+            blocks.append(DownBlock(widths[level], widths[level - 1], self.factors[level], config))
+        self.blocks = nn.ModuleList(blocks)
+
+        # The head: one number, or K learned projections; then what labels add.
+        self.sliced = config.head == "sliced_wasserstein"
+        projects = self.conditioning == "projection"
+        if self.sliced:
+            head_classes = num_classes if projects else 0
+            self.head: nn.Module = SlicedWassersteinHead(
+                widths[0], config.head_blocks, head_classes
+            )
+        else:
+            self.head = Linear(widths[0], 1, gain=1.0, spectral_norm=spectral)
+        if projects and not self.sliced:
+            self.class_vectors = nn.Parameter(torch.randn(num_classes, widths[0]))
+        if self.conditioning == "auxiliary":
+            self.classifier = Linear(widths[0], num_classes, gain=1.0, spectral_norm=spectral)
+        self.set_stage(last_stage(levels))
+
+    def set_stage(self, stage: Stage) -> None:
+        self.stage = stage
+        _train_only(self.blocks, range(stage.level + 1))
+        _train_only(self.from_rgb, _heads_in_use(stage))
+
+    def encode(self, clip: Tensor) -> Tensor:
+        """Clips of the stage's size to encodings `[B, F]`."""
+        level, alpha = self.stage.level, self.stage.alpha
+        expected = (self.stage.frames, self.stage.resolution, self.stage.resolution)
+        if tuple(clip.shape[2:]) != expected:
+            raise ValueError(f"expected clips of (T, H, W) = {expected}, got {clip.shape[2:]}")
+
+        clip = clip.contiguous(memory_format=torch.channels_last_3d)
+        x = leaky_relu(self.from_rgb[level](clip))
+        if level > 0:
+            x = self.blocks[level](x)
+            # Fade: blend with what the previous level would see of the shrunk clip.
+            if alpha < 1:
+                small = pool_clip(clip, self.factors[level])
+                old = leaky_relu(self.from_rgb[level - 1](small))
+                x = torch.lerp(old, x, alpha)
+        for index in range(level - 1, -1, -1):
+            x = self.blocks[index](x)
+        if level == 0:
+            x = self.blocks[0](x)
+        return x
+
+    def forward(
+        self,
+        clip: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        view: Tensor | None = None,
+    ) -> Scores:
+        encoding = self.encode(clip)
+        # Scores are summed over a whole batch and compared: keep them out of bfloat16.
+        with torch.autocast(encoding.device.type, enabled=False):
+            encoding = encoding.to(torch.promote_types(encoding.dtype, torch.float32))
+            realness = self.score(encoding, labels)
+            logits = self.classifier(encoding) if self.conditioning == "auxiliary" else None
+        return Scores(realness, logits, encoding)
+
+    def score(self, encoding: Tensor, labels: Tensor | None) -> Tensor:
+        """Encodings `[B, F]` (and labels) to realness `[B, K]`."""
+        labels = labels if self.conditioning == "projection" else None
+        if self.sliced:
+            realness: Tensor = self.head(encoding, labels)
+            return realness
+        realness = self.head(encoding)
+        if labels is not None:
+            inner = (self.class_vectors[labels] * encoding).sum(dim=1, keepdim=True)
+            realness = realness + inner / encoding.shape[1] ** 0.5
+        return realness
+
+    def before_step(self) -> None:
+        if isinstance(self.head, SlicedWassersteinHead):
+            self.head.project_gradient()
+
+    def after_step(self, step: int) -> None:
+        if isinstance(self.head, SlicedWassersteinHead):
+            self.head.retract()
+        for module in self.modules():
+            if isinstance(module, WeightLayer):
+                module.update_spectral_norm()
+
+
+# ------------------------------------------------------------------------------------------------
+# Growth
+
+
+class ProgressiveGAN(GAN):
+    """The pair, with the fade of real clips."""
+
+    def prepare_real(self, real: Tensor) -> Tensor:
+        """Blend real clips with their own shrunk and enlarged copy, by the stage's alpha."""
+        generator = self.generator
+        assert isinstance(generator, ProgressiveGenerator)
+        stage = generator.stage
+        if stage.level == 0 or stage.alpha == 1:
+            return real
+        factor = generator.factors[stage.level]
+        return torch.lerp(upsample_clip(pool_clip(real, factor), factor), real, stage.alpha)
+
+
+def last_stage(levels: tuple[LevelShape, ...]) -> Stage:
+    """The final level, stable; its batch size is the schedule's business."""
+    final = levels[-1]
+    return Stage(
+        level=len(levels) - 1, frames=final.frames, resolution=final.resolution, batch_size=1
+    )
+
+
+def _heads_in_use(stage: Stage) -> set[int]:
+    fades = stage.level > 0 and stage.alpha < 1
+    return {stage.level, stage.level - 1} if fades else {stage.level}
+
+
+def _train_only(modules: nn.ModuleList, indices: range | set[int]) -> None:
+    for index, module in enumerate(modules):
+        module.requires_grad_(index in indices)

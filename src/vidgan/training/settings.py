@@ -1,0 +1,92 @@
+"""Settings of training."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vidgan.training.augment import AugmentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Settings of one Adam optimizer.
+
+    Attributes:
+        lr: learning rate, one or one per level.
+        betas: decay of the first and second moments.
+        eps: added to the denominator.
+        weight_decay: L2 penalty added to the gradient.
+    """
+
+    lr: float | tuple[float, ...] = 1e-3
+    betas: tuple[float, float] = (0.0, 0.99)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionConfig:
+    """Number formats.
+
+    Attributes:
+        networks: `fp32`, or `bf16` for autocast of both networks.
+        penalty: format of passes that are differentiated twice; reductions are always float32.
+    """
+
+    networks: Literal["fp32", "bf16"] = "fp32"
+    penalty: Literal["fp32", "bf16"] = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of training.
+
+    Attributes:
+        total_clips: real clips shown to the discriminator in the whole run.
+        stable_clips: clips each level but the last stays stable; one number or one per level.
+        fade_clips: clips each level but the first takes to fade in; likewise.
+        batch_size: clips of one discriminator update over all processes, one or one per level.
+        accumulate: micro-batches one update is computed in, to save memory.
+        discriminator_steps: discriminator updates for each generator update.
+        order: which network moves first in a step.
+        fakes: `shared` trains the generator on the last discriminator update's fakes, `fresh`
+            draws new latents.
+        generator: optimizer of the generator.
+        discriminator: optimizer of all discriminators.
+        reset_optimizer: forget the moments of both optimizers when a level begins.
+        ema_beta: decay of the averaged generator per generator update; 0 keeps plain weights.
+        precision: number formats.
+        augment: augmentation of real and generated clips alike.
+        threads: CPU threads; 0 takes what is there. Recorded, and set again when a run continues.
+        workers: processes that read clips; 0 reads in the training process.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        log_every: steps between two lines of the log.
+        sample_every: steps between two sample videos; 0 for none but the last.
+        checkpoint_every: steps between two checkpoints.
+        keep_checkpoints: newest checkpoints that stay on disk, besides the best one.
+        num_samples: clips in a sample video.
+        max_rollbacks: returns to a good checkpoint after non-finite losses before giving up.
+    """
+
+    total_clips: int = 1_000_000
+    stable_clips: int | tuple[int, ...] = 100_000
+    fade_clips: int | tuple[int, ...] = 100_000
+    batch_size: int | tuple[int, ...] = 16
+    accumulate: int = 1
+    discriminator_steps: int = 1
+    order: Literal["discriminator_first", "generator_first"] = "discriminator_first"
+    fakes: Literal["shared", "fresh"] = "shared"
+    generator: OptimizerConfig = field(default_factory=OptimizerConfig)
+    discriminator: OptimizerConfig = field(default_factory=OptimizerConfig)
+    reset_optimizer: bool = True
+    ema_beta: float = 0.999
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    threads: int = 0
+    workers: int = 0
+    device: str = "auto"
+    log_every: int = 20
+    sample_every: int = 500
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    num_samples: int = 16
+    max_rollbacks: int = 3

@@ -1,0 +1,323 @@
+"""One training step: discriminator updates, a generator update, the moving average.
+
+This is the only file that runs a backward pass or an optimizer. Every random number of a step is
+keyed by (seed, attempt, purpose, step, ...), drawn for the whole batch and sliced, so a step gives
+the same result whatever the number of processes or micro-batches.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidgan.clip_ops import to_float
+from vidgan.distributed import Processes
+from vidgan.losses import Loss
+from vidgan.losses.penalties import PenaltyInputs
+from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
+from vidgan.randomness import BatchRandom, Key, keyed_rng
+from vidgan.training.augment import augment
+from vidgan.training.ema import update_average
+from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
+from vidgan.training.settings import TrainingConfig
+
+Logs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process' share of a global batch, or a micro-batch of it.
+
+    Attributes:
+        real: uint8 clips `[B, C, T, H, W]`, or float in [-1, 1] once prepared.
+        labels: `[B]` or None.
+        global_size: clips of the batch over all processes.
+        start: row of the first clip in the global batch.
+        context: given frames, or None.
+    """
+
+    real: Tensor
+    labels: Tensor | None
+    global_size: int
+    start: int
+    context: Tensor | None = None
+
+    def rows(self, first: int, last: int) -> "Batch":
+        """Rows `first:last` of this share."""
+        return Batch(
+            real=self.real[first:last],
+            labels=None if self.labels is None else self.labels[first:last],
+            global_size=self.global_size,
+            start=self.start + first,
+            context=None if self.context is None else self.context[first:last],
+        )
+
+
+class TrainingStep:
+    """Everything a step moves: the networks, the averaged generator and the optimizers."""
+
+    def __init__(
+        self,
+        gan: GAN,
+        averaged: Generator,
+        loss: Loss,
+        settings: TrainingConfig,
+        seed: int,
+        num_levels: int = 1,
+        processes: Processes | None = None,
+    ) -> None:
+        self.gan = gan
+        self.averaged = averaged
+        self.loss = loss
+        self.settings = settings
+        self.seed = seed
+        self.num_levels = num_levels
+        self.processes = processes or Processes()
+        self.optimizers = make_optimizers(gan, settings)
+        self.stage: Stage | None = None
+
+    # -- Stage -----------------------------------------------------------------------------------
+
+    def enter(self, stage: Stage) -> None:
+        """Activate a stage; at a new level set the learning rates and reset the optimizers.
+
+        Restoring a checkpoint calls this before it loads the optimizers' state.
+        """
+        new_level = self.stage is None or stage.level != self.stage.level
+        self.gan.set_stage(stage)
+        self.averaged.set_stage(stage)
+        self.averaged.requires_grad_(False)
+        self.stage = stage
+        if not new_level:
+            return
+        for player, optimizer in self.optimizers.items():
+            config = player_settings(self.settings, player)
+            set_learning_rate(optimizer, config, player, stage.level, self.num_levels)
+            if self.settings.reset_optimizer:
+                optimizer.state.clear()
+
+    # -- Step ------------------------------------------------------------------------------------
+
+    def run(self, step: int, attempt: int, next_batch: Callable[[], Batch]) -> Logs:
+        """Take step number `step` and return its losses as scalars on the device.
+
+        Args:
+            step: generator updates made so far.
+            attempt: number of roll-backs so far; it gives the same step other noise.
+            next_batch: returns this process' share of the next real batch.
+        """
+        settings = self.settings
+        logs: Logs = {}
+        share = settings.fakes == "shared" and settings.accumulate == 1
+        for turn in range(settings.discriminator_steps):
+            key: tuple[Key, ...] = (self.seed, attempt, step, turn)
+            micro_batches = self.split(next_batch())
+            last = turn == settings.discriminator_steps - 1
+            keep_graph = share and (last or settings.order == "generator_first")
+            fakes = [self.generate(batch, key, keep_graph) for batch in micro_batches]
+            if settings.order == "generator_first" and turn == 0:
+                logs |= self.update_generator(micro_batches, fakes, key, step)
+            logs |= self.update_discriminators(micro_batches, fakes, key, step)
+        if settings.order == "discriminator_first":
+            if settings.fakes == "fresh":
+                key = (*key, "fresh")
+            logs |= self.update_generator(micro_batches, fakes, key, step)
+        update_average(self.averaged, self.gan.generator, settings.ema_beta)
+        return logs
+
+    def update_discriminators(
+        self, batches: Sequence[Batch], fakes: Sequence[Tensor], key: tuple[Key, ...], step: int
+    ) -> Logs:
+        """One optimizer step of all discriminators on the mean loss of the micro-batches."""
+        turns = self.settings.discriminator_steps
+        update = step * turns + int(key[3])
+        networks = list(self.gan.discriminators.values())
+
+        def losses() -> Iterator[tuple[Tensor, Logs]]:
+            for batch, fake in zip(batches, fakes, strict=True):
+                yield self.discriminator_loss(batch, fake.detach(), key, update)
+
+        return self.update("discriminator", networks, losses(), len(batches), update)
+
+    def update_generator(
+        self, batches: Sequence[Batch], fakes: Sequence[Tensor], key: tuple[Key, ...], step: int
+    ) -> Logs:
+        """One optimizer step of the generator; fakes without a graph are generated again."""
+
+        def losses() -> Iterator[tuple[Tensor, Logs]]:
+            for batch, fake in zip(batches, fakes, strict=True):
+                fresh = not fake.requires_grad or key[-1] == "fresh"
+                yield self.generator_loss(batch, self.generate(batch, key) if fresh else fake, key)
+
+        return self.update("generator", [self.gan.generator], losses(), len(batches), step)
+
+    def update(
+        self,
+        player: str,
+        networks: Sequence[Network],
+        losses: Iterator[tuple[Tensor, Logs]],
+        count: int,
+        update_index: int,
+    ) -> Logs:
+        """Differentiate the losses, average over micro-batches and processes, and step.
+
+        Raises:
+            RuntimeError: a parameter that the stage trains got no gradient.
+        """
+        named = [(f"{player}: {name}", p) for n in networks for name, p in n.parameters_in_use()]
+        parameters = [parameter for _, parameter in named]
+        totals: list[Tensor] = []
+        logs: Logs = {}
+        for loss, part in losses:
+            gradients = torch.autograd.grad(loss / count, parameters, allow_unused=True)
+            missing = [n for (n, _), g in zip(named, gradients, strict=True) if g is None]
+            if missing:
+                raise RuntimeError(f"no gradient reached {', '.join(missing)}")
+            present = [gradient for gradient in gradients if gradient is not None]
+            totals = list(torch._foreach_add(totals, present)) if totals else present
+            for name, value in part.items():
+                logs[name] = logs.get(name, torch.zeros_like(value)) + value.detach() / count
+
+        for parameter, gradient in zip(parameters, self.processes.average(totals), strict=True):
+            parameter.grad = gradient
+        for network in networks:
+            network.before_step()
+        self.optimizers[player].step()
+        self.optimizers[player].zero_grad(set_to_none=True)
+        for network in networks:
+            network.after_step(update_index)
+        return logs
+
+    # -- Losses ----------------------------------------------------------------------------------
+
+    def discriminator_loss(
+        self, batch: Batch, fake: Tensor, key: tuple[Key, ...], update: int
+    ) -> tuple[Tensor, Logs]:
+        """Adversarial loss, class loss and penalties, summed over discriminators."""
+        total = torch.zeros((), device=fake.device)
+        logs: Logs = {}
+        real = self.augmented(batch.real, batch, (*key, "augment real"))
+        fake = self.augmented(fake, batch, (*key, "augment fake"))
+        for name, discriminator in self.gan.discriminators.items():
+            view = self.view(name, discriminator, batch, key)
+            with self.autocast():
+                scores_real, scores_fake = self.score_both(discriminator, real, fake, batch, view)
+            loss = self.loss.adversarial.discriminator(scores_real.realness, scores_fake.realness)
+            logs[f"{name}/adversarial"] = loss
+            logs[f"{name}/real"] = scores_real.realness.mean()
+            logs[f"{name}/fake"] = scores_fake.realness.mean()
+            if scores_real.class_logits is not None and batch.labels is not None:
+                classes = self.class_loss(scores_real, batch) + self.class_loss(scores_fake, batch)
+                logs[f"{name}/classes"] = classes
+                loss = loss + self.loss.class_weight * classes
+            inputs = (discriminator, real, fake, scores_real, scores_fake)
+            for kind, penalty in self.loss.penalties.items():
+                if update % penalty.every:
+                    continue
+                rng = self.random(batch, (*key, "penalty", name, kind))
+                at = PenaltyInputs(*inputs, batch.labels, batch.context, view, rng)
+                with self.autocast(self.settings.precision.penalty == "bf16"):
+                    value = penalty(at)
+                logs[f"{name}/{kind}"] = value
+                loss = loss + penalty.weight * penalty.every * value
+            total = total + loss
+        return total, {**logs, "loss/discriminator": total}
+
+    def generator_loss(
+        self, batch: Batch, fake: Tensor, key: tuple[Key, ...]
+    ) -> tuple[Tensor, Logs]:
+        """Adversarial loss and class loss, summed over discriminators."""
+        total = torch.zeros((), device=fake.device)
+        fake = self.augmented(fake, batch, (*key, "augment generator"))
+        for name, discriminator in self.gan.discriminators.items():
+            view = self.view(name, discriminator, batch, (*key, "generator"))
+            with self.autocast():
+                scores = discriminator(fake, batch.labels, batch.context, view)
+            total = total + self.loss.adversarial.generator(scores.realness)
+            if scores.class_logits is not None and batch.labels is not None:
+                total = total + self.loss.class_weight * self.class_loss(scores, batch)
+        return total, {"loss/generator": total}
+
+    def score_both(
+        self,
+        discriminator: Discriminator,
+        real: Tensor,
+        fake: Tensor,
+        batch: Batch,
+        view: Tensor | None,
+    ) -> tuple[Scores, Scores]:
+        """Scores of reals and fakes, in one pass unless all rows of a batch influence each other."""
+        if discriminator.couples_batch == "batch":
+            given = (batch.labels, batch.context, view)
+            return discriminator(real, *given), discriminator(fake, *given)
+        count = len(real)
+        scores: Scores = discriminator(
+            torch.cat([real, fake]), *map(_twice, (batch.labels, batch.context, view))
+        )
+        return (
+            Scores(*(None if part is None else part[:count] for part in scores)),  # type: ignore[arg-type]
+            Scores(*(None if part is None else part[count:] for part in scores)),  # type: ignore[arg-type]
+        )
+
+    def class_loss(self, scores: Scores, batch: Batch) -> Tensor:
+        """Cross-entropy of the class logits against the asked-for labels."""
+        assert scores.class_logits is not None
+        assert batch.labels is not None
+        return F.cross_entropy(scores.class_logits, batch.labels)
+
+    # -- Inputs ----------------------------------------------------------------------------------
+
+    def split(self, batch: Batch) -> list[Batch]:
+        """Prepare the reals of a batch and cut it into micro-batches."""
+        dtype = next(self.gan.generator.parameters()).dtype
+        real = to_float(batch.real) if batch.real.dtype == torch.uint8 else batch.real
+        context, real = self.gan.make_context(self.gan.prepare_real(real.to(dtype)))
+        labels = batch.labels if self.gan.generator.num_classes else None
+        whole = Batch(real, labels, batch.global_size, batch.start, context)
+        count = self.settings.accumulate
+        share = len(real) // count
+        return [whole.rows(i * share, (i + 1) * share) for i in range(count)]
+
+    def generate(self, batch: Batch, key: tuple[Key, ...], keep_graph: bool = True) -> Tensor:
+        """Fakes for the rows of a batch, from latents keyed by the step."""
+        generator = self.gan.generator
+        latent = self.random(batch, (*key, "latent")).normal(generator.latent_dim())
+        latent = latent.to(batch.real.dtype)
+        with torch.set_grad_enabled(keep_graph), self.autocast():
+            clip: Tensor = generator(latent, batch.labels, batch.context)
+        return clip.to(batch.real.dtype)
+
+    def augmented(self, clip: Tensor, batch: Batch, key: tuple[Key, ...]) -> Tensor:
+        """Clips after the augmentation of the settings."""
+        if not self.settings.augment.is_on:
+            return clip
+        return augment(clip, self.settings.augment, self.random(batch, key))
+
+    def view(
+        self, name: str, discriminator: Discriminator, batch: Batch, key: tuple[Key, ...]
+    ) -> Tensor | None:
+        """The rows of the view that a discriminator draws for the whole batch."""
+        view = discriminator.draw_view(batch.global_size, keyed_rng(*key, "view", name))
+        if view is None:
+            return None
+        return view[batch.start : batch.start + len(batch.real)].to(batch.real.device)
+
+    def random(self, batch: Batch, key: tuple[Key, ...]) -> BatchRandom:
+        """Random rows for a batch."""
+        stop = batch.start + len(batch.real)
+        return BatchRandom(key, batch.global_size, batch.start, stop, batch.real.device)
+
+    def autocast(self, enabled: bool = True) -> AbstractContextManager[None]:
+        """bfloat16 autocast where the settings ask for it."""
+        on = enabled and self.settings.precision.networks == "bf16"
+        context: AbstractContextManager[None] = torch.autocast(
+            self.processes.device.type, dtype=torch.bfloat16, enabled=on
+        )
+        return context
+
+
+def _twice(rows: Tensor | None) -> Tensor | None:
+    return None if rows is None else torch.cat([rows, rows])
