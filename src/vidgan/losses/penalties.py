@@ -81,7 +81,8 @@ class GradientPenalty(Penalty):
         mixed, _ = mix(at.real, at.fake, at.rng)
         gradient = input_gradient(at, mixed)
         norm = gradient.flatten(1).norm(dim=1)
-        return ((norm - self.target) / self.target).square().mean()
+        penalty: Tensor = ((norm - self.target) / self.target).square().mean()
+        return penalty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,8 @@ class Slope(Penalty):
             slope = head.slope(encoding, labels)
         if self.form == "analytic":
             slope = slope.square().sum(dim=1).sqrt() / slope.shape[1]
-        return (slope - self.target).square().mean()
+        penalty: Tensor = (slope - self.target).square().mean()
+        return penalty
 
 
 def mix(real: Tensor, fake: Tensor, rng: BatchRandom) -> tuple[Tensor, Tensor]:

@@ -170,10 +170,10 @@ class GAN:
         """Split what the loader yields into (context, target); no context by default."""
         return None, real
 
-    def to(self, *args: torch.device | torch.dtype) -> "GAN":
-        """Move every network in place and return self."""
+    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> "GAN":
+        """Move or convert every network in place and return self."""
         for network in self.networks.values():
-            network.to(*args)
+            network.to(device=device, dtype=dtype)
         return self
 
     def train(self, mode: bool = True) -> "GAN":

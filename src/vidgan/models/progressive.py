@@ -21,6 +21,7 @@ Differences from the paper:
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -55,7 +56,7 @@ FRAME_PLANS = {
     "thesis": (4, 8, 8, 8, 16, 16, 32),
     "code": (4, 8, 8, 16, 16, 32, 32),
 }
-"""Frames at 4, 8, 16, ... px: thesis table A.1, and the authors' code. No parameter depends on it."""
+"""Frames at 4, 8, 16, ... px: thesis table A.1, and the authors' code; no count depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ class ProgressiveConfig(ModelConfig):
                 f"model.frames {list(frames)} must list {num_levels} lengths, one per level up to "
                 f"{height} px, and end with data.frames={num_frames}"
             )
-        if any(b not in (a, 2 * a) for a, b in zip(frames, frames[1:], strict=False)):
+        if any(b not in (a, 2 * a) for a, b in pairwise(frames)):
             raise UserError(
                 f"model.frames {list(frames)} may only stay or double from level to level"
             )
@@ -180,8 +181,7 @@ def _plan_frames(plan: str, num_frames: int, num_levels: int) -> tuple[int, ...]
 
 def growth_factors(levels: tuple[LevelShape, ...]) -> tuple[Factor, ...]:
     """Scale (T, H, W) from each level's predecessor; (1, 1, 1) for the first."""
-    pairs = zip(levels, levels[1:], strict=False)
-    return ((1, 1, 1), *((b.frames // a.frames, 2, 2) for a, b in pairs))
+    return ((1, 1, 1), *((b.frames // a.frames, 2, 2) for a, b in pairwise(levels)))
 
 
 # ------------------------------------------------------------------------------------------------

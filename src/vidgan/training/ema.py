@@ -16,7 +16,7 @@ def copy_generator(generator: Generator) -> Generator:
 @torch.no_grad()
 def update_average(averaged: Generator, generator: Generator, beta: float) -> None:
     """averaged <- beta averaged + (1 - beta) generator; buffers are copied (beta 0 copies all)."""
-    targets = list(averaged.parameters())
+    targets = [parameter.detach() for parameter in averaged.parameters()]
     sources = [parameter.detach() for parameter in generator.parameters()]
     torch._foreach_lerp_(targets, sources, 1 - beta)
     for target, source in zip(averaged.buffers(), generator.buffers(), strict=True):

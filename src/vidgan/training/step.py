@@ -249,7 +249,7 @@ class TrainingStep:
         batch: Batch,
         view: Tensor | None,
     ) -> tuple[Scores, Scores]:
-        """Scores of reals and fakes, in one pass unless all rows of a batch influence each other."""
+        """Scores of reals and fakes, in one pass unless all rows of a batch are coupled."""
         if discriminator.couples_batch == "batch":
             given = (batch.labels, batch.context, view)
             return discriminator(real, *given), discriminator(fake, *given)
