@@ -1,0 +1,49 @@
+"""Inception Score of class probabilities (Salimans et al. 2016)."""
+
+import torch
+from torch import Tensor
+
+
+def inception_score(probabilities: Tensor, splits: int = 1) -> tuple[float, float]:
+    """`exp(mean_i KL(p(c|i) || p(c)))`, with p(c) the mean over the clips of a split.
+
+    The score lies in 1 .. N. It grows with the number of clips of a split, so the number of clips
+    and of splits belong to the score's name. No epsilon is added: terms with p = 0 are 0.
+
+    Args:
+        probabilities: `[M, N]`, rows that sum to 1.
+        splits: number of contiguous parts of nearly equal size that are scored one by one. Shuffle
+            rows that are sorted by class before asking for more than one.
+
+    Returns:
+        Mean and population standard deviation over the splits.
+
+    Raises:
+        ValueError: rows are no distributions, or there are more splits than rows.
+
+    Example:
+        >>> import torch
+        >>> inception_score(torch.eye(4), splits=1)
+        (4.0, 0.0)
+    """
+    if probabilities.ndim != 2 or probabilities.shape[0] == 0:
+        shape = tuple(probabilities.shape)
+        raise ValueError(f"probabilities must be [M, N] with M of at least 1, got {shape}")
+    if not 1 <= splits <= probabilities.shape[0]:
+        rows = probabilities.shape[0]
+        raise ValueError(f"splits must lie in 1 .. {rows} (the number of clips), got {splits}")
+    p = probabilities.detach().to("cpu", torch.float64)
+    sums = p.sum(1)
+    # Negated so that NaN, which compares false with everything, is refused as well.
+    if not bool((p >= 0).all()) or not bool(((sums - 1).abs() < 1e-3).all()):
+        raise ValueError("every row of probabilities must be non-negative and sum to 1")
+    # float32 softmax rows sum to 1 within 1e-6 only; an exact sum keeps the score at most N.
+    p = p / sums[:, None]
+    scores = torch.stack([_score(part) for part in p.tensor_split(splits)])
+    return float(scores.mean()), float(scores.std(correction=0))
+
+
+def _score(p: Tensor) -> Tensor:
+    mean = p.mean(0)
+    mutual_information = torch.special.entr(mean).sum() - torch.special.entr(p).sum(1).mean()
+    return mutual_information.clamp_min(0).exp()
