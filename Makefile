@@ -1,0 +1,58 @@
+# Every target does all the set-up it needs; the only requirements are make and Python >= 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+WORKERS ?= 2
+
+# One thread a process: the test workers already fill the cores, and results do not depend on luck.
+SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+
+.DELETE_ON_ERROR:
+.PHONY: help setup test test-slow check format demo clean
+
+help:
+	@echo "make setup      create $(VENV) with the pinned packages"
+	@echo "make test       run the tests (a few minutes on two cores)"
+	@echo "make test-slow  run the tests that are left out of make test"
+	@echo "make check      run the linter, the format check, the type checker and the structure gates"
+	@echo "make format     mend what the linter and the formatter can mend"
+	@echo "make demo       train a small video GAN and show what it learned (about ten minutes)"
+	@echo "make clean      remove $(VENV) and every cache"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "vidgan needs Python 3.11 or newer, but '$(PYTHON)' is not one;" \
+	    "name another with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "'$(PYTHON)' lacks the venv module;" \
+	    "install it (on Debian and Ubuntu: the package python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+test: $(STAMP)
+	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
+
+test-slow: $(STAMP)
+	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(SINGLE_THREAD) $(BIN)/python -m pytest -q tests/test_structure.py
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(STAMP)
+	$(BIN)/vidgan demo
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

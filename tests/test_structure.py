@@ -1,0 +1,246 @@
+"""Gates on the shape of the code: import levels, sizes, names of models, docs and packaging."""
+
+import ast
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "vidgan"
+MODULES = sorted(SOURCE.rglob("*.py"))
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+CODE = [*MODULES, *TEST_FILES, *sorted(ROOT.glob("benchmarks/**/*.py"))]
+CODE += sorted(ROOT.glob("examples/**/*.py"))
+
+LEVELS = (
+    {"errors", "yaml_text", "config_io", "files", "randomness", "clip_ops", "distributed"}
+    | {"video", "video_frames", "video_reading", "video_writing"},
+    {"models", "losses", "data", "metrics"},
+    {"sampling"},
+    {"evaluation"},
+    {"report"},
+    {"training"},
+    {"config"},
+    {"demo", "doctor", "verbs"},
+    {"cli"},
+    {"__main__"},
+)
+"""Packages and modules directly below `vidgan`, lowest first. Members of the second level never
+import each other; elsewhere members of one level may, as basics build on basics."""
+
+SIBLINGS = LEVELS[1]
+PACKAGE = "__init__"
+LONG_FUNCTIONS = {"train": 120}
+"""Functions that read better as one flat sequence; everything else has at most 60 lines."""
+
+
+def level_of(part: str) -> int:
+    for level, names in enumerate(LEVELS):
+        if part in names:
+            return level
+    raise AssertionError(f"vidgan.{part} has no level: give it one in {Path(__file__).name}")
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_parts(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Parts of vidgan that any import statement names, inside functions too, with their lines."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: relative import; write vidgan. in full"
+            names = [node.module or ""]
+            if node.module == "vidgan":
+                names = [f"vidgan.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.startswith("vidgan."):
+                yield name.split(".")[1], node.lineno
+
+
+def upward_edges(part: str, tree: ast.AST) -> list[str]:
+    wrong = []
+    for target, line in imported_parts(tree):
+        if target == part or target.startswith("__"):
+            continue
+        upward = level_of(target) > level_of(part)
+        sideways = part in SIBLINGS and target in SIBLINGS
+        if upward or sideways:
+            wrong.append(f"line {line}: vidgan.{part} imports vidgan.{target}")
+    return wrong
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
+
+
+def nesting(node: ast.AST, depth: int = 0) -> int:
+    """Deepest nesting of blocks below a function; `elif` counts as its `if`, inner defs anew."""
+    deepest = depth
+    for name, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST) or isinstance(child, ast.FunctionDef):
+                continue
+            is_elif = name == "orelse" and isinstance(child, ast.If) and isinstance(node, ast.If)
+            opens = isinstance(child, BLOCKS) and not is_elif
+            deepest = max(deepest, nesting(child, depth + opens))
+    return deepest
+
+
+def size_faults(text: str) -> list[str]:
+    lines = text.splitlines()
+    faults = [f"{len(lines)} lines, at most 400"] if len(lines) > 400 else []
+    faults += [f"line {i}: over 100 columns" for i, x in enumerate(lines, 1) if len(x) > 100]
+    for function in functions(ast.parse(text)):
+        length = (function.end_lineno or function.lineno) - function.lineno + 1
+        allowed = LONG_FUNCTIONS.get(function.name, 60)
+        if length > allowed:
+            faults.append(f"{function.name} has {length} lines, at most {allowed}")
+        if nesting(function) > 4:
+            faults.append(f"{function.name} nests {nesting(function)} deep, at most 4")
+    return faults
+
+
+def model_name_branches(tree: ast.AST) -> list[int]:
+    """Lines that compare something called `model.name`, `model_name` or the like."""
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            compared = [ast.unparse(side) for side in (node.left, *node.comparators)]
+            tested = any(re.search(r"\bmodel(\.name|_name|\.NAME)\b", side) for side in compared)
+            literal = any(
+                isinstance(s, ast.Constant) and isinstance(s.value, str)
+                for s in (node.left, *node.comparators)
+            )
+            if tested and literal:
+                lines.append(node.lineno)
+    return lines
+
+
+def contract_methods() -> set[str]:
+    """Methods that the base classes of models document; overriding them needs no second text."""
+    tree = ast.parse((SOURCE / "models" / "base.py").read_text(encoding="utf-8"))
+    return {function.name for function in functions(tree) if ast.get_docstring(function)}
+
+
+def undocumented(tree: ast.Module) -> list[str]:
+    """Public modules, classes, functions and methods without a docstring of their own or their
+    contract's."""
+    inherited = contract_methods()
+    missing = ["the module"] if tree.body and not ast.get_docstring(tree) else []
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for holder in [tree, *(c for c in classes if not c.name.startswith("_"))]:
+        for node in holder.body:
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+                continue
+            overload = any(ast.unparse(d).endswith("overload") for d in node.decorator_list)
+            setter = any(ast.unparse(d).endswith(".setter") for d in node.decorator_list)
+            known = holder is not tree and node.name in inherited
+            if not (overload or setter or known or ast.get_docstring(node)):
+                missing.append(node.name)
+    return missing
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if p.parent != SOURCE or p.stem != PACKAGE], ids=relative
+)
+def test_imports_go_down_only(path: Path) -> None:
+    assert upward_edges(part_of(path), ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_import_gate_sees_upward_and_sideways_edges_wherever_they_stand() -> None:
+    code = "def f():\n    from vidgan.training import loop\nimport vidgan.data.index\n"
+    assert len(upward_edges("models", ast.parse(code))) == 2
+    assert upward_edges("cli", ast.parse(code)) == []
+    assert len(upward_edges("sampling", ast.parse("from vidgan import evaluation"))) == 1
+
+
+@pytest.mark.parametrize("path", CODE, ids=relative)
+def test_sizes_stay_readable(path: Path) -> None:
+    assert size_faults(path.read_text(encoding="utf-8")) == []
+
+
+def test_size_gate_counts_what_it_says() -> None:
+    assert size_faults("x = 1\n" * 401) == ["401 lines, at most 400"]
+    assert size_faults("#" * 101) == ["line 1: over 100 columns"]
+    assert "at most 60" in size_faults("def f():\n" + "    x = 1\n" * 60)[0]
+    assert size_faults("def train():\n" + "    x = 1\n" * 100) == []
+    deep = "def f():\n" + "".join("    " * i + "if x:\n" for i in range(1, 6)) + "    " * 6 + "y\n"
+    assert size_faults(deep) == ["f nests 5 deep, at most 4"]
+    chain = "def f():\n    if x:\n        y\n" + "    elif x:\n        y\n" * 9
+    assert size_faults(chain) == []
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if part_of(p) != "models"], ids=relative)
+def test_no_branch_on_a_models_name_outside_models(path: Path) -> None:
+    assert model_name_branches(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_name_gate_sees_comparisons() -> None:
+    code = "if config.model.name == 'pvgan': pass\nx = model_name in ('a', 'b')\ny = name == 'a'\n"
+    assert model_name_branches(ast.parse(code)) == [1]
+    assert model_name_branches(ast.parse("z = 'a' != self.model_name")) == [1]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_public_names_are_documented(path: Path) -> None:
+    assert undocumented(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_docstring_gate_looks_into_classes() -> None:
+    code = '"""M."""\nclass A:\n    """A."""\n    def f(self): pass\n    def _g(self): pass\n'
+    assert undocumented(ast.parse(code)) == ["f"]
+
+
+@pytest.mark.parametrize("path", CODE, ids=relative)
+def test_sources_are_ascii_and_leave_nothing_to_do(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.isascii()
+    assert not re.search(r"#\s*(TODO(?!\(#\d)|FIXME|XXX)", text)
+
+
+def test_version_is_the_same_everywhere() -> None:
+    import vidgan
+
+    for name in ("pyproject.toml", "CITATION.cff"):
+        found = re.search(r"^version\W+([\d.]+)", (ROOT / name).read_text(), re.MULTILINE)
+        assert found
+        assert found[1] == vidgan.__version__
+
+
+def test_command_line_help_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom vidgan.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'av'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_wheel_holds_presets_templates_and_type_marker(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    presets = {f"vidgan/{relative(path)}" for path in ROOT.glob("configs/**/*.yaml")}
+    assert presets
+    assert names >= presets | {"vidgan/py.typed", "vidgan/report/page.html.j2"}
