@@ -1,3 +1,61 @@
-"""vidgan: train, sample and honestly compare generative adversarial networks for video."""
+"""vidgan: train, sample and honestly compare generative adversarial networks for video.
+
+The names below are the public face; everything else is reached by its module. They are looked up
+when first used, so that importing vidgan loads neither torch nor a codec.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidgan.config import load_config
+    from vidgan.evaluation import evaluate
+    from vidgan.metrics.frechet import frechet_distance
+    from vidgan.metrics.inception_score import inception_score
+    from vidgan.models import build_gan, list_models
+    from vidgan.sampling.generate import interpolate, sample_clips
+    from vidgan.sampling.latents import sample_latents
+    from vidgan.sampling.storage import load_generator
+    from vidgan.training.loop import train
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "build_gan": "vidgan.models",
+    "evaluate": "vidgan.evaluation",
+    "frechet_distance": "vidgan.metrics.frechet",
+    "inception_score": "vidgan.metrics.inception_score",
+    "interpolate": "vidgan.sampling.generate",
+    "list_models": "vidgan.models",
+    "load_config": "vidgan.config",
+    "load_generator": "vidgan.sampling.storage",
+    "sample_clips": "vidgan.sampling.generate",
+    "sample_latents": "vidgan.sampling.latents",
+    "train": "vidgan.training.loop",
+}
+
+__all__ = [
+    "build_gan",
+    "evaluate",
+    "frechet_distance",
+    "inception_score",
+    "interpolate",
+    "list_models",
+    "load_config",
+    "load_generator",
+    "sample_clips",
+    "sample_latents",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vidgan' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -3,6 +3,7 @@
 import importlib
 from importlib.metadata import entry_points
 
+from vidgan.config_io import Variants
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, ModelConfig
 
@@ -35,6 +36,16 @@ def model_config_class(name: str) -> type[ModelConfig]:
     if not (isinstance(found, type) and issubclass(found, ModelConfig)):
         raise UserError(f"model.name={name} is not a subclass of vidgan.models.base.ModelConfig")
     return found
+
+
+def model_name(cls: type[ModelConfig]) -> str:
+    """The name under which `model_config_class` finds a settings class again."""
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    return next((name for name, known in MODELS.items() if known == target), target)
+
+
+MODEL_VARIANTS = Variants(base=ModelConfig, class_of=model_config_class, name_of=model_name)
+"""How settings with a field of type `ModelConfig` are written and read back."""
 
 
 def build_gan(

@@ -1,0 +1,141 @@
+"""From latents to uint8 clips, in batches small enough for any machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from vidgan.clip_ops import to_uint8
+from vidgan.errors import UserError
+from vidgan.models.base import Generator
+from vidgan.sampling.latents import PathMode, latent_path, truncate
+
+BATCH_VOXELS = 2**21
+"""Voxels of one batch of clips: 16 clips of 32x64x64; larger clips go in pairs."""
+
+
+def sample_clips(
+    generator: Generator,
+    latents: Tensor,
+    labels: Tensor | None = None,
+    context: Tensor | None = None,
+    truncation: float | None = None,
+) -> Tensor:
+    """Generate clips.
+
+    Args:
+        generator: in any mode and on any device; it works in eval mode and is left as it was.
+        latents: float `[B, Z]`, as `sample_latents` draws them.
+        labels: int64 `[B]` for a class-conditional generator, else None.
+        context: float clips `[B, C, T0, H, W]` in [-1, 1] for a generator that needs them.
+        truncation: bound of the latents in standard deviations, for generators that support it.
+
+    Returns:
+        uint8 `[B, C, T, H, W]` on the CPU.
+
+    Raises:
+        UserError: labels missing, not wanted or out of range, or truncation not supported.
+
+    Example:
+        >>> import torch, vidgan
+        >>> generator = vidgan.build_gan("pvgan", (3, 4, 8, 8), num_classes=2).generator
+        >>> latents = vidgan.sample_latents(generator, seeds=[0, 1])
+        >>> clips = vidgan.sample_clips(generator, latents, labels=torch.tensor([0, 1]))
+        >>> clips.shape, clips.dtype
+        (torch.Size([2, 3, 4, 8, 8]), torch.uint8)
+    """
+    _check_inputs(generator, latents, labels)
+    if truncation is not None:
+        if not generator.supports_truncation:
+            raise UserError("this model does not support truncation; leave it out")
+        latents = truncate(latents, truncation)
+    like = next(generator.parameters())
+    latents = latents.to(like)
+    labels = None if labels is None else labels.to(like.device)
+    context = None if context is None else context.to(like)
+    with _sampling(generator):
+        # The first clips tell how large clips are. Never one alone: torch computes a single clip
+        # in float32 with a far slower kernel.
+        clips = [_generate(generator, slice(0, 2), latents, labels, context)]
+        share = max(2, BATCH_VOXELS // clips[0][0, 0].numel())
+        for first in range(2, len(latents), share):
+            rows = slice(first, first + share)
+            clips.append(_generate(generator, rows, latents, labels, context))
+    return torch.cat(clips)
+
+
+def interpolate(
+    generator: Generator,
+    start: Tensor,
+    end: Tensor,
+    steps: int,
+    mode: PathMode = "linear",
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Generate the clips on a path between two latents.
+
+    Args:
+        generator: see `sample_clips`.
+        start: latent `[Z]` or `[1, Z]` of the first clip.
+        end: latent of the last clip.
+        steps: number of clips, at least 2.
+        mode: `linear` or `slerp`, see `vidgan.sampling.latents.latent_path`.
+        labels: int64, one for the whole path or one a step, for a conditional generator.
+
+    Returns:
+        uint8 `[steps, C, T, H, W]`.
+
+    Raises:
+        UserError: a path of one step, an unknown mode, or labels that do not fit.
+
+    Example:
+        >>> import vidgan
+        >>> generator = vidgan.build_gan("pvgan", (3, 4, 8, 8)).generator
+        >>> start, end = vidgan.sample_latents(generator, [0, 1])
+        >>> vidgan.interpolate(generator, start, end, steps=5).shape
+        torch.Size([5, 3, 4, 8, 8])
+    """
+    path = latent_path(start, end, steps, mode)
+    return sample_clips(generator, path, None if labels is None else labels.expand(steps))
+
+
+@torch.no_grad()
+def _generate(
+    generator: Generator,
+    rows: slice,
+    latents: Tensor,
+    labels: Tensor | None,
+    context: Tensor | None,
+) -> Tensor:
+    inputs = [None if given is None else given[rows] for given in (latents, labels, context)]
+    clip: Tensor = generator(*inputs)
+    return to_uint8(clip).cpu().contiguous()
+
+
+@contextmanager
+def _sampling(generator: Generator) -> Iterator[None]:
+    was_training = generator.training
+    generator.eval()
+    try:
+        yield
+    finally:
+        generator.train(was_training)
+
+
+def _check_inputs(generator: Generator, latents: Tensor, labels: Tensor | None) -> None:
+    dim = generator.latent_dim()
+    if latents.dim() != 2 or latents.shape[1] != dim or not len(latents):
+        raise UserError(f"latents must be [B, {dim}] with B > 0, got {list(latents.shape)}")
+    if not generator.num_classes:
+        if labels is not None:
+            raise UserError("this generator is unconditional: call it without labels")
+        return
+    if labels is None:
+        raise UserError(
+            f"this generator needs a label 0..{generator.num_classes - 1} for every clip"
+        )
+    if labels.shape != latents.shape[:1]:
+        raise UserError(f"{len(latents)} latents need {len(latents)} labels, got {labels.numel()}")
+    if int(labels.min()) < 0 or int(labels.max()) >= generator.num_classes:
+        raise UserError(f"labels must lie in 0..{generator.num_classes - 1}, got {labels.tolist()}")

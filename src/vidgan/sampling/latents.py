@@ -1,0 +1,98 @@
+"""Latents, labels and paths between latents, each a pure function of seeds."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vidgan.errors import UserError
+from vidgan.models.base import Generator
+from vidgan.randomness import derive_seed, keyed_rng
+
+PathMode = Literal["linear", "slerp"]
+
+
+def sample_latents(generator: Generator, seeds: Sequence[int]) -> Tensor:
+    """Draw one latent for each seed.
+
+    Every named part of the latent has random numbers of its own, keyed by the seed and the part's
+    name, so a clip keeps its content whatever the length of its motion.
+
+    Args:
+        generator: whose `latent_parts` are to be filled.
+        seeds: B whole numbers.
+
+    Returns:
+        float32 `[B, Z]`, standard normal; row i depends on seed i alone.
+
+    Example:
+        >>> import vidgan
+        >>> generator = vidgan.build_gan("pvgan", (3, 4, 8, 8)).generator
+        >>> both = vidgan.sample_latents(generator, [7, 8])
+        >>> bool((both[1:] == vidgan.sample_latents(generator, [8])).all())
+        True
+    """
+    latents = torch.zeros(len(seeds), generator.latent_dim())
+    for latent, seed in zip(latents, seeds, strict=True):
+        for name, part in generator.latent_parts.items():
+            values = latent[part]
+            values.copy_(torch.randn(len(values), generator=keyed_rng(seed, "latent", name)))
+    return latents
+
+
+def labels_for_seeds(seeds: Sequence[int], num_classes: int) -> Tensor | None:
+    """One uniformly drawn label for each seed: int64 `[B]`, or None without classes."""
+    if not num_classes:
+        return None
+    return torch.tensor([derive_seed(seed, "label") % num_classes for seed in seeds])
+
+
+def latent_path(start: Tensor, end: Tensor, steps: int, mode: PathMode = "linear") -> Tensor:
+    """Latents on the way from one to another, both ends included.
+
+    Args:
+        start: `[Z]` or `[1, Z]`.
+        end: likewise.
+        steps: number of latents, at least 2.
+        mode: `linear` walks the straight line (as the thesis does); `slerp` turns the direction
+            at constant speed and blends the lengths, so that latents on the way are as long as
+            those at the ends (Shoemake 1985). Opposite directions have no shortest turn: there it
+            is the straight line.
+
+    Returns:
+        `[steps, Z]`.
+    """
+    if steps < 2:
+        raise UserError(f"a path needs at least 2 steps, not {steps}")
+    if mode not in ("linear", "slerp"):
+        raise UserError(f"there is no interpolation mode {mode!r}; choose linear or slerp")
+    if start.numel() == 0:
+        raise UserError("this model has no latent, so there is nothing to interpolate")
+    a, b = start.reshape(-1), end.reshape(-1)
+    weight = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)[:, None]  # [steps, 1]
+    length_a, length_b = a.norm(), b.norm()
+    cosine = float((a @ b / (length_a * length_b).clamp_min(1e-12)).clamp(-1, 1))
+    angle = math.acos(cosine)
+    if mode == "linear" or math.sin(angle) < 1e-6:
+        return torch.lerp(a, b, weight)
+    towards_a, towards_b = torch.sin((1 - weight) * angle), torch.sin(weight * angle)
+    direction = (towards_a * (a / length_a) + towards_b * (b / length_b)) / math.sin(angle)
+    turned: Tensor = direction * torch.lerp(length_a, length_b, weight)
+    return turned
+
+
+def truncate(latents: Tensor, bound: float) -> Tensor:
+    """Move standard normal values into [-bound, bound], keeping their order.
+
+    A value at quantile q of the normal distribution goes to quantile q of the normal distribution
+    truncated at `bound`, so the result is distributed as if values outside were drawn again
+    (Brock et al. 2019, section 3.1), yet is a function of the latent.
+    """
+    if bound <= 0:
+        raise UserError(f"truncation={bound} must be above 0; 2 is mild, 0.5 strong")
+    tail = math.erfc(bound / math.sqrt(2)) / 2
+    quantile = tail + torch.special.ndtr(latents.double()) * (1 - 2 * tail)
+    truncated: Tensor = torch.special.ndtri(quantile).clamp(-bound, bound)
+    return truncated.to(latents.dtype)

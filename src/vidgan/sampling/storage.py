@@ -1,0 +1,300 @@
+"""Generators on disk: one safetensors file that holds the weights and all it takes to use them.
+
+The header carries a `GeneratorCard` as JSON: the model's settings, the clip's shape, the class
+names, the stage of growth. Nothing in the file is code, so a file from a stranger is safe to open.
+
+A run folder keeps checkpoints as `checkpoints/step-N/ema.safetensors`, and names two of them in
+`last.json` and `best.json`.
+"""
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan import __version__
+from vidgan.config_io import from_dict, to_dict
+from vidgan.errors import UserError
+from vidgan.files import write_file_atomically, write_json_atomically
+from vidgan.models import MODEL_VARIANTS
+from vidgan.models.base import ClipShape, Generator, ModelConfig, Stage
+
+SCHEMA = 1
+"""Version of the card; raised when an older reader could misread a newer file."""
+
+GENERATOR_FILE = "ema.safetensors"
+CHECKPOINTS_FOLDER = "checkpoints"
+_CARD_KEY = "vidgan"
+_CARD_ATTRIBUTE = "card"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneratorCard:
+    """What a generator file says of itself.
+
+    Attributes:
+        model: settings of the model as plain values, its `name` among them.
+        clip_shape: (C, T, H, W) of a fully grown clip.
+        num_classes: classes of the data the model was built for; 0 for unlabelled data.
+        class_names: their names in the order of the labels.
+        stage: the stage of growth at which the weights were saved.
+        fps: frames per second of the clips.
+        step: generator updates made.
+        clips_seen: real clips shown to the discriminator.
+        loss: name of the loss.
+        schema: version of this record.
+        vidgan: version of the package that wrote the file.
+    """
+
+    model: dict[str, Any]
+    clip_shape: tuple[int, int, int, int]
+    num_classes: int
+    class_names: tuple[str, ...]
+    stage: Stage
+    fps: float
+    step: int
+    clips_seen: int
+    loss: str
+    schema: int = SCHEMA
+    vidgan: str = __version__
+
+
+def make_card(
+    model: ModelConfig,
+    clip_shape: tuple[int, int, int, int],
+    class_names: Sequence[str],
+    stage: Stage,
+    *,
+    fps: float,
+    step: int,
+    clips_seen: int,
+    loss: str,
+) -> GeneratorCard:
+    """Describe a generator in training; see `GeneratorCard` for the fields."""
+    return GeneratorCard(
+        model=to_dict(model, (MODEL_VARIANTS,)),
+        clip_shape=clip_shape,
+        num_classes=len(class_names),
+        class_names=tuple(class_names),
+        stage=stage,
+        fps=fps,
+        step=step,
+        clips_seen=clips_seen,
+        loss=loss,
+    )
+
+
+def card_of(generator: Generator) -> GeneratorCard:
+    """The card of a generator that `load_generator` returned.
+
+    Raises:
+        UserError: the generator does not come from a file.
+    """
+    card = getattr(generator, _CARD_ATTRIBUTE, None)
+    if not isinstance(card, GeneratorCard):
+        raise UserError("this generator has no card; take one that vidgan.load_generator returned")
+    return card
+
+
+# ------------------------------------------------------------------------------------------------
+# One file
+
+
+def save_generator(path: str | Path, generator: Generator, card: GeneratorCard) -> None:
+    """Write weights and card to one safetensors file, atomically.
+
+    The same weights and card always give the same bytes.
+    """
+    from safetensors.torch import save_file
+
+    # safetensors refuses strided tensors and tensors that share memory: store plain copies.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in generator.state_dict().items()
+    }
+    header = {_CARD_KEY: json.dumps(to_dict(card), allow_nan=False)}
+    write_file_atomically(path, lambda file: save_file(tensors, file, metadata=header))
+
+
+def read_card(path: str | Path) -> GeneratorCard:
+    """The card of a generator file, without its weights.
+
+    Raises:
+        UserError: no such file, damaged, no generator of vidgan, or a newer schema.
+    """
+    return _read_file(Path(path), with_weights=False)[0]
+
+
+def load_generator(source: str | Path, checkpoint: str | int = "best") -> Generator:
+    """Load a trained generator: averaged weights, in eval mode, at the stage it was saved in.
+
+    Args:
+        source: a run folder, a checkpoint folder, a generator file, or a hub id `owner/name`.
+        checkpoint: of a run folder: `best` (the last one, and a word about it on stderr, while no
+            evaluation has chosen one), `last`, or a step number.
+
+    Returns:
+        The generator on the CPU; `card_of(generator)` tells what it is.
+
+    Raises:
+        UserError: nothing there, damaged, or made by something else.
+
+    Example:
+        >>> import tempfile, vidgan
+        >>> from vidgan.models.progressive import ProgressiveConfig
+        >>> from vidgan.sampling.storage import make_card, save_generator
+        >>> config = ProgressiveConfig(channels=(4, 4))
+        >>> generator = vidgan.build_gan(config, (3, 4, 8, 8)).generator
+        >>> card = make_card(config, (3, 4, 8, 8), [], generator.stage,
+        ...                  fps=8.0, step=0, clips_seen=0, loss="swgan")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_generator(f"{folder}/mine.safetensors", generator, card)
+        ...     loaded = vidgan.load_generator(f"{folder}/mine.safetensors")
+        >>> vidgan.sample_clips(loaded, vidgan.sample_latents(loaded, [0, 1])).shape
+        torch.Size([2, 3, 4, 8, 8])
+    """
+    path = find_generator_file(source, checkpoint)
+    card, tensors = _read_file(path, with_weights=True)
+    config = from_dict(ModelConfig, card.model, f"the model settings in {path}", (MODEL_VARIANTS,))
+
+    # Building draws initial weights that are overwritten at once: leave the caller's state alone.
+    with torch.random.fork_rng(devices=[]):
+        generator = config.build(ClipShape(*card.clip_shape), card.num_classes).generator
+    _copy_weights(generator, tensors, path)
+    generator.set_stage(card.stage)
+    setattr(generator, _CARD_ATTRIBUTE, card)
+    return generator.eval().requires_grad_(False)
+
+
+def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(_CARD_KEY)
+            names = file.keys() if with_weights else ()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError as error:
+        raise UserError(f"there is no generator file {path}") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} is damaged or no safetensors file ({error}); take another checkpoint"
+        ) from error
+    if header is None:
+        raise UserError(f"{path} holds no generator of vidgan: it has no '{_CARD_KEY}' header")
+    try:
+        plain = json.loads(header)
+        schema = int(plain["schema"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} has a damaged '{_CARD_KEY}' header") from error
+    if schema > SCHEMA:
+        raise UserError(
+            f"{path} was written by vidgan {plain.get('vidgan')}, which is newer than "
+            f"this {__version__}; upgrade vidgan"
+        )
+    return from_dict(GeneratorCard, plain, f"the header of {path}"), tensors
+
+
+def _copy_weights(generator: Generator, tensors: dict[str, Tensor], path: Path) -> None:
+    own = generator.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    reshaped = [n for n in own if n in tensors and own[n].shape != tensors[n].shape]
+    if missing or extra or reshaped:
+        faults = [
+            f"{word} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+            for word, names in (("lacks", missing), ("adds", extra), ("reshapes", reshaped))
+            if names
+        ]
+        raise UserError(
+            f"{path} does not fit the model its header describes: it {', '.join(faults)}; "
+            f"load it with the version of the model that wrote it"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+# ------------------------------------------------------------------------------------------------
+# Run folders
+
+
+def checkpoint_folder(run: str | Path, step: int) -> Path:
+    """Where a run keeps the checkpoint of a step."""
+    return Path(run) / CHECKPOINTS_FOLDER / f"step-{step}"
+
+
+def list_checkpoints(run: str | Path) -> list[int]:
+    """Steps of all checkpoints in a run folder that hold a generator, oldest first."""
+    found = Path(run, CHECKPOINTS_FOLDER).glob(f"step-*/{GENERATOR_FILE}")
+    matches = (re.fullmatch(r"step-(\d+)", file.parent.name) for file in found)
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def write_pointer(run: str | Path, name: str, step: int, **facts: Any) -> None:
+    """Name a checkpoint in `NAME.json` of a run folder: `last`, or `best` with its score."""
+    write_json_atomically(Path(run) / f"{name}.json", {"step": step, **facts})
+
+
+def read_pointer(run: str | Path, name: str) -> int | None:
+    """The step that `NAME.json` of a run folder names, or None if it names no checkpoint."""
+    try:
+        step = json.loads((Path(run) / f"{name}.json").read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return step if step in list_checkpoints(run) else None
+
+
+def find_generator_file(source: str | Path, checkpoint: str | int = "best") -> Path:
+    """The generator file of a run folder, checkpoint folder, file or hub id."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    if (path / GENERATOR_FILE).is_file():
+        return path / GENERATOR_FILE
+    if path.is_dir():
+        return checkpoint_folder(path, _choose_step(path, str(checkpoint))) / GENERATOR_FILE
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        return _fetch_from_hub(str(source))
+    raise UserError(f"there is no run folder or generator file {source}")
+
+
+def _choose_step(run: Path, checkpoint: str) -> int:
+    steps = list_checkpoints(run)
+    if not steps:
+        raise UserError(f"{run} holds no checkpoint; give a folder that vidgan train wrote to")
+    if checkpoint == "best":
+        best = read_pointer(run, "best")
+        if best is not None:
+            return best
+        print(
+            f"{run} has no best checkpoint yet (vidgan evaluate chooses it); using the last one",
+            file=sys.stderr,
+        )
+    if checkpoint in ("best", "last"):
+        last = read_pointer(run, "last")
+        return steps[-1] if last is None else last
+    digits = checkpoint.removeprefix("step-")
+    if digits.isdecimal() and int(digits) in steps:
+        return int(digits)
+    listed = ", ".join(map(str, steps))
+    raise UserError(f"{run} has no checkpoint {checkpoint}; choose best, last or one of {listed}")
+
+
+def _fetch_from_hub(hub_id: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise UserError(
+            f"there is no folder or file {hub_id}, and fetching it from the hub needs the extra "
+            f"'hub': pip install 'vidgan[hub]'"
+        ) from error
+    try:
+        return Path(hf_hub_download(hub_id, GENERATOR_FILE))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{hub_id} cannot be fetched from the hub: {error}") from error
