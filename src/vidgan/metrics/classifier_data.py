@@ -88,7 +88,8 @@ def shuffled_batches(
     epochs = -(-num_batches * batch_size // max(1, indices.shape[0]))
     rng = keyed_rng(*key)
     order = [indices[torch.randperm(indices.shape[0], generator=rng)] for _ in range(epochs)]
-    return list(torch.cat(order)[: num_batches * batch_size].split(batch_size))
+    walk = torch.cat(order)[: num_batches * batch_size]
+    return list(torch.split(walk, batch_size))
 
 
 def _shifted_indices(count: int, size: int, shift: float, rng: torch.Generator) -> Tensor:

@@ -19,10 +19,10 @@ from torch import Tensor
 from vidgan.metrics.statistics import FeatureStatistics
 
 MAX_CLIPPED_MASS = 1e-8
-"""Largest share of a covariance's trace that negative eigenvalues may make up: they are rounding."""
+"""Negative eigenvalues up to this share of a covariance's trace are taken for rounding."""
 
 MAX_SINGULAR_VALUE_DIM = 2048
-"""Above this many features eigenvalues replace singular values: 3 times faster, error below 1e-11."""
+"""Above this many features eigenvalues replace singular values: 3 times faster, error 1e-11."""
 
 
 @dataclass(frozen=True)

@@ -45,5 +45,8 @@ def inception_score(probabilities: Tensor, splits: int = 1) -> tuple[float, floa
 
 def _score(p: Tensor) -> Tensor:
     mean = p.mean(0)
-    mutual_information = torch.special.entr(mean).sum() - torch.special.entr(p).sum(1).mean()
-    return mutual_information.clamp_min(0).exp()
+    mutual_information: Tensor = (
+        torch.special.entr(mean).sum() - torch.special.entr(p).sum(1).mean()
+    )
+    score: Tensor = mutual_information.clamp_min(0).exp()
+    return score

@@ -41,7 +41,7 @@ class ClassifierSettings:
     """Scale of the channel counts 64, 128, 256, 512."""
     feature_dim: int = 128
     """Length of the features that distances are measured on."""
-    dropout: float = 0.2
+    dropout: float = 0.0
     """Share of features dropped while training."""
     clips_seen: int = 24_000
     """Training length: clips shown, repeats included; a count and not a time, so it repeats."""
@@ -134,7 +134,7 @@ class OwnClassifier:
             raise ValueError("there is no clip to extract features from")
         device = next(self.network.parameters()).device
         features, probabilities = [], []
-        for batch in clips.split(EXTRACTION_BATCH):
+        for batch in torch.split(clips, EXTRACTION_BATCH):
             floats = to_float(batch) if batch.dtype == torch.uint8 else batch.float()
             output = self.network(floats.to(device, memory_format=torch.channels_last_3d))
             features.append(output.features.cpu())
@@ -204,7 +204,7 @@ class OwnClassifier:
                 f"the weights in {folder} do not match their card (hash {judge.hash}, expected "
                 f"{card['hash']}); delete the folder to train the classifier again"
             )
-        network.to(device, memory_format=torch.channels_last_3d)
+        _place(network, device)
         return judge
 
 
@@ -244,7 +244,7 @@ def train_own_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "judge weights"))
         network = _build(settings, (c, t, h, w), len(classes))
-        network.to(device, memory_format=torch.channels_last_3d)
+        _place(network, device)
         _fit(network, clips, labels, train_rows, seed, settings, torch.device(device))
     judge = OwnClassifier(network, classes, (c, t, h, w), settings, {})
     probabilities = judge.probabilities(clips[check_rows])
@@ -269,6 +269,14 @@ def _build(settings: ClassifierSettings, shape: ClipShape, num_classes: int) -> 
         feature_dim=settings.feature_dim,
         dropout=settings.dropout,
     )
+
+
+def _place(network: C3D, device: torch.device | str) -> None:
+    """Move to `device` with weights in the layout in which 3-D convolutions are fastest."""
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
 def _fit(

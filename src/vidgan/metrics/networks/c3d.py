@@ -5,6 +5,7 @@ convolution in place of a full-resolution one with pooling, and as many stages a
 needs, since an axis is halved only while its length is at least 4.
 """
 
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
@@ -36,22 +37,25 @@ class Stage(nn.Module):
         # The first stage keeps every frame, as in C3D: motion is told by small shifts.
         halve_time = not is_first and frames >= 4
         factor = (2 if halve_time else 1, 2 if height >= 4 else 1, 2 if width >= 4 else 1)
-        self.out_size = tuple(-(-n // f) for n, f in zip(size, factor, strict=True))
+        self.out_size = (frames // factor[0], height // factor[1], width // factor[2])
         stride = factor if is_first else 1
         self.conv = nn.Conv3d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.norm = nn.BatchNorm3d(out_channels)
         self.pool: nn.Module = nn.Identity()
         if not is_first and factor != (1, 1, 1):
-            self.pool = nn.MaxPool3d(factor, ceil_mode=True)
+            self.pool = nn.MaxPool3d(factor)
         # oneDNN's bfloat16 weight gradient of a padded 3-tap convolution is garbage at depth 2
         # (measured on torch 2.13); such stages are small, so short ones stay in float32.
         self.needs_float32 = frames < 4
 
     def forward(self, clip: Tensor) -> Tensor:
-        if self.needs_float32:
-            with torch.autocast(clip.device.type, enabled=False):
-                return self.pool(self.norm(self.conv(clip.float())).relu())
-        return self.pool(self.norm(self.conv(clip)).relu())
+        with ExitStack() as stack:
+            if self.needs_float32:
+                stack.enter_context(torch.autocast(clip.device.type, enabled=False))
+                clip = clip.float()
+            activation: Tensor = self.norm(self.conv(clip)).relu()
+        pooled: Tensor = self.pool(activation)
+        return pooled
 
 
 class C3D(nn.Module):
