@@ -75,7 +75,7 @@ def latent_path(start: Tensor, end: Tensor, steps: int, mode: PathMode = "linear
     length_a, length_b = a.norm(), b.norm()
     cosine = float((a @ b / (length_a * length_b).clamp_min(1e-12)).clamp(-1, 1))
     angle = math.acos(cosine)
-    if mode == "linear" or math.sin(angle) < 1e-6:
+    if mode == "linear" or math.sin(angle) < 1e-6 or not length_a * length_b:
         return torch.lerp(a, b, weight)
     towards_a, towards_b = torch.sin((1 - weight) * angle), torch.sin(weight * angle)
     direction = (towards_a * (a / length_a) + towards_b * (b / length_b)) / math.sin(angle)

@@ -1,0 +1,250 @@
+"""Samples and paths as files: grids, folders of lossless clips, interpolation pictures.
+
+Every function takes a generator that `load_generator` returned: its card knows the class names and
+the frame rate.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vidgan.config_io import closest
+from vidgan.errors import UserError
+from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.models.base import Generator
+from vidgan.sampling.generate import interpolate, sample_clips
+from vidgan.sampling.latents import PathMode, labels_for_seeds, sample_latents
+from vidgan.sampling.storage import GeneratorCard, card_of
+from vidgan.video import frame_strip, tile_clips, write_gif, write_mp4, write_png, write_webp
+
+RECORD_FILE = "samples.json"
+LABELS_FILE = "labels.csv"
+FOLDER_BATCH = 64
+"""Clips of a sample folder that are generated together."""
+
+ANIMATIONS = {".mp4": write_mp4, ".gif": write_gif, ".webp": write_webp}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Clips and where they come from.
+
+    Attributes:
+        clips: uint8 `[B, C, T, H, W]`.
+        seeds: the seed of each clip.
+        labels: int64 `[B]`, or None without classes.
+    """
+
+    clips: Tensor
+    seeds: tuple[int, ...]
+    labels: Tensor | None
+
+
+def sample(
+    generator: Generator,
+    seeds: Sequence[int],
+    class_name: str | None = None,
+    truncation: float | None = None,
+) -> Samples:
+    """Generate one clip for each seed; without `class_name` the seed draws the class too."""
+    labels = labels_of(generator, seeds, class_name)
+    latents = sample_latents(generator, seeds)
+    clips = sample_clips(generator, latents, labels, truncation=truncation)
+    return Samples(clips, tuple(seeds), labels)
+
+
+def labels_of(
+    generator: Generator, seeds: Sequence[int], class_name: str | None = None
+) -> Tensor | None:
+    """Labels for the clips of these seeds: all of the named class, or drawn by each seed.
+
+    Raises:
+        UserError: the generator has no classes, or none of that name.
+    """
+    if class_name is None:
+        return labels_for_seeds(seeds, generator.num_classes)
+    if not generator.num_classes:
+        raise UserError("this generator was trained without classes; leave the class out")
+    names = card_of(generator).class_names
+    if class_name not in names:
+        guess = closest(class_name, names)
+        hint = f"did you mean {guess}?" if guess else f"choose one of {', '.join(names)}"
+        raise UserError(f"there is no class {class_name!r}; {hint}")
+    return torch.full((len(seeds),), names.index(class_name))
+
+
+# ------------------------------------------------------------------------------------------------
+# A grid in one file
+
+
+def write_sample_grid(path: str | Path, samples: Samples, fps: float) -> None:
+    """Write all clips side by side as one film: .mp4, .gif or .webp, or .png for a frame strip.
+
+    Small clips are enlarged by repeating pixels.
+
+    Raises:
+        UserError: another suffix.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    scale = display_scale(samples.clips)
+    if suffix == ".png":
+        write_png(path, frame_strip(samples.clips, max_frames=8, scale=scale))
+    elif suffix in ANIMATIONS:
+        ANIMATIONS[suffix](path, tile_clips(samples.clips, scale=scale), fps)
+    else:
+        kinds = ", ".join((*ANIMATIONS, ".png"))
+        raise UserError(f"{path} must end in one of {kinds}, or be a folder for single clips")
+
+
+def display_scale(clips: Tensor) -> int:
+    """Whole factor that brings the shorter side of clips to about 100 px, at least 1."""
+    return max(1, 96 // min(clips.shape[-2:]))
+
+
+# ------------------------------------------------------------------------------------------------
+# A folder of lossless clips
+
+
+def write_sample_folder(
+    folder: str | Path,
+    generator: Generator,
+    num: int,
+    seed: int = 0,
+    class_name: str | None = None,
+    truncation: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write `num` clips as lossless MP4 files with `labels.csv`, for anybody's metrics.
+
+    Clip i has seed `seed + i`. Every file appears whole or not at all and `labels.csv` comes
+    last; the same call after an interruption writes what is missing.
+
+    Args:
+        folder: new, empty, or begun by the same call.
+        generator: see the module.
+        num: number of clips.
+        seed: seed of the first clip.
+        class_name: one class for all clips; None draws a class from every seed.
+        truncation: see `sample_clips`.
+        on_progress: called with (clips written, clips in all).
+
+    Raises:
+        UserError: the folder holds something else, or no clip is asked for.
+    """
+    if num < 1:
+        raise UserError(f"num={num} must be at least 1")
+    folder, card = Path(folder), card_of(generator)
+    request = {
+        "generator": fingerprint(generator),
+        "step": card.step,
+        "num": num,
+        "seed": seed,
+        "class": class_name,
+        "truncation": truncation,
+    }
+    _claim(folder, request)
+    seeds = range(seed, seed + num)
+    labels = labels_of(generator, seeds, class_name)
+    for first in range(0, num, FOLDER_BATCH):
+        rows = range(first, min(first + FOLDER_BATCH, num))
+        missing = [row for row in rows if not (folder / _clip_name(row)).exists()]
+        if missing:
+            part = sample_clips(
+                generator,
+                sample_latents(generator, [seeds[row] for row in missing]),
+                None if labels is None else labels[missing],
+                truncation=truncation,
+            )
+            for row, clip in zip(missing, part, strict=True):
+                write_mp4(folder / _clip_name(row), clip, card.fps, lossless=True)
+        if on_progress:
+            on_progress(rows.stop, num)
+    write_text_atomically(folder / LABELS_FILE, _labels_table(seeds, labels, card))
+
+
+def fingerprint(generator: Generator) -> str:
+    """A short hash of a generator's weights."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in generator.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _clip_name(row: int) -> str:
+    return f"clip-{row:06d}.mp4"
+
+
+def _claim(folder: Path, request: dict[str, object]) -> None:
+    """Record what the folder is for, or check that it is for the same thing."""
+    record = folder / RECORD_FILE
+    if record.exists():
+        try:
+            found = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if found != request:
+            raise UserError(f"{folder} holds other samples (see {record}); choose another folder")
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not an empty folder; choose another one")
+    else:
+        write_json_atomically(record, request)
+
+
+def _labels_table(seeds: Sequence[int], labels: Tensor | None, card: GeneratorCard) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "seed", "label", "class"])
+    for row, seed in enumerate(seeds):
+        label = None if labels is None else int(labels[row])
+        name = "" if label is None else card.class_names[label]
+        table.writerow([_clip_name(row), seed, "" if label is None else label, name])
+    return text.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------
+# Paths
+
+
+def interpolate_seeds(
+    generator: Generator,
+    start_seed: int,
+    end_seed: int,
+    steps: int,
+    mode: PathMode = "linear",
+    class_name: str | None = None,
+) -> Tensor:
+    """Clips uint8 `[steps, C, T, H, W]` on the path between the latents of two seeds.
+
+    The class stays the same on the way: the named one, or the one that `start_seed` draws.
+    """
+    start, end = sample_latents(generator, [start_seed, end_seed])
+    labels = labels_of(generator, [start_seed], class_name)
+    return interpolate(generator, start, end, steps, mode, labels)
+
+
+def write_interpolation(
+    mp4_path: str | Path, png_path: str | Path, clips: Tensor, fps: float, max_frames: int = 8
+) -> None:
+    """Write a path as a film of all its clips in one row, and as the thesis' figure.
+
+    The figure has one row of frames for each step along the path.
+
+    Args:
+        mp4_path: film to write.
+        png_path: figure to write.
+        clips: uint8 `[steps, C, T, H, W]`.
+        fps: frames per second.
+        max_frames: frames in a row of the figure, evenly spaced.
+    """
+    scale = display_scale(clips)
+    write_mp4(mp4_path, tile_clips(clips, columns=len(clips), scale=scale), fps)
+    write_png(png_path, frame_strip(clips, max_frames=max_frames, scale=scale))
