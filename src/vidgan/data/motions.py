@@ -115,7 +115,8 @@ def render_motions(
         seed: Same seed, same frames.
         objects: "shapes", "digits", or names (a list or separated by commas).
         motions: "all" or names.
-        heldout: Fraction of the videos, between 0 and 1, that is held out.
+        heldout: Fraction of the videos, between 0 and 1, that is held out; at
+            least one of each class if there are two videos for each.
         fps: Frames per second of the files.
         progress: Called with (done, total, what).
 
@@ -141,6 +142,8 @@ def render_motions(
     if _is_finished(out, record):
         return out
     num_heldout = round(videos * heldout)
+    if heldout and videos >= 2 * len(settings.classes):
+        num_heldout = max(num_heldout, len(settings.classes))
     jobs = [("train", i) for i in range(videos - num_heldout)]
     jobs += [("heldout", i) for i in range(num_heldout)]
     for done, (split, index) in enumerate(jobs, 1):

@@ -1,0 +1,266 @@
+"""Building a packed clip set out of a folder of videos, checking one, and the user's cache.
+
+Worker processes decode and encode; this process alone appends their results in the order of the
+file names, so the set is the same whatever the number of workers, and a build that was killed
+continues behind its last complete chunk.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import vidgan
+from vidgan.data.chunks import ChunkWriter, locked
+from vidgan.data.encode import EncodedClip, EncodeJob, encode_video, full_levels
+from vidgan.data.index import Level, is_packed, read_manifest, write_manifest
+from vidgan.data.outcome import (
+    BuildReport,
+    make_manifest,
+    make_record,
+    make_report,
+    refuse_misfit,
+    refuse_unusable,
+)
+from vidgan.data.pool import map_in_order
+from vidgan.data.settings import DataConfig
+from vidgan.data.sources import SourceScan, scan_sources
+from vidgan.errors import UserError
+from vidgan.video import frame_strip, write_png
+
+__all__ = ["BuildReport", "DataConfig", "build_clips", "cached_build", "check_source", "is_packed"]
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what) after every video."""
+
+_CHUNK_BYTES = 64 << 20
+_FEW_VIDEOS = 400
+"""Below this many videos, starting worker processes costs more than it saves."""
+_SHEET_CLIPS = 16
+
+
+def build_clips(
+    source: str | Path,
+    out: str | Path,
+    config: DataConfig,
+    levels: Sequence[tuple[int, int]] = (),
+    progress: Progress | None = None,
+    *,
+    wait: bool = False,
+) -> BuildReport:
+    """Build the packed clip set `out` from the folder `source`.
+
+    A call that was interrupted continues; a finished set of the same videos and settings is left
+    as it is. The set appears at `out` when it is complete and never before.
+
+    Args:
+        source: Folder of videos, see `scan_sources`.
+        out: Folder to make.
+        config: How clips are cut and stored; its `path` is not used.
+        levels: Lower (frames, resolution) levels to store beside the full size.
+        progress: Called with (done, total, what).
+        wait: Wait for another process that builds the same set, instead of raising.
+
+    Raises:
+        UserError: nothing usable, a foreign `out`, another build in progress, a full disk, or a
+            dropped or damaged video under `config.strict`.
+    """
+    out = Path(out)
+    stored = full_levels(config, levels)
+    scan = scan_sources(source, config)
+    plan = _plan(scan, config, stored)
+    with _full_disk_named(out), locked(out, wait=wait) as folder:
+        if out.exists():
+            (folder / "lock").unlink()
+            folder.rmdir()
+            return _finished_report(out, scan, plan)
+        writer = ChunkWriter(folder, plan, stored)
+        _encode_all(writer, scan, config, stored, progress)
+        manifest = make_manifest(scan, writer.records, plan, config, stored)
+        report = make_report(scan, manifest, out)
+        refuse_unusable(scan, writer.records, manifest, config)
+        writer.finish()
+        write_manifest(folder, manifest)
+        writer.publish(out)
+    return report
+
+
+def check_source(
+    source: str | Path,
+    config: DataConfig,
+    contact_sheet_path: str | Path | None = None,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Say what `build_clips` would make of a folder, and draw some of the clips.
+
+    Args:
+        source: Folder of videos.
+        config: How clips would be cut.
+        contact_sheet_path: PNG to write: a row for each of up to 16 clips spread over the classes.
+        progress: Called with (done, total, what).
+
+    Raises:
+        UserError: nothing usable.
+    """
+    stored = full_levels(config, ())
+    scan = scan_sources(source, config)
+    jobs = [
+        EncodeJob(str(scan.root / item.name), config, stored, preview=64) for item in scan.sources
+    ]
+    records: list[dict[str, Any]] = []
+    previews: dict[str, list[Tensor]] = defaultdict(list)
+    results = map_in_order(encode_video, jobs, _num_workers(config, len(jobs)))
+    for number, result in enumerate(results):
+        records.append(make_record(number, result))
+        class_name = scan.sources[number].class_name or ""
+        if isinstance(result, EncodedClip) and result.preview is not None:
+            few = previews[class_name]
+            if len(few) < max(1, _SHEET_CLIPS // max(1, len(scan.classes))):
+                few.append(result.preview[:, : config.frames])
+        if progress:
+            progress(number + 1, len(jobs), "checking videos")
+    manifest = make_manifest(scan, records, _plan(scan, config, stored), config, stored)
+    refuse_unusable(scan, records, manifest, config)
+    if contact_sheet_path is not None:
+        clips = [clip for name in sorted(previews) for clip in previews[name]][:_SHEET_CLIPS]
+        write_png(contact_sheet_path, _contact_sheet(clips))
+    return make_report(scan, manifest, None)
+
+
+def cached_build(
+    config: DataConfig,
+    levels: Sequence[tuple[int, int]] = (),
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The packed clip set for `config.path`, built into the user's cache if need be.
+
+    The cache is `cache_dir`, else the environment variable VIDGAN_CACHE, else ~/.cache/vidgan; a
+    set is found again by the names, sizes and times of its files and by the clip settings. If
+    `config.path` is a packed set itself, it is returned, once it is known to fit.
+
+    Raises:
+        UserError: as `build_clips`, or a packed set that does not fit the settings.
+    """
+    if not config.path:
+        raise UserError("no data given: set data=FOLDER to a folder of videos or a packed set")
+    path = Path(config.path)
+    if is_packed(path):
+        refuse_misfit(read_manifest(path), config, path)
+        return path
+    cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
+    scan = scan_sources(path, config)
+    stored = full_levels(config, levels)
+    key = _hash([_plan(scan, config, stored), str(path.resolve())])
+    out = cache / "clips" / f"{path.resolve().name}-{key}"
+    if not is_packed(out):
+        build_clips(path, out, config, levels, progress, wait=True)
+    return out
+
+
+def _plan(scan: SourceScan, config: DataConfig, levels: Sequence[Level]) -> dict[str, Any]:
+    """Everything that decides the bytes of the set, as plain values."""
+    settings = asdict(config)
+    for name in ("path", "workers", "strict", "flip"):
+        del settings[name]
+    stats = [_stat(scan.root / source.name) for source in scan.sources]
+    entries = [
+        [source.name, source.split, size]
+        for source, (size, _) in zip(scan.sources, stats, strict=True)
+    ]
+    largest = 3 * (config.num_stored or 8 * config.frames) * config.resolution**2
+    return {
+        "builder": vidgan.__version__,
+        "settings": settings,
+        "levels": [list(level) for level in levels],
+        "attributes": scan.attributes,
+        "source_hash": _hash(entries),
+        "times_hash": _hash([time for _, time in stats]),
+        "items_per_chunk": min(256, max(8, _CHUNK_BYTES // largest)),
+    }
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in ns; for a folder, over the files in it."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files if file.exists()]
+    return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
+
+
+def _num_workers(config: DataConfig, num_videos: int) -> int:
+    if config.workers is not None:
+        return config.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 0 if num_videos < _FEW_VIDEOS else min(cores or 1, 32)
+
+
+def _encode_all(
+    writer: ChunkWriter,
+    scan: SourceScan,
+    config: DataConfig,
+    levels: tuple[Level, ...],
+    progress: Progress | None,
+) -> None:
+    first, total = len(writer.records), len(scan.sources)
+    jobs = (
+        EncodeJob(str(scan.root / source.name), config, levels) for source in scan.sources[first:]
+    )
+    results = map_in_order(encode_video, jobs, _num_workers(config, total - first))
+    for number, result in enumerate(results, first):
+        record = make_record(number, result)
+        if config.strict and (record["reason"] or record["num_corrupt"]):
+            what = record["reason"] or record["notes"][0]
+            raise UserError(
+                f"{scan.sources[number].name} is not clean ({what}) and data.strict is set:"
+                " mend or remove the file, or drop data.strict"
+            )
+        writer.add(record, result if isinstance(result, EncodedClip) else None)
+        if progress:
+            progress(number + 1, total, "building clips")
+
+
+def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> BuildReport:
+    """The report of a set that is there already, if it is the one that was asked for."""
+    manifest = read_manifest(out) if is_packed(out) else None
+    same = manifest is not None and [
+        manifest.source_hash,
+        manifest.settings,
+        [list(level) for level in manifest.levels],
+    ] == [plan["source_hash"], plan["settings"], plan["levels"]]
+    if manifest is None or not same:
+        what = "a clip set of other videos or settings" if manifest else "something else"
+        raise UserError(f"{out} holds {what} already: choose another folder or delete it")
+    return make_report(scan, manifest, out)
+
+
+def _contact_sheet(clips: list[Tensor]) -> Tensor:
+    import torch
+
+    shortest = min(clip.shape[1] for clip in clips)
+    stack = torch.stack([clip[:, :shortest] for clip in clips])
+    return frame_strip(stack, 8, scale=max(1, 96 // stack.shape[-1]))
+
+
+@contextmanager
+def _full_disk_named(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise UserError(
+            f"no room left while building {out} ({error.strerror}): free space and run the same"
+            " command, which continues"
+        ) from error

@@ -1,0 +1,231 @@
+"""Training samples out of a store: sample p of a run is a pure function of (seed, p)."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from math import lcm
+from typing import NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+
+from vidgan.data.index import Level
+from vidgan.data.payload import pool_uint8
+from vidgan.data.settings import DataConfig
+from vidgan.data.shards import ClipStore
+from vidgan.errors import UserError
+from vidgan.randomness import derive_seed
+
+_WINDOW_CHUNKS = 16
+"""Chunks that are shuffled together: enough to mix, few enough to stay in the page cache."""
+_HELDOUT_ORDER = ("heldout", "test", "val")
+
+
+class ClipRequest(NamedTuple):
+    """A sample by its place in the run, and the size it is wanted at."""
+
+    position: int
+    frames: int
+    resolution: int
+
+
+class ClipSample(TypedDict):
+    """`clip` uint8 `[C, T, H, W]`, `label` (-1 without classes), `index` in the store."""
+
+    clip: Tensor
+    label: int
+    index: int
+
+
+class ClipDataset:
+    """The clips of one split in an order that only the seed decides.
+
+    Every clip of the split is served once an epoch. The order shuffles the chunks of the store and
+    then the clips inside windows of chunks, so that reading stays local on large sets.
+
+    Args:
+        store: Where the clips are.
+        config: Clip length, size, window policy and flips.
+        seed: Decides order, windows and flips.
+        split: Which clips.
+
+    Raises:
+        UserError: the split is empty, or the stored clips are too short or do not fit.
+    """
+
+    def __init__(
+        self, store: ClipStore, config: DataConfig, seed: int, split: str = "train"
+    ) -> None:
+        self.store = store
+        self.config = config
+        self.seed = seed
+        self.split = split
+        self._indices = self._indices_of(split)
+        self._current: tuple[int, list[int]] = -1, []
+        full = store.levels[0]
+        if full.resolution % config.resolution:
+            raise UserError(
+                f"clips of {full.resolution} pixels cannot be averaged to"
+                f" data.resolution={config.resolution} by a whole factor"
+            )
+        shortest = min(store.items[i].stored_frames for i in self._indices)
+        if shortest < config.frames:
+            raise UserError(
+                f"the clip set has clips of {shortest} frames, fewer than"
+                f" data.frames={config.frames}: lower data.frames or build the set again"
+            )
+
+    @property
+    def num_clips(self) -> int:
+        """Clips in the split."""
+        return len(self._indices)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 without labels."""
+        return len(self.store.classes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return tuple(self.store.classes)
+
+    @property
+    def full_shape(self) -> tuple[int, int, int, int]:
+        """Largest clip that can be asked for, (C, T, H, W)."""
+        channels = self.store.read(self._indices[0], self.store.levels[0]).shape[0]
+        return channels, self.config.frames, self.config.resolution, self.config.resolution
+
+    @property
+    def heldout_split(self) -> str | None:
+        """The split that stands for unseen clips: heldout, else test, else val, else none."""
+        present = {item.split for item in self.store.items}
+        return next((split for split in _HELDOUT_ORDER if split in present), None)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, request: ClipRequest) -> ClipSample:
+        """Sample `request.position`, at the asked size.
+
+        Raises:
+            UserError: the size does not divide the full one, or the clip is damaged on disk.
+        """
+        index = self.index_at(request.position)
+        start = self._window_start(index, request.position)
+        clip = self._read(index, start, request.frames, request.resolution)
+        if self.config.flip and derive_seed("flip", self.seed, request.position) % 2:
+            clip = clip.flip(-1)
+        return {"clip": clip, "label": self.store.items[index].label, "index": index}
+
+    def index_at(self, position: int) -> int:
+        """Number in the store of the clip that sample `position` shows."""
+        epoch, place = divmod(position, len(self._indices))
+        known_epoch, order = self._current
+        if known_epoch != epoch:
+            order = self._shuffled(epoch)
+            self._current = epoch, order
+        return order[place]
+
+    def iter_clips(
+        self, split: str, frames: int, resolution: int, batch_size: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every clip of a split once, in the order of the store.
+
+        Random windows are replaced by the central one; nothing is flipped.
+
+        Yields:
+            uint8 `[B, C, T, H, W]` and int64 labels `[B]`; the last batch may be smaller.
+        """
+        indices = self._indices_of(split)
+        for first in range(0, len(indices), batch_size):
+            yield self._batch(indices[first : first + batch_size], frames, resolution)
+
+    def real_clips(
+        self, num_clips: int, seed: int, split: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Different clips of a split (this one's by default) at full size, drawn by `seed`.
+
+        Returns:
+            uint8 `[M, C, T, H, W]` and int64 labels `[M]`, with M at most `num_clips`.
+        """
+        indices = self._indices_of(split or self.split)
+        draw = random.Random(derive_seed("real clips", seed))
+        chosen = draw.sample(indices, min(num_clips, len(indices)))
+        return self._batch(chosen, self.config.frames, self.config.resolution)
+
+    def _batch(self, indices: list[int], frames: int, resolution: int) -> tuple[Tensor, Tensor]:
+        clips = [
+            self._read(index, self._central_start(index), frames, resolution) for index in indices
+        ]
+        labels = [self.store.items[index].label for index in indices]
+        return torch.stack(clips), torch.tensor(labels, dtype=torch.int64)
+
+    def _indices_of(self, split: str) -> list[int]:
+        indices = [i for i, item in enumerate(self.store.items) if item.split == split]
+        if not indices:
+            present = sorted({item.split for item in self.store.items})
+            raise UserError(
+                f"the clip set has no clips in the split {split}: it has {', '.join(present)}"
+            )
+        return indices
+
+    def _shuffled(self, epoch: int) -> list[int]:
+        draw = random.Random(derive_seed("order", self.seed, self.split, epoch))
+        chunks: dict[int, list[int]] = defaultdict(list)
+        for index in self._indices:
+            chunks[index // self.store.items_per_chunk].append(index)
+        if len(chunks) == len(self._indices):
+            # Chunks of one clip: nothing is saved by staying near.
+            return draw.sample(self._indices, len(self._indices))
+        shuffled = draw.sample(list(chunks.values()), len(chunks))
+        order: list[int] = []
+        for first in range(0, len(shuffled), _WINDOW_CHUNKS):
+            window = [i for chunk in shuffled[first : first + _WINDOW_CHUNKS] for i in chunk]
+            order += draw.sample(window, len(window))
+        return order
+
+    def _window_start(self, index: int, position: int) -> int:
+        if self.config.clip != "random":
+            return self._central_start(index)
+        step = self._start_step()
+        num_starts = (self.store.items[index].stored_frames - self.config.frames) // step + 1
+        return step * (derive_seed("window", self.seed, position) % num_starts)
+
+    def _central_start(self, index: int) -> int:
+        if self.config.clip == "first":
+            return 0
+        spare = self.store.items[index].stored_frames - self.config.frames
+        step = self._start_step()
+        return spare // 2 // step * step
+
+    def _start_step(self) -> int:
+        """Windows start on whole groups of frames of every stored level.
+
+        So a stored level serves every window, with the same frames in it at every level.
+        """
+        full = self.store.levels[0]
+        return lcm(*(full.frames // level.frames for level in self.store.levels))
+
+    def _read(self, index: int, start: int, frames: int, resolution: int) -> Tensor:
+        """The window from `start`, pooled to the asked size."""
+        if (
+            min(frames, resolution) < 1
+            or self.config.frames % frames
+            or self.config.resolution % resolution
+        ):
+            raise UserError(
+                f"clips of {frames} frames at {resolution} pixels do not divide the data's"
+                f" {self.config.frames} frames at {self.config.resolution} pixels by whole factors:"
+                " choose data.frames and data.resolution that the model's levels divide"
+            )
+        full = self.store.levels[0]
+        time = self.config.frames // frames
+        if full.frames % time == 0 and start % time == 0:
+            level = Level(full.frames // time, resolution)
+            if level in self.store.levels:
+                stored = self.store.read(index, level)
+                return stored[:, start // time : start // time + frames]
+        clip = self.store.read(index, full)[:, start : start + self.config.frames]
+        space = full.resolution // resolution
+        return pool_uint8(clip, (time, space, space))

@@ -1,0 +1,81 @@
+"""Settings of a clip set: what is cut out of every video, and how it is stored."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vidgan.errors import UserError
+from vidgan.video import ResizePolicy
+
+ClipPolicy = Literal["central", "random", "first"]
+ShortPolicy = Literal["drop", "loop", "hold"]
+SplitPolicy = Literal["auto", "off"]
+Payload = Literal["auto", "raw", "zstd", "jpeg"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the clips come from and how they are cut.
+
+    Attributes:
+        path: Folder of videos, or a packed clip set made by `vidgan data build`.
+        resolution: Side of the square clips in pixels.
+        frames: Frames of a clip.
+        stride: Take every stride-th frame of the video.
+        fps: Resample every video to this rate before `stride`; None keeps each video's frames.
+        resize: How a frame becomes square: centre-crop, letterbox (black bars) or stretch.
+        clip: Which frames of a longer video: the central ones, a random window drawn anew for
+            every sample, or the first ones.
+        short: What happens to a video with too few frames: drop it, loop it from its start, or
+            hold its last frame.
+        splits: auto reads first-level folders named train, val, test or heldout as splits and
+            otherwise holds out a fraction of the videos; off trains on everything.
+        heldout_fraction: Share of the videos that is held out when the folders do not say.
+        flip: Mirror half of the training samples; it also swaps motions to the left and right.
+        payload: How clips are stored: raw, zstd (exact), jpeg (small), or auto, which is zstd up
+            to 64 pixels and jpeg above.
+        stored_frames: Frames kept of every video; None keeps a clip's worth, or for random clips
+            the whole video.
+        workers: Processes that decode; None chooses by the number of videos and cores.
+        strict: Refuse the whole folder if any video is dropped or damaged.
+    """
+
+    path: str = ""
+    resolution: int = 64
+    frames: int = 16
+    stride: int = 1
+    fps: float | None = None
+    resize: ResizePolicy = "centre-crop"
+    clip: ClipPolicy = "central"
+    short: ShortPolicy = "drop"
+    splits: SplitPolicy = "auto"
+    heldout_fraction: float = 0.1
+    flip: bool = False
+    payload: Payload = "auto"
+    stored_frames: int | None = None
+    workers: int | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("resolution", "frames", "stride"):
+            if getattr(self, name) < 1:
+                raise UserError(f"data.{name}={getattr(self, name)} must be at least 1")
+        if self.fps is not None and not self.fps > 0:
+            raise UserError(f"data.fps={self.fps} must be above 0, or none to keep each video's")
+        if not 0 <= self.heldout_fraction < 1:
+            raise UserError(
+                f"data.heldout_fraction={self.heldout_fraction} must be at least 0 and below 1"
+            )
+        if self.stored_frames is not None and self.stored_frames < self.frames:
+            raise UserError(
+                f"data.stored_frames={self.stored_frames} must be at least"
+                f" data.frames={self.frames}"
+            )
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"data.workers={self.workers} must be 0 or more")
+
+    @property
+    def num_stored(self) -> int | None:
+        """Frames kept of every video at most; None for whole videos."""
+        if self.stored_frames is not None:
+            return self.stored_frames
+        return None if self.clip == "random" else self.frames
