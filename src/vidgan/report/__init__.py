@@ -1,0 +1,1 @@
+"""Pages about runs: plain values in, self-contained HTML out."""

@@ -1,0 +1,218 @@
+"""The page of a run: plain values in, one HTML file out that needs nothing else."""
+
+import base64
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from vidgan.report.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, charts_of_log, compact
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+Status = Literal["waiting", "training", "done", "interrupted", "unhealthy"]
+
+
+class Progress(TypedDict, total=False):
+    """How far a run is: updates and real clips, and seconds where they are known."""
+
+    step: int
+    clips_seen: int
+    total_clips: int
+    elapsed_seconds: float
+    remaining_seconds: float | None
+    clips_per_second: float
+
+
+class StageRow(TypedDict, total=False):
+    """One level of growth, in real clips: when it starts, how long it fades, when it ends."""
+
+    frames: int
+    resolution: int
+    batch_size: int
+    start: int
+    fade: int
+    end: int
+
+
+class Medium(TypedDict, total=False):
+    """An embedded video or picture; a wide one takes a row of its own."""
+
+    title: str
+    caption: str
+    mime: Literal["video/mp4", "image/png"]
+    content: bytes
+    wide: bool
+
+
+class ScoreRow(TypedDict, total=False):
+    """One metric of the generated clips and the numbers that tell how to read it."""
+
+    metric: str
+    better: Literal["higher", "lower"]
+    value: float | None
+    spread: float | None
+    real: float | None
+    floor: float | None
+    controls: dict[str, float]
+
+
+class Scores(TypedDict, total=False):
+    """The scores of one evaluation, never without their protocol and counts."""
+
+    title: str
+    protocol: str
+    num_generated: int
+    num_real: int
+    note: str
+    rows: list[ScoreRow]
+
+
+class Dropped(TypedDict, total=False):
+    """Videos that were left out, by reason."""
+
+    reason: str
+    count: int
+    examples: list[str]
+
+
+class DataReport(TypedDict, total=False):
+    """What the clips were made of."""
+
+    source: str
+    num_videos: int
+    num_clips: int
+    clip: str
+    classes: dict[str, int]
+    dropped: list[Dropped]
+
+
+class RunPage(TypedDict, total=False):
+    """Everything a page shows; whatever is missing is left out."""
+
+    title: str
+    status: Status
+    model: str
+    progress: Progress
+    alpha: float
+    level: int
+    stages: list[StageRow]
+    warnings: list[str]
+    log: list[dict[str, Any]]
+    media: list[Medium]
+    scores: list[Scores]
+    data: DataReport
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    command: str
+    written_at: float
+    refresh_seconds: int
+
+
+def run_page(data: RunPage) -> str:
+    """Render the page of a run as one self-contained HTML document.
+
+    Every text is escaped and nothing is requested from elsewhere: style, curves and videos are in
+    the document. While `status` is "training" the page loads itself again every `refresh_seconds`.
+
+    Args:
+        data: what is known of the run; every key is optional.
+
+    Example:
+        >>> "<h1>demo</h1>" in run_page({"title": "demo", "status": "done"})
+        True
+    """
+    progress = data.get("progress", {})
+    seen, total = progress.get("clips_seen", 0), progress.get("total_clips", 0)
+    return _template().render(
+        page=data,
+        progress=progress,
+        percent=min(100.0, 100 * seen / total) if total else None,
+        charts=charts_of_log(data.get("log", [])),
+        chart_size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP},
+        settings=flatten(data.get("settings", {})),
+        environment=flatten(data.get("environment", {})),
+        refresh=data.get("refresh_seconds", 20) if data.get("status") == "training" else None,
+    )
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + str(key)] = value
+    return flat
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words of about two units: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    if seconds is None or not math.isfinite(seconds):
+        return "unknown"
+    left = max(0, round(seconds))
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    parts = []
+    for name, size in units:
+        count, left = divmod(left, size)
+        parts.append((count, name))
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{count} {name}" for count, name in parts[:2] if count) or "0 s"
+
+
+def number(value: Any) -> str:
+    """A number for people: 1,234,567 and four digits of a float; a long dash for None."""
+    if value is None:
+        return "\u2013"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return str(value)
+    if not math.isfinite(value):
+        return "not finite"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else compact(value)
+
+
+def setting(value: Any) -> str:
+    """A setting as it would be written behind `key=`."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(setting, value)) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def moment(seconds: float) -> str:
+    """A time stamp in UTC, such as 2024-05-01 12:30 UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("vidgan.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "duration": duration,
+        "number": number,
+        "setting": setting,
+        "moment": moment,
+        "compact": compact,
+        "base64": lambda content: base64.b64encode(content).decode(),
+    }
+    return environment.get_template("page.html.j2")
