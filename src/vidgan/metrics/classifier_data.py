@@ -52,9 +52,9 @@ def augment(
 ) -> Tensor:
     """Float clips `[B, C, T, H, W]` with one random colour map, shift and mirror a clip.
 
-    Colour is made useless as a clue: channels change places, contrast is scaled by 0.5 to 1.5 and
-    turned to its negative for half of the clips, and each channel gets an offset in +-0.3. Motion
-    is left alone: a clip moves as a whole, frames keep their order.
+    Colour is made useless as a clue: channels change places, and each gets a gain in 0.7..1.3 and
+    an offset in +-0.25 of its own. Motion is left alone: a clip moves as a whole, frames keep their
+    order.
 
     Args:
         clips: uint8 `[B, C, T, H, W]`.
@@ -75,9 +75,8 @@ def augment(
     if colour:
         order = torch.rand(b, c, generator=rng).argsort(1)
         out = out.gather(1, order[:, :, None, None, None].expand_as(out))
-        sign = torch.where(torch.rand(b, 1, 1, 1, 1, generator=rng) < 0.5, -1.0, 1.0)
-        gain = (0.5 + torch.rand(b, c, 1, 1, 1, generator=rng)) * sign
-        out = out * gain + 0.6 * torch.rand(b, c, 1, 1, 1, generator=rng) - 0.3
+        gain = 0.7 + 0.6 * torch.rand(b, c, 1, 1, 1, generator=rng)
+        out = out * gain + 0.5 * torch.rand(b, c, 1, 1, 1, generator=rng) - 0.25
     return out
 
 

@@ -23,7 +23,12 @@ from torch import Tensor
 from vidgan.clip_ops import to_float
 from vidgan.errors import UserError
 from vidgan.files import write_file_atomically, write_json_atomically
-from vidgan.metrics.agreement import agreement, chance_accuracy, expected_calibration_error
+from vidgan.metrics.agreement import (
+    AttributeGrid,
+    agreement,
+    chance_accuracy,
+    expected_calibration_error,
+)
 from vidgan.metrics.classifier_data import augment, shuffled_batches, split_by_video
 from vidgan.metrics.networks.c3d import C3D, ClipShape
 from vidgan.randomness import derive_seed, keyed_rng
@@ -196,7 +201,7 @@ class OwnClassifier:
             )
         settings = ClassifierSettings(**card["settings"])
         c, t, h, w = card["clip_shape"]
-        network = _build(settings, (c, t, h, w), len(card["classes"]))
+        network = _build(settings, (c, t, h, w), card["classes"])
         network.load_state_dict(weights)
         judge = cls(network, card["classes"], (c, t, h, w), settings, card["report"])
         if judge.hash != card["hash"]:
@@ -243,7 +248,7 @@ def train_own_classifier(
     c, t, h, w = clips.shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "judge weights"))
-        network = _build(settings, (c, t, h, w), len(classes))
+        network = _build(settings, (c, t, h, w), classes)
         _place(network, device)
         _fit(network, clips, labels, train_rows, seed, settings, torch.device(device))
     judge = OwnClassifier(network, classes, (c, t, h, w), settings, {})
@@ -261,13 +266,15 @@ def train_own_classifier(
     return judge
 
 
-def _build(settings: ClassifierSettings, shape: ClipShape, num_classes: int) -> C3D:
+def _build(settings: ClassifierSettings, shape: ClipShape, classes: Sequence[str]) -> C3D:
+    grid = AttributeGrid.of(classes)
     return C3D(
         shape,
-        num_classes,
+        len(classes),
         width=settings.width,
         feature_dim=settings.feature_dim,
         dropout=settings.dropout,
+        parts=(grid.object_of, grid.motion_of) if grid else (),
     )
 
 
