@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +145,62 @@ def test_doctor_and_models_speak_to_people(capsys: Capture) -> None:
     assert "h264 encoder          yes" in capsys.readouterr().out
     assert cli.run(["models"]) == 0
     assert "pvgan" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def motions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small videos of two classes."""
+    folder = tmp_path_factory.mktemp("data") / "motions"
+    words = [
+        "--videos",
+        "12",
+        "--size",
+        "16",
+        "--frames",
+        "4",
+        "--objects",
+        "disc",
+        "--motions",
+        "left,right",
+    ]
+    assert cli.run(["data", "motions", str(folder), *words]) == 0
+    return folder
+
+
+def test_data_check_reports_and_draws(motions: Path, tmp_path: Path, capsys: Capture) -> None:
+    sheet = tmp_path / "sheet.png"
+    words = ["data", "check", str(motions), "resolution=16", "data.frames=4"]
+    assert cli.run([*words, "--sheet", str(sheet)]) == 0
+    assert capsys.readouterr().out.startswith(f"12 videos in {motions}: 12 clips of 4 frames at 16")
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+def test_data_build_packs_every_level(motions: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "packed"
+    words = ["data", "build", str(motions), str(out), "resolution=16", "frames=4"]
+    assert cli.run([*words, "--levels", "2x8,2x4", "--json"]) == 0
+    output = capsys.readouterr()
+    report = json.loads(output.out)
+    assert report["num_clips"] == 12
+    assert report["levels"] == [[4, 16], [2, 8], [2, 4]]
+    assert "building clips: 12 of 12" in output.err
+    assert out.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["resoltion=16"], "there is no setting resoltion; did you mean resolution?"),
+        (["frames=40"], "none of the 12 videos in"),
+        (["resize=crop"], "resize must be one of centre-crop, letterbox, stretch"),
+        (["--levels", "8"], "--levels 8 is no list like 8x32,4x16"),
+        (["--preset", "cpu/none"], "there is no preset"),
+    ],
+)
+def test_data_build_names_mistakes(
+    motions: Path, tmp_path: Path, capsys: Capture, words: list[str], sentence: str
+) -> None:
+    capsys.readouterr()
+    assert cli.run(["data", "build", str(motions), str(tmp_path / "out"), *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

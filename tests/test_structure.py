@@ -1,7 +1,9 @@
 """Gates on the shape of the code: import levels, sizes, names of models, docs and packaging."""
 
 import ast
+import inspect
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -9,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from vidgan import cli
+from vidgan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "vidgan"
@@ -233,6 +238,52 @@ def test_command_line_help_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+PRESETS = sorted(ROOT.glob("configs/**/*.yaml"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=relative)
+def test_every_preset_loads(path: Path) -> None:
+    from vidgan.config import load_config
+    from vidgan.models.base import ClipShape
+
+    config = load_config(path.relative_to(ROOT / "configs").with_suffix("").as_posix())
+    shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
+    assert config.model.levels(shape)[-1] == (shape.frames, shape.height)
+
+
+def commands_of(text: str) -> list[str]:
+    """Commands that a Markdown text tells its reader to type, in blocks or between backticks."""
+    in_blocks = re.findall(r"^(?:    |\$ )?(?:\.venv/bin/)?(vidgan [a-z].*)$", text, re.MULTILINE)
+    inline = re.findall(r"`(?:\.venv/bin/)?(vidgan [a-z][^`\n]*)`", text)
+    started = re.findall(r"-m (vidgan [a-z][^`\n]*)", text)
+    return [command.partition("  #")[0].rstrip(" \\") for command in in_blocks + inline + started]
+
+
+def unknown_flags(command: str) -> list[str]:
+    """Flags of a command that its verb does not have; a verb that is not there raises."""
+    name, rest = cli.find_verb(shlex.split(command)[1:])
+    parameters = inspect.signature(cli.load_verb(name)).parameters
+    known = {parameter.replace("_", "-").removesuffix("-name") for parameter in parameters}
+    used = {word.lstrip("-").partition("=")[0] for word in rest if word.startswith("--")}
+    return sorted(used - known - {"help"})
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
+def test_documented_commands_exist(path: Path) -> None:
+    for command in commands_of(path.read_text(encoding="utf-8")):
+        assert unknown_flags(command) == [], command
+
+
+def test_document_gate_sees_commands_wherever_they_stand() -> None:
+    text = "type `vidgan doctor --jsno`\n\n    vidgan models  # a list\n\n```\n$ vidgan sapmle x\n```\n"
+    assert commands_of(text) == ["vidgan models", "vidgan sapmle x", "vidgan doctor --jsno"]
+    assert unknown_flags("vidgan doctor --jsno") == ["jsno"]
+    assert unknown_flags("vidgan sample runs/a x.mp4 --class disc --num=4") == []
+    with pytest.raises(UserError, match="did you mean 'vidgan sample'"):
+        unknown_flags("vidgan sapmle x")
 
 
 @pytest.mark.slow

@@ -19,6 +19,11 @@ from vidgan.errors import UnhealthyTrainingError, UserError
 Verb = Callable[..., None]
 
 VERBS = {
+    "data motions": "vidgan.verbs.data:motions",
+    "data check": "vidgan.verbs.data:check",
+    "data build": "vidgan.verbs.data:build",
+    "sample": "vidgan.verbs.sampling:sample",
+    "interpolate": "vidgan.verbs.sampling:interpolate",
     "models": "vidgan.verbs.about:models",
     "doctor": "vidgan.verbs.about:doctor",
 }

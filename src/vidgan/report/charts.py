@@ -9,6 +9,8 @@ WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 22
 NUM_BUCKETS = 160
 """Points along a curve; a longer log is averaged within this many equal shares of it."""
+MAX_ROWS = 4000
+"""Log rows that are looked at, evenly spread: a page is written every few seconds of training."""
 
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
@@ -62,7 +64,7 @@ def charts_of_log(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
         rows: log rows, each with a `step`.
     """
     groups: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for row in rows:
+    for row in rows[:: math.ceil(len(rows) / MAX_ROWS) or 1]:
         for key, value in row.items():
             place = chart_of_column(key)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)

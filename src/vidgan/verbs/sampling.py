@@ -1,0 +1,107 @@
+"""Verbs that use a trained generator: `sample` and `interpolate`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from vidgan.verbs.output import print_json
+from vidgan.verbs.progress import progress_on_stderr
+
+Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
+Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
+ClassName = Annotated[str | None, tyro.conf.arg(name="class")]
+
+GRID_SUFFIXES = {".mp4", ".gif", ".webp", ".png"}
+
+
+def sample(
+    run: Run,
+    out: Out,
+    /,
+    *,
+    num: int = 16,
+    class_name: ClassName = None,
+    truncation: float | None = None,
+    seed: int = 0,
+    checkpoint: str = "best",
+    json: bool = False,
+) -> None:
+    """Generate clips: a grid in one file, or a folder of lossless clips.
+
+    Args:
+        run: run folder, checkpoint folder, generator file, or hub id.
+        out: OUT.mp4, .gif or .webp for a grid, .png for frames side by side, else a folder.
+        num: number of clips.
+        class_name: one class for all clips; without it every clip draws its own.
+        truncation: bound of the latents in standard deviations, where the model supports it.
+        seed: seed of the first clip; clip i has seed + i.
+        checkpoint: best, last or a step.
+        json: print a JSON document.
+    """
+    from vidgan.sampling.outputs import sample as draw_samples
+    from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
+    from vidgan.sampling.storage import card_of, load_generator
+
+    generator = load_generator(run, checkpoint)
+    card = card_of(generator)
+    if out.suffix.lower() in GRID_SUFFIXES:
+        samples = draw_samples(generator, range(seed, seed + num), class_name, truncation)
+        write_sample_grid(out, samples, card.fps)
+    else:
+        with progress_on_stderr() as progress:
+            write_sample_folder(
+                out,
+                generator,
+                num,
+                seed,
+                class_name,
+                truncation,
+                lambda done, total: progress(done, total, "generating clips"),
+            )
+    if json:
+        print_json({"out": str(out), "num": num, "seed": seed, "step": card.step})
+    else:
+        print(out)
+
+
+def interpolate(
+    run: Run,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="[OUT]")] = None,
+    /,
+    *,
+    start: int = 0,
+    end: int = 1,
+    steps: int = 8,
+    mode: Literal["linear", "slerp"] = "linear",
+    class_name: ClassName = None,
+    checkpoint: str = "best",
+    json: bool = False,
+) -> None:
+    """Walk through the latent space: a film, and a picture with one row of frames a step.
+
+    Args:
+        run: run folder, checkpoint folder, generator file, or hub id.
+        out: film to write, with the picture beside it; by default interpolation.mp4 in the run.
+        start: seed of the first clip.
+        end: seed of the last clip.
+        steps: clips along the path.
+        mode: straight line, or arc on the sphere.
+        class_name: class of every clip; without it the class that the first seed draws.
+        checkpoint: best, last or a step.
+        json: print a JSON document.
+    """
+    from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
+    from vidgan.sampling.storage import card_of, load_generator
+
+    generator = load_generator(run, checkpoint)
+    card = card_of(generator)
+    folder = Path(run) if Path(run).is_dir() else Path()
+    film = (out or folder / "interpolation.mp4").with_suffix(".mp4")
+    picture = film.with_suffix(".png")
+    clips = interpolate_seeds(generator, start, end, steps, mode, class_name)
+    write_interpolation(film, picture, clips, card.fps)
+    if json:
+        print_json({"film": str(film), "picture": str(picture), "step": card.step})
+    else:
+        print(film, picture, sep="\n")
