@@ -201,6 +201,11 @@ def read_images(
     from PIL import Image
 
     files = _image_files(path)
+    if not files:
+        raise NoVideoStreamError(path, "the folder has no images")
+    outside = [n for n in indices or () if not 0 <= n < len(files)]
+    if outside:
+        raise CorruptVideoError(path, f"frame {outside} asked of {len(files)} frames")
     fit = Fitter(resolution, resize)
     frames: list[Pixels] = []
     num_corrupt = 0
@@ -208,7 +213,7 @@ def read_images(
         try:
             with Image.open(files[n]) as picture:
                 frames.append(fit(_frame_of(picture)))
-        except (OSError, SyntaxError, IndexError) as error:
+        except (OSError, SyntaxError) as error:
             if indices is not None:
                 raise CorruptVideoError(path, f"frame {n} cannot be read") from error
             num_corrupt += 1

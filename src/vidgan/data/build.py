@@ -123,14 +123,17 @@ def check_source(
         class_name = scan.sources[number].class_name or ""
         if isinstance(result, EncodedClip) and result.preview is not None:
             few = previews[class_name]
-            if len(few) < max(1, _SHEET_CLIPS // max(1, len(scan.classes))):
+            if len(few) < -(-_SHEET_CLIPS // max(1, len(scan.classes))):
                 few.append(result.preview[:, : config.frames])
         if progress:
             progress(number + 1, len(jobs), "checking videos")
     manifest = make_manifest(scan, records, _plan(scan, config, stored), config, stored)
     refuse_unusable(scan, records, manifest, config)
     if contact_sheet_path is not None:
-        clips = [clip for name in sorted(previews) for clip in previews[name]][:_SHEET_CLIPS]
+        clips = [clip for name in sorted(previews) for clip in previews[name]]
+        # Evenly over the alphabet of the classes, where there are more than rows.
+        count = min(len(clips), _SHEET_CLIPS)
+        clips = [clips[n * len(clips) // count] for n in range(count)]
         write_png(contact_sheet_path, _contact_sheet(clips))
     return make_report(scan, manifest, None)
 
