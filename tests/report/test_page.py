@@ -7,7 +7,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from vidgan.report.page import RunPage, duration, flatten, number, run_page, setting
+from vidgan.report.page import (
+    Progress,
+    RunPage,
+    Scores,
+    StageRow,
+    Status,
+    duration,
+    flatten,
+    number,
+    run_page,
+    setting,
+)
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -44,73 +55,73 @@ def parsed(html: str) -> Checker:
     return checker
 
 
-def example(status: str = "training") -> RunPage:
-    evil = "<script>alert(1)</script>"
-    return RunPage(
-        title=f"run {evil}",
-        status=status,  # type: ignore[typeddict-item]
-        model="pvgan",
-        progress={
-            "step": 1500,
-            "clips_seen": 24000,
-            "total_clips": 96000,
-            "remaining_seconds": 125.0,
-            "clips_per_second": 61.5,
-            "elapsed_seconds": 3725.0,
+EVIL = "<script>alert(1)</script>"
+
+SCORES: Scores = {
+    "protocol": "own-c3d-v1",
+    "num_generated": 2048,
+    "num_real": 96,
+    "note": "own classifier, acc=0.98, not comparable with published scores",
+    "rows": [
+        {
+            "metric": "Inception Score",
+            "better": "higher",
+            "value": 8.1234,
+            "spread": 0.1,
+            "real": 14.2,
+            "floor": None,
+            "controls": {"frozen frames": 3.25},
         },
-        alpha=0.25,
-        level=1,
-        stages=[
-            {"frames": 4, "resolution": 8, "batch_size": 32, "start": 0, "fade": 0, "end": 9000},
-            {
-                "frames": 8,
-                "resolution": 16,
-                "batch_size": 16,
-                "start": 9000,
-                "fade": 4000,
-                "end": 96000,
-            },
-        ],
-        warnings=[f"2 videos {evil}"],
-        log=[
+        {"metric": "Frechet distance", "value": 120.5, "floor": 14.125},
+    ],
+}
+
+STAGES: list[StageRow] = [
+    {"frames": 4, "resolution": 8, "batch_size": 32, "start": 0, "fade": 0, "end": 9000},
+    {"frames": 8, "resolution": 16, "batch_size": 16, "start": 9000, "fade": 4000, "end": 96000},
+]
+
+PROGRESS: Progress = {
+    "step": 1500,
+    "clips_seen": 24000,
+    "total_clips": 96000,
+    "remaining_seconds": 125.0,
+    "clips_per_second": 61.5,
+    "elapsed_seconds": 3725.0,
+}
+
+
+def example(status: Status = "training") -> RunPage:
+    """A page with every part, and markup wherever somebody else's text may stand."""
+    return {
+        "title": f"run {EVIL}",
+        "status": status,
+        "model": "pvgan",
+        "progress": PROGRESS,
+        "alpha": 0.25,
+        "level": 1,
+        "stages": STAGES,
+        "warnings": [f"2 videos {EVIL}"],
+        "log": [
             {"step": i, "loss/generator": 1.0 / (i + 1), "discriminator/real": float("nan")}
             for i in range(500)
         ],
-        media=[
-            {"title": "Generated", "caption": evil, "mime": "video/mp4", "content": b"\x00mp4"},
+        "media": [
+            {"title": "Generated", "caption": EVIL, "mime": "video/mp4", "content": b"\x00mp4"},
             {"title": "Walk", "mime": "image/png", "content": b"\x89PNG", "wide": True},
         ],
-        scores=[
-            {
-                "protocol": "own-c3d-v1",
-                "num_generated": 2048,
-                "num_real": 96,
-                "note": "own classifier, acc=0.98, not comparable with published scores",
-                "rows": [
-                    {
-                        "metric": "Inception Score",
-                        "better": "higher",
-                        "value": 8.1234,
-                        "spread": 0.1,
-                        "real": 14.2,
-                        "floor": None,
-                        "controls": {"frozen frames": 3.25},
-                    },
-                    {"metric": "Frechet distance", "value": 120.5, "floor": 14.125},
-                ],
-            }
-        ],
-        data={
-            "source": evil,
+        "scores": [SCORES],
+        "data": {
+            "source": EVIL,
             "num_videos": 12,
             "num_clips": 10,
-            "classes": {evil: 10},
-            "dropped": [{"reason": "unreadable", "count": 2, "examples": [evil]}],
+            "classes": {EVIL: 10},
+            "dropped": [{"reason": "unreadable", "count": 2, "examples": [EVIL]}],
         },
-        settings={"training": {"lr": 0.001, "betas": [0.0, 0.99], "note": evil}},
-        command=f"vidgan train {evil}",
-        written_at=1.7e9,
-    )
+        "settings": {"training": {"lr": 0.001, "betas": [0.0, 0.99], "note": EVIL}},
+        "command": f"vidgan train {EVIL}",
+        "written_at": 1.7e9,
+    }
 
 
 def test_everything_given_is_shown() -> None:
@@ -159,7 +170,7 @@ def test_videos_play_by_themselves_and_hold_the_given_bytes() -> None:
 
 
 @pytest.mark.parametrize("status", ["waiting", "done", "interrupted", "unhealthy"])
-def test_page_refreshes_only_while_training(status: str) -> None:
+def test_page_refreshes_only_while_training(status: Status) -> None:
     assert 'http-equiv="refresh"' in run_page(example())
     assert "location.reload" in run_page(example())
     quiet = run_page(example(status))
