@@ -55,6 +55,7 @@ class VideoInfo:
     Attributes:
         width: Pixels, after the file's rotation is applied; so is `height`.
         num_frames: Frames that the packets announce; damaged ones are found at decoding only.
+        num_missing: Frames that the header promises and the file does not hold (it was cut).
         fps: Mean frames per second.
         duration_s: Seconds, the last frame's own duration included.
         rotation: Counter-clockwise degrees by which stored frames are turned for display.
@@ -65,6 +66,7 @@ class VideoInfo:
     width: int
     height: int
     num_frames: int
+    num_missing: int
     fps: float
     duration_s: float
     codec: str
@@ -185,6 +187,7 @@ def probe_images(path: Path) -> VideoInfo:
         width=width,
         height=height,
         num_frames=len(files),
+        num_missing=0,
         fps=fps,
         duration_s=len(files) / fps,
         codec="images",

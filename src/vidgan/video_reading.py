@@ -36,6 +36,10 @@ MAX_BROKEN_PACKETS = 1000
 """A file with more broken packets than this is given up, so that garbage cannot stall a build."""
 
 
+_HEADER_SLACK = 2
+"""Some writers count a frame or two too many in the header of a whole file."""
+
+
 def probe(path: str | Path) -> VideoInfo:
     """Measure a video file or a folder of numbered images.
 
@@ -46,7 +50,8 @@ def probe(path: str | Path) -> VideoInfo:
     if path.is_dir():
         return probe_images(path)
     with _open(path) as (container, stream):
-        pts = _packet_times(container, stream)
+        pts, num_packets = _packet_times(container, stream)
+        num_missing = stream.frames - num_packets
         time_base = float(stream.time_base or 1)
         rate = float(stream.average_rate or 25)
         codec = stream.codec_context.name
@@ -73,6 +78,7 @@ def probe(path: str | Path) -> VideoInfo:
         width=width,
         height=height,
         num_frames=len(times),
+        num_missing=num_missing if num_missing > _HEADER_SLACK else 0,
         fps=round(len(times) / duration, 3),
         duration_s=duration,
         codec=codec,
@@ -109,7 +115,7 @@ def read_frames(
     if indices is None:
         return _read_all(path, resolution, resize)
     with _open(path) as (container, stream):
-        pts = _packet_times(container, stream)
+        pts, _ = _packet_times(container, stream)
     outside = [n for n in indices if not 0 <= n < len(pts)]
     if outside or not indices:
         raise CorruptVideoError(path, f"frame {outside} asked of {len(pts)} frames")
@@ -149,15 +155,17 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         yield container, stream
 
 
-def _packet_times(container: "InputContainer", stream: "VideoStream") -> list[Any]:
-    """Sorted presentation times of all shown packets, or Nones if the container stores none."""
+def _packet_times(container: "InputContainer", stream: "VideoStream") -> tuple[list[Any], int]:
+    """Sorted times of the shown packets (Nones if the container stores none), and all packets."""
     import av
 
     times: list[int | None] = []
+    num_packets = 0
     packets = container.demux(stream)
     for _ in range(MAX_BROKEN_PACKETS):
         try:
             for packet in packets:
+                num_packets += packet.size > 0
                 if packet.size and not packet.is_discard:
                     times.append(packet.pts)
             break
@@ -166,8 +174,8 @@ def _packet_times(container: "InputContainer", stream: "VideoStream") -> list[An
     if not times:
         raise NoVideoStreamError(container.name, "has a video stream without a single frame")
     if None in times:
-        return [None] * len(times)
-    return sorted(set(times))
+        return [None] * len(times), num_packets
+    return sorted(set(times)), num_packets
 
 
 def _decode(

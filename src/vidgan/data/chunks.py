@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from vidgan.data.encode import EncodedClip
 from vidgan.data.index import Level
 from vidgan.errors import UserError
-from vidgan.files import sync, write_file_atomically, write_json_atomically
+from vidgan.files import TEMPORARY_MARK, sync, write_file_atomically, write_json_atomically
 
 _PLAN_NAME = "plan.json"
 _JOURNAL_NAME = "journal.jsonl"
@@ -94,6 +94,8 @@ class ChunkWriter:
             write_json_atomically(plan_file, plan)
         for level in levels:
             (folder / level.folder).mkdir(exist_ok=True)
+        for leftover in folder.rglob(f"{TEMPORARY_MARK}*"):
+            leftover.unlink()
 
     def add(self, record: dict[str, Any], clip: EncodedClip | None) -> None:
         """Append the record of one source and, if it gave one, its item."""
@@ -127,7 +129,8 @@ class ChunkWriter:
                     for place, clip in enumerate(self._pending)
                 }
                 file = chunk_file(self._folder, level, chunk)
-                write_file_atomically(file, partial(save_file, tensors))
+                # Written here and not by safetensors, whose errors do not tell a full disk.
+                write_file_atomically(file, partial(_write_bytes, data=save(tensors)))
             self.num_items += len(self._pending)
             self._pending = []
         with (self._folder / _JOURNAL_NAME).open("a", encoding="utf-8") as journal:
@@ -147,6 +150,10 @@ class ChunkWriter:
             self.records += records
         if len(whole) < len(text):
             os.truncate(file, len(whole))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _clear(folder: Path) -> None:

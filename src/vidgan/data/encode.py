@@ -38,7 +38,7 @@ class EncodedClip:
         stored_frames: Frames of the full-size level.
         fps: Rate at which the stored frames play.
         notes: What was unusual about the video and was handled.
-        num_corrupt: Damaged frames that were left out.
+        num_corrupt: Frames of the video that are damaged or cut off.
         preview: uint8 `[3, T, H, W]` if the job asked for one.
     """
 
@@ -87,15 +87,16 @@ def encode_video(job: EncodeJob) -> EncodedClip | Rejected:
         if isinstance(chosen, Rejected):
             return chosen
         try:
-            clip, num_corrupt = _read(job, chosen), 0
+            clip, num_corrupt = _read(job, chosen), info.num_missing
         except CorruptVideoError:
             # Number the frames that do decode, and choose again among those.
             decoded = read_frames(job.path, resolution=config.resolution, resize=config.resize)
             times = [n / info.fps for n in range(decoded.clip.shape[1])]
-            num_corrupt = max(decoded.num_corrupt, info.num_frames - len(times))
-            chosen = _choose(_timeline(times, config), job)
+            num_corrupt = info.num_missing + max(decoded.num_corrupt, info.num_frames - len(times))
+            timeline = _timeline(times, config)
+            chosen = _choose(timeline, job)
             if isinstance(chosen, Rejected):
-                reason = f"{chosen.reason}; {num_corrupt} damaged frames were left out"
+                reason = f"{chosen.reason}, with {num_corrupt} damaged or missing ones"
                 return Rejected(reason, chosen.num_frames)
             clip = decoded.clip[:, chosen]
     except VideoError as error:
@@ -170,7 +171,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if num_corrupt:
-        notes.append(f"damaged: {num_corrupt} frames left out")
+        notes.append(f"damaged: {num_corrupt} frames lost")
     if info.is_grey:
         notes.append("grey")
     if info.rotation:
