@@ -244,3 +244,10 @@ def test_differences_name_dotted_keys_and_both_values() -> None:
 def test_closest_offers_nothing_when_nothing_is_near() -> None:
     assert closest("trian", ["train", "sample"]) == "train"
     assert closest("qqq", ["train", "sample"]) is None
+
+
+def test_yaml_text_has_a_setting_on_each_line() -> None:
+    values = {"b": {"lr": 1e-5, "sizes": [1, [2, 3]]}, "a": [{"x": None}], "word": "off"}
+    assert dump_yaml(values) == (
+        "b:\n  lr: 1.0e-05\n  sizes: [1, [2, 3]]\na:\n- x: null\nword: off\n"
+    )

@@ -22,6 +22,8 @@ VERBS = {
     "data motions": "vidgan.verbs.data:motions",
     "data check": "vidgan.verbs.data:check",
     "data build": "vidgan.verbs.data:build",
+    "train": "vidgan.verbs.training:train",
+    "report": "vidgan.verbs.training:report",
     "sample": "vidgan.verbs.sampling:sample",
     "interpolate": "vidgan.verbs.sampling:interpolate",
     "models": "vidgan.verbs.about:models",
@@ -108,8 +110,10 @@ def call_verb(name: str, verb: Verb, words: Sequence[str]) -> int:
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     except SystemExit as end:
-        # tyro leaves so after printing help (0) or what is wrong with the words (2).
-        return end.code if isinstance(end.code, int) else 2
+        # tyro leaves so after help (0) or wrong words (2), training when it was asked to stop.
+        if not isinstance(end.code, int | None):
+            raise
+        return end.code or 0
     return 0
 
 

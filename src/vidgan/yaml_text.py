@@ -34,12 +34,12 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def dump_yaml(mapping: Mapping[str, Any]) -> str:
-    """Plain values as YAML text, keys in their order, innermost collections on one line."""
+    """Plain values as YAML text: keys in their order, one on each line, and lists on one line."""
     return yaml.dump(
         dict(mapping),
         Dumper=_Dumper,
         sort_keys=False,
-        default_flow_style=None,
+        default_flow_style=False,
         width=100,
         allow_unicode=True,
     )
@@ -105,9 +105,15 @@ class _Dumper(yaml.SafeDumper):
         """Write equal lists out instead of naming the first."""
         return True
 
+    def write_list(self, data: list[Any]) -> yaml.SequenceNode:
+        """A list on one line, unless it holds mappings."""
+        flow = not any(isinstance(item, Mapping) for item in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
+
 
 for _tag, _pattern, _first in _RESOLVERS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
     _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.read_int)
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.read_mapping)
+_Dumper.add_representer(list, _Dumper.write_list)
