@@ -183,7 +183,7 @@ class _Reader:
             return self.literal(args, value, key)
         if origin in (tuple, list):
             return self.sequence(origin, args, value, key)
-        if origin is dict and isinstance(value, Mapping):
+        if origin in (dict, Mapping) and isinstance(value, Mapping):
             return {
                 str(name): self.value(args[1], item, f"{key}.{name}")
                 for name, item in value.items()
@@ -313,10 +313,10 @@ def _in_words(declared: Any) -> str:
         return "one of " + ", ".join(str(arg) for arg in args)
     if origin in (tuple, list):
         return "a list such as [1, 2]" if args[0] in (int, float) else "a list"
-    if origin is dict or dataclasses.is_dataclass(declared):
+    if origin in (dict, Mapping) or dataclasses.is_dataclass(declared):
         return "a group of settings"
     return _WORDS.get(declared, str(declared))
 
 
 def _takes_mapping(declared: Any) -> bool:
-    return typing.get_origin(declared) is dict or dataclasses.is_dataclass(declared)
+    return typing.get_origin(declared) in (dict, Mapping) or dataclasses.is_dataclass(declared)

@@ -28,11 +28,11 @@ class PrecisionConfig:
     """Number formats.
 
     Attributes:
-        networks: `fp32`, or `bf16` for autocast of both networks.
+        networks: `fp32`, `bf16` for autocast of both networks, or `fp64` for exact comparisons.
         penalty: format of passes that are differentiated twice; reductions are always float32.
     """
 
-    networks: Literal["fp32", "bf16"] = "fp32"
+    networks: Literal["fp32", "bf16", "fp64"] = "fp32"
     penalty: Literal["fp32", "bf16"] = "fp32"
 
 

@@ -1,0 +1,316 @@
+"""Checkpoints: everything a run needs to go on bit for bit, or to be damaged and noticed.
+
+A checkpoint is the folder `checkpoints/step-N` of a run. It is written beside its place, forced to
+the disk and renamed, so it is there as a whole or not at all; `state.json` holds a SHA-256 of every
+other file, so that one damaged afterwards is noticed and the one before it is used.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan.config_io import from_dict, to_dict
+from vidgan.errors import UserError
+from vidgan.files import TEMPORARY_MARK, write_folder_atomically, write_json_atomically
+from vidgan.models.base import GAN, Stage
+from vidgan.sampling.storage import (
+    CHECKPOINTS_FOLDER,
+    GENERATOR_FILE,
+    GeneratorCard,
+    checkpoint_folder,
+    list_checkpoints,
+    read_pointer,
+    save_generator,
+    write_pointer,
+)
+from vidgan.training.optimizers import named_parameters
+from vidgan.training.step import TrainingStep
+
+SCHEMA = 1
+"""Version of a checkpoint's layout; raised when an older reader could misread a newer one."""
+
+STATE_FILE = "state.json"
+NETWORK_FILES = {
+    "generator": "generator.safetensors",
+    "discriminator": "discriminators.safetensors",
+}
+OPTIMIZERS_FILE = "optimizers.safetensors"
+DAMAGED_MARK = "damaged-"
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunState:
+    """Where a run stands, apart from its weights.
+
+    Attributes:
+        stage: stage of the last step, or of the first one before any.
+        step: generator updates made.
+        clips_seen: real clips shown to the discriminator.
+        attempt: roll-backs so far; part of the key of every random number.
+        arithmetic: what bitwise equality depends on besides the settings.
+    """
+
+    stage: Stage
+    step: int = 0
+    clips_seen: int = 0
+    attempt: int = 0
+    arithmetic: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------
+# Writing
+
+
+def save_checkpoint(
+    run: str | Path, step: TrainingStep, state: RunState, card: GeneratorCard, keep: int
+) -> None:
+    """Write a checkpoint, name it the last one and remove old ones.
+
+    Args:
+        run: the run folder.
+        step: networks and optimizers.
+        state: where the run stands.
+        card: what the generator file says of itself.
+        keep: newest checkpoints that stay; the one that `best.json` names stays as well.
+
+    Whatever goes wrong, earlier checkpoints are untouched.
+    """
+    folder = checkpoint_folder(run, state.step)
+
+    def write(temporary: Path) -> None:
+        for player, file in NETWORK_FILES.items():
+            _write_tensors(temporary / file, _network_tensors(step.gan, player))
+        _write_tensors(temporary / OPTIMIZERS_FILE, dict(_optimizer_tensors(step)))
+        save_generator(temporary / GENERATOR_FILE, step.averaged, card)
+        hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
+        record = {"schema": SCHEMA, **to_dict(state), "sha256": hashes}
+        write_json_atomically(temporary / STATE_FILE, record)
+
+    write_folder_atomically(folder, write)
+    write_pointer(run, "last", state.step, clips_seen=state.clips_seen)
+    _remove_old(run, keep)
+
+
+def _remove_old(run: str | Path, keep: int) -> None:
+    kept = {*list_checkpoints(run)[-keep:], read_pointer(run, "best")}
+    for step in list_checkpoints(run):
+        if step not in kept:
+            # Renamed first: a kill in between leaves no half of a checkpoint under its name.
+            folder = checkpoint_folder(run, step)
+            doomed = folder.with_name(f"{TEMPORARY_MARK}{folder.name}")
+            folder.rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def _network_tensors(gan: GAN, player: str) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": tensor
+        for name, network in gan.networks.items()
+        if (name == "generator") == (player == "generator")
+        for key, tensor in network.state_dict().items()
+    }
+
+
+def _optimizer_tensors(step: TrainingStep) -> Iterator[tuple[str, Tensor]]:
+    for player, optimizer in step.optimizers.items():
+        for name, parameter in named_parameters(step.gan, player):
+            for key, value in optimizer.state.get(parameter, {}).items():
+                yield f"{player}/{name}/{key}", value
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors.torch import save
+
+    # safetensors refuses strided tensors and tensors that share memory: store plain copies.
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    path.write_bytes(save(plain))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------
+# Finding
+
+
+def find_checkpoint(run: str | Path, warn: Callable[[str], None]) -> RunState | None:
+    """The newest undamaged checkpoint of a run, or None if it has not made one yet.
+
+    Damaged newer ones are pointed out.
+
+    Raises:
+        UserError: every checkpoint is damaged, or a newer version of vidgan wrote them.
+    """
+    damaged = []
+    for step in reversed(_all_steps(run)):
+        folder = checkpoint_folder(run, step)
+        try:
+            state = _read_state(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, UserError):
+                raise
+            damaged.append(folder)
+            warn(f"{folder} is damaged ({error}) and is passed over")
+            continue
+        if damaged:
+            warn(f"training goes on from step {step}, the newest undamaged checkpoint")
+        return state
+    if damaged:
+        raise UserError(
+            f"every checkpoint in {Path(run) / CHECKPOINTS_FOLDER} is damaged; remove that folder "
+            f"to train from the start"
+        )
+    return None
+
+
+def _all_steps(run: str | Path) -> list[int]:
+    folders = Path(run, CHECKPOINTS_FOLDER).glob("step-*")
+    words = [folder.name.removeprefix("step-") for folder in folders]
+    return sorted(int(word) for word in words if word.isdecimal())
+
+
+def _read_state(folder: Path) -> RunState:
+    record: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    schema = record.pop("schema")
+    if schema > SCHEMA:
+        raise UserError(
+            f"{folder} was written by a newer version of vidgan (schema {schema}, this one reads "
+            f"{SCHEMA}); upgrade vidgan"
+        )
+    for name, expected in record.pop("sha256").items():
+        if _sha256(folder / name) != expected:
+            raise ValueError(f"{name} does not match its checksum")
+    return from_dict(RunState, record, str(folder / STATE_FILE))
+
+
+def tidy(run: str | Path, state: RunState | None) -> None:
+    """Remove what kills left half-written, and set damaged newer checkpoints aside."""
+    for leftover in Path(run).rglob(f"{TEMPORARY_MARK}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+    for step in _all_steps(run):
+        if state is not None and step > state.step:
+            folder = checkpoint_folder(run, step)
+            aside = folder.with_name(f"{DAMAGED_MARK}{folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+
+
+# ------------------------------------------------------------------------------------------------
+# Reading
+
+
+def load_checkpoint(run: str | Path, step: TrainingStep, state: RunState) -> None:
+    """Set networks, averaged generator and optimizers to what `find_checkpoint` found."""
+    folder = checkpoint_folder(run, state.step)
+    load_weights(folder, step)
+    step.stage = None
+    step.enter(state.stage)
+
+    tensors = _read_tensors(folder / OPTIMIZERS_FILE)
+    for player, optimizer in step.optimizers.items():
+        optimizer.state.clear()
+        for name, parameter in named_parameters(step.gan, player):
+            prefix = f"{player}/{name}/"
+            for full, value in tensors.items():
+                if full.startswith(prefix):
+                    # Adam counts its steps on the CPU wherever the moments are.
+                    place = parameter.device if value.dim() else value.device
+                    optimizer.state[parameter][full.removeprefix(prefix)] = value.to(place)
+
+
+def load_weights(folder: Path, step: TrainingStep) -> None:
+    """Copy the weights of a checkpoint folder into the networks and the averaged generator.
+
+    Raises:
+        UserError: they belong to networks of other shapes.
+    """
+    for player, file in NETWORK_FILES.items():
+        _copy(_read_tensors(folder / file), _network_tensors(step.gan, player), folder)
+    _copy(_read_tensors(folder / GENERATOR_FILE), step.averaged.state_dict(), folder)
+
+
+def init_from(run: str | Path, step: TrainingStep) -> None:
+    """Start with the newest weights of another run.
+
+    Raises:
+        UserError: no such run, or its networks have other shapes.
+    """
+    steps = list_checkpoints(run)
+    if not steps:
+        raise UserError(
+            f"init_from={run} holds no checkpoint; give a folder that vidgan train wrote to"
+        )
+    load_weights(checkpoint_folder(run, steps[-1]), step)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = load_file(path)
+    return tensors
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor], folder: Path) -> None:
+    for name in {**target, **source}:
+        old, new = source.get(name), target.get(name)
+        if old is None or new is None or old.shape != new.shape:
+            shapes = [None if t is None else list(t.shape) for t in (old, new)]
+            raise UserError(
+                f"the weights in {folder} do not fit this model: {name} is {shapes[0]} there and "
+                f"{shapes[1]} here; use the model, data and loss settings of that run"
+            )
+        new.copy_(old)
+
+
+# ------------------------------------------------------------------------------------------------
+# A full disk
+
+
+@contextmanager
+def explained_disk_errors(run: str | Path) -> Iterator[None]:
+    """Turn a full disk while a run is written into one sentence; what was saved stays.
+
+    Raises:
+        UserError: no room is left.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = getattr(error, "errno", None) or _system_error_in(str(error))
+        if number not in DISK_FULL:
+            raise
+        steps = list_checkpoints(run)
+        kept = f"the checkpoint of step {steps[-1]} is whole" if steps else "nothing was saved yet"
+        raise UserError(
+            f"{run} cannot be written to, the disk is full ({os.strerror(number)}); {kept}: free "
+            f"some space and give the same command again"
+        ) from error
+
+
+def _system_error_in(message: str) -> int:
+    """The system's error number out of a message of safetensors, or 0."""
+    found = re.search(r"os error (\d+)", message)
+    return int(found[1]) if found else 0

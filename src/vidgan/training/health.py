@@ -1,0 +1,131 @@
+"""Stopping on request, noticing numbers that are no numbers, and arithmetic that repeats itself."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan.distributed import Processes
+from vidgan.models.base import GAN
+from vidgan.training.settings import TrainingConfig
+
+
+class TrainingStopped(SystemExit):
+    """SIGINT or SIGTERM asked training to stop, and the run is saved.
+
+    As a `SystemExit` with code 0 it ends the process cleanly, and what would follow training, such
+    as an evaluation, does not run.
+    """
+
+
+class StopSignals:
+    """Whether SIGINT (Ctrl-C) or SIGTERM has come; the second signal stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextmanager
+    def listening(self) -> Iterator["StopSignals"]:
+        """Take the signals while the block runs; outside the main thread there are none to take."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._note) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(number, signal.SIG_DFL)
+
+
+class LossMeans:
+    """Means of the losses over steps and processes, kept on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add one step's losses; a lazy penalty need not be in all of them."""
+        for name, value in losses.items():
+            known = self._sums.get(name)
+            self._sums[name] = value if known is None else known + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def take(self, processes: Processes) -> dict[str, float]:
+        """The means since the last call, the same in every process; a NaN stays one."""
+        means = [total / self._counts[name] for name, total in self._sums.items()]
+        averaged = processes.average([mean.double() for mean in means])
+        result = dict(zip(self._sums, torch.stack(averaged).tolist(), strict=True))
+        self._sums, self._counts = {}, {}
+        return result
+
+
+@torch.no_grad()
+def weights_are_finite(gan: GAN) -> bool:
+    """Whether every weight of every network is a finite number."""
+    weights = [p.detach() for network in gan.networks.values() for p in network.parameters()]
+    return bool(torch.stack(torch._foreach_norm(weights, float("inf"))).isfinite().all())
+
+
+def choose_arithmetic(
+    settings: TrainingConfig,
+    processes: Processes,
+    before: Mapping[str, str],
+    tell: Callable[[str], None],
+) -> dict[str, str]:
+    """What the bits of a sum depend on: device, threads, processes, version, processor.
+
+    A run keeps the number of threads it began with, unless the settings name another one; whatever
+    differs is pointed out.
+
+    Args:
+        settings: `device` and `threads` are used.
+        processes: that share the work.
+        before: what this function returned when the run was saved; empty at its start.
+        tell: takes the sentence about differences.
+    """
+    now = {
+        "device": processes.device.type,
+        "threads": str(settings.threads or before.get("threads") or torch.get_num_threads()),
+        "processes": str(processes.count),
+        "torch": str(torch.__version__),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
+    changes = [f"{key} {before[key]} -> {now[key]}" for key in before if before[key] != now[key]]
+    if changes:
+        tell(
+            f"going on with {', '.join(changes)}: rounding differs, so the result will not be bit "
+            f"for bit that of an uninterrupted run"
+        )
+    return now
+
+
+@contextmanager
+def repeatable_arithmetic(device: torch.device, arithmetic: Mapping[str, str]) -> Iterator[None]:
+    """Compute with the threads of `choose_arithmetic`, on the CPU by deterministic kernels only."""
+    memory: Any = torch.utils.deterministic
+    threads_before = torch.get_num_threads()
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
+    fill_before = memory.fill_uninitialized_memory
+    torch.set_num_threads(int(arithmetic["threads"]))
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Filling fresh memory guards against reads of it, which nothing here does; it costs time.
+        memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(deterministic_before)
+        memory.fill_uninitialized_memory = fill_before

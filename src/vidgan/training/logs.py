@@ -1,0 +1,160 @@
+"""What training says: lines of JSON in the run folder, and progress on stderr."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from vidgan.files import write_text_atomically
+from vidgan.training.checkpoint import RunState
+from vidgan.training.schedule import Schedule
+
+LOG_FILE = "log.jsonl"
+PLAIN_INTERVAL_S = 10.0
+"""Seconds between lines of progress where there is no terminal to redraw."""
+
+
+class LogFile:
+    """The run's `log.jsonl`: one line of numbers every so many steps."""
+
+    def __init__(self, run: str | Path, last_step: int) -> None:
+        """Open the log and drop lines beyond `last_step`, which are about to be written again."""
+        self.path = Path(run) / LOG_FILE
+        self.rewind(last_step)
+
+    def rewind(self, last_step: int) -> None:
+        """Drop lines beyond a step, and a last line that a kill cut short."""
+        kept = [line for line in read_log(self.path) if line["step"] <= last_step]
+        write_text_atomically(self.path, "".join(map(_line, kept)))
+        self.lines = kept
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+        self.lines.append(record)
+
+
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """The records of a `log.jsonl`; lines that are not whole are left out."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    records = []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "step" in record:
+            records.append(record)
+    return records
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
+class Speed:
+    """Clips a second, and the time that is left.
+
+    Levels differ in cost, so the rest is judged by voxels: clips times frames times pixels.
+    """
+
+    def __init__(self, schedule: Schedule, clips_seen: int) -> None:
+        self._schedule = schedule
+        self._time_s = time.monotonic()
+        self._clips = clips_seen
+        self._voxels_per_s = 0.0
+        self.clips_per_second = 0.0
+
+    def update(self, clips_seen: int) -> None:
+        """Measure from the last call to now."""
+        now_s = time.monotonic()
+        elapsed_s = max(now_s - self._time_s, 1e-9)
+        rate = voxels_between(self._schedule, self._clips, clips_seen) / elapsed_s
+        self.clips_per_second = (clips_seen - self._clips) / elapsed_s
+        # A running mean: one slow interval (a checkpoint, another program) should not move it far.
+        self._voxels_per_s += (rate - self._voxels_per_s) * (0.2 if self._voxels_per_s else 1.0)
+        self._time_s, self._clips = now_s, clips_seen
+
+    def restart(self, clips_seen: int) -> None:
+        """Go on measuring from here, after a roll-back or a pause."""
+        self._time_s, self._clips = time.monotonic(), clips_seen
+
+    def remaining_seconds(self) -> float:
+        """Seconds to the end of training at the present speed."""
+        left = voxels_between(self._schedule, self._clips, self._schedule.total)
+        return left / self._voxels_per_s if self._voxels_per_s else 0.0
+
+
+def voxels_between(schedule: Schedule, first: int, last: int) -> int:
+    """Voxels of the clips number `first` to `last` of a run, each at its level's size."""
+    voxels = 0
+    ends = (*schedule.starts[1:], max(schedule.total, last))
+    for shape, start, end in zip(schedule.levels, schedule.starts, ends, strict=True):
+        clips = max(0, min(last, end) - max(first, start))
+        voxels += clips * shape.frames * shape.resolution**2
+    return voxels
+
+
+class Console:
+    """Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, schedule: Schedule, state: RunState) -> None:
+        self._total = schedule.total
+        self._last_line_s = 0.0
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar, self._task = _make_bar(schedule.total, state.clips_seen)
+            self._bar.start()
+
+    def show(self, state: RunState, speed: Speed) -> None:
+        """Show where training stands."""
+        left = in_time(speed.remaining_seconds())
+        stage = stage_in_words(state)
+        if self._bar is not None:
+            rate = f"{speed.clips_per_second:.1f} clips/s"
+            text = f"{stage} | {rate} | {left} left"
+            self._bar.update(self._task, completed=state.clips_seen, text=text)
+        elif time.monotonic() - self._last_line_s >= PLAIN_INTERVAL_S:
+            self._last_line_s = time.monotonic()
+            done = f"{state.clips_seen:,} of {self._total:,} clips"
+            rate = f"{speed.clips_per_second:.1f} clips/s"
+            say(f"step {state.step}: {done}, {stage}, {rate}, {left} left")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _make_bar(total: int, done: int) -> tuple[Any, Any]:
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+    bar = Progress(*columns, console=RichConsole(stderr=True))
+    return bar, bar.add_task("training", total=total, completed=done, text="")
+
+
+def stage_in_words(state: RunState) -> str:
+    """The stage as progress lines name it."""
+    stage = state.stage
+    fade = "" if stage.alpha == 1 else f", fading in {stage.alpha:.0%}"
+    return f"{stage.frames}x{stage.resolution}x{stage.resolution}{fade}"
+
+
+def in_time(seconds: float) -> str:
+    """Seconds as `1 h 02 min`, `3 min 04 s` or `5 s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def say(sentence: str) -> None:
+    """One line on stderr."""
+    print(sentence, file=sys.stderr, flush=True)

@@ -1,0 +1,294 @@
+"""Training: from settings to a run folder, continued where it was left."""
+
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from vidgan.data.build import cached_build
+from vidgan.data.dataset import ClipDataset
+from vidgan.data.loader import make_loader
+from vidgan.data.shards import open_store
+from vidgan.distributed import Processes, join_processes
+from vidgan.errors import UnhealthyTrainingError
+from vidgan.losses import make_loss
+from vidgan.models.base import ClipShape
+from vidgan.randomness import derive_seed
+from vidgan.sampling.storage import make_card
+from vidgan.training.checkpoint import (
+    RunState,
+    explained_disk_errors,
+    find_checkpoint,
+    init_from,
+    load_checkpoint,
+    save_checkpoint,
+    tidy,
+)
+from vidgan.training.ema import copy_generator
+from vidgan.training.health import (
+    LossMeans,
+    StopSignals,
+    TrainingStopped,
+    choose_arithmetic,
+    repeatable_arithmetic,
+    weights_are_finite,
+)
+from vidgan.training.logs import PLAIN_INTERVAL_S, say
+from vidgan.training.planner import batch_requests, check_batches, plan_schedule
+from vidgan.training.records import Recorder, data_facts, describe_run
+from vidgan.training.run_config import Config
+from vidgan.training.run_folder import check_run_folder, check_same_data, locked
+from vidgan.training.schedule import Schedule, stage_at
+from vidgan.training.settings import TrainingConfig
+from vidgan.training.step import Batch, TrainingStep
+
+Tell = Callable[[str], None]
+
+
+def train(config: Config) -> Path:
+    """Train a GAN, or go on with the run that `config.run` holds.
+
+    Every number of a run is a function of its settings and of the clips it has seen, so a run that
+    was stopped, even by a crash, ends with the same weights as one that was not.
+
+    Args:
+        config: settings, as `vidgan.load_config` returns them.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: settings that do not fit the data, each other or the run that is there.
+        UnhealthyTrainingError: the losses were no numbers again after every allowed roll-back.
+        TrainingStopped: SIGINT or SIGTERM came; the run is saved, and the same call goes on.
+
+    Example:
+        >>> import vidgan
+        >>> config = vidgan.load_config(None, ["data=clips/", "run=runs/first"])
+        >>> vidgan.train(config)  # doctest: +SKIP
+        PosixPath('runs/first')
+    """
+    run, settings = Path(config.run), config.training
+    with ExitStack() as stack:
+        # The processes that share the work; the first one writes and talks.
+        processes = stack.enter_context(join_processes(settings.device))
+        tell: Tell = say if processes.is_first else lambda sentence: None
+        stack.enter_context(explained_disk_errors(run))
+        check_run_folder(config)
+
+        # Data, schedule, networks: whatever does not fit is refused before anything is written.
+        dataset = open_clips(config, tell)
+        schedule = plan_schedule(config, dataset.full_shape)
+        step = build_step(config, dataset, schedule, processes)
+        check_batches(schedule, step.gan, settings, processes)
+        check_same_data(run, data_facts(dataset), tell)
+
+        # Where the run stands: at a checkpoint, or at the start.
+        if processes.is_first:
+            stack.enter_context(locked(run))
+        found = find_checkpoint(run, tell)
+        processes.barrier()
+        arithmetic = choose_arithmetic(settings, processes, found.arithmetic if found else {}, tell)
+        stack.enter_context(repeatable_arithmetic(processes.device, arithmetic))
+        state = replace(restore(config, step, schedule, found), arithmetic=arithmetic)
+
+        # The run folder; its first checkpoint is a place to come back to.
+        recorder = None
+        if processes.is_first:
+            tidy(run, found)
+            describe_run(config, dataset, processes)
+            recorder = stack.enter_context(Recorder(config, dataset, schedule, state))
+            if found is None:
+                save(config, dataset, step, state)
+        tell(opening(config, dataset, schedule, state))
+
+        # Steps; clips_seen is the clock.
+        stop = stack.enter_context(StopSignals().listening())
+        batches = open_batches(dataset, schedule, settings, state, processes)
+        stack.callback(lambda: batches.close())
+        means = LossMeans()
+        while state.clips_seen < schedule.total:
+            step.enter(stage_at(state.clips_seen, schedule))
+            means.add(step.run(state.step, state.attempt, batches.__next__))
+            state = advance(state, step)
+
+            # What is due; a stop that one process was asked for is one for all.
+            finished = state.clips_seen >= schedule.total
+            stopped = processes.any(stop.requested)
+            saves = finished or stopped or is_due(state, settings.checkpoint_every)
+            samples = finished or is_due(state, settings.sample_every)
+            if not (saves or samples or is_due(state, settings.log_every)):
+                continue
+
+            # Losses or weights that are no numbers: back to the last good checkpoint.
+            losses = means.take(processes)
+            if not all_finite(losses) or (saves and not weights_are_finite(step.gan)):
+                state = roll_back(config, step, state, tell)
+                batches.close()
+                batches = open_batches(dataset, schedule, settings, state, processes)
+                if recorder:
+                    recorder.rewind(state)
+                continue
+
+            # Records.
+            if recorder:
+                recorder.write_line(state, losses)
+                if saves:
+                    save(config, dataset, step, state)
+                if samples:
+                    recorder.write_samples(state, step.averaged)
+            if stopped and not finished:
+                tell(f"stopped and saved at step {state.step}; the same command goes on from there")
+                raise TrainingStopped(0)
+        tell(f"finished at step {state.step} after {state.clips_seen:,} clips: {run}")
+    return run
+
+
+# ------------------------------------------------------------------------------------------------
+# Before the first step
+
+
+def open_clips(config: Config, tell: Tell) -> ClipDataset:
+    """The training clips, decoded into the cache if need be.
+
+    Every process asks; one builds, the others wait for it.
+    """
+    shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
+    levels = [(level.frames, level.resolution) for level in config.model.levels(shape)]
+    path = cached_build(config.data, levels[:-1], progress=spoken_progress(tell))
+    return ClipDataset(open_store(path), config.data, config.seed)
+
+
+def build_step(
+    config: Config, dataset: ClipDataset, schedule: Schedule, processes: Processes
+) -> TrainingStep:
+    """Networks with the initial weights that the seed gives, and all that moves them."""
+    shape = ClipShape(*dataset.full_shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "initial weights"))
+        gan = config.model.build(shape, dataset.num_classes)
+    dtype = torch.float64 if config.training.precision.networks == "fp64" else torch.float32
+    gan.to(processes.device, dtype).train()
+    return TrainingStep(
+        gan,
+        copy_generator(gan.generator),
+        make_loss(config.loss),
+        config.training,
+        config.seed,
+        len(schedule.levels),
+        processes,
+    )
+
+
+def restore(
+    config: Config, step: TrainingStep, schedule: Schedule, found: RunState | None
+) -> RunState:
+    """Bring the networks to where the run stands, and say where that is."""
+    if found is not None:
+        load_checkpoint(config.run, step, found)
+        return found
+    if config.init_from is not None:
+        init_from(config.init_from, step)
+    stage = stage_at(0, schedule)
+    step.enter(stage)
+    return RunState(stage=stage)
+
+
+def open_batches(
+    dataset: ClipDataset,
+    schedule: Schedule,
+    settings: TrainingConfig,
+    state: RunState,
+    processes: Processes,
+) -> Generator[Batch]:
+    """This process' share of the real clips of every discriminator update from now on."""
+    requests = batch_requests(state.clips_seen, schedule, settings, processes)
+    for clip, labels, _ in make_loader(dataset, requests, settings.workers, processes.device):
+        size = len(clip)
+        yield Batch(clip, labels, size * processes.count, size * processes.rank)
+
+
+def opening(config: Config, dataset: ClipDataset, schedule: Schedule, state: RunState) -> str:
+    """What is about to be trained, in one line."""
+    classes = f" in {dataset.num_classes} classes" if dataset.num_classes else ""
+    _, frames, height, width = dataset.full_shape
+    where = f"goes on at step {state.step}" if state.step else "starts"
+    return (
+        f"{config.run} {where}: {config.preset or 'own settings'}, loss {config.loss.name}, "
+        f"{dataset.num_clips} clips of {frames}x{height}x{width}{classes}, "
+        f"{schedule.total - state.clips_seen:,} clips to show"
+    )
+
+
+def spoken_progress(tell: Tell) -> Callable[[int, int, str], None]:
+    """Progress of decoding as a line every ten seconds."""
+    last_s = time.monotonic()
+
+    def progress(done: int, total: int, what: str) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= PLAIN_INTERVAL_S:
+            last_s = time.monotonic()
+            tell(f"{what}: {done} of {total}")
+
+    return progress
+
+
+# ------------------------------------------------------------------------------------------------
+# After a step
+
+
+def advance(state: RunState, step: TrainingStep) -> RunState:
+    """The state after one more step."""
+    assert step.stage is not None
+    clips = step.stage.batch_size * step.settings.discriminator_steps
+    return replace(
+        state, stage=step.stage, step=state.step + 1, clips_seen=state.clips_seen + clips
+    )
+
+
+def is_due(state: RunState, every: int) -> bool:
+    """Whether something that happens every so many steps (0: never) is due."""
+    return every > 0 and state.step % every == 0
+
+
+def all_finite(losses: Mapping[str, float]) -> bool:
+    """Whether every loss is a number."""
+    return all(math.isfinite(value) for value in losses.values())
+
+
+def save(config: Config, dataset: ClipDataset, step: TrainingStep, state: RunState) -> None:
+    """Write a checkpoint, unless this step has one already."""
+    card = make_card(
+        config.model,
+        dataset.full_shape,
+        dataset.classes,
+        state.stage,
+        fps=dataset.store.fps,
+        step=state.step,
+        clips_seen=state.clips_seen,
+        loss=config.loss.name,
+    )
+    save_checkpoint(config.run, step, state, card, config.training.keep_checkpoints)
+
+
+def roll_back(config: Config, step: TrainingStep, state: RunState, tell: Tell) -> RunState:
+    """Return to the newest checkpoint; the next attempt at the same steps draws other noise.
+
+    Raises:
+        UnhealthyTrainingError: that was done too often already.
+    """
+    if state.attempt >= config.training.max_rollbacks:
+        raise UnhealthyTrainingError(
+            f"losses or weights are not finite at step {state.step} after {state.attempt} "
+            f"roll-backs: lower training.generator.lr and training.discriminator.lr, or set "
+            f"training.precision.networks=fp32, in a new run with init_from={config.run}"
+        )
+    good = find_checkpoint(config.run, tell)
+    assert good is not None
+    tell(f"losses or weights are not finite at step {state.step}: back to step {good.step}")
+    load_checkpoint(config.run, step, good)
+    return replace(good, attempt=state.attempt + 1, arithmetic=state.arithmetic)

@@ -1,0 +1,77 @@
+"""What a run will do, worked out from its settings before anything is computed."""
+
+from collections.abc import Iterator, Sequence
+from math import lcm
+
+from vidgan.data.dataset import ClipRequest
+from vidgan.distributed import Processes
+from vidgan.errors import UserError
+from vidgan.models.base import GAN, ClipShape
+from vidgan.training.optimizers import PLAYERS, player_settings
+from vidgan.training.run_config import Config
+from vidgan.training.schedule import Schedule, make_schedule, per_level, stage_at
+from vidgan.training.settings import TrainingConfig
+
+
+def plan_schedule(config: Config, clip_shape: Sequence[int]) -> Schedule:
+    """The growth schedule of a run on clips of shape (C, T, H, W).
+
+    Raises:
+        UserError: the model cannot make such clips, or a list of settings has the wrong length.
+    """
+    settings = config.training
+    schedule = make_schedule(
+        config.model.levels(ClipShape(*clip_shape)),
+        settings.total_clips,
+        settings.stable_clips,
+        settings.fade_clips,
+        settings.batch_size,
+    )
+    for player in PLAYERS:
+        rates = player_settings(settings, player).lr
+        per_level(rates, len(schedule.levels), f"training.{player}.lr")
+    return schedule
+
+
+def check_batches(
+    schedule: Schedule, gan: GAN, settings: TrainingConfig, processes: Processes
+) -> None:
+    """Refuse batch sizes that processes, micro-batches or groups of clips would tear apart.
+
+    A micro-batch must hold whole groups (the minibatch standard deviation compares the clips of
+    one), or N processes would not compute what one does.
+
+    Raises:
+        UserError: names batch sizes that fit.
+    """
+    networks = gan.networks.items()
+    if settings.accumulate > 1:
+        for name, network in networks:
+            if network.couples_batch == "batch":
+                raise UserError(
+                    f"training.accumulate={settings.accumulate} cannot be used with this model: "
+                    f"its {name} normalises over the whole batch; set training.accumulate=1"
+                )
+    group = lcm(*(n.group_size for _, n in networks if n.couples_batch == "group"))
+    parts = processes.count * settings.accumulate
+    for level, (shape, size) in enumerate(zip(schedule.levels, schedule.batch_sizes, strict=True)):
+        # A whole batch below the group's size is one group.
+        if size % (parts * group) and not (parts == 1 and size < group):
+            raise UserError(
+                f"training.batch_size={size} at level {level} ({shape.resolution} px) does not "
+                f"split into {processes.count} processes x {settings.accumulate} micro-batches x "
+                f"groups of {group} clips; use a multiple of {parts * group}"
+            )
+
+
+def batch_requests(
+    clips_seen: int, schedule: Schedule, settings: TrainingConfig, processes: Processes
+) -> Iterator[list[ClipRequest]]:
+    """This process' clips of every discriminator update from `clips_seen` to the end."""
+    while clips_seen < schedule.total:
+        stage = stage_at(clips_seen, schedule)
+        first, last = processes.rows(stage.batch_size)
+        for _ in range(settings.discriminator_steps):
+            places = range(clips_seen + first, clips_seen + last)
+            yield [ClipRequest(place, stage.frames, stage.resolution) for place in places]
+            clips_seen += stage.batch_size

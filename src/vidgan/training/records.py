@@ -1,0 +1,200 @@
+"""What a run leaves behind for people: log, samples, page, and where it all came from."""
+
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan import __version__
+from vidgan.data.dataset import ClipDataset, ClipRequest
+from vidgan.distributed import Processes
+from vidgan.errors import UnhealthyTrainingError
+from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.models.base import Generator, Stage
+from vidgan.randomness import derive_seed
+from vidgan.report.page import Status
+from vidgan.sampling.generate import sample_clips
+from vidgan.sampling.latents import sample_latents
+from vidgan.training.checkpoint import RunState
+from vidgan.training.health import TrainingStopped
+from vidgan.training.logs import Console, LogFile, Speed
+from vidgan.training.page import write_page
+from vidgan.training.run_config import Config, save_config
+from vidgan.training.schedule import Schedule
+from vidgan.video import tile_clips, write_mp4
+
+DISPLAY_SIZE = 128
+"""Pixels to which small clips are enlarged, by a whole factor, in sample videos."""
+PAGE_INTERVAL_S = 5.0
+"""Seconds at least between two versions of the page while training."""
+
+
+ENDINGS: dict[type[BaseException], Status] = {
+    UnhealthyTrainingError: "unhealthy",
+    TrainingStopped: "interrupted",
+    KeyboardInterrupt: "interrupted",
+}
+"""What the page says of a run that ended early; after other errors it stays as it was."""
+
+
+class Recorder:
+    """Writes the run folder, apart from checkpoints; only the first process has one."""
+
+    def __init__(
+        self, config: Config, dataset: ClipDataset, schedule: Schedule, state: RunState
+    ) -> None:
+        self.run = Path(config.run)
+        self.config = config
+        self.dataset = dataset
+        self.schedule = schedule
+        self.log = LogFile(self.run, state.step)
+        self.speed = Speed(schedule, state.clips_seen)
+        self.console = Console(schedule, state)
+        self._page_time_s = 0.0
+
+    def write_line(self, state: RunState, losses: dict[str, float]) -> None:
+        """Log one line of numbers and show progress."""
+        self.speed.update(state.clips_seen)
+        stage = state.stage
+        self.log.append(
+            {
+                "step": state.step,
+                "clips_seen": state.clips_seen,
+                "level": stage.level,
+                "frames": stage.frames,
+                "resolution": stage.resolution,
+                "alpha": stage.alpha,
+                "attempt": state.attempt,
+                "time": round(time.time(), 1),
+                "clips_per_second": round(self.speed.clips_per_second, 3),
+                **losses,
+            }
+        )
+        self.console.show(state, self.speed)
+        if time.monotonic() - self._page_time_s > PAGE_INTERVAL_S:
+            self.write_page("training")
+
+    def write_samples(self, state: RunState, averaged: Generator) -> None:
+        """Write a grid of generated clips, always from the same latents, and real ones like it."""
+        num_samples = self.config.training.num_samples
+        seeds = [derive_seed(self.config.seed, "sample video", i) for i in range(num_samples)]
+        labels = cycling_labels(num_samples, averaged.num_classes)
+        clips = sample_clips(averaged, sample_latents(averaged, seeds), labels)
+        self._write_grid(f"step-{state.step}", clips)
+        real = f"real-{state.stage.frames}x{state.stage.resolution}"
+        if not (self.run / "samples" / f"{real}.mp4").exists():
+            clips = matching_clips(self.dataset, state.stage, labels, num_samples)
+            self._write_grid(real, clips)
+        self.write_page("training")
+
+    def write_page(self, status: Status) -> None:
+        """Rewrite the run's page."""
+        self._page_time_s = time.monotonic()
+        write_page(self.run, status, self.log.lines, self.speed.remaining_seconds())
+
+    def rewind(self, state: RunState) -> None:
+        """Forget what came after a checkpoint that training went back to."""
+        self.log.rewind(state.step)
+        self.speed.restart(state.clips_seen)
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.console.close()
+        for known, status in ENDINGS.items():
+            if kind is None or issubclass(kind, known):
+                self.write_page("done" if kind is None else status)
+                return
+
+    def _write_grid(self, name: str, clips: Tensor) -> None:
+        frames, resolution = clips.shape[2:4]
+        grid = tile_clips(clips, scale=max(1, DISPLAY_SIZE // resolution))
+        # Shorter clips of low levels last as long as full ones.
+        fps = self.dataset.store.fps * frames / self.schedule.levels[-1].frames
+        write_mp4(self.run / "samples" / f"{name}.mp4", grid, fps)
+
+
+def cycling_labels(count: int, num_classes: int) -> Tensor | None:
+    """Labels 0, 1, ..., 0, 1, ... for `count` clips, or None without classes."""
+    return torch.arange(count) % num_classes if num_classes else None
+
+
+def matching_clips(dataset: ClipDataset, stage: Stage, labels: Tensor | None, count: int) -> Tensor:
+    """The first real clips of the run that show the wanted classes, at a stage's size.
+
+    Returns:
+        uint8 `[count, C, T, H, W]`; clips repeat where there are too few of a class.
+    """
+    position_of: dict[int | None, list[int]] = {}
+    for position in range(dataset.num_clips):
+        label = dataset.store.items[dataset.index_at(position)].label
+        position_of.setdefault(None if labels is None else label, []).append(position)
+    wanted = [None] * count if labels is None else labels.tolist()
+    everything = list(range(dataset.num_clips))
+    chosen = []
+    for turn, label in enumerate(wanted):
+        positions = position_of.get(label, everything)
+        position = positions[wanted[:turn].count(label) % len(positions)]
+        chosen.append(dataset[ClipRequest(position, stage.frames, stage.resolution)]["clip"])
+    return torch.stack(chosen)
+
+
+# ------------------------------------------------------------------------------------------------
+# Where the run came from
+
+
+def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> None:
+    """Write the settings, the command, the environment and the data of a run."""
+    run = Path(config.run)
+    save_config(run, config)
+    command = run / "command.txt"
+    earlier = command.read_text(encoding="utf-8") if command.exists() else ""
+    line = shlex.join(sys.argv) + "\n"
+    if not earlier.endswith(line):
+        write_text_atomically(command, earlier + line)
+    write_json_atomically(run / "environment.json", environment(processes))
+    write_json_atomically(run / "data.json", data_facts(dataset))
+
+
+def environment(processes: Processes) -> dict[str, Any]:
+    """Versions and hardware that the run uses, as plain values."""
+    cuda = processes.device.type == "cuda"
+    return {
+        "vidgan": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "system": platform.platform(),
+        "device": str(processes.device),
+        "device_name": torch.cuda.get_device_name() if cuda else platform.machine(),
+        "processes": processes.count,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def data_facts(dataset: ClipDataset) -> dict[str, Any]:
+    """What the networks were built for and which clips they see, as plain values."""
+    store = dataset.store
+    manifest = getattr(store, "manifest", None)
+    counts: dict[str, int] = {}
+    for item in store.items:
+        if item.split == dataset.split:
+            name = dataset.classes[item.label] if dataset.classes else ""
+            counts[name] = counts.get(name, 0) + 1
+    return {
+        "clip_shape": list(dataset.full_shape),
+        "classes": list(dataset.classes),
+        "attributes": dict(store.attributes),
+        "split": dataset.split,
+        "num_clips": dataset.num_clips,
+        "counts": counts,
+        "fps": store.fps,
+        "source_hash": None if manifest is None else manifest.source_hash,
+        "dropped": [] if manifest is None else [list(pair) for pair in manifest.dropped],
+        "store": str(getattr(store, "path", "")),
+    }

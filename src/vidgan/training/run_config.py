@@ -1,0 +1,128 @@
+"""The settings of one run as a whole, and the `config.yaml` of its folder."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidgan.config_io import NOT_SET, differences, dump_yaml, from_dict, load_yaml, to_dict
+from vidgan.data.settings import DataConfig
+from vidgan.errors import UserError
+from vidgan.files import write_text_atomically
+from vidgan.losses import LossConfig
+from vidgan.models import MODEL_VARIANTS
+from vidgan.models.base import ModelConfig
+from vidgan.training.settings import TrainingConfig
+
+CONFIG_FILE = "config.yaml"
+
+NOT_COMPARED = {"run", "preset"}
+HARMLESS = {
+    "data.workers",
+    "training.total_clips",
+    "training.threads",
+    "training.workers",
+    "training.device",
+    "training.log_every",
+    "training.sample_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.num_samples",
+    "training.max_rollbacks",
+}
+"""Settings that may change when a run goes on: they move no weight, or only lengthen the run."""
+HARMLESS_GROUPS = ("best.",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestConfig:
+    """Which checkpoint counts as the best.
+
+    Attributes:
+        metric: score by which `vidgan evaluate` chooses; by default the space-time sliced
+            Wasserstein distance to held-out clips.
+    """
+
+    metric: str = "space_time_swd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides the result of a run.
+
+    Attributes:
+        model: the networks.
+        data: the clips.
+        loss: the game and its penalties.
+        training: schedule, optimizers, cadence.
+        best: how the best checkpoint is chosen.
+        run: folder of the run.
+        seed: of all random numbers of the run.
+        init_from: another run's folder, whose newest weights this run starts with.
+        preset: where the settings come from.
+    """
+
+    model: ModelConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    best: BestConfig = field(default_factory=BestConfig)
+    run: str = ""
+    seed: int = 0
+    init_from: str | None = None
+    preset: str = ""
+
+
+def config_from_dict(mapping: dict[str, Any], where: str) -> Config:
+    """Settings from plain values, every key and type checked; see `config_io.from_dict`."""
+    return from_dict(Config, mapping, where, (MODEL_VARIANTS,))
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Settings as plain values, defaults included."""
+    return to_dict(config, (MODEL_VARIANTS,))
+
+
+def save_config(run: str | Path, config: Config) -> None:
+    """Write every setting to the run's `config.yaml`."""
+    write_text_atomically(Path(run) / CONFIG_FILE, dump_yaml(config_to_dict(config)))
+
+
+def load_run_config(run: str | Path) -> Config:
+    """Read the run's `config.yaml`.
+
+    Raises:
+        UserError: the folder has none, or it is damaged.
+    """
+    path = Path(run) / CONFIG_FILE
+    return config_from_dict(load_yaml(path), str(path))
+
+
+def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
+    """Refuse to go on with a run under settings that would change its result.
+
+    Raises:
+        UserError: names the settings that differ.
+    """
+    differing = [
+        item
+        for item in differences(config_to_dict(saved), config_to_dict(asked))
+        if item.key not in NOT_COMPARED | HARMLESS and not item.key.startswith(HARMLESS_GROUPS)
+    ]
+    if differing:
+        listed = ", ".join(f"{d.key}={_shown(d.second)} (was {_shown(d.first)})" for d in differing)
+        raise UserError(
+            f"{run} holds a run with other settings: {listed}; give the old ones, or another "
+            f"folder with run=FOLDER (and init_from={run} to start from its weights)"
+        )
+    before, after = saved.training.total_clips, asked.training.total_clips
+    if after < before:
+        raise UserError(
+            f"{run} was started with training.total_clips={before}, which can be raised but not "
+            f"lowered to {after}; give another folder with run=FOLDER"
+        )
+
+
+def _shown(value: Any) -> str:
+    if value == NOT_SET:
+        return "unset"
+    return "null" if value is None else str(value)

@@ -1,0 +1,79 @@
+"""A run folder before training touches it: whose it is, and whether it may go on."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vidgan.errors import UserError
+from vidgan.training.run_config import CONFIG_FILE, Config, check_same_settings, load_run_config
+
+LOCK_FILE = ".lock"
+DATA_FILE = "data.json"
+
+
+def check_run_folder(config: Config) -> None:
+    """Refuse a folder that holds something else than this run.
+
+    Raises:
+        UserError: files that are no run, or a run with other settings.
+    """
+    run = Path(config.run)
+    if (run / CONFIG_FILE).exists():
+        check_same_settings(run, load_run_config(run), config)
+    elif run.exists() and not run.is_dir():
+        raise UserError(f"run={run} is a file; name a folder for the run")
+    elif run.exists() and any(not item.name.startswith(".") for item in run.iterdir()):
+        raise UserError(
+            f"run={run} holds other files and no {CONFIG_FILE}; name a new folder for the run"
+        )
+
+
+def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str], None]) -> None:
+    """Refuse data that the run's networks were not built for, and point out other changes.
+
+    Raises:
+        UserError: the clips have another shape or other classes.
+    """
+    path = Path(run) / DATA_FILE
+    if not path.exists():
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for key, what in (("clip_shape", "clips of shape"), ("classes", "classes")):
+        if before[key] != facts[key]:
+            raise UserError(
+                f"{run} was trained on {what} {before[key]}, but the data now has {facts[key]}; "
+                f"give the old data, or another folder with run=FOLDER"
+            )
+    if before["source_hash"] != facts["source_hash"]:
+        tell(
+            f"the videos are not those that {run} began with ({before['num_clips']} clips then, "
+            f"{facts['num_clips']} now); training goes on with the new ones"
+        )
+
+
+@contextmanager
+def locked(run: str | Path) -> Iterator[None]:
+    """Keep other processes from training in the same folder; the lock dies with this process.
+
+    Raises:
+        UserError: another process trains there.
+    """
+    Path(run).mkdir(parents=True, exist_ok=True)
+    handle = os.open(Path(run) / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        # A record lock, since loader processes would inherit one of flock and outlive a kill.
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except (BlockingIOError, PermissionError) as error:
+        if error.filename is not None:
+            raise
+        raise UserError(
+            f"another process is training in {run}; wait for it or name another folder with "
+            f"run=FOLDER"
+        ) from None
+    finally:
+        os.close(handle)
