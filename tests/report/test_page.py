@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from vidgan.report.page import (
+    Medium,
     Progress,
     RunPage,
     Scores,
@@ -178,6 +179,14 @@ def test_page_refreshes_only_while_training(status: Status) -> None:
     assert "refresh" not in quiet
     assert "reload" not in quiet
     assert " s left" not in " ".join(" ".join(parsed(quiet).texts).split())
+
+
+def test_small_media_stand_apart_behind_the_others() -> None:
+    medium: Medium = {"title": "Now", "mime": "image/png", "content": b"x"}
+    html = run_page({"media": [{**medium, "title": "Before", "small": True}, medium]})
+    assert html.index("<h3>Now</h3>") < html.index('class="media history"')
+    assert html.index('class="media history"') < html.index("<h3>Before</h3>")
+    assert 'class="media history"' not in run_page({"media": [medium]})
 
 
 def test_curves_are_well_formed_drawings_without_the_values_that_are_not_finite() -> None:

@@ -38,13 +38,14 @@ class StageRow(TypedDict, total=False):
 
 
 class Medium(TypedDict, total=False):
-    """An embedded video or picture; a wide one takes a row of its own."""
+    """An embedded video or picture; a wide one takes a row of its own, small ones share the last."""
 
     title: str
     caption: str
     mime: Literal["video/mp4", "image/png"]
     content: bytes
     wide: bool
+    small: bool
 
 
 class ScoreRow(TypedDict, total=False):

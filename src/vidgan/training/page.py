@@ -109,9 +109,11 @@ def media_of_run(run: Path) -> list[Medium]:
         if reals:
             media.append(_video(reals[-1], "Real clips of the same classes"))
         for step in _spread(steps[:-1], MAX_EARLIER):
-            media.append(_video(run / "samples" / f"step-{step}.mp4", f"Step {step}"))
+            earlier = _video(run / "samples" / f"step-{step}.mp4", f"Step {step}")
+            media.append({**earlier, "small": True})
     if (run / "interpolation.mp4").exists():
-        media.append(_video(run / "interpolation.mp4", "Walk through the latent space"))
+        walk = _video(run / "interpolation.mp4", "Walk through the latent space")
+        media.append({**walk, "wide": True})
     figure = run / "interpolation.png"
     if figure.exists():
         picture: Medium = {"title": "A row of frames for each step of the walk", "wide": True}
