@@ -1,0 +1,119 @@
+"""The loader gives the same batches with any number of workers, and ends cleanly."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import count, islice
+
+import pytest
+import torch
+
+from vidgan.data.build import DataConfig
+from vidgan.data.dataset import ClipDataset, ClipRequest
+from vidgan.data.loader import make_loader
+from vidgan.data.shards import MemoryStore
+from vidgan.errors import UserError
+
+CONFIG = DataConfig(resolution=16, frames=8, flip=True)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> ClipDataset:
+    rng = torch.Generator().manual_seed(0)
+    clips = torch.randint(0, 256, (20, 3, 8, 16, 16), dtype=torch.uint8, generator=rng)
+    return ClipDataset(MemoryStore(clips, torch.arange(20) % 4), CONFIG, seed=0)
+
+
+def growing_batches() -> Iterator[list[ClipRequest]]:
+    """Endless; batch size and resolution change on the way."""
+    position = 0
+    for step in count():
+        size, frames, resolution = ((6, 2, 4), (4, 4, 8), (3, 8, 16))[step // 3 % 3]
+        yield [ClipRequest(position + i, frames, resolution) for i in range(size)]
+        position += size
+
+
+def test_batches_do_not_depend_on_workers(dataset):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    reference = None
+    for num_workers in (0, 1, 3):
+        loader = make_loader(dataset, growing_batches(), num_workers)
+        batches = list(islice(loader, 12))
+        loader.close()
+        if reference is None:
+            reference = batches
+            assert [tuple(clips.shape) for clips, _, _ in batches[::3]] == [
+                (6, 3, 2, 4, 4),
+                (4, 3, 4, 8, 8),
+                (3, 3, 8, 16, 16),
+                (6, 3, 2, 4, 4),
+            ]
+            assert batches[0][1].dtype == batches[0][2].dtype == torch.int64
+        for ours, theirs in zip(batches, reference, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not multiprocessing.active_children()
+
+
+def test_a_finite_list_ends(dataset):
+    batches = list(islice(growing_batches(), 5))
+    assert len(list(make_loader(dataset, iter(batches), 1))) == 5
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_errors_arrive_as_one_sentence(dataset, num_workers):
+    loader = make_loader(dataset, iter([[ClipRequest(0, 3, 16)]]), num_workers)
+    with pytest.raises(UserError) as caught:
+        next(loader)
+    assert str(caught.value).startswith("clips of 3 frames at 16 pixels do not divide")
+    assert "\n" not in str(caught.value)
+
+
+ENDLESS = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_loader import CONFIG, growing_batches
+from vidgan.data.dataset import ClipDataset
+from vidgan.data.loader import make_loader
+from vidgan.data.shards import MemoryStore
+
+if __name__ == "__main__":
+    clips = torch.zeros(20, 3, 8, 16, 16, dtype=torch.uint8)
+    loader = make_loader(ClipDataset(MemoryStore(clips), CONFIG, seed=0), growing_batches(), 2)
+    for n, _ in enumerate(loader):
+        if n == 3:
+            import multiprocessing
+            print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
+def test_workers_end_with_their_parent(tmp_path, end):
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS)
+    command = [sys.executable, str(script), os.path.dirname(__file__)]  # noqa: PTH120
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        workers = [int(word) for word in process.stdout.readline().split()]
+        assert len(workers) == 2
+        process.send_signal(end)
+        process.wait(20)
+    deadline = time.monotonic() + 10
+    while any(_is_running(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(_is_running(worker) for worker in workers)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
