@@ -38,7 +38,7 @@ class StageRow(TypedDict, total=False):
 
 
 class Medium(TypedDict, total=False):
-    """An embedded video or picture; a wide one takes a row of its own, small ones share the last."""
+    """An embedded video or picture; wide ones have a row each, small ones share the last."""
 
     title: str
     caption: str
