@@ -111,7 +111,7 @@ def save_generator(path: str | Path, generator: Generator, card: GeneratorCard) 
 
     The same weights and card always give the same bytes.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # safetensors refuses strided tensors and tensors that share memory: store plain copies.
     tensors = {
@@ -119,7 +119,12 @@ def save_generator(path: str | Path, generator: Generator, card: GeneratorCard) 
         for name, tensor in generator.state_dict().items()
     }
     header = {_CARD_KEY: json.dumps(to_dict(card), allow_nan=False)}
-    write_file_atomically(path, lambda file: save_file(tensors, file, metadata=header))
+    content = save(tensors, metadata=header)
+    write_file_atomically(path, lambda file: _write_bytes(file, content))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def read_card(path: str | Path) -> GeneratorCard:
