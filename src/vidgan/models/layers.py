@@ -56,12 +56,44 @@ def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------
+# Convolution
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Factor = (1, 1, 1),
+    padding: int = 0,
+    transposed: bool = False,
+) -> Tensor:
+    """A 3-D convolution, in bfloat16 under autocast wherever its gradient is sound."""
+    function = F.conv_transpose3d if transposed else F.conv3d
+    if not _is_unsound_in_bfloat16(x, weight):
+        return function(x, weight, bias, stride, padding)
+    with torch.autocast(x.device.type, enabled=False):
+        wide = _at_least_float32(x)
+        return function(x.to(wide), weight.to(wide), bias, stride, padding).to(x.dtype)
+
+
+def _is_unsound_in_bfloat16(x: Tensor, weight: Tensor) -> bool:
+    """Whether bfloat16 is asked for where it returns a wrong weight gradient.
+
+    oneDNN 3.12 on CPUs leaves that gradient uninitialised when a kernel of more than one tap runs
+    over an axis of length 2 (measured with torch 2.13 for every width and batch size; lengths 1, 3
+    and more are right). Such convolutions are the smallest of a network.
+    """
+    asked = torch.is_autocast_enabled("cpu") or x.dtype == torch.bfloat16
+    return asked and x.device.type == "cpu" and weight.shape[-1] > 1 and 2 in x.shape[2:]
+
+
+# ------------------------------------------------------------------------------------------------
 # Resampling convolutions: the definition, and the same function in fewer multiplications.
 
 
 def upsample_conv3d_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
     """Nearest-neighbour upsampling by `factor`, then a 3x3x3 convolution with zero padding 1."""
-    return F.conv3d(upsample_clip(x, factor), weight, bias, padding=1)
+    return convolve(upsample_clip(x, factor), weight, bias, padding=1)
 
 
 def upsample_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
@@ -71,18 +103,18 @@ def upsample_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Fact
     factor's length, 8/27 of the multiplications for factor (2, 2, 2).
     """
     kernel = _widen(weight.flip(2, 3, 4), factor).transpose(0, 1)
-    return F.conv_transpose3d(x, kernel, bias, stride=factor, padding=1)
+    return convolve(x, kernel, bias, stride=factor, padding=1, transposed=True)
 
 
 def conv3d_pool_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
     """A 3x3x3 convolution with zero padding 1, then averaging over blocks of `factor`."""
-    return F.avg_pool3d(F.conv3d(x, weight, bias, padding=1), factor)
+    return F.avg_pool3d(convolve(x, weight, bias, padding=1), factor)
 
 
 def conv3d_pool(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
     """Equal to `conv3d_pool_plain`, as one strided convolution."""
     kernel = _widen(weight, factor) / math.prod(factor)
-    return F.conv3d(x, kernel, bias, stride=factor, padding=1)
+    return convolve(x, kernel, bias, stride=factor, padding=1)
 
 
 def _widen(weight: Tensor, factor: Factor) -> Tensor:
@@ -183,7 +215,7 @@ class Conv3d(WeightLayer):
         self.padding = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv3d(x, self.scaled_weight(), self.bias, padding=self.padding)
+        return convolve(x, self.scaled_weight(), self.bias, padding=self.padding)
 
 
 class UpsampleConv3d(Conv3d):
@@ -225,7 +257,7 @@ class ConvPool3d(Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.scaled_weight()
         if self.order == "conv-act-pool":
-            y = leaky_relu(F.conv3d(x, weight, self.bias, padding=1))
+            y = leaky_relu(convolve(x, weight, self.bias, padding=1))
             return F.avg_pool3d(y, self.factor)
         function = conv3d_pool if self.fast else conv3d_pool_plain
         return leaky_relu(function(x, weight, self.bias, self.factor))
@@ -282,7 +314,9 @@ class SlicedWassersteinHead(nn.Module):
     def slope(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
         """Slopes s_i phi'(u_i) of the K dual functions at an encoding, `[B, K]`."""
         u = self.preactivation(encoding, labels)
-        return self.dual_parameters(labels)[0] * torch.where(u > 0, 1.0, LEAKY_SLOPE)
+        # Not torch.where with two numbers: that is float32 whatever u is.
+        derivative = LEAKY_SLOPE + (1 - LEAKY_SLOPE) * (u > 0).to(u.dtype)
+        return self.dual_parameters(labels)[0] * derivative
 
     @torch.no_grad()
     def project_gradient(self) -> None:

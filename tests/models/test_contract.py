@@ -1,0 +1,181 @@
+"""What every model promises, tested on small members of every family."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from model_cases import CASES, Case
+from torch import Tensor
+
+from vidgan.models.base import GAN, Discriminator, Scores
+from vidgan.sampling.storage import load_generator, make_card, save_generator
+
+pytestmark = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def discriminate(
+    gan: GAN, clips: Tensor, labels: Tensor | None
+) -> list[tuple[Discriminator, Scores]]:
+    """Scores of every discriminator, each with a view of its own where it draws one."""
+    rng = torch.Generator().manual_seed(3)
+    return [
+        (d, d(clips, labels, None, d.draw_view(len(clips), rng)))
+        for d in gan.discriminators.values()
+    ]
+
+
+def smallest_batch(gan: GAN) -> int:
+    return max(d.group_size for d in gan.discriminators.values())
+
+
+def test_generator_makes_clips_of_the_asked_shape(case: Case) -> None:
+    gan = case.build().train(False)
+    clips = gan.generator(case.latents(gan, 3), case.labels(gan, 3))
+    assert clips.shape == (3, *case.clip_shape)
+    assert clips.dtype == torch.float32
+    assert clips.isfinite().all()
+    # Untrained clips have about the spread of pixels in [-1, 1], neither flat nor saturated.
+    assert 0.1 < float(clips.detach().std()) < 3
+
+
+def test_forward_is_the_clip_among_the_parts(case: Case) -> None:
+    gan = case.build().train(False)
+    latents, labels = case.latents(gan, 2), case.labels(gan, 2)
+    parts = gan.generator.parts(latents, labels)
+    assert torch.equal(parts["clip"], gan.generator(latents, labels))
+
+
+def test_generator_is_a_pure_function_of_its_inputs(case: Case) -> None:
+    gan = case.build().train(False)
+    latents, labels = case.latents(gan, 2), case.labels(gan, 2)
+    first = gan.generator(latents, labels)
+    torch.manual_seed(99)
+    assert torch.equal(gan.generator(latents, labels), first)
+
+
+def test_latent_parts_cover_the_latent_without_overlap(case: Case) -> None:
+    generator = case.build().generator
+    covered = [i for part in generator.latent_parts.values() for i in range(part.start, part.stop)]
+    assert sorted(covered) == list(range(generator.latent_dim()))
+
+
+def test_generator_rows_are_independent(case: Case) -> None:
+    gan = case.build().train(False)
+    gan.to(dtype=torch.float64)
+    latents, labels = case.latents(gan, 4), case.labels(gan, 4)
+    clips = gan.generator(latents, labels)
+
+    order = torch.tensor([2, 0, 3, 1])
+    permuted = gan.generator(latents[order], None if labels is None else labels[order])
+    torch.testing.assert_close(permuted, clips[order], atol=1e-12, rtol=0)
+
+    changed = latents.clone()
+    changed[1] = -changed[1]
+    assert changed_rows(gan.generator(changed, labels), clips) == [1]
+    if labels is not None:
+        other = labels.clone()
+        other[2] = (other[2] + 1) % gan.generator.num_classes
+        assert changed_rows(gan.generator(latents, other), clips) == [2]
+    alone = gan.generator(latents[:1], None if labels is None else labels[:1])
+    torch.testing.assert_close(alone, clips[:1], atol=1e-12, rtol=0)
+
+
+def test_discriminator_couples_no_more_rows_than_it_declares(case: Case) -> None:
+    gan = case.build()
+    gan.to(dtype=torch.float64)
+    group = smallest_batch(gan)
+    clips = case.clips(2 * group).double()
+    labels = case.labels(gan, 2 * group)
+    changed = clips.clone()
+    changed[0] = -changed[0]
+    for (discriminator, before), (_, after) in zip(
+        discriminate(gan, clips, labels), discriminate(gan, changed, labels), strict=True
+    ):
+        moved = changed_rows(after.realness, before.realness)
+        if discriminator.couples_batch == "none":
+            assert moved == [0]
+        elif discriminator.couples_batch == "group":
+            # All of the group moves: otherwise it would be declared in vain.
+            assert moved == list(range(group))
+
+
+def changed_rows(after: Tensor, before: Tensor) -> list[int]:
+    distance = (after - before).abs().flatten(1).amax(dim=1)
+    return torch.nonzero(distance > 1e-12).flatten().tolist()
+
+
+def test_scores_have_the_declared_shapes(case: Case) -> None:
+    gan = case.build()
+    count = smallest_batch(gan)
+    labels = case.labels(gan, count)
+    for discriminator, scores in discriminate(gan, case.clips(count), labels):
+        assert scores.realness.dim() == 2
+        assert len(scores.realness) == count
+        if scores.class_logits is not None:
+            assert scores.class_logits.shape == (count, case.num_classes)
+        if scores.encoding is not None:
+            assert scores.encoding.dim() == 2
+        view = discriminator.draw_view(count, torch.Generator().manual_seed(0))
+        assert view is None or len(view) == count
+
+
+def test_gradient_reaches_every_parameter_in_use(case: Case) -> None:
+    gan = case.build().train()
+    count = 2 * smallest_batch(gan)
+    labels = case.labels(gan, count)
+    clips = gan.generator(case.latents(gan, count), labels)
+    total = torch.zeros(())
+    for _, scores in discriminate(gan, clips, labels):
+        total = total + (scores.realness * torch.randn_like(scores.realness)).sum()
+        if scores.class_logits is not None:
+            total = total + (scores.class_logits * torch.randn_like(scores.class_logits)).sum()
+    total.backward()
+    for network in gan.networks.values():
+        in_use = dict(network.parameters_in_use())
+        for name, parameter in network.named_parameters():
+            if name in in_use:
+                assert parameter.grad is not None, name
+                assert parameter.grad.abs().max() > 0, name
+            else:
+                assert parameter.grad is None, name
+
+
+def test_single_clip_works_in_eval_mode(case: Case) -> None:
+    gan = case.build().train(False)
+    labels = case.labels(gan, 1)
+    clip = gan.generator(case.latents(gan, 1), labels)
+    for _, scores in discriminate(gan, clip, labels):
+        assert scores.realness.isfinite().all()
+
+
+def test_labels_are_asked_for_and_refused(case: Case) -> None:
+    gan = case.build()
+    latents = case.latents(gan, 2)
+    with pytest.raises(ValueError, match=r"labels"):
+        gan.generator(latents, None if gan.generator.num_classes else torch.tensor([0, 0]))
+
+
+def test_saved_generator_is_the_same_function(case: Case, tmp_path: Path) -> None:
+    gan = case.build().train(False)
+    names = [f"class {i}" for i in range(case.num_classes)]
+    stage = getattr(gan.generator, "stage", None)
+    assert stage is not None
+    card = make_card(
+        case.config, case.clip_shape, names, stage, fps=8, step=0, clips_seen=0, loss="swgan"
+    )
+    save_generator(tmp_path / "g.safetensors", gan.generator, card)
+    loaded = load_generator(tmp_path / "g.safetensors")
+    latents, labels = case.latents(gan, 2), case.labels(gan, 2)
+    assert torch.equal(loaded(latents, labels), gan.generator(latents, labels))
+
+
+def test_double_backward_through_every_discriminator(case: Case) -> None:
+    gan = case.build()
+    count = smallest_batch(gan)
+    clips, labels = case.clips(count).requires_grad_(), case.labels(gan, count)
+    for discriminator, scores in discriminate(gan, clips, labels):
+        (gradient,) = torch.autograd.grad(scores.realness.sum(), clips, create_graph=True)
+        gradient.square().sum().backward()
+        weights = [p for _, p in discriminator.parameters_in_use() if p.dim() > 1]
+        reached = [p for p in weights if p.grad is not None and p.grad.abs().max() > 0]
+        assert len(reached) > len(weights) / 2
