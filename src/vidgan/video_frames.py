@@ -152,11 +152,14 @@ def _crop_or_pad(pixels: Pixels, side: int) -> Pixels:
     top, left = max(0, height - side) // 2, max(0, width - side) // 2
     pixels = pixels[top : top + side, left : left + side]
     missing = side - pixels.shape[0], side - pixels.shape[1]
+    if missing == (0, 0):
+        return pixels
     pads = [(gap // 2, gap - gap // 2) for gap in missing]
     return np.pad(pixels, (*pads, (0, 0)))
 
 
 def quarter_turn(frame: "VideoFrame") -> int:
+    """Counter-clockwise degrees, 0 to 270, by which a stored frame is turned for display."""
     return round(frame.rotation / 90) * 90 % 360
 
 
@@ -171,6 +174,7 @@ def _image_files(path: Path) -> list[Path]:
 
 
 def probe_images(path: Path) -> VideoInfo:
+    """`probe` for a folder of numbered images, which are taken to play at 25 a second."""
     from PIL import Image, UnidentifiedImageError
 
     files = _image_files(path)
@@ -201,6 +205,7 @@ def probe_images(path: Path) -> VideoInfo:
 def read_images(
     path: Path, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
 ) -> DecodedFrames:
+    """`read_frames` for a folder of numbered images."""
     from PIL import Image
 
     files = _image_files(path)

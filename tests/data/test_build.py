@@ -162,7 +162,7 @@ def test_nothing_usable_is_one_sentence(tmp_path):
     ):
         with pytest.raises(UserError, match=r"none of the 2 videos.*data\.frames=5 or data\.short"):
             call()
-    assert not (tmp_path / "set").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["v"]
     write_video(tmp_path / "w" / "test" / "a.mp4", 20)
     with pytest.raises(UserError, match="split train"):
         build_clips(tmp_path / "w", tmp_path / "set", CONFIG)

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,14 +80,18 @@ def build_clips(
     plan = _plan(scan, config, stored)
     with _full_disk_named(out), locked(out, wait=wait) as folder:
         if out.exists():
-            (folder / "lock").unlink()
-            folder.rmdir()
+            shutil.rmtree(folder)
             return _finished_report(out, scan, plan)
         writer = ChunkWriter(folder, plan, stored)
-        _encode_all(writer, scan, config, stored, progress)
-        manifest = make_manifest(scan, writer.records, plan, config, stored)
+        try:
+            _encode_all(writer, scan, config, stored, progress)
+            manifest = make_manifest(scan, writer.records, plan, config, stored)
+            refuse_unusable(scan, writer.records, manifest, config)
+        except UserError:
+            # Other videos or settings are needed, with which nothing here can be continued.
+            shutil.rmtree(folder)
+            raise
         report = make_report(scan, manifest, out)
-        refuse_unusable(scan, writer.records, manifest, config)
         writer.finish()
         write_manifest(folder, manifest)
         writer.publish(out)

@@ -112,10 +112,12 @@ class ChunkWriter:
 
     def publish(self, out: Path) -> None:
         """Rename the building folder to `out`, without the files that only building needs."""
-        for name in (_PLAN_NAME, _JOURNAL_NAME, _LOCK_NAME):
+        for name in (_PLAN_NAME, _JOURNAL_NAME):
             (self._folder / name).unlink(missing_ok=True)
         sync(self._folder)
         self._folder.rename(out)
+        # The lock goes last: before, another process could make a new one in the folder.
+        (out / _LOCK_NAME).unlink()
         sync(out.parent)
 
     def _flush(self) -> None:

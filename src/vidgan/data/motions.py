@@ -73,6 +73,15 @@ class MotionSettings:
         """Class names, objects outermost."""
         return [f"{name}-{motion}" for name in self.objects for motion in self.motions]
 
+    @property
+    def attributes(self) -> dict[str, dict[str, str]]:
+        """Object and motion of every class."""
+        return {
+            f"{name}-{motion}": {"object": name, "motion": motion}
+            for name in self.objects
+            for motion in self.motions
+        }
+
 
 @dataclass(frozen=True)
 class _Scene:
@@ -141,11 +150,7 @@ def render_motions(
     )
     if _is_finished(out, record):
         return out
-    num_heldout = round(videos * heldout)
-    if heldout and videos >= 2 * len(settings.classes):
-        num_heldout = max(num_heldout, len(settings.classes))
-    jobs = [("train", i) for i in range(videos - num_heldout)]
-    jobs += [("heldout", i) for i in range(num_heldout)]
+    jobs = _videos_of_splits(videos, heldout, len(settings.classes))
     for done, (split, index) in enumerate(jobs, 1):
         name = settings.classes[index % len(settings.classes)]
         file = out / split / name / f"{index // len(settings.classes):04d}.mp4"
@@ -154,12 +159,7 @@ def render_motions(
             write_mp4(file, clip, fps, quality=10)
         if progress:
             progress(done, len(jobs), "rendering motions")
-    attributes = {
-        f"{name}-{motion}": {"object": name, "motion": motion}
-        for name in settings.objects
-        for motion in settings.motions
-    }
-    write_json_atomically(out / "attributes.json", attributes)
+    write_json_atomically(out / "attributes.json", settings.attributes)
     write_json_atomically(out / "motions.json", {**record, "finished": True})
     return out
 
@@ -189,6 +189,15 @@ def motion_clip(settings: MotionSettings, index: int, split: str = "train") -> t
         pixels += dot * (_DOT_COLOUR - pixels)
         clip[t] = (pixels * 255).round().astype(np.uint8)
     return torch.from_numpy(clip).permute(3, 0, 1, 2).contiguous(), label
+
+
+def _videos_of_splits(videos: int, heldout: float, num_classes: int) -> list[tuple[str, int]]:
+    """Split and number of every video."""
+    num_heldout = round(videos * heldout)
+    if heldout and videos >= 2 * num_classes:
+        num_heldout = max(num_heldout, num_classes)
+    train = [("train", i) for i in range(videos - num_heldout)]
+    return train + [("heldout", i) for i in range(num_heldout)]
 
 
 def _draw_scene(seed: int, split: str, index: int) -> _Scene:

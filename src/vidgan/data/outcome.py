@@ -14,6 +14,8 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
 
+_MAX_NAMED_CLASSES = 12
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildReport:
@@ -54,6 +56,9 @@ class BuildReport:
         text = [first]
         for split, classes in self.counts.items():
             named = ", ".join(f"{name} {count}" for name, count in classes.items() if name)
+            if len(classes) > _MAX_NAMED_CLASSES:
+                few, many = min(classes.values()), max(classes.values())
+                named = f"{len(classes)} classes with {few} to {many} clips"
             text.append(f"  {split}: {sum(classes.values())}" + (f" ({named})" if named else ""))
         text += [f"  {note}" for name, note in self.notes if not name]
         handled = [(name, note) for name, note in self.notes if name]

@@ -62,6 +62,8 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
         UserError: `root` is no folder or holds no video.
     """
     root = Path(root)
+    if root.is_file():
+        raise UserError(f"{root} is a file: name the folder that holds the videos")
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: name a folder of video files")
     names, num_others = _find_videos(root)
