@@ -32,6 +32,7 @@ def fail(kind: str, /) -> None:
         "interrupt": KeyboardInterrupt(),
         "full": OSError(errno.ENOSPC, "No space left on device", "runs/x/a.mp4"),
         "forbidden": PermissionError(errno.EACCES, "Permission denied", "/root/x"),
+        "file": NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"),
         "unknown": OSError(errno.EIO, "Input/output error"),
         "bug": ZeroDivisionError("a bug"),
     }[kind]
@@ -60,7 +61,8 @@ def test_words_and_flags_may_be_mixed(capsys: Capture) -> None:
         ("unhealthy", 3, "vidgan: the losses are not finite\n"),
         ("interrupt", 130, "vidgan: interrupted\n"),
         ("full", 2, "vidgan: the disk is full while writing runs/x/a.mp4; free some space and"),
-        ("forbidden", 2, "vidgan: /root/x may not be read or written by this user;"),
+        ("file", 2, "vidgan: a/b cannot be used (Not a directory); choose another place\n"),
+        ("forbidden", 2, "vidgan: /root/x cannot be used (Permission denied);"),
     ],
 )
 def test_errors_become_one_sentence_and_an_exit_code(

@@ -100,6 +100,7 @@ def test_dry_run_prints_settings_that_can_be_read_again(capsys: Capture) -> None
         (["videos"], "to train on its videos write data=videos"),
         (["small.yaml", "data=videos", "model=pvgann", "run=x"], "there is no model 'pvgann'"),
         (["small.yaml", "data=videos", "training.batch_size=6", "run=x"], "batch"),
+        (["small.yaml", "data=videos", "training.device=gpu", "run=x"], "there is no device 'gpu'"),
         (["nothing"], "there is no preset, settings file or run folder nothing"),
     ],
 )
@@ -141,9 +142,10 @@ def test_interpolate_writes_film_and_picture_and_the_page_shows_them(capsys: Cap
     ("words", "sentence"),
     [
         (["sample", RUN, "x.mp4", "--class", "disc-lft"], "did you mean disc-left?"),
-        (["sample", RUN, "x.avi/y.txt", "--num", "0"], "num=0 must be at least 1"),
+        (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 asks for no clip"),
         (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),
         (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
+        (["sample", RUN, "small.yaml/x.mp4"], "small.yaml cannot be used (File exists)"),
         (["interpolate", RUN, "x.mp4", "--steps", "1"], "steps"),
         (["report", "videos"], "config.yaml cannot be read"),
     ],

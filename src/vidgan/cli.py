@@ -31,6 +31,7 @@ VERBS = {
 }
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""
 
+UNUSABLE_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -179,6 +180,6 @@ def describe_os_error(error: OSError) -> str | None:
     place = f" while writing {error.filename}" if error.filename else ""
     if error.errno in DISK_FULL:
         return f"the disk is full{place}; free some space and give the same command again"
-    if isinstance(error, PermissionError) and error.filename:
-        return f"{error.filename} may not be read or written by this user; choose another place"
+    if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno == errno.EROFS):
+        return f"{error.filename} cannot be used ({error.strerror}); choose another place"
     return None

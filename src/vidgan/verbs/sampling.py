@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from vidgan.errors import UserError
 from vidgan.verbs.output import print_json
 from vidgan.verbs.progress import progress_on_stderr
 
@@ -43,6 +44,8 @@ def sample(
     from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
     from vidgan.sampling.storage import card_of, load_generator
 
+    if num < 1:
+        raise UserError(f"--num {num} asks for no clip; give 1 or more")
     generator = load_generator(run, checkpoint)
     card = card_of(generator)
     if out.suffix.lower() in GRID_SUFFIXES:
