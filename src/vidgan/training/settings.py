@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vidgan.errors import UserError
 from vidgan.training.augment import AugmentConfig
 
 
@@ -83,10 +84,28 @@ class TrainingConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     threads: int = 0
     workers: int = 0
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     log_every: int = 20
     sample_every: int = 500
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     num_samples: int = 16
     max_rollbacks: int = 3
+
+    def __post_init__(self) -> None:
+        at_least_one = ("total_clips", "accumulate", "discriminator_steps", "log_every")
+        at_least_one += ("checkpoint_every", "keep_checkpoints", "num_samples")
+        for name in at_least_one:
+            _refuse_below(1, name, (getattr(self, name),))
+        for name in ("sample_every", "threads", "workers", "max_rollbacks"):
+            _refuse_below(0, name, (getattr(self, name),))
+        for name, least in (("batch_size", 1), ("stable_clips", 0), ("fade_clips", 0)):
+            value = getattr(self, name)
+            _refuse_below(least, name, value if isinstance(value, tuple) else (value,))
+        if not 0 <= self.ema_beta < 1:
+            raise UserError(f"training.ema_beta={self.ema_beta} must be at least 0 and below 1")
+
+
+def _refuse_below(least: int, name: str, values: tuple[int, ...]) -> None:
+    if min(values, default=least) < least:
+        raise UserError(f"training.{name}={min(values)} must be at least {least}")

@@ -1,0 +1,138 @@
+"""Runs that take seconds: settings, training in a child process, and what a run left."""
+
+import dataclasses
+import hashlib
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidgan.config_io import apply_overrides
+from vidgan.sampling.storage import checkpoint_folder, list_checkpoints
+from vidgan.training import checkpoint as checkpoint_module
+from vidgan.training.loop import train
+from vidgan.training.run_config import Config, config_from_dict
+from vidgan.training.step import TrainingStep
+
+TINY: dict[str, Any] = {
+    "model": {"name": "pvgan", "channels": [8, 8], "latent": 8, "label_dim": 4, "group_size": 2},
+    "data": {"resolution": 8, "frames": 4},
+    "loss": {"name": "wgan-gp"},
+    # 80 clips: 4 px to 24, fading in to 56 (steps 6 to 13 of 20), then stable.
+    "training": {
+        "total_clips": 80,
+        "stable_clips": 24,
+        "fade_clips": 32,
+        "batch_size": 4,
+        "log_every": 5,
+        "sample_every": 0,
+        "checkpoint_every": 5,
+        "num_samples": 2,
+        "ema_beta": 0.9,
+        "threads": 1,
+        "device": "cpu",
+    },
+    "seed": 3,
+}
+
+
+def tiny_config(run: Path, data: Path, *words: str) -> Config:
+    """Twenty steps on tiny networks, a fade among them; `words` are overrides."""
+    given = [f"run={run}", f"data.path={data}", *words]
+    config = config_from_dict(apply_overrides(TINY, given), "tiny")
+    return dataclasses.replace(
+        config, model=dataclasses.replace(config.model, **config.loss.requires)
+    )
+
+
+def hash_of_ema(run: Path) -> str:
+    """SHA-256 of the newest averaged generator's file."""
+    newest = checkpoint_folder(run, list_checkpoints(run)[-1]) / "ema.safetensors"
+    return hashlib.sha256(newest.read_bytes()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------
+# Children
+
+
+@dataclasses.dataclass
+class Child:
+    """A process that trains; `step` is the number of steps it has begun."""
+
+    process: Any
+    step: Any
+    answer: Connection
+
+    def wait_until(self, condition: Callable[[], bool], limit_s: float = 60.0) -> bool:
+        """Wait for a condition; false if the child ended before."""
+        end_s = time.monotonic() + limit_s
+        while not condition():
+            if not self.process.is_alive():
+                return False
+            assert time.monotonic() < end_s, "the child neither ends nor does what is waited for"
+            time.sleep(0.0005)
+        return True
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.join()
+        assert self.process.exitcode == -9
+
+    def result(self) -> str:
+        """What the child says at its end."""
+        self.process.join(60)
+        said: str = self.answer.recv()
+        return said
+
+
+def start_child(config: Config, *, slow_writes_s: float = 0.0, file_limit: int = 0) -> Child:
+    """Train in a child process.
+
+    Args:
+        config: settings of the run.
+        slow_writes_s: pause while a temporary checkpoint exists, so that a kill can hit it.
+        file_limit: size in bytes at which writing a file fails, as on a full disk; 0 for none.
+    """
+    context = multiprocessing.get_context("forkserver")
+    step = context.RawValue("q", -1)
+    answer, theirs = context.Pipe(duplex=False)
+    arguments = (config, step, theirs, slow_writes_s, file_limit)
+    process = context.Process(target=_train_in_child, args=arguments)
+    process.start()
+    theirs.close()
+    return Child(process, step, answer)
+
+
+def _train_in_child(
+    config: Config, step: Any, answer: Connection, slow_writes_s: float, file_limit: int
+) -> None:
+    torch.set_num_threads(1)
+    take_step, save_generator = TrainingStep.run, checkpoint_module.save_generator
+
+    def counted(self: TrainingStep, number: int, *rest: Any) -> Any:
+        step.value = number
+        return take_step(self, number, *rest)
+
+    def slow(*args: Any) -> None:
+        save_generator(*args)
+        time.sleep(slow_writes_s)
+
+    TrainingStep.run = counted  # type: ignore[method-assign]
+    checkpoint_module.save_generator = slow  # type: ignore[assignment]
+    if file_limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    os.close(2)
+    os.open(os.devnull, os.O_WRONLY)
+    try:
+        train(config)
+    except BaseException as error:
+        answer.send(f"{type(error).__name__}: {error}")
+        return
+    answer.send("finished")
