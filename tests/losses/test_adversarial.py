@@ -1,0 +1,168 @@
+"""Adversarial losses against hand-worked numbers, and the table of recipes."""
+
+import math
+
+import pytest
+import torch
+
+from vidgan.errors import UserError
+from vidgan.losses import RECIPES, LossConfig, make_loss
+from vidgan.losses.adversarial import ADVERSARIAL_LOSSES
+from vidgan.losses.penalties import PENALTIES, GradientPenalty, InputGradient, Slope
+
+REAL = torch.tensor([[2.0, -1.0], [0.5, 0.5]]).double()  # mean 0.5
+FAKE = torch.tensor([[-3.0, 1.0], [0.0, 0.0]]).double()  # mean -0.5
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "discriminator", "generator"),
+    [
+        ("wasserstein", -1.0, 0.5),
+        ("wasserstein-reversed", 1.0, -0.5),
+        (
+            "non-saturating",
+            (softplus(-2) + softplus(1) + 2 * softplus(-0.5)) / 4
+            + (softplus(-3) + softplus(1) + 2 * math.log(2)) / 4,
+            (softplus(3) + softplus(-1) + 2 * math.log(2)) / 4,
+        ),
+        # max(0, 1 - real) = 0, 2, 0.5, 0.5; max(0, 1 + fake) = 0, 2, 1, 1.
+        ("hinge", 0.75 + 1.0, 0.5),
+    ],
+)
+def test_losses_by_hand(name: str, discriminator: float, generator: float) -> None:
+    loss = ADVERSARIAL_LOSSES[name]
+    assert float(loss.discriminator(REAL, FAKE)) == pytest.approx(discriminator, rel=1e-12)
+    assert float(loss.generator(FAKE)) == pytest.approx(generator, rel=1e-12)
+
+
+def test_every_adversarial_loss_stands_in_the_table_above() -> None:
+    assert set(ADVERSARIAL_LOSSES) == {
+        "wasserstein",
+        "wasserstein-reversed",
+        "non-saturating",
+        "hinge",
+    }
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_players_pull_in_opposite_directions(name: str) -> None:
+    loss = ADVERSARIAL_LOSSES[name]
+    real = torch.zeros(2, 1, requires_grad=True)
+    fake = torch.zeros(2, 1, requires_grad=True)
+    on_real, on_fake = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
+    (wanted,) = torch.autograd.grad(loss.generator(fake), fake)
+    assert bool((on_real * on_fake < 0).all())
+    assert bool((wanted * on_fake < 0).all())
+    # A critic that is high on reals, except where the name says the opposite.
+    assert bool((on_real < 0).all()) == (name != "wasserstein-reversed")
+
+
+def test_extreme_scores_stay_finite() -> None:
+    huge = torch.tensor([[1e4], [-1e4]], requires_grad=True)
+    for loss in ADVERSARIAL_LOSSES.values():
+        total = loss.discriminator(huge, huge) + loss.generator(huge)
+        (gradient,) = torch.autograd.grad(total, huge)
+        assert total.isfinite()
+        assert gradient.isfinite().all()
+
+
+# ------------------------------------------------------------------------------------------------
+# Recipes
+
+
+@pytest.mark.parametrize(
+    ("name", "adversarial", "weights", "requires"),
+    [
+        (
+            "wgan-gp",
+            "wasserstein",
+            {"gradient_penalty": 10.0, "drift": 0.001},
+            {"head": "linear"},
+        ),
+        (
+            "swgan",
+            "wasserstein",
+            {"input_gradient": 50.0, "slope": 10.0},
+            {"head": "sliced_wasserstein"},
+        ),
+        (
+            "swgan-reference",
+            "wasserstein-reversed",
+            {"input_gradient": 50.0, "slope": 10.0},
+            {"head": "sliced_wasserstein"},
+        ),
+        ("ns-r1", "non-saturating", {"r1": 1.0}, {"head": "linear"}),
+        ("hinge", "hinge", {}, {"head": "linear", "spectral_norm": True}),
+    ],
+)
+def test_recipes_hold_the_published_weights(
+    name: str, adversarial: str, weights: dict[str, float], requires: dict[str, object]
+) -> None:
+    config = LossConfig(name=name)
+    loss = make_loss(config)
+    assert loss.adversarial is ADVERSARIAL_LOSSES[adversarial]
+    assert {kind: penalty.weight for kind, penalty in loss.penalties.items()} == weights
+    assert dict(config.requires) == requires
+
+
+def test_every_recipe_stands_in_the_table_above() -> None:
+    assert set(RECIPES) == {"wgan-gp", "swgan", "swgan-reference", "ns-r1", "hinge"}
+
+
+def test_details_of_the_recipes() -> None:
+    swgan = make_loss(LossConfig(name="swgan")).penalties
+    assert swgan["slope"] == Slope(weight=10.0, target=0.01, form="analytic")
+    assert swgan["input_gradient"] == InputGradient(weight=50.0, weighting="one_minus_alpha")
+    reference = make_loss(LossConfig(name="swgan-reference")).penalties
+    assert reference["slope"] == Slope(weight=10.0, target=0.01, form="reference")
+    assert make_loss(LossConfig(name="wgan-gp")).penalties["gradient_penalty"] == GradientPenalty(
+        weight=10.0, target=1.0
+    )
+    assert make_loss(LossConfig(name="ns-r1")).penalties["r1"].every == 8
+
+
+def test_settings_change_a_recipe() -> None:
+    config = LossConfig(
+        name="swgan",
+        adversarial="hinge",
+        penalties={
+            "slope": {"form": "per_projection"},
+            "input_gradient": {"weight": 0.0},
+            "r1": {},
+        },
+        class_weight=0.5,
+    )
+    loss = make_loss(config)
+    assert loss.adversarial is ADVERSARIAL_LOSSES["hinge"]
+    assert list(loss.penalties) == ["slope", "r1"]
+    assert loss.penalties["slope"] == Slope(form="per_projection")
+    assert loss.class_weight == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"name": "wgan"}, "no loss.name=wgan; choose one of wgan-gp"),
+        ({"adversarial": "lsgan"}, "no loss.adversarial=lsgan; choose one of wasserstein"),
+        ({"penalties": {"gp": {}}}, "no loss.penalties.gp; choose one of gradient_penalty"),
+        (
+            {"penalties": {"slope": {"wieght": 1.0}}},
+            "loss.penalties.slope has no setting 'wieght'; it has weight, every, target, form",
+        ),
+    ],
+)
+def test_misspelt_settings_are_one_sentence(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        LossConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_every_penalty_has_a_test_of_its_own() -> None:
+    from pathlib import Path
+
+    text = Path(__file__).with_name("test_penalties.py").read_text()
+    for penalty in PENALTIES.values():
+        assert f"{penalty.__name__}(" in text
