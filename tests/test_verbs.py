@@ -100,7 +100,7 @@ def test_dry_run_prints_settings_that_can_be_read_again(capsys: Capture) -> None
         (["videos"], "to train on its videos write data=videos"),
         (["small.yaml", "data=videos", "model=pvgann", "run=x"], "there is no model 'pvgann'"),
         (["small.yaml", "data=videos", "training.batch_size=6", "run=x"], "batch"),
-        (["small.yaml", "data=videos", "training.device=gpu", "run=x"], "there is no device 'gpu'"),
+        (["small.yaml", "data=videos", "training.device=gpu", "run=x"], "did you mean cpu?"),
         (["nothing"], "there is no preset, settings file or run folder nothing"),
     ],
 )

@@ -96,31 +96,3 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     finally:
         if count > 1:
             dist.destroy_process_group()
-
-
-def choose_device(device: str, local_rank: int) -> torch.device:
-    """The device of a process, made the current one where that matters.
-
-    Args:
-        device: `cpu`, `cuda`, `mps` or `auto`.
-        local_rank: number of the process on this machine.
-
-    Raises:
-        UserError: no such device here, or fewer of them than processes.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        return torch.device("cpu")
-    found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if device not in found:
-        raise UserError(f"there is no device {device!r}; use auto, cpu, cuda or mps")
-    if local_rank >= found[device]:
-        raise UserError(
-            f"device {device} was asked for process {local_rank + 1} of this machine, which has "
-            f"{found[device]} of them; use auto or cpu, or start fewer processes"
-        )
-    if device == "cuda":
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
-    return torch.device(device)
