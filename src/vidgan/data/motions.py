@@ -124,8 +124,7 @@ def render_motions(
         seed: Same seed, same frames.
         objects: "shapes", "digits", or names (a list or separated by commas).
         motions: "all" or names.
-        heldout: Fraction of the videos, between 0 and 1, that is held out; at
-            least one of each class if there are two videos for each.
+        heldout: Fraction that is held out; at least one of each class if there are two for each.
         fps: Frames per second of the files.
         progress: Called with (done, total, what).
 
@@ -145,9 +144,7 @@ def render_motions(
     out = Path(out)
     if not 0 <= heldout < 1 or videos < 1:
         raise UserError(f"videos={videos} with heldout={heldout} leaves nothing to train on")
-    record: dict[str, Any] = json.loads(
-        json.dumps({**asdict(settings), "videos": videos, "heldout": heldout, "fps": fps})
-    )
+    record = {**asdict(settings), "videos": videos, "heldout": heldout, "fps": fps}
     if _is_finished(out, record):
         return out
     jobs = _videos_of_splits(videos, heldout, len(settings.classes))
@@ -313,6 +310,7 @@ _SHAPE_DISTANCES: dict[str, Callable[[Array, Array], tuple[Array, float]]] = {
 
 def _is_finished(out: Path, record: dict[str, Any]) -> bool:
     """Whether `out` is complete; claims a new folder, refuses a foreign one."""
+    record = json.loads(json.dumps(record))
     marker = out / "motions.json"
     if marker.exists():
         found = json.loads(marker.read_text(encoding="utf-8"))
