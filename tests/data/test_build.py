@@ -142,6 +142,24 @@ def test_bad_files_are_handled_counted_and_named(tmp_path, workers):
     assert truncated == list(range(truncated[0], truncated[0] + 8))
 
 
+def test_damage_inside_the_window_is_stepped_over_and_counted(tmp_path):
+    for n in range(12):
+        (tmp_path / "v" / "shots").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbered_frame(n)).save(tmp_path / "v" / "shots" / f"{n}.png")
+    (tmp_path / "v" / "shots" / "6.png").write_bytes(b"broken")
+    write_video(tmp_path / "v" / "w.mp4", 60, options={"bf": "0", "g": "5"})
+    data = bytearray((tmp_path / "v" / "w.mp4").read_bytes())
+    for place in range(data.index(b"mdat") + 1500, len(data) - 50, 97):
+        data[place] ^= 0x5A
+    (tmp_path / "v" / "w.mp4").write_bytes(data)
+    report = build_clips(tmp_path / "v", tmp_path / "set", replace(CONFIG, short="hold"))
+    assert dict(report.notes)["shots"] == "damaged: 1 frames lost, numbered images"
+    assert numbers_of(tmp_path / "set") == [1, 2, 3, 4, 5, 7, 8, 9]
+    assert dict(report.notes)["w.mp4"].startswith("damaged: ")
+    with pytest.raises(UserError, match=r"shots is not clean \(damaged: 1 frames lost\)"):
+        build_clips(tmp_path / "v", tmp_path / "other", replace(CONFIG, strict=True))
+
+
 def test_check_says_the_same_and_draws_a_sheet(tmp_path):
     root = bad_folder(tmp_path / "videos")
     checked = check_source(root, CONFIG, tmp_path / "sheet.png")
