@@ -41,7 +41,7 @@ def split_by_video(
     if not held_out:
         raise UserError(
             "the classifier that judges clips cannot be checked: no class has two videos; add "
-            "videos or evaluate without it (metrics=stswd)"
+            "videos or evaluate without it (protocol=stswd)"
         )
     is_held_out = torch.tensor([video in held_out for video in video_ids])
     return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]

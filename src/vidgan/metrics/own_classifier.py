@@ -241,7 +241,7 @@ def train_own_classifier(
     if len(classes) < 2:
         raise UserError(
             "a classifier that judges clips needs at least two classes; evaluate unlabelled data "
-            "with the weight-free distance (metrics=stswd)"
+            "with the weight-free distance (protocol=stswd)"
         )
     started = time.process_time()
     train_rows, check_rows = split_by_video(labels, video_ids, settings.validation_share, seed)

@@ -1,0 +1,111 @@
+"""Evaluation records: what they share, how they are stored and how they read on a terminal."""
+
+import hashlib
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from vidgan import __version__
+from vidgan.files import write_json_atomically
+
+RECORD_SCHEMA = 1
+
+TITLES = {
+    "inception_score": "Inception Score",
+    "frechet_distance": "Frechet distance",
+    "space_time_swd": "Space-time sliced Wasserstein distance (x1000)",
+}
+"""Metrics by their key in a record's `scores`."""
+
+
+def environment_record(device: str) -> dict[str, Any]:
+    """Versions and machine settings that may move the last digits of a score."""
+    return {
+        "vidgan": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "dtype": "float32 features, float64 distances",
+        "tf32": bool(torch.backends.cuda.matmul.allow_tf32),
+    }
+
+
+def time_stamp() -> str:
+    """The present time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def comparability(judge: dict[str, Any] | None) -> str:
+    """The sentence that every record ends with."""
+    if judge is None:
+        return "weight-free scores of the user's own data, not comparable with published scores"
+    accuracy = judge["accuracy"]["joint"]
+    return f"own classifier, acc={accuracy:.2f}, not comparable with published scores"
+
+
+def save_record(record: dict[str, Any], folder: str | Path) -> Path:
+    """Write a record to a file of its own in `folder`; records are only ever added.
+
+    Returns:
+        The file, named after protocol, step (if the record knows one) and contents.
+    """
+    text = json.dumps(record, sort_keys=True)
+    step = record["generator"].get("step")
+    parts = [record["protocol"]["id"].replace(":", "-")]
+    parts += [] if step is None else [f"step-{step}"]
+    parts += [hashlib.sha256(text.encode()).hexdigest()[:8]]
+    path = Path(folder) / ("-".join(parts) + ".json")
+    write_json_atomically(path, record)
+    return path
+
+
+def format_record(record: dict[str, Any]) -> str:
+    """A table for the terminal: each score with protocol, n, real reference, floor and controls."""
+    counts, data = record["counts"], record["data"]
+    first = (
+        f"protocol {record['protocol']['id']}: n = {counts['n']} a set, {counts['generated']} "
+        f"generated, {counts['heldout']} held-out and {counts['train']} training clips of "
+        f"{data['frames']} frames of {data['height']}x{data['width']} pixels"
+    )
+    lines = [first]
+    for key, score in record["scores"].items():
+        spread = "" if score["spread"] is None else f" +- {_short(score['spread'])}"
+        lines += [
+            f"{TITLES[key]} ({score['better']} is better)",
+            f"  generated    {_short(score['value'])}{spread}",
+            f"  real         {_short(score['real'])}  (held-out clips, same n)",
+            f"  floor        {_short(score['floor'])}  ({score['floor_meaning']})",
+        ]
+        lines += [f"  {name:12} {_short(value)}" for name, value in score["controls"].items()]
+    lines += _agreement_lines(record) + _memorisation_lines(record)
+    lines += [f"warning: {warning}" for warning in record["warnings"]]
+    return "\n".join([*lines, record["sentence"]])
+
+
+def _agreement_lines(record: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, title in (("generated", "generated clips"), ("heldout", "real held-out clips")):
+        found = (record["agreement"] or {}).get(name)
+        if found:
+            shares = ", ".join(f"{k} {v:.1%}" for k, v in found.items() if v is not None)
+            lines.append(f"judged as the class they should show, {title}: {shares}")
+    return lines
+
+
+def _memorisation_lines(record: dict[str, Any]) -> list[str]:
+    return [
+        f"nearest training clip ({space}): median of generated / of held-out = "
+        f"{_short(found['ratio'])}"
+        for space, found in record["memorisation"].items()
+    ]
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
