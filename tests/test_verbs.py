@@ -34,8 +34,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch = pytest.MonkeyPatch()
     patch.setenv("VIDGAN_CACHE", str(folder / "cache"))
     patch.chdir(folder)
-    words = ["--videos", "16", "--size", "16", "--frames", "4"]
-    words += ["--objects", "disc", "--motions", "left,right"]
+    words = ["--videos", "40", "--size", "16", "--frames", "4"]
+    words += ["--objects", "disc", "--motions", "left,right", "--heldout", "0.25"]
     assert cli.run(["data", "motions", "videos", *words]) == 0
     assert cli.run(["train", "small.yaml", "data=videos", "seed=3"]) == 0
     patch.undo()
@@ -138,9 +138,35 @@ def test_interpolate_writes_film_and_picture_and_the_page_shows_them(capsys: Cap
     assert 'class="status done"' in after
 
 
+def test_evaluate_keeps_a_record_and_chooses_the_best_checkpoint(capsys: Capture) -> None:
+    assert cli.run(["evaluate", RUN, "--protocol", "stswd", "--json"]) == 0
+    output = capsys.readouterr()
+    record = json.loads(output.out)
+    (saved,) = Path(RUN, "evals").glob("*.json")
+    assert json.loads(saved.read_text(encoding="utf-8")) == record
+    assert record["generator"]["step"] == 12
+    score = record["scores"]["space_time_swd"]
+    assert {"value", "real", "floor", "controls"} <= score.keys()
+    assert json.loads(Path(RUN, "best.json").read_text(encoding="utf-8"))["step"] == 12
+    assert "step 12 is the best checkpoint so far" in output.err
+    page = Path(RUN, "index.html").read_text(encoding="utf-8")
+    assert "<code>stswd</code>" in page
+    assert "compared in sets of 10" in page
+
+
+def test_evaluate_takes_a_generator_file_and_prints_a_table(capsys: Capture) -> None:
+    file = f"{RUN}/checkpoints/step-6/ema.safetensors"
+    assert cli.run(["evaluate", file, "data=videos", "--protocol", "stswd"]) == 0
+    assert capsys.readouterr().out.startswith("protocol stswd: n = 10 a set, 512 generated")
+    assert cli.run(["evaluate", file, "--protocol", "stswd"]) == 2
+    assert "no data given" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["evaluate", RUN, "--protocol", "fvd"], "there is no evaluation protocol 'fvd'"),
+        (["evaluate", RUN, "data=nowhere"], "there is no folder nowhere"),
         (["sample", RUN, "x.mp4", "--class", "disc-lft"], "did you mean disc-left?"),
         (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 asks for no clip"),
         (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),

@@ -23,6 +23,7 @@ VERBS = {
     "data check": "vidgan.verbs.data:check",
     "data build": "vidgan.verbs.data:build",
     "train": "vidgan.verbs.training:train",
+    "evaluate": "vidgan.verbs.evaluation:evaluate",
     "report": "vidgan.verbs.training:report",
     "sample": "vidgan.verbs.sampling:sample",
     "interpolate": "vidgan.verbs.sampling:interpolate",

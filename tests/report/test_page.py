@@ -137,7 +137,7 @@ def test_everything_given_is_shown() -> None:
         "1 h 2 min",
         "own-c3d-v1 \u00b7 2,048 generated and 96 real clips",
         "Inception Score higher is better 8.123 \u00b1 0.1 14.2 \u2013 3.25",
-        "Frechet distance 120.5 \u2013 14.12 \u2013",
+        "Frechet distance 120.5 \u2013 14.12 own classifier",
         "not comparable with published scores",
         "unreadable 2",
         "training.betas [0, 0.99]",

@@ -58,6 +58,7 @@ class ScoreRow(TypedDict, total=False):
     real: float | None
     floor: float | None
     controls: dict[str, float]
+    percent: bool
 
 
 class Scores(TypedDict, total=False):
@@ -67,6 +68,7 @@ class Scores(TypedDict, total=False):
     protocol: str
     num_generated: int
     num_real: int
+    num_per_set: int
     note: str
     rows: list[ScoreRow]
 
@@ -182,6 +184,11 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else compact(value)
 
 
+def score(value: float | None, percent: bool = False) -> str:
+    """A score, or a share of 1 as a percentage."""
+    return f"{100 * value:.1f} %" if percent and isinstance(value, float | int) else number(value)
+
+
 def setting(value: Any) -> str:
     """A setting as it would be written behind `key=`."""
     if isinstance(value, list | tuple):
@@ -211,6 +218,7 @@ def _template() -> "Template":
     environment.filters |= {
         "duration": duration,
         "number": number,
+        "score": score,
         "setting": setting,
         "moment": moment,
         "compact": compact,

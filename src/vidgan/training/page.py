@@ -10,6 +10,7 @@ from typing import Any
 
 from vidgan.files import write_text_atomically
 from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, run_page
+from vidgan.report.scores import read_records, tables_of_records
 from vidgan.training.logs import LOG_FILE, read_log
 from vidgan.training.planner import plan_schedule
 from vidgan.training.run_config import Config, config_to_dict, load_run_config
@@ -69,6 +70,10 @@ def page_of_run(
         "environment": _read_json(run / "environment.json"),
         "written_at": time.time(),
     }
+    records = read_records(run / "evals")
+    if records:
+        page["scores"] = tables_of_records(records)
+        page["warnings"] = records[0]["warnings"]
     if data:
         page["stages"] = stage_rows(config, data["clip_shape"])
         page["data"] = data_report(config, data)

@@ -54,6 +54,12 @@ def report(run: Run, /) -> None:
     Args:
         run: run folder.
     """
+    write_page_of(run)
+    print(run / "index.html")
+
+
+def write_page_of(run: Path) -> None:
+    """Write a run's page anew; whether it is finished is read from its log and lock."""
     from vidgan.training.logs import LOG_FILE, read_log
     from vidgan.training.page import write_page
     from vidgan.training.run_config import load_run_config
@@ -63,7 +69,6 @@ def report(run: Run, /) -> None:
     is_complete = bool(log) and log[-1]["clips_seen"] >= total
     unfinished: Status = "training" if is_training(run) else "interrupted"
     write_page(run, "done" if is_complete else unfinished, log)
-    print(run / "index.html")
 
 
 def is_training(run: Path) -> bool:

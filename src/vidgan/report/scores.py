@@ -1,0 +1,87 @@
+"""Evaluation records as the tables of a page."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidgan.metrics.records import TITLES
+from vidgan.report.page import ScoreRow, Scores
+
+MAX_TABLES = 3
+
+
+def read_records(folder: str | Path) -> list[dict[str, Any]]:
+    """The evaluation records in a folder, the newest first; a damaged file is left out."""
+    records = []
+    for path in Path(folder).glob("*.json"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(record, dict) and {"scores", "protocol", "created"} <= record.keys():
+            records.append(record)
+    return sorted(records, key=lambda record: str(record["created"]), reverse=True)
+
+
+def tables_of_records(records: list[dict[str, Any]]) -> list[Scores]:
+    """One table for each of the newest records, given the newest first."""
+    return [table_of_record(record) for record in records[:MAX_TABLES]]
+
+
+def table_of_record(record: Mapping[str, Any]) -> Scores:
+    """The table of one record: every score with its real reference, floor and controls."""
+    step = record["generator"].get("step")
+    counts = record["counts"]
+    rows = [score_row(key, score) for key, score in record["scores"].items()]
+    return {
+        "title": "" if step is None else f"Checkpoint of step {step:,}",
+        "protocol": record["protocol"]["id"],
+        "num_generated": counts["generated"],
+        "num_real": counts["heldout"],
+        "num_per_set": counts["n"],
+        "note": record["sentence"],
+        "rows": rows + agreement_rows(record) + memorisation_rows(record),
+    }
+
+
+def score_row(key: str, score: Mapping[str, Any]) -> ScoreRow:
+    """The row of one score."""
+    return {
+        "metric": TITLES.get(key, key),
+        "better": score["better"],
+        "value": score["value"],
+        "spread": score["spread"],
+        "real": score["real"],
+        "floor": score["floor"],
+        "controls": score["controls"],
+    }
+
+
+def agreement_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
+    """How often the judge sees the class that was asked for, beside the same for real clips."""
+    found = record.get("agreement") or {}
+    generated, heldout = found.get("generated") or {}, found.get("heldout") or {}
+    return [
+        {
+            "metric": f"Judged as the asked {'class' if part == 'joint' else part}",
+            "better": "higher",
+            "value": share,
+            "real": heldout.get(part),
+            "percent": True,
+        }
+        for part, share in generated.items()
+        if share is not None
+    ]
+
+
+def memorisation_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
+    """Median distance to the nearest training clip, beside that of unseen real clips."""
+    return [
+        {
+            "metric": f"Distance to the nearest training clip ({space})",
+            "value": found["generated"],
+            "real": found["heldout"],
+        }
+        for space, found in (record.get("memorisation") or {}).items()
+    ]
