@@ -3,7 +3,8 @@
 A class is `<object>-<motion>`. Colour, size, speed, start, tilt and background are drawn without
 looking at the class, and every object covers the same area (in grow and shrink on average over the
 clip), so that no single frame statistic gives the class away: a model must draw the object and
-move it. A white dot off the centre makes a turn visible for every shape, a disc included.
+move it. A white dot off the centre makes the turn of the round shapes visible; no other
+shape turns so far between two of eight frames that its symmetry could hide the sense.
 """
 
 import colorsys
@@ -37,7 +38,7 @@ _TURNS = {"rotate-left": -1, "rotate-right": 1}
 _SCALES = {"grow": 1, "shrink": -1}
 _DOT_RADIUS = 0.16
 _DOT_COLOUR = 0.98
-_REACH = 0.7
+_REACH = 0.6
 """Half extent, in object sides, that stays in the frame; only thin tips of a shape are longer."""
 
 
@@ -208,10 +209,10 @@ def _draw_scene(seed: int, split: str, index: int) -> _Scene:
     return _Scene(
         colour=colour,
         background=background,
-        side=rng.uniform(0.33, 0.41),
+        side=rng.uniform(0.43, 0.53),
         tilt=rng.uniform(-0.3, 0.3),
-        travel=rng.uniform(0.34, 0.44),
-        turn=np.radians(rng.uniform(200, 300)),
+        travel=rng.uniform(0.27, 0.35),
+        turn=np.radians(rng.uniform(130, 190)),
         growth=rng.uniform(1.4, 1.6),
         place=(rng.uniform(), rng.uniform()),
         start=rng.uniform(),
@@ -247,30 +248,34 @@ def _object_mask(name: str, digit_draw: float, split: str) -> Mask:
         return lambda x, y, pixel: (ink(x, y)[..., None], np.zeros((1, 1, 1)))
 
     def mask(x: Array, y: Array, pixel: float) -> tuple[Array, Array]:
-        distance, dot_y = _SHAPE_DISTANCES[name](x, y)
-        dot = np.hypot(x, y - dot_y) - _DOT_RADIUS
-        cover, dot_cover = (np.clip(0.5 - d / pixel, 0, 1)[..., None] for d in (distance, dot))
-        return cover, dot_cover
+        cover = np.clip(0.5 - _SHAPE_DISTANCES[name](x, y) / pixel, 0, 1)[..., None]
+        if name not in _DOT_HEIGHTS:
+            return cover, np.zeros((1, 1, 1))
+        dot = np.hypot(x, y - _DOT_HEIGHTS[name]) - _DOT_RADIUS
+        return cover, np.clip(0.5 - dot / pixel, 0, 1)[..., None]
 
     return mask
 
 
-def _disc(x: Array, y: Array) -> tuple[Array, float]:
-    return np.hypot(x, y) - np.pi**-0.5, -0.32
+_RING_RADIUS = float((0.75 * np.pi) ** -0.5)
+_DOT_HEIGHTS = {"disc": -0.32, "ring": -0.75 * _RING_RADIUS}
 
 
-def _ring(x: Array, y: Array) -> tuple[Array, float]:
-    outer = (0.75 * np.pi) ** -0.5
-    return np.abs(np.hypot(x, y) - 0.75 * outer) - 0.25 * outer, -0.75 * outer
+def _disc(x: Array, y: Array) -> Array:
+    return np.asarray(np.hypot(x, y) - np.pi**-0.5)
 
 
-def _polygon(corners: Array, dot_y: float) -> Callable[[Array, Array], tuple[Array, float]]:
+def _ring(x: Array, y: Array) -> Array:
+    return np.asarray(np.abs(np.hypot(x, y) - 0.75 * _RING_RADIUS) - 0.25 * _RING_RADIUS)
+
+
+def _polygon(corners: Array) -> Callable[[Array, Array], Array]:
     """Signed distance to a polygon, scaled to area 1 (negative inside)."""
     following = np.roll(corners, -1, axis=0)
     area = 0.5 * abs(np.sum(corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]))
     corners, following = corners / np.sqrt(area), following / np.sqrt(area)
 
-    def distance(x: Array, y: Array) -> tuple[Array, float]:
+    def distance(x: Array, y: Array) -> Array:
         nearest = np.full(x.shape, np.inf)
         inside = np.zeros(x.shape, bool)
         for (ax, ay), (bx, by) in zip(corners, following, strict=True):
@@ -279,7 +284,7 @@ def _polygon(corners: Array, dot_y: float) -> Callable[[Array, Array], tuple[Arr
             nearest = np.minimum(nearest, np.hypot(px - along * ex, py - along * ey))
             if ay != by:
                 inside ^= ((ay > y) != (by > y)) & (px < ex * py / ey)
-        return np.where(inside, -nearest, nearest), dot_y
+        return np.where(inside, -nearest, nearest)
 
     return distance
 
@@ -298,13 +303,13 @@ def _cross_corners(arm: float) -> Array:
 
 
 _QUARTERS = np.pi / 2 * np.arange(4)
-_SHAPE_DISTANCES: dict[str, Callable[[Array, Array], tuple[Array, float]]] = {
+_SHAPE_DISTANCES: dict[str, Callable[[Array, Array], Array]] = {
     "disc": _disc,
     "ring": _ring,
-    "square": _polygon(np.array([(-1.0, -1), (1, -1), (1, 1), (-1, 1)]), -0.28),
-    "triangle": _polygon(_star_corners(3, 0.5), -0.36),
-    "cross": _polygon(_cross_corners(0.34), -0.44),
-    "star": _polygon(_star_corners(5, 0.45), -0.34),
+    "square": _polygon(np.array([(-1.0, -1), (1, -1), (1, 1), (-1, 1)])),
+    "triangle": _polygon(_star_corners(3, 0.5)),
+    "cross": _polygon(_cross_corners(0.34)),
+    "star": _polygon(_star_corners(5, 0.45)),
 }
 
 
