@@ -42,7 +42,7 @@ def upsample_clip(clip: Tensor, factor: Factor) -> Tensor:
 
 
 def fold_time(clip: Tensor) -> Tensor:
-    """`[B, C, T, H, W]` to frames `[B*T, C, H, W]`, clip-major: row b*T + t is frame t of clip b."""
+    """`[B, C, T, H, W]` to frames `[B*T, C, H, W]`, clip-major: row b*T + t is frame t of b."""
     b, c, t, h, w = clip.shape
     return clip.transpose(1, 2).reshape(b * t, c, h, w)
 
