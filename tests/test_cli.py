@@ -81,12 +81,18 @@ def test_errors_of_ours_keep_their_traceback(kind: str, error: type[Exception]) 
         cli.run(["fail", kind])
 
 
-def test_only_the_first_process_of_a_job_complains(
+def test_other_processes_let_the_first_one_speak(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(cli.time, "sleep", waits.append)
+    assert cli.run(["fail", "user"]) == 2
+    assert waits == []
+    capsys.readouterr()
     monkeypatch.setenv("RANK", "1")
     assert cli.run(["fail", "user"]) == 2
-    assert capsys.readouterr().err == ""
+    assert waits == [cli.SECONDS_FOR_FIRST_PROCESS]
+    assert capsys.readouterr().err.startswith("vidgan: process 1: steps=0 trains nothing")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ VERBS = {
 
 UNUSABLE_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+SECONDS_FOR_FIRST_PROCESS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -170,9 +173,16 @@ def first_line(function: Any) -> str:
 
 
 def complain(sentence: str, code: int) -> int:
-    """Print a sentence to stderr, once for all processes of a `torchrun`, and return `code`."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"vidgan: {sentence}", file=sys.stderr)
+    """Print a sentence to stderr, once for all processes of a `torchrun`, and return `code`.
+
+    Mostly every process meets the same mistake, and the first one speaks. The others wait: the
+    launcher ends them as soon as the first one has left, unless the mistake was theirs alone.
+    """
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        time.sleep(SECONDS_FOR_FIRST_PROCESS)
+        sentence = f"process {rank}: {sentence}"
+    print(f"vidgan: {sentence}", file=sys.stderr, flush=True)
     return code
 
 
