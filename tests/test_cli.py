@@ -155,6 +155,19 @@ def test_doctor_and_models_speak_to_people(capsys: Capture) -> None:
     assert "pvgan" in capsys.readouterr().out
 
 
+def test_models_shows_settings_and_the_published_sheet(capsys: Capture) -> None:
+    assert cli.run(["models", "pvgan"]) == 0
+    assert "frame_plan: auto" in capsys.readouterr().out
+    assert cli.run(["models", "pvgan", "--conformance"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "generator      256 px to RGB      3x32x256x256          27  27" in lines
+    assert lines[-1].split() == ["sliced", "Wasserstein", "head", "16,640", "16,640"]
+    assert cli.run(["models", "pvgan", "--conformance", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["totals"][0]["num_parameters"] == 3_702_091
+    assert cli.run(["models", "pvgn"]) == 2
+    assert "there is no model 'pvgn'" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def motions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve small videos of two classes."""

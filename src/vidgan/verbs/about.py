@@ -1,35 +1,84 @@
 """Verbs that tell about the installation: `models` and `doctor`."""
 
 import importlib.util
+import inspect
 import os
 import platform
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from vidgan.verbs.output import in_words, print_json
+import tyro
+
+from vidgan.config_io import dump_yaml, to_dict
+from vidgan.verbs.output import in_words, print_json, print_table
+
+Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
 
 EXTRA_PACKAGES = ("scipy", "sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
 
 
-def models(*, json: bool = False) -> None:
-    """List the models that can be trained.
+def models(name: Name = None, /, *, conformance: bool = False, json: bool = False) -> None:
+    """List the models that can be trained, or show one beside the figures of its source.
 
     Args:
-        json: print a JSON list.
+        name: a model, whose settings are shown.
+        conformance: its layers and counts beside the published ones.
+        json: print JSON.
     """
     from vidgan.models import list_models, model_config_class
 
-    found = [
-        {"name": name, "about": (model_config_class(name).__doc__ or "").partition("\n")[0]}
-        for name in list_models()
-    ]
-    if json:
-        print_json(found)
-        return
-    for model in found:
-        print(f"{model['name']:<12}{model['about']}")
+    if name is None:
+        found = [
+            {"name": known, "about": _first_line(model_config_class(known))}
+            for known in list_models()
+        ]
+        if json:
+            print_json(found)
+        else:
+            print("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
+    elif conformance:
+        print_sheet(name, json)
+    else:
+        settings = to_dict(model_config_class(name)())
+        if json:
+            print_json(settings)
+        else:
+            print(inspect.getdoc(model_config_class(name)))
+            print("\nDefaults, to be changed with model.key=value:\n")
+            print(dump_yaml(settings), end="")
+
+
+def print_sheet(name: str, as_json: bool) -> None:
+    """Print layers and totals of a model beside the published ones.
+
+    Raises:
+        UserError: the model has no sheet.
+        RuntimeError: a total is not the recorded one.
+    """
+    from vidgan.models.conformance import conformance_sheet
+
+    sheet = conformance_sheet(name)
+    if as_json:
+        print_json(asdict(sheet))
+    else:
+        rows = [
+            {**asdict(row), "ours": row.num_parameters, "output": "x".join(map(str, row.shape))}
+            for row in sheet.rows
+        ]
+        print(f"{name} beside {sheet.source}\n")
+        print_table(rows, ["network", "layer", "output", "ours", "printed", "remark"])
+        print()
+        totals = [
+            {"total": total.what, "ours": total.num_parameters, "recorded": total.recorded}
+            for total in sheet.totals
+        ]
+        print_table(totals, ["total", "ours", "recorded"])
+    wrong = [total.what for total in sheet.totals if total.num_parameters != total.recorded]
+    if wrong:
+        raise RuntimeError(f"{name} differs from its record: {', '.join(wrong)}")
 
 
 def doctor(*, json: bool = False) -> None:
@@ -80,3 +129,7 @@ def examine() -> dict[str, Any]:
         "executable": sys.executable,
         "problems": problems,
     }
+
+
+def _first_line(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
