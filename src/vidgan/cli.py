@@ -20,6 +20,8 @@ from vidgan.errors import UnhealthyTrainingError, UserError
 Verb = Callable[..., None]
 
 VERBS = {
+    "demo": "vidgan.verbs.demo:demo",
+    "demo": "vidgan.verbs.demo:demo",
     "data motions": "vidgan.verbs.data:motions",
     "data check": "vidgan.verbs.data:check",
     "data build": "vidgan.verbs.data:build",

@@ -84,10 +84,13 @@ def labels_of(
 # A grid in one file
 
 
-def write_sample_grid(path: str | Path, samples: Samples, fps: float) -> None:
+def write_sample_grid(
+    path: str | Path, samples: Samples, fps: float, columns: int | None = None
+) -> None:
     """Write all clips side by side as one film: .mp4, .gif or .webp, or .png for a frame strip.
 
-    Small clips are enlarged by repeating pixels.
+    Small clips are enlarged by repeating pixels. A film has `columns` clips in a row, by default
+    about as many as rows.
 
     Raises:
         UserError: another suffix.
@@ -98,7 +101,7 @@ def write_sample_grid(path: str | Path, samples: Samples, fps: float) -> None:
     if suffix == ".png":
         write_png(path, frame_strip(samples.clips, max_frames=8, scale=scale))
     elif suffix in ANIMATIONS:
-        ANIMATIONS[suffix](path, tile_clips(samples.clips, scale=scale), fps)
+        ANIMATIONS[suffix](path, tile_clips(samples.clips, columns, scale=scale), fps)
     else:
         kinds = ", ".join((*ANIMATIONS, ".png"))
         raise UserError(f"{path} must end in one of {kinds}, or be a folder for single clips")
