@@ -5,31 +5,33 @@ from typing import Annotated
 
 import tyro
 
-from vidgan.verbs.evaluation import cache_folder, say
 from vidgan.verbs.output import print_json
-from vidgan.verbs.progress import progress_on_stderr
 
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 
-def demo(words: Words = (), /, *, out: Path = Path("runs/demo"), json: bool = False) -> None:
-    """Render videos, train on them, sample and score: a small video GAN in minutes.
+def demo(
+    words: Words = (), /, *, out: Path = Path("runs/demo"), fresh: bool = False, json: bool = False
+) -> None:
+    """Render a small labelled set, train on it, sample, evaluate, and write a page.
 
-    The same command goes on with a demo that was stopped.
+    About ten minutes on two cores. An interrupted demo goes on where it was.
 
     Args:
-        words: settings that differ from those of the demo, as key=value, such as seed=1.
+        words: settings that differ from the demo's preset.
         out: folder of the run.
-        json: print the record of the evaluation as JSON.
+        fresh: train the judge anew even if one for this data is kept.
+        json: print the whole record of the evaluation.
     """
     from vidgan.demo import run_demo
     from vidgan.evaluation import format_record
+    from vidgan.verbs.evaluation import cache_folder, say
+    from vidgan.verbs.progress import progress_on_stderr
 
     with progress_on_stderr() as progress:
-        record = run_demo(out, words, cache_folder() / "judges", say, progress)
-    page = out / "index.html"
+        record = run_demo(out, words, None if fresh else cache_folder() / "judges", say, progress)
     if json:
-        print_json({"page": str(page), "record": record})
+        print_json(record)
     else:
         print(format_record(record))
-        print(f"\nopen {page}")
+        print(f"\nopen {out / 'index.html'}")

@@ -46,13 +46,12 @@ def evaluate(
     from vidgan.evaluation import evaluate as score
     from vidgan.evaluation import format_record, save_record, update_best
 
-    tell = _say
     if (Path(run) / "config.yaml").exists():
         from vidgan.config import load_config
         from vidgan.training.loop import open_clips
 
         config = load_config(run, words)
-        data = open_clips(config, tell)
+        data = open_clips(config, say)
     else:
         config, data = None, clips_for_generator(run, words, checkpoint)
     record = score(
@@ -64,18 +63,18 @@ def evaluate(
         judge_seed=judge_seed,
         cache=cache_folder() / "judges",
         device="cuda" if torch.cuda.is_available() else "cpu",
-        progress=tell,
+        progress=say,
     )
     if config is not None:
         from vidgan.verbs.training import write_page_of
 
         saved = save_record(record, Path(run) / "evals")
-        tell(f"the record is {saved}")
+        say(f"the record is {saved}")
         metric = config.best.metric
         if metric not in record["scores"]:
-            tell(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
+            say(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
         elif update_best(run, record, metric):
-            tell(f"step {record['generator']['step']} is the best checkpoint so far")
+            say(f"step {record['generator']['step']} is the best checkpoint so far")
         write_page_of(Path(run))
     if json:
         print_json(record)
@@ -109,5 +108,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
-def _say(sentence: str) -> None:
+def say(sentence: str) -> None:
+    """One line on stderr."""
     print(sentence, file=sys.stderr, flush=True)
