@@ -118,19 +118,16 @@ def plan_comparison(real: RealData, num_generated: int, seed: int) -> Comparison
             f"training clips, got {num_generated}, {len(heldout)} and {len(train)}; hold out more "
             "videos or generate more clips"
         )
-    videos = sorted(set(train.video_ids))
-    order = torch.randperm(len(videos), generator=keyed_rng(seed, "floor videos")).tolist()
-    rank_of = dict(zip(videos, order, strict=True))
-    ranks = torch.tensor([rank_of[video] for video in train.video_ids])
+    ranks = _balanced_ranks(train, seed)
     rows = ranks.argsort(stable=True)
     reference = rows[ranks[rows] > ranks[rows[n - 1]]]
-    if reference.shape[0] < n:
+    if reference.shape[0] < MIN_CLIPS:
         raise UserError(
-            f"the training clips come from {len(videos)} videos, too few to compare some with the "
-            "others; add videos"
+            f"the training clips come from {len(set(train.video_ids))} videos, too few to compare "
+            "some with the others; add videos"
         )
-    chosen = torch.randperm(len(heldout), generator=keyed_rng(seed, "held-out clips"))[:n]
-    return Comparison(n, reference, rows[:n], chosen.sort().values)
+    chosen = _balanced_ranks(heldout, seed).argsort(stable=True)[:n]
+    return Comparison(n, reference, rows[:n], chosen)
 
 
 Metric = Callable[[ScoredSet], float]
@@ -224,6 +221,26 @@ def proportional_labels(labels: Tensor, count: int, seed: int) -> Tensor:
     quantiles = ((torch.arange(count) + 0.5) / count * labels.shape[0]).long()
     chosen = labels.sort().values[quantiles]
     return chosen[torch.randperm(count, generator=keyed_rng(seed, "asked labels"))]
+
+
+def _balanced_ranks(real: RealClips, seed: int) -> Tensor:
+    """A rank for every clip, int64 `[M]`, equal for clips of one video.
+
+    The first clips by rank, however many, hold the classes in the proportions of all of them: each
+    class's videos are shuffled and laid out evenly over 0..1.
+    """
+    class_of = dict(zip(real.video_ids, real.labels.tolist(), strict=True))
+    members: dict[int, list[str]] = {}
+    for video in sorted(class_of):
+        members.setdefault(class_of[video], []).append(video)
+    places: list[tuple[float, float, str]] = []
+    for label, videos in members.items():
+        rng = keyed_rng(seed, "balanced ranks", label)
+        ties = torch.rand(len(videos), generator=rng).tolist()
+        for place, index in enumerate(torch.randperm(len(videos), generator=rng).tolist()):
+            places.append(((place + 0.5) / len(videos), ties[place], videos[index]))
+    rank_of = {video: rank for rank, (_, _, video) in enumerate(sorted(places))}
+    return torch.tensor([rank_of[video] for video in real.video_ids])
 
 
 def _metrics(reference: ScoredSet, n: int, protocol: Protocol, seed: int) -> dict[str, Metric]:
