@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import re
 import shlex
 import subprocess
@@ -292,11 +293,33 @@ def test_document_gate_sees_commands_wherever_they_stand() -> None:
 
 
 @pytest.mark.slow
-def test_wheel_holds_presets_templates_and_type_marker(tmp_path: Path) -> None:
+def test_wheel_holds_everything_that_the_package_reads(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    presets = {f"vidgan/{relative(path)}" for path in ROOT.glob("configs/**/*.yaml")}
-    assert presets
-    assert names >= presets | {"vidgan/py.typed", "vidgan/report/page.html.j2"}
+    tracked = subprocess.run(
+        ["git", "ls-files", "src/vidgan", "configs"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    inside = {p.removeprefix("src/") if p[0] == "s" else f"vidgan/{p}" for p in tracked}
+    assert {"vidgan/py.typed", "vidgan/report/page.html.j2", "vidgan/report/page.css"} <= inside
+    assert inside <= names
+
+    # An installed package finds its presets without the checkout.
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = "import vidgan, vidgan.config as c; print(vidgan.__file__, *c.list_presets())"
+    listed = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert listed[0].startswith(str(site))
+    assert len(listed) - 1 == len(PRESETS) > 0

@@ -21,7 +21,6 @@ Verb = Callable[..., None]
 
 VERBS = {
     "demo": "vidgan.verbs.demo:demo",
-    "demo": "vidgan.verbs.demo:demo",
     "data motions": "vidgan.verbs.data:motions",
     "data check": "vidgan.verbs.data:check",
     "data build": "vidgan.verbs.data:build",
