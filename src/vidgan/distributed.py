@@ -47,7 +47,7 @@ class Processes:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
         flat /= self.count
-        parts = flat.split([tensor.numel() for tensor in tensors])
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
     def barrier(self) -> None:
@@ -67,6 +67,8 @@ class Processes:
 @contextmanager
 def join_processes(device: str = "auto") -> Iterator[Processes]:
     """Join the process group that the environment describes, and leave it at the end.
+
+    Inside a group that was joined already, that one is used and kept: torch cannot join twice.
 
     Args:
         device: `cpu`, `cuda`, `mps` or `auto` (CUDA where there is one, else the CPU).
@@ -89,10 +91,11 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         place = torch.device("cuda", local_rank)
     else:
         place = torch.device(device)
-    if count > 1:
+    joins = count > 1 and not dist.is_initialized()
+    if joins:
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         yield Processes(rank, count, place)
     finally:
-        if count > 1:
+        if joins:
             dist.destroy_process_group()

@@ -108,7 +108,7 @@ def train(config: Config) -> Path:
 
         # Steps; clips_seen is the clock.
         stop = stack.enter_context(StopSignals().listening())
-        batches = open_batches(dataset, schedule, settings, state, processes)
+        batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
         stack.callback(lambda: batches.close())
         means = LossMeans()
         while state.clips_seen < schedule.total:
@@ -129,7 +129,7 @@ def train(config: Config) -> Path:
             if not all_finite(losses) or (saves and not weights_are_finite(step.gan)):
                 state = roll_back(config, step, state, tell)
                 batches.close()
-                batches = open_batches(dataset, schedule, settings, state, processes)
+                batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
                 if recorder:
                     recorder.rewind(state)
                 continue
@@ -202,11 +202,11 @@ def open_batches(
     dataset: ClipDataset,
     schedule: Schedule,
     settings: TrainingConfig,
-    state: RunState,
+    clips_seen: int,
     processes: Processes,
 ) -> Generator[Batch]:
-    """This process' share of the real clips of every discriminator update from now on."""
-    requests = batch_requests(state.clips_seen, schedule, settings, processes)
+    """This process' share of the real clips of every discriminator update from `clips_seen` on."""
+    requests = batch_requests(clips_seen, schedule, settings, processes)
     for clip, labels, _ in make_loader(dataset, requests, settings.workers, processes.device):
         size = len(clip)
         yield Batch(clip, labels, size * processes.count, size * processes.rank)

@@ -93,9 +93,9 @@ class TrainingConfig:
     max_rollbacks: int = 3
 
     def __post_init__(self) -> None:
-        at_least_one = ("total_clips", "accumulate", "discriminator_steps", "log_every")
-        at_least_one += ("checkpoint_every", "keep_checkpoints", "num_samples")
-        for name in at_least_one:
+        counts = ["total_clips", "accumulate", "discriminator_steps", "log_every"]
+        counts += ["checkpoint_every", "keep_checkpoints", "num_samples"]
+        for name in counts:
             _refuse_below(1, name, (getattr(self, name),))
         for name in ("sample_every", "threads", "workers", "max_rollbacks"):
             _refuse_below(0, name, (getattr(self, name),))
