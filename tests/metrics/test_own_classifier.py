@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CLASSES, Labelled, moving_shapes
+from metric_clips import CLASSES, Labelled, moving_shapes
 
 from vidgan.errors import UserError
 from vidgan.metrics import judging
