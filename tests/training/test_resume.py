@@ -51,11 +51,29 @@ def test_twenty_steps_equal_ten_and_ten_more(
         assert (again / file).read_bytes() == (whole_run / file).read_bytes(), name
 
 
-def test_a_longer_run_equals_one_that_was_lengthened(tmp_path: Path, packed_clips: Path) -> None:
-    swgan = "loss.name=swgan"
-    train(tiny_config(tmp_path / "a", packed_clips, swgan, "training.total_clips=60"))
-    train(tiny_config(tmp_path / "a", packed_clips, swgan))
-    train(tiny_config(tmp_path / "b", packed_clips, swgan))
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("loss.name=swgan",),
+        ("loss.name=swgan", "training.precision={networks: bf16, penalty: bf16}"),
+        ("loss.name=hinge", "training.fakes=fresh", "training.accumulate=2"),
+        (
+            "loss.name=ns-r1",
+            "training.discriminator_steps=2",
+            "training.order=generator_first",
+            "training.augment={colour: 1.0, translation: 0.2, cutout: 0.5}",
+            "data.flip=true",
+            "training.threads=2",
+        ),
+    ],
+    ids=["swgan", "bf16", "micro-batches", "augmented"],
+)
+def test_a_longer_run_equals_one_that_was_lengthened(
+    words: tuple[str, ...], tmp_path: Path, packed_clips: Path
+) -> None:
+    train(tiny_config(tmp_path / "a", packed_clips, *words, "training.total_clips=56"))
+    train(tiny_config(tmp_path / "a", packed_clips, *words))
+    train(tiny_config(tmp_path / "b", packed_clips, *words))
     assert hash_of_ema(tmp_path / "a") == hash_of_ema(tmp_path / "b")
 
 

@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     train(tiny_config(half, packed_clips))
     said = capsys.readouterr().err
     assert f"{folder} is damaged" in said
-    assert "goes on from step 10" in said
+    assert "step 10 is the newest undamaged checkpoint" in said
     assert hash_of_ema(half) == hash_of_ema(finished)
     assert (half / "checkpoints" / "damaged-step-15").is_dir()
 
@@ -216,6 +216,18 @@ def test_init_from_starts_with_another_runs_weights(
         file = f"{name}.safetensors"
         assert (first / file).read_bytes() == (last / file).read_bytes()
     assert list_checkpoints(run)[-1] == 20
+
+
+def test_init_from_passes_over_a_damaged_checkpoint(
+    half: Path, tmp_path: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest, older = (checkpoint_folder(half, step) for step in list_checkpoints(half)[:-3:-1])
+    os.truncate(newest / "generator.safetensors", 100)
+    words = (f"init_from={half}", "seed=9", "training.keep_checkpoints=9")
+    run = train(tiny_config(tmp_path / "other", packed_clips, *words))
+    assert f"{newest} is damaged" in capsys.readouterr().err
+    files = [folder / "discriminators.safetensors" for folder in (checkpoint_folder(run, 0), older)]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_init_from_another_model_is_refused(

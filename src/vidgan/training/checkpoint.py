@@ -170,7 +170,7 @@ def find_checkpoint(run: str | Path, warn: Callable[[str], None]) -> RunState | 
             warn(f"{folder} is damaged ({error}) and is passed over")
             continue
         if damaged:
-            warn(f"training goes on from step {step}, the newest undamaged checkpoint")
+            warn(f"step {step} is the newest undamaged checkpoint")
         return state
     if damaged:
         raise UserError(
@@ -249,18 +249,18 @@ def load_weights(folder: Path, step: TrainingStep) -> None:
     _copy(_read_tensors(folder / GENERATOR_FILE), step.averaged.state_dict(), folder)
 
 
-def init_from(run: str | Path, step: TrainingStep) -> None:
-    """Start with the newest weights of another run.
+def init_from(run: str | Path, step: TrainingStep, warn: Callable[[str], None]) -> None:
+    """Start with the newest undamaged weights of another run.
 
     Raises:
-        UserError: no such run, or its networks have other shapes.
+        UserError: no such run, all its checkpoints are damaged, or its networks have other shapes.
     """
-    steps = list_checkpoints(run)
-    if not steps:
+    found = find_checkpoint(run, warn)
+    if found is None:
         raise UserError(
             f"init_from={run} holds no checkpoint; give a folder that vidgan train wrote to"
         )
-    load_weights(checkpoint_folder(run, steps[-1]), step)
+    load_weights(checkpoint_folder(run, found.step), step)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from vidgan.data.dataset import ClipDataset
 from vidgan.data.loader import make_loader
 from vidgan.data.shards import open_store
 from vidgan.distributed import Processes, join_processes
-from vidgan.errors import UnhealthyTrainingError
+from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.losses import make_loss
 from vidgan.models.base import ClipShape
 from vidgan.randomness import derive_seed
@@ -94,7 +94,7 @@ def train(config: Config) -> Path:
         processes.barrier()
         arithmetic = choose_arithmetic(settings, processes, found.arithmetic if found else {}, tell)
         stack.enter_context(repeatable_arithmetic(processes.device, arithmetic))
-        state = replace(restore(config, step, schedule, found), arithmetic=arithmetic)
+        state = replace(restore(config, step, schedule, found, tell), arithmetic=arithmetic)
 
         # The run folder; its first checkpoint is a place to come back to.
         recorder = None
@@ -159,7 +159,7 @@ def open_clips(config: Config, tell: Tell) -> ClipDataset:
     """
     shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
     levels = [(level.frames, level.resolution) for level in config.model.levels(shape)]
-    path = cached_build(config.data, levels[:-1], progress=spoken_progress(tell))
+    path = cached_build(config.data, levels[:-1], progress=spoken_progress(tell), tell=tell)
     return ClipDataset(open_store(path), config.data, config.seed)
 
 
@@ -185,14 +185,14 @@ def build_step(
 
 
 def restore(
-    config: Config, step: TrainingStep, schedule: Schedule, found: RunState | None
+    config: Config, step: TrainingStep, schedule: Schedule, found: RunState | None, tell: Tell
 ) -> RunState:
     """Bring the networks to where the run stands, and say where that is."""
     if found is not None:
         load_checkpoint(config.run, step, found)
         return found
     if config.init_from is not None:
-        init_from(config.init_from, step)
+        init_from(config.init_from, step, tell)
     stage = stage_at(0, schedule)
     step.enter(stage)
     return RunState(stage=stage)
@@ -207,9 +207,16 @@ def open_batches(
 ) -> Generator[Batch]:
     """This process' share of the real clips of every discriminator update from `clips_seen` on."""
     requests = batch_requests(clips_seen, schedule, settings, processes)
-    for clip, labels, _ in make_loader(dataset, requests, settings.workers, processes.device):
-        size = len(clip)
-        yield Batch(clip, labels, size * processes.count, size * processes.rank)
+    loader = make_loader(dataset, requests, settings.workers, processes.device)
+    try:
+        for clip, labels, _ in loader:
+            size = len(clip)
+            yield Batch(clip, labels, size * processes.count, size * processes.rank)
+    except UserError as error:
+        # Only the first process' errors are printed at its end, and no other one read these clips.
+        if not processes.is_first:
+            say(str(error))
+        raise
 
 
 def opening(config: Config, dataset: ClipDataset, schedule: Schedule, state: RunState) -> str:
