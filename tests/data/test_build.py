@@ -171,14 +171,28 @@ def test_check_says_the_same_and_draws_a_sheet(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set", "sheet.png", "videos"]
 
 
+def test_what_happened_to_many_videos_is_said_once(tmp_path):
+    for number in range(7):
+        write_video(tmp_path / "v" / f"{number}.mp4", 4, size=(16, 16))
+    write_video(tmp_path / "v" / "large.mp4", 4)
+    (tmp_path / "v" / "none.mp4").write_bytes(b"")
+    lines = check_source(tmp_path / "v", replace(CONFIG, short="hold")).lines()
+    assert "  none.mp4: the file is empty" in lines
+    assert "  7 videos, 0.mp4 first: enlarged to 32 pixels, last frame held" in lines
+    assert "  large.mp4: last frame held" in lines
+    assert "handled: 8" in lines
+
+
 def test_nothing_usable_is_one_sentence(tmp_path):
-    write_video(tmp_path / "v" / "a.mp4", 5)
-    write_video(tmp_path / "v" / "b.mp4", 3)
+    write_video(tmp_path / "v" / "a.mp4", 3)
+    write_video(tmp_path / "v" / "b.mp4", 5)
     for call in (
         lambda: build_clips(tmp_path / "v", tmp_path / "set", CONFIG),
         lambda: check_source(tmp_path / "v", CONFIG),
     ):
-        with pytest.raises(UserError, match=r"none of the 2 videos.*data\.frames=5 or data\.short"):
+        with pytest.raises(
+            UserError, match=r"none of the 2 videos.*data\.frames=3 or less, or data\.sh"
+        ):
             call()
     assert [p.name for p in tmp_path.iterdir()] == ["v"]
     write_video(tmp_path / "w" / "test" / "a.mp4", 20)
@@ -369,3 +383,17 @@ def test_a_packed_set_is_used_if_it_fits(motions, tmp_path):
         cached_build(replace(config, frames=8, stored_frames=None))
     with pytest.raises(UserError, match="set data=FOLDER"):
         cached_build(replace(config, path=""))
+
+
+def test_settings_that_a_packed_set_was_not_built_with_are_said(motions, tmp_path):
+    whole = replace(SMALL, clip="random", stored_frames=None)
+    build_clips(motions, tmp_path / "central", SMALL)
+    build_clips(motions, tmp_path / "whole", whole)
+    told: list[str] = []
+    cached_build(replace(SMALL, path=str(tmp_path / "central")), tell=told.append)
+    cached_build(replace(whole, path=str(tmp_path / "whole"), clip="first"), tell=told.append)
+    assert told == []
+    config = replace(whole, path=str(tmp_path / "central"), stride=2)
+    cached_build(config, tell=told.append)
+    assert len(told) == 1
+    assert "built with stride=1 and not 2, clip=central and not random" in told[0]

@@ -162,7 +162,7 @@ def test_render_writes_labelled_files_and_continues(tmp_path):
     (out / "motions.json").write_text(json.dumps({**record, "finished": False}))
     render_motions(out, **options)
     assert file.read_bytes() == before
-    with pytest.raises(UserError, match="another size"):
+    with pytest.raises(UserError, match="a motions set with size="):
         render_motions(out, **{**options, "size": 48})
 
 

@@ -30,6 +30,7 @@ from vidgan.data.outcome import (
     make_report,
     refuse_misfit,
     refuse_unusable,
+    unmet_settings,
 )
 from vidgan.data.pool import map_in_order
 from vidgan.data.settings import DataConfig
@@ -148,12 +149,14 @@ def cached_build(
     levels: Sequence[tuple[int, int]] = (),
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Path:
     """The packed clip set for `config.path`, built into the user's cache if need be.
 
     The cache is `cache_dir`, else the environment variable VIDGAN_CACHE, else ~/.cache/vidgan; a
     set is found again by the names, sizes and times of its files and by the clip settings. If
-    `config.path` is a packed set itself, it is returned, once it is known to fit.
+    `config.path` is a packed set itself, it is returned, once it is known to fit; `tell` gets a
+    sentence about settings that such a set was not built with.
 
     Raises:
         UserError: as `build_clips`, or a packed set that does not fit the settings.
@@ -162,7 +165,11 @@ def cached_build(
         raise UserError("no data given: set data=FOLDER to a folder of videos or a packed set")
     path = Path(config.path)
     if is_packed(path):
-        refuse_misfit(read_manifest(path), config, path)
+        manifest = read_manifest(path)
+        refuse_misfit(manifest, config, path)
+        unmet = unmet_settings(manifest, config)
+        if unmet and tell:
+            tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
         return path
     cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
     scan = scan_sources(path, config)

@@ -320,11 +320,11 @@ def _is_finished(out: Path, record: dict[str, Any]) -> bool:
     if marker.exists():
         found = json.loads(marker.read_text(encoding="utf-8"))
         finished = bool(found.pop("finished"))
-        differing = [k for k in record if found.get(k) != record[k]]
+        differing = [f"{k}={found.get(k)}" for k in record if found.get(k) != record[k]]
         if differing:
             raise UserError(
-                f"{out} holds a motions set with another {', '.join(differing)}:"
-                " choose another folder or delete it"
+                f"{out} holds a motions set with {', '.join(differing)}:"
+                " ask for the same, choose another folder or delete it"
             )
         return finished
     if out.exists() and any(out.iterdir()):

@@ -1,9 +1,10 @@
 """What became of every video of a build: records, manifest, report and refusals."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, median_low
 from typing import Any
 
 from vidgan.data.encode import EncodedClip, Rejected
@@ -15,6 +16,8 @@ from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
 
 _MAX_NAMED_CLASSES = 12
+_MAX_ALIKE = 5
+"""Videos that are named one by one although the same happened to them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class BuildReport:
         return sum(sum(classes.values()) for classes in self.counts.values())
 
     def lines(self, limit: int = 20) -> list[str]:
-        """The report for people; at most `limit` names for drops and for remarks each."""
+        """The report for people; at most `limit` lines for drops and for remarks each."""
         full = self.levels[0]
         first = (
             f"{self.num_videos} videos in {self.source}: {self.num_clips} clips of {full.frames}"
@@ -64,11 +67,26 @@ class BuildReport:
         handled = [(name, note) for name, note in self.notes if name]
         for title, pairs in (("dropped", self.dropped), ("handled", handled)):
             if pairs:
+                lines = _grouped(pairs)
                 text.append(f"{title}: {len(pairs)}")
-                text += [f"  {name}: {what}" for name, what in pairs[:limit]]
-                if len(pairs) > limit:
-                    text.append(f"  and {len(pairs) - limit} more")
+                text += [f"  {line}" for line in lines[:limit]]
+                if len(lines) > limit:
+                    text.append(f"  and {len(lines) - limit} more")
         return text
+
+
+def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each name, but one for all names of what happened to many."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, what in pairs:
+        names[what].append(name)
+    lines = []
+    for what, all_names in names.items():
+        if len(all_names) > _MAX_ALIKE:
+            lines.append(f"{len(all_names)} videos, {all_names[0]} first: {what}")
+        else:
+            lines += [f"{name}: {what}" for name in all_names]
+    return lines
 
 
 def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[str, Any]:
@@ -157,10 +175,12 @@ def refuse_unusable(
             f"no usable video in {scan.root} belongs to the split train: put some into a folder"
             " train, or set data.splits=off"
         )
-    longest = max((record.get("num_frames") or 0 for record in records), default=0)
+    lengths = [record["num_frames"] for record in records if record.get("num_frames")]
     reasons = Counter(reason for _, reason in manifest.dropped).most_common(3)
     told = "; ".join(f"{count} x {reason}" for reason, count in reasons)
-    hint = f": set data.frames={longest} or data.short=loop" if longest else ""
+    # The median: a length that half of the videos have, and not that of one long exception.
+    usual = median_low(lengths) if lengths else 0
+    hint = f": set data.frames={usual} or less, or data.short=loop" if usual else ""
     raise UserError(
         f"none of the {len(manifest.dropped)} videos in {scan.root} gives a clip of"
         f" {config.frames} frames ({told}){hint}"
@@ -182,3 +202,17 @@ def refuse_misfit(manifest: Manifest, config: DataConfig, path: Path) -> None:
             f"{path} holds clips of {shortest} frames, fewer than data.frames={config.frames}:"
             f" set data.frames={shortest} or build the set again"
         )
+
+
+def unmet_settings(manifest: Manifest, config: DataConfig) -> list[str]:
+    """Settings that a packed set was not built with and that cannot be made up for, in words."""
+    built = manifest.settings
+    asked = {name: getattr(config, name) for name in ("resize", "stride", "fps", "splits", "clip")}
+    if built["clip"] == "random" and built["stored_frames"] is None:
+        # Whole videos are stored: every window can be cut out of them.
+        del asked["clip"]
+    return [
+        f"{name}={built[name]} and not {value}"
+        for name, value in asked.items()
+        if built[name] != value
+    ]
