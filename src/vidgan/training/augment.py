@@ -5,12 +5,14 @@ gradient reaches the generator through them (Zhao et al. 2020, "Differentiable A
 Data-Efficient GAN Training"). Frames of a clip share their draw: motion stays what it was.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidgan.errors import UserError
 from vidgan.randomness import BatchRandom
 
 
@@ -27,6 +29,14 @@ class AugmentConfig:
     colour: float = 0.0
     translation: float = 0.0
     cutout: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits = {"colour": math.inf, "translation": 0.5, "cutout": 1.0}
+        for name, limit in limits.items():
+            value = getattr(self, name)
+            if not 0 <= value <= limit:
+                reach = "0 or more" if limit == math.inf else f"in 0 to {limit}"
+                raise UserError(f"training.augment.{name}={value} must be {reach}")
 
     @property
     def is_on(self) -> bool:

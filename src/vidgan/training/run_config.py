@@ -94,6 +94,8 @@ def load_run_config(run: str | Path) -> Config:
         UserError: the folder has none, or it is damaged.
     """
     path = Path(run) / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"{run} is no run folder: it holds no {CONFIG_FILE}")
     return config_from_dict(load_yaml(path), str(path))
 
 

@@ -23,6 +23,21 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
 
+    def __post_init__(self) -> None:
+        rates = self.lr if isinstance(self.lr, tuple) else (self.lr,)
+        for name, values, fits in (
+            ("lr", rates, min(rates, default=1.0) > 0),
+            ("betas", self.betas, all(0 <= beta < 1 for beta in self.betas)),
+            ("eps", (self.eps,), self.eps > 0),
+            ("weight_decay", (self.weight_decay,), self.weight_decay >= 0),
+        ):
+            if not fits:
+                shown = ", ".join(map(str, values))
+                raise UserError(
+                    f"an optimizer with {name}={shown} cannot work: lr and eps must be above 0, "
+                    f"betas in 0 to below 1, weight_decay 0 or more"
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionConfig:
