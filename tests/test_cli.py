@@ -152,7 +152,7 @@ def test_doctor_and_models_speak_to_people(capsys: Capture) -> None:
     assert cli.run(["doctor"]) == 0
     assert "h264 encoder          yes" in capsys.readouterr().out
     assert cli.run(["models"]) == 0
-    assert "pvgan" in capsys.readouterr().out
+    assert "pvgan       Progressive Video GAN: a 3-D" in capsys.readouterr().out
 
 
 def test_models_shows_settings_and_the_published_sheet(capsys: Capture) -> None:

@@ -173,7 +173,8 @@ def test_evaluate_takes_a_generator_file_and_prints_a_table(capsys: Capture) -> 
         (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
         (["sample", RUN, "small.yaml/x.mp4"], "small.yaml cannot be used (File exists)"),
         (["interpolate", RUN, "x.mp4", "--steps", "1"], "steps"),
-        (["report", "videos"], "config.yaml cannot be read"),
+        (["sample", RUN, "x.avi"], "x.avi is no kind of file that samples are written as"),
+        (["report", "videos"], "videos is no run folder: it holds no config.yaml"),
     ],
 )
 def test_verbs_on_runs_name_mistakes(words: list[str], sentence: str, capsys: Capture) -> None:

@@ -32,7 +32,7 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
 
     if name is None:
         found = [
-            {"name": known, "about": _first_line(model_config_class(known))}
+            {"name": known, "about": _first_line(sys.modules[model_config_class(known).__module__])}
             for known in list_models()
         ]
         if json:
@@ -93,7 +93,7 @@ def doctor(*, json: bool = False) -> None:
         return
     for name, value in facts.items():
         shown = ", ".join(map(in_words, value)) if isinstance(value, list) else in_words(value)
-        print(f"{name.replace('_', ' '):<22}{shown}")
+        print(f"{name.replace('_', ' '):<22}{shown or 'none'}")
 
 
 def examine() -> dict[str, Any]:

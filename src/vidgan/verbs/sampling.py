@@ -14,6 +14,8 @@ Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
 ClassName = Annotated[str | None, tyro.conf.arg(name="class")]
 
 GRID_SUFFIXES = {".mp4", ".gif", ".webp", ".png"}
+OTHER_SUFFIXES = {".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".jpg", ".jpeg", ".tiff", ".bmp"}
+"""A file is meant, and not a folder of this name."""
 
 
 def sample(
@@ -44,11 +46,17 @@ def sample(
     from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
     from vidgan.sampling.storage import card_of, load_generator
 
+    suffix = out.suffix.lower()
+    if suffix in OTHER_SUFFIXES and not out.is_dir():
+        raise UserError(
+            f"{out} is no kind of file that samples are written as; choose one of "
+            f"{', '.join(sorted(GRID_SUFFIXES))} for a grid, or a folder without a suffix"
+        )
     if num < 1:
         raise UserError(f"--num {num} asks for no clip; give 1 or more")
     generator = load_generator(run, checkpoint)
     card = card_of(generator)
-    if out.suffix.lower() in GRID_SUFFIXES:
+    if suffix in GRID_SUFFIXES:
         samples = draw_samples(generator, range(seed, seed + num), class_name, truncation)
         write_sample_grid(out, samples, card.fps)
     else:
