@@ -157,7 +157,9 @@ def test_evaluate_keeps_a_record_and_chooses_the_best_checkpoint(capsys: Capture
 def test_evaluate_takes_a_generator_file_and_prints_a_table(capsys: Capture) -> None:
     file = f"{RUN}/checkpoints/step-6/ema.safetensors"
     assert cli.run(["evaluate", file, "data=videos", "--protocol", "stswd"]) == 0
-    assert capsys.readouterr().out.startswith("protocol stswd: n = 10 a set, 512 generated")
+    said = capsys.readouterr()
+    assert said.out.startswith("protocol stswd: n = 10 a set, 512 generated")
+    assert "judge" not in said.err
     assert cli.run(["evaluate", file, "--protocol", "stswd"]) == 2
     assert "no data given" in capsys.readouterr().err
 

@@ -72,7 +72,8 @@ def evaluate_clips(
     clips = clips[: protocol.num_clips]
     labels = None if labels is None else labels[: protocol.num_clips]
     comparison = plan_comparison(real, clips.shape[0], seed)
-    tell("training the judge, or loading it")
+    if protocol.extractor is not None:
+        tell("training the judge, or loading it")
     judge, note = _find_judge(real, protocol, judge_seed, cache, device)
     card = None if judge is None else _judge_card(judge)
     judge = judge if judge is not None and judge.passed else None
