@@ -12,7 +12,7 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.shards import open_store
 from vidgan.models.base import LevelShape, Stage
 from vidgan.training.checkpoint import RunState
-from vidgan.training.logs import LogFile, Speed, in_time, read_log, stage_in_words, voxels_between
+from vidgan.training.logs import LogFile, Speed, in_time, read_log, stage_in_words, work_between
 from vidgan.training.loop import train
 from vidgan.training.page import write_page
 from vidgan.training.records import cycling_labels, matching_clips
@@ -33,14 +33,14 @@ def test_the_log_forgets_what_comes_after_a_checkpoint(tmp_path: Path) -> None:
     assert read_log(tmp_path / "log.jsonl") == again.lines
 
 
-def test_voxels_count_every_clip_at_its_levels_size() -> None:
-    small, large = 4 * 16, 4 * 64
-    assert voxels_between(SCHEDULE, 0, 50) == 50 * small
-    assert voxels_between(SCHEDULE, 40, 60) == 10 * small + 10 * large
-    assert voxels_between(SCHEDULE, 90, 104) == 14 * large
+def test_work_counts_every_clip_at_its_levels_size() -> None:
+    small, large = (4 * 16) ** 0.6, (4 * 64) ** 0.6
+    assert work_between(SCHEDULE, 0, 50) == pytest.approx(50 * small)
+    assert work_between(SCHEDULE, 40, 60) == pytest.approx(10 * small + 10 * large)
+    assert work_between(SCHEDULE, 90, 104) == pytest.approx(14 * large)
 
 
-def test_the_time_left_counts_voxels_not_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_counts_work_not_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("vidgan.training.logs.time.monotonic", lambda: now[0])
     speed = Speed(SCHEDULE, 0)
@@ -49,7 +49,7 @@ def test_the_time_left_counts_voxels_not_clips(monkeypatch: pytest.MonkeyPatch) 
     speed.update(50)
     assert speed.clips_per_second == 10
     # The other 50 clips have four times the voxels.
-    assert speed.remaining_seconds() == pytest.approx(20)
+    assert speed.remaining_seconds() == pytest.approx(5 * 4**0.6)
 
 
 def test_words_for_times_and_stages() -> None:
