@@ -91,7 +91,7 @@ class Speed:
 
 
 VOXEL_EXPONENT = 0.6
-"""Channels shrink as clips grow: a training step of the Progressive Video GAN on one CPU thread took
+"""Channels shrink as clips grow: a step of the Progressive Video GAN on one CPU thread took
 2.7, 10 and 18 ms a clip of 64, 512 and 2,048 voxels."""
 
 
