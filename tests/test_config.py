@@ -25,6 +25,15 @@ def test_every_preset_loads_and_its_schedule_fits(preset: str) -> None:
     assert config.run == f"runs/{preset.replace('/', '-')}-clips"
 
 
+@pytest.mark.parametrize(("size", "frames"), [(16, 8), (32, 16), (64, 16), (128, 32)])
+def test_the_size_of_the_default_preset_may_be_changed_alone(size: int, frames: int) -> None:
+    words = [f"data.resolution={size}", f"data.frames={frames}", "loss=swgan"]
+    config = load_config(CPU, words)
+    shape = ClipShape(3, frames, size, size)
+    config.model.build(shape)
+    assert plan_schedule(config, shape).levels[-1] == (frames, size)
+
+
 def test_presets_of_every_device_and_of_the_papers_are_there() -> None:
     assert {name.partition("/")[0] for name in list_presets()} >= {"cpu", "gpu", "paper"}
     assert (presets_folder() / f"{CPU}.yaml").is_file()
