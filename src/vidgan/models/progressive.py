@@ -217,10 +217,11 @@ class ProgressiveGenerator(Generator):
             raise ValueError(f"this generator makes {self.stage.frames} frames, not {num_frames}")
         self.check_labels(labels)
 
-        # Latent and label on the sphere of radius sqrt(Z).
-        if labels is not None:
-            latent = torch.cat([latent, self.label_embedding[labels]], dim=1)
+        # Latent and label, each on a sphere of its own: a label embedding that grows in training
+        # cannot drown the latent.
         x = pixel_norm(latent)
+        if labels is not None:
+            x = torch.cat([x, pixel_norm(self.label_embedding[labels])], dim=1)
 
         # Blocks up to the current level.
         previous = x
@@ -364,7 +365,7 @@ class ProgressiveDiscriminator(Discriminator):
         realness = self.head(encoding)
         if labels is not None:
             inner = (self.class_vectors[labels] * encoding).sum(dim=1, keepdim=True)
-            realness = realness + inner / encoding.shape[1] ** 0.5
+            realness = realness + inner
         return realness
 
     def before_step(self) -> None:
