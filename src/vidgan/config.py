@@ -117,8 +117,11 @@ def require_for_loss(config: Config, given: Mapping[str, Any]) -> Config:
         UserError: the model has no such setting, or another value was given.
     """
     loss, model = config.loss, config.model
+    settings = {field.name for field in dataclasses.fields(model)}
     for key, value in loss.requires.items():
-        if key not in {field.name for field in dataclasses.fields(model)}:
+        if key not in settings:
+            if model.FIXED.get(key) == value:
+                continue
             raise UserError(
                 f"loss.name={loss.name} needs a model with the setting model.{key}, which "
                 f"{model_name(type(model))} does not have; choose another loss or model"
@@ -128,7 +131,8 @@ def require_for_loss(config: Config, given: Mapping[str, Any]) -> Config:
                 f"loss.name={loss.name} needs model.{key}={_word(value)}, but "
                 f"model.{key}={_word(given[key])} is set; leave it out or choose another loss"
             )
-    return dataclasses.replace(config, model=dataclasses.replace(model, **loss.requires))
+    changes = {key: value for key, value in loss.requires.items() if key in settings}
+    return dataclasses.replace(config, model=dataclasses.replace(model, **changes))
 
 
 def default_run(config: Config) -> str:

@@ -9,6 +9,10 @@ from vidgan.models.base import GAN, ClipShape, ModelConfig
 
 MODELS = {
     "pvgan": "vidgan.models.progressive:ProgressiveConfig",
+    "vgan": "vidgan.models.vgan:VGANConfig",
+    "ivgan": "vidgan.models.ivgan:IVGANConfig",
+    "tgan": "vidgan.models.tgan:TGANConfig",
+    "mocogan": "vidgan.models.mocogan:MoCoGANConfig",
 }
 """Name to `module:ConfigClass`; third parties add theirs by the entry point `vidgan.models`."""
 

@@ -9,15 +9,17 @@ from vidgan.training.augment import AugmentConfig
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Settings of one Adam optimizer.
+    """Settings of one optimizer.
 
     Attributes:
+        kind: `adam`, `rmsprop` or `sgd`.
         lr: learning rate, one or one per level.
-        betas: decay of the first and second moments.
+        betas: decay of the first and second moments; RMSprop uses the second, SGD neither.
         eps: added to the denominator.
         weight_decay: L2 penalty added to the gradient.
     """
 
+    kind: Literal["adam", "rmsprop", "sgd"] = "adam"
     lr: float | tuple[float, ...] = 1e-3
     betas: tuple[float, float] = (0.0, 0.99)
     eps: float = 1e-8
