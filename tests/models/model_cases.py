@@ -7,9 +7,11 @@ from torch import Tensor
 
 from vidgan.models import MODELS
 from vidgan.models.base import GAN, ClipShape, ModelConfig
+from vidgan.models.dvdgan import DVDGANConfig
+from vidgan.models.dvdgan_fp import DVDGANFPConfig
+from vidgan.models.hrvgan import HRVGANConfig, HRVGANRepoConfig
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.mocogan import MoCoGANConfig
-from vidgan.models.norms import BatchNorm
 from vidgan.models.progressive import ProgressiveConfig
 from vidgan.models.tgan import TGANConfig
 from vidgan.models.vgan import VGANConfig
@@ -20,13 +22,15 @@ from vidgan.randomness import BatchRandom
 class Case:
     """A model to build: settings, (C, T, H, W), classes.
 
-    `least_spread` is the standard deviation that pixels of an untrained clip have at least.
+    `least_spread` is the standard deviation that pixels of an untrained clip have at least,
+    `any_length` whether the same latent serves clips of every length.
     """
 
     config: ModelConfig
     clip_shape: ClipShape
     num_classes: int = 0
     least_spread: float = 0.1
+    any_length: bool = False
 
     def build(self, seed: int = 0) -> GAN:
         torch.manual_seed(seed)
@@ -45,16 +49,18 @@ class Case:
                 else:
                     network(self.clips(count), self.labels(gan, count))
             for layer in network.running_layers():
-                assert isinstance(layer, BatchNorm)
-                momentum, layer.momentum = layer.momentum, 1.0
-                layer.settle()
-                layer.momentum = momentum
+                layer.settle(momentum=1.0)
 
     def context(self, gan: GAN, count: int) -> Tensor | None:
-        rng = BatchRandom((0, "context"), count, 0, count, torch.device("cpu"))
-        context, _ = gan.make_context(self.clips(count, seed=4), rng)
-        dtype = next(gan.generator.parameters()).dtype
-        return None if context is None else context.to(dtype)
+        return self.split(gan, self.clips(count, seed=4))[0]
+
+    def targets(self, gan: GAN, count: int) -> Tensor:
+        """Clips as the generator makes them."""
+        return self.split(gan, self.clips(count))[1]
+
+    def split(self, gan: GAN, clips: Tensor) -> tuple[Tensor | None, Tensor]:
+        rng = BatchRandom((0, "context"), len(clips), 0, len(clips), torch.device("cpu"))
+        return gan.make_context(clips.to(next(gan.generator.parameters()).dtype), rng)
 
     def latents(self, gan: GAN, count: int, seed: int = 1) -> Tensor:
         rng = torch.Generator().manual_seed(seed)
@@ -83,6 +89,9 @@ TINY_TGAN = {
 }  # fmt: skip
 
 
+TINY_DVDGAN = {"channels": 2, "spatial_frames": 3}
+
+
 def vgan(**changes: object) -> Case:
     return Case(VGANConfig(**{"latent": 5, "width": 4, **changes}), SHAPE, 0, 1e-3)  # type: ignore[arg-type]
 
@@ -98,6 +107,16 @@ def tgan(num_classes: int = 0, **changes: object) -> Case:
 def mocogan(num_classes: int = 0, **changes: object) -> Case:
     config = MoCoGANConfig(**{"content": 4, "motion": 3, "width": 4, **changes})  # type: ignore[arg-type]
     return Case(config, SHAPE, num_classes)
+
+
+def dvdgan(num_classes: int = 0, **changes: object) -> Case:
+    config = DVDGANConfig(**{"latent": 5, "label_dim": 3, **TINY_DVDGAN, **changes})  # type: ignore[arg-type]
+    return Case(config, SHAPE, num_classes, any_length=True)
+
+
+def hrvgan(num_classes: int = 0, **changes: object) -> Case:
+    config = HRVGANConfig(**{"latent": 5, "channels": (6, 5, 4), "code_dim": 5, **changes})  # type: ignore[arg-type]
+    return Case(config, SHAPE, num_classes, 0.05)
 
 
 CASES = {
@@ -130,6 +149,20 @@ CASES = {
     "mocogan-full-patch": mocogan(
         3, image_discriminator="full", video_discriminator="patch", discriminator_norm="layer"
     ),
+    "dvdgan": dvdgan(),
+    "dvdgan-labels": dvdgan(3),
+    "dvdgan-plain-weights": dvdgan(3, spectral_norm=False, generator_spectral_norm=False),
+    "dvdgan_fp": Case(
+        DVDGANFPConfig(latent=5, context_frames=2, **TINY_DVDGAN),  # type: ignore[arg-type]
+        SHAPE,
+        any_length=True,
+    ),
+    "hrvgan": hrvgan(),
+    "hrvgan-projection": hrvgan(3),
+    "hrvgan-auxiliary": hrvgan(3, conditioning="auxiliary"),
+    "hrvgan-predict": hrvgan(3, context_frames=2),
+    "hrvgan-predict-deterministic": hrvgan(context_frames=1, latent=0),
+    "hrvgan_repo": Case(HRVGANRepoConfig(**SMALL), SHAPE, 3),  # type: ignore[arg-type]
 }
 """Every model of the table stands here under its name, variants as `name-variant`."""
 

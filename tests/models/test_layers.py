@@ -254,9 +254,9 @@ def test_spectral_vectors_of_a_network_move_when_told() -> None:
 
 def test_convolutions_of_frames_avoid_the_unsound_bfloat16_case() -> None:
     x, weight = double(2, 3, 2, 2).float(), double(4, 3, 3, 3, seed=1).float().requires_grad_()
-    convolve(x, weight, None, padding=1).square().sum().backward()
+    convolve(x, weight, None, padding=1).square().sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     exact, weight.grad = weight.grad, None
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        convolve(x, weight, None, padding=1).square().sum().backward()
+        convolve(x, weight, None, padding=1).square().sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(weight.grad, exact, rtol=1e-3, atol=1e-3)

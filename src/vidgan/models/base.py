@@ -94,8 +94,12 @@ class RunningStatistics(nn.Module):
         self.observed = [a + b.detach() for a, b in zip(sums, statistics, strict=True)]
         self.passes += 1
 
-    def settle(self) -> None:
-        """Move the statistics by what was noted, and forget it."""
+    def settle(self, momentum: float | None = None) -> None:
+        """Move the statistics by what was noted, and forget it.
+
+        Args:
+            momentum: part of the statistics that is replaced; by default the layer's own.
+        """
         raise NotImplementedError
 
 

@@ -21,7 +21,7 @@ from vidgan.losses.penalties import PenaltyInputs
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
 from vidgan.randomness import BatchRandom, Key, keyed_rng
 from vidgan.training.augment import augment
-from vidgan.training.ema import update_average
+from vidgan.training.ema import measure_statistics, update_average
 from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
 from vidgan.training.planner import check_loss
 from vidgan.training.settings import TrainingConfig
@@ -83,6 +83,7 @@ class TrainingStep:
         self.processes = processes or Processes()
         self.optimizers = make_optimizers(gan, settings)
         self.stage: Stage | None = None
+        self.last_batch: Batch | None = None
 
     # -- Stage -----------------------------------------------------------------------------------
 
@@ -131,8 +132,29 @@ class TrainingStep:
             if settings.fakes == "fresh":
                 key = (*key, "fresh")
             logs |= self.update_generator(micro_batches, fakes, key, step)
-        update_average(self.averaged, self.gan.generator, settings.ema_beta)
+        beta = settings.ema_beta if step >= settings.ema_start else 0.0
+        update_average(self.averaged, self.gan.generator, beta)
+        self.last_batch = micro_batches[-1]
         return logs
+
+    def measure_averaged(self, step: int) -> None:
+        """Give the averaged generator standing statistics, if the settings ask for them.
+
+        They depend on its weights, on `step` and on the given frames of the last batch alone; the
+        next step's average overwrites them.
+        """
+        batch = self.last_batch
+        if not self.settings.standing_batches or batch is None:
+            return
+        rng = keyed_rng(self.seed, "standing", step)
+        with self.autocast():
+            measure_statistics(
+                self.averaged,
+                self.settings.standing_batches,
+                len(batch.real),
+                batch.context,
+                rng,
+            )
 
     def update_discriminators(
         self, batches: Sequence[Batch], fakes: Sequence[Parts], key: tuple[Key, ...], step: int
