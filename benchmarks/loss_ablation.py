@@ -44,12 +44,12 @@ MOTIONS = MotionSettings(
     size=64,
     frames=8,
     objects=("ring", "square", "triangle", "cross"),
-    motions=("left", "up", "rotate-right", "grow"),
+    motions=("left", "right", "up", "down"),
 )
 NUM_TRAIN, NUM_HELDOUT, NUM_SAMPLES = 2400, 640, 1280
-CHANNELS, BATCH_SIZES = (64, 32, 32), (32, 32, 16)
+CHANNELS, BATCH_SIZES = (96, 64, 16), (16, 8, 4)
 # Share of the budget for: 4 px, fade to 8 px, 8 px, fade to 16 px, 16 px.
-SHARES = ((0, False, 0.08), (1, True, 0.08), (1, False, 0.14), (2, True, 0.12), (2, False, 0.58))
+SHARES = ((0, False, 0.05), (1, True, 0.06), (1, False, 0.11), (2, True, 0.08), (2, False, 0.7))
 JUDGE_SEED = 11
 
 
@@ -169,7 +169,7 @@ def train_and_score(name: str, seed: int, seconds: float, out: Path) -> None:
     optimizer = OptimizerConfig(lr=setting.lr)
     precision = PrecisionConfig(networks="bf16", penalty="bf16")
     settings = TrainingConfig(
-        generator=optimizer, discriminator=optimizer, ema_beta=0.995, precision=precision
+        generator=optimizer, discriminator=optimizer, ema_beta=0.998, precision=precision
     )
     step = TrainingStep(
         gan, copy_generator(gan.generator), make_loss(loss), settings, seed, len(levels)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CLASSES, Labelled, moving_shapes
+from metric_clips import CLASSES, Labelled, moving_shapes
 
 from vidgan.errors import UserError
 from vidgan.metrics.clip_evaluation import evaluate_clips

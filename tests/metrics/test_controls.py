@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import Labelled
+from metric_clips import Labelled
 
 from vidgan.metrics.controls import (
     CONTROLS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CLASSES, Labelled, moving_shapes
+from metric_clips import CLASSES, Labelled, moving_shapes
 
 from vidgan.errors import UserError
 from vidgan.metrics import judging
@@ -241,6 +241,7 @@ def test_the_network_fits_the_clip(
 
 def test_short_axes_train_in_float32_under_autocast() -> None:
     """bfloat16 weight gradients of these stages equal float32 ones, whatever the depth."""
+    torch.manual_seed(0)
     network = C3D((3, 4, 16, 16), 3, width=0.5, feature_dim=16)
     clips = torch.randn(4, 3, 4, 16, 16)
     gradients = []
@@ -251,7 +252,7 @@ def test_short_axes_train_in_float32_under_autocast() -> None:
         loss.backward()
         gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
     for exact, low in zip(*gradients, strict=True):
-        assert float((exact - low).norm()) <= 0.3 * float(exact.norm()) + 1e-6
+        assert float((exact - low).norm()) <= 0.25 * float(exact.norm()) + 1e-6
 
 
 def test_classes_share_rows_of_the_head() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import Labelled, moving_shapes
+from metric_clips import Labelled, moving_shapes
 from torch import Tensor
 
 from vidgan.errors import UserError

@@ -12,8 +12,9 @@ from vidgan.clip_ops import pool_clip, upsample_clip
 from vidgan.errors import UserError
 from vidgan.models import build_gan, list_models, model_config_class
 from vidgan.models.base import GAN, ClipShape, Stage
+from vidgan.models.growth import growth_factors
 from vidgan.models.layers import leaky_relu
-from vidgan.models.progressive import ProgressiveConfig, growth_factors
+from vidgan.models.progressive import ProgressiveConfig
 
 TINY = ProgressiveConfig(channels=(6, 5, 4), latent=7, label_dim=3, group_size=2, frames=(3, 3, 6))
 TINY_SHAPE = (3, 6, 16, 16)

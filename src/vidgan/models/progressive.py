@@ -21,7 +21,6 @@ Differences from the paper:
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -39,6 +38,14 @@ from vidgan.models.base import (
     Scores,
     Stage,
 )
+from vidgan.models.growth import (
+    BASE_RESOLUTION,
+    growth_factors,
+    heads_in_use,
+    last_stage,
+    plan_levels,
+    train_only,
+)
 from vidgan.models.layers import (
     Conv3d,
     ConvPool3d,
@@ -50,13 +57,6 @@ from vidgan.models.layers import (
     minibatch_stddev,
     pixel_norm,
 )
-
-BASE_RESOLUTION = 4
-FRAME_PLANS = {
-    "thesis": (4, 8, 8, 8, 16, 16, 32),
-    "code": (4, 8, 8, 16, 16, 32, 32),
-}
-"""Frames at 4, 8, 16, ... px: thesis table A.1, and the authors' code; no count depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,24 +101,7 @@ class ProgressiveConfig(ModelConfig):
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         """Frames and resolution of every level, 4 px first."""
-        _, num_frames, height, width = clip_shape
-        num_levels = (height // BASE_RESOLUTION).bit_length()
-        if height != width or height != BASE_RESOLUTION * 2 ** max(num_levels - 1, 0):
-            raise UserError(
-                f"pvgan makes square clips of 4, 8, 16, ... px, not {height}x{width}; "
-                f"set data.resolution to a power of two of at least 4"
-            )
-        frames = self.frames or _plan_frames(self.frame_plan, num_frames, num_levels)
-        if len(frames) != num_levels or frames[-1] != num_frames:
-            raise UserError(
-                f"model.frames {list(frames)} must list {num_levels} lengths, one per level up to "
-                f"{height} px, and end with data.frames={num_frames}"
-            )
-        if any(b not in (a, 2 * a) for a, b in pairwise(frames)):
-            raise UserError(
-                f"model.frames {list(frames)} may only stay or double from level to level"
-            )
-        return tuple(LevelShape(t, BASE_RESOLUTION * 2**i) for i, t in enumerate(frames))
+        return plan_levels(clip_shape, self.frame_plan, self.frames)
 
     def widths(self, num_levels: int) -> tuple[int, ...]:
         """Channels of every level."""
@@ -145,43 +128,6 @@ class ProgressiveConfig(ModelConfig):
                 )
             },
         )
-
-
-def _plan_frames(plan: str, num_frames: int, num_levels: int) -> tuple[int, ...]:
-    """Frames per level: a published plan where it fits, else doublings spread over the levels."""
-    # At 256 px the thesis prints its plan; below, its clips of 32 frames need the code's.
-    automatic = (
-        ("thesis", "code") if num_levels == len(FRAME_PLANS["thesis"]) else ("code", "thesis")
-    )
-    for name in automatic if plan == "auto" else (plan,):
-        frames = FRAME_PLANS[name][:num_levels]
-        if len(frames) == num_levels and frames[-1] == num_frames:
-            return frames
-    if plan != "auto":
-        raise UserError(
-            f"the {plan} frame plan {FRAME_PLANS[plan]} has no level of {num_frames} frames at "
-            f"{BASE_RESOLUTION * 2 ** (num_levels - 1)} px; use model.frame_plan=auto"
-        )
-
-    # Halve the length at most once a level and down to no fewer than 3 frames.
-    doublings = 0
-    while (
-        doublings < num_levels - 1
-        and num_frames % 2 ** (doublings + 1) == 0
-        and num_frames // 2 ** (doublings + 1) >= 3
-    ):
-        doublings += 1
-    span = (num_levels - 2) / max(doublings - 1, 1)
-    doubled_at = {1 + int(index * span) for index in range(doublings)}
-    frames = (num_frames // 2**doublings,)
-    for level in range(1, num_levels):
-        frames += (frames[-1] * (2 if level in doubled_at else 1),)
-    return frames
-
-
-def growth_factors(levels: tuple[LevelShape, ...]) -> tuple[Factor, ...]:
-    """Scale (T, H, W) from each level's predecessor; (1, 1, 1) for the first."""
-    return ((1, 1, 1), *((b.frames // a.frames, 2, 2) for a, b in pairwise(levels)))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -256,8 +202,8 @@ class ProgressiveGenerator(Generator):
 
     def set_stage(self, stage: Stage) -> None:
         self.stage = stage
-        _train_only(self.blocks, range(stage.level + 1))
-        _train_only(self.to_rgb, _heads_in_use(stage))
+        train_only(self.blocks, range(stage.level + 1))
+        train_only(self.to_rgb, heads_in_use(stage))
 
     def parts(
         self,
@@ -302,12 +248,7 @@ class DownBlock(nn.Module):
         super().__init__()
         self.conv = Conv3d(channels, channels, spectral_norm=config.spectral_norm)
         self.down = ConvPool3d(
-            channels,
-            out_channels,
-            factor,
-            config.downsample,
-            config.fast,
-            config.spectral_norm,
+            channels, out_channels, factor, config.downsample, config.fast, config.spectral_norm
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -376,8 +317,8 @@ class ProgressiveDiscriminator(Discriminator):
 
     def set_stage(self, stage: Stage) -> None:
         self.stage = stage
-        _train_only(self.blocks, range(stage.level + 1))
-        _train_only(self.from_rgb, _heads_in_use(stage))
+        train_only(self.blocks, range(stage.level + 1))
+        train_only(self.from_rgb, heads_in_use(stage))
 
     def encode(self, clip: Tensor) -> Tensor:
         """Clips of the stage's size to encodings `[B, F]`."""
@@ -395,10 +336,8 @@ class ProgressiveDiscriminator(Discriminator):
                 small = pool_clip(clip, self.factors[level])
                 old = leaky_relu(self.from_rgb[level - 1](small))
                 x = torch.lerp(old, x, alpha)
-        for index in range(level - 1, -1, -1):
+        for index in range(max(level - 1, 0), -1, -1):
             x = self.blocks[index](x)
-        if level == 0:
-            x = self.blocks[0](x)
         return x
 
     def forward(
@@ -456,21 +395,3 @@ class ProgressiveGAN(GAN):
             return real
         factor = generator.factors[stage.level]
         return torch.lerp(upsample_clip(pool_clip(real, factor), factor), real, stage.alpha)
-
-
-def last_stage(levels: tuple[LevelShape, ...]) -> Stage:
-    """The final level, stable; its batch size is the schedule's business."""
-    final = levels[-1]
-    return Stage(
-        level=len(levels) - 1, frames=final.frames, resolution=final.resolution, batch_size=1
-    )
-
-
-def _heads_in_use(stage: Stage) -> set[int]:
-    fades = stage.level > 0 and stage.alpha < 1
-    return {stage.level, stage.level - 1} if fades else {stage.level}
-
-
-def _train_only(modules: nn.ModuleList, indices: range | set[int]) -> None:
-    for index, module in enumerate(modules):
-        module.requires_grad_(index in indices)

@@ -1,0 +1,237 @@
+"""What goes wrong in a run, and what is left of it."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_cases import hash_of_ema, start_child, tiny_config
+
+from vidgan.errors import UnhealthyTrainingError, UserError
+from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
+from vidgan.training.checkpoint import find_checkpoint
+from vidgan.training.logs import read_log
+from vidgan.training.loop import train
+from vidgan.training.run_folder import locked
+from vidgan.training.step import TrainingStep
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, packed_clips: Path) -> Path:
+    """An uninterrupted run of 20 steps."""
+    return train(tiny_config(tmp_path_factory.mktemp("finished") / "run", packed_clips))
+
+
+@pytest.fixture(scope="module")
+def fifteen_steps(tmp_path_factory: pytest.TempPathFactory, packed_clips: Path) -> Path:
+    """The same run up to step 15, with all of its checkpoints."""
+    words = ("training.total_clips=60", "training.keep_checkpoints=9")
+    return train(tiny_config(tmp_path_factory.mktemp("half") / "run", packed_clips, *words))
+
+
+@pytest.fixture
+def half(fifteen_steps: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be maltreated."""
+    return shutil.copytree(fifteen_steps, tmp_path / "run")
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, at: Any) -> None:
+    """Put a NaN into the generator in steps for which `at(step, attempt)` holds."""
+    take_step = TrainingStep.run
+
+    def run(self: TrainingStep, step: int, attempt: int, *rest: Any) -> Any:
+        logs = take_step(self, step, attempt, *rest)
+        if at(step, attempt):
+            with torch.no_grad():
+                next(self.gan.generator.parameters()).fill_(torch.nan)
+        return logs
+
+    monkeypatch.setattr(TrainingStep, "run", run)
+
+
+# ------------------------------------------------------------------------------------------------
+# Numbers that are no numbers
+
+
+def test_a_nan_leads_back_to_the_last_good_checkpoint(
+    finished: Path,
+    tmp_path: Path,
+    packed_clips: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Step 14 saves: only the weights tell, its losses were computed before the NaN.
+    poison(monkeypatch, lambda step, attempt: step == 14 and attempt == 0)
+    run = train(tiny_config(tmp_path / "run", packed_clips))
+    assert "not finite at step 15: back to step 10" in capsys.readouterr().err
+    lines = read_log(run / "log.jsonl")
+    assert [(line["step"], line["attempt"]) for line in lines] == [
+        (5, 0),
+        (10, 0),
+        (15, 1),
+        (20, 1),
+    ]
+    state = find_checkpoint(run, print)
+    assert state is not None
+    assert state.attempt == 1
+    assert all(value.isfinite().all() for value in load_generator(run, "last").parameters())
+    assert hash_of_ema(run) != hash_of_ema(finished)
+
+
+def test_training_gives_up_after_every_roll_back(
+    tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, lambda step, attempt: step == 6)
+    config = tiny_config(tmp_path / "run", packed_clips, "training.max_rollbacks=2")
+    with pytest.raises(UnhealthyTrainingError, match=r"step 10 after 2 roll-backs"):
+        train(config)
+    assert list_checkpoints(tmp_path / "run") == [0, 5]
+    assert "unhealthy" in (tmp_path / "run" / "index.html").read_text()
+
+
+# ------------------------------------------------------------------------------------------------
+# Disks
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    finished: Path, half: Path, packed_clips: Path
+) -> None:
+    before = {p: p.read_bytes() for p in checkpoint_folder(half, 15).iterdir()}
+    # Enough for the page, the log and the networks, too little for the optimizers' moments.
+    child = start_child(tiny_config(half, packed_clips), file_limit=60_000)
+    said = child.result()
+    assert said.startswith(f"UserError: {half} cannot be written to, the disk is full")
+    assert "the checkpoint of step 15 is whole" in said
+    assert {p: p.read_bytes() for p in checkpoint_folder(half, 15).iterdir()} == before
+    train(tiny_config(half, packed_clips))
+    assert hash_of_ema(half) == hash_of_ema(finished)
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "flipped", "state"])
+def test_a_damaged_checkpoint_is_passed_over(
+    damage: str,
+    finished: Path,
+    half: Path,
+    packed_clips: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = checkpoint_folder(half, 15)
+    file = folder / ("state.json" if damage == "state" else "optimizers.safetensors")
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    elif damage == "flipped":
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        os.truncate(file, len(content) // 2)
+    train(tiny_config(half, packed_clips))
+    said = capsys.readouterr().err
+    assert f"{folder} is damaged" in said
+    assert "goes on from step 10" in said
+    assert hash_of_ema(half) == hash_of_ema(finished)
+    assert (half / "checkpoints" / "damaged-step-15").is_dir()
+
+
+def test_when_every_checkpoint_is_damaged_nothing_is_begun_anew(
+    half: Path, packed_clips: Path
+) -> None:
+    for step in list_checkpoints(half):
+        (checkpoint_folder(half, step) / "ema.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"every checkpoint .* is damaged; remove that folder"):
+        train(tiny_config(half, packed_clips))
+
+
+def test_a_checkpoint_of_a_newer_version_is_named(half: Path, packed_clips: Path) -> None:
+    state = checkpoint_folder(half, 15) / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"schema": 99}))
+    with pytest.raises(UserError, match=r"newer version of vidgan \(schema 99"):
+        train(tiny_config(half, packed_clips))
+
+
+def test_the_best_checkpoint_is_kept(half: Path, packed_clips: Path) -> None:
+    (half / "best.json").write_text('{"step": 5}')
+    train(tiny_config(half, packed_clips, "training.keep_checkpoints=1"))
+    assert list_checkpoints(half) == [5, 20]
+
+
+# ------------------------------------------------------------------------------------------------
+# Folders and settings
+
+
+def test_a_run_with_other_settings_is_not_continued(half: Path, packed_clips: Path) -> None:
+    words = ("training.ema_beta=0.5", "loss.name=swgan", "training.log_every=7")
+    before = (half / "config.yaml").read_bytes()
+    with pytest.raises(UserError) as caught:
+        train(tiny_config(half, packed_clips, *words))
+    said = str(caught.value)
+    assert "training.ema_beta=0.5 (was 0.9)" in said
+    assert "loss.name=swgan (was wgan-gp)" in said
+    assert "log_every" not in said
+    assert (half / "config.yaml").read_bytes() == before
+
+
+def test_a_run_cannot_be_shortened(half: Path, packed_clips: Path) -> None:
+    with pytest.raises(UserError, match="can be raised but not lowered to 56"):
+        train(tiny_config(half, packed_clips, "training.total_clips=56"))
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path, packed_clips: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds other files and no config\.yaml"):
+        train(tiny_config(tmp_path, packed_clips))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_two_processes_cannot_train_in_one_folder(half: Path, packed_clips: Path) -> None:
+    with locked(half):
+        said = start_child(tiny_config(half, packed_clips)).result()
+    assert said.startswith(f"UserError: another process is training in {half}")
+
+
+def test_clips_too_short_for_the_settings_are_refused_before_anything_is_written(
+    tmp_path: Path, packed_clips: Path
+) -> None:
+    config = tiny_config(tmp_path / "run", packed_clips, "data.frames=8")
+    with pytest.raises(UserError, match=r"data\.frames=8"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_tears_groups_apart_is_refused(tmp_path: Path, packed_clips: Path) -> None:
+    with pytest.raises(UserError, match=r"batch_size=5 at level 0 .* multiple of 2"):
+        train(tiny_config(tmp_path / "run", packed_clips, "training.batch_size=5"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_init_from_starts_with_another_runs_weights(
+    finished: Path, tmp_path: Path, packed_clips: Path
+) -> None:
+    words = (f"init_from={finished}", "seed=9", "training.keep_checkpoints=9")
+    run = train(tiny_config(tmp_path / "run", packed_clips, *words))
+    first, last = (checkpoint_folder(p, s) for p, s in ((run, 0), (finished, 20)))
+    for name in ("generator", "discriminators"):
+        file = f"{name}.safetensors"
+        assert (first / file).read_bytes() == (last / file).read_bytes()
+    assert list_checkpoints(run)[-1] == 20
+
+
+def test_init_from_another_model_is_refused(
+    finished: Path, tmp_path: Path, packed_clips: Path
+) -> None:
+    words = (f"init_from={finished}", "model.channels=[8,4]")
+    with pytest.raises(UserError, match=r"do not fit this model: .* there and .* here"):
+        train(tiny_config(tmp_path / "run", packed_clips, *words))
+    with pytest.raises(UserError, match=r"init_from=.*nowhere holds no checkpoint"):
+        train(tiny_config(tmp_path / "run", packed_clips, f"init_from={tmp_path / 'nowhere'}"))
+
+
+def test_going_on_with_other_threads_is_said(
+    half: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threads = torch.get_num_threads()
+    train(tiny_config(half, packed_clips, "training.threads=2"))
+    assert "going on with threads 1 -> 2: rounding differs" in capsys.readouterr().err
+    assert torch.get_num_threads() == threads
