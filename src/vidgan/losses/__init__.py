@@ -40,8 +40,6 @@ class Recipe:
 
 SLICED = {"head": "sliced_wasserstein"}
 LINEAR = {"head": "linear"}
-INHERENT: Mapping[str, Any] = LINEAR
-"""Requirements that a model without such a setting meets by nature: its scores are plain."""
 
 RECIPES = {
     # Gulrajani et al. 2017 with the drift term of Karras et al. 2018.
