@@ -41,6 +41,16 @@ def upsample_clip(clip: Tensor, factor: Factor) -> Tensor:
     return blocks.expand(b, c, t, ft, h, fh, w, fw).reshape(b, c, t * ft, h * fh, w * fw)
 
 
+GREY = (0.21, 0.72, 0.07)
+"""Weights of red, green and blue in a grey value (Kratzwald et al. 2017, authors' code)."""
+
+
+def to_grey(clip: Tensor) -> Tensor:
+    """Colour clips `[B, 3, T, H, W]` to grey ones `[B, 1, T, H, W]`."""
+    weights = torch.tensor(GREY, dtype=clip.dtype, device=clip.device)
+    return (clip * weights[:, None, None, None]).sum(dim=1, keepdim=True)
+
+
 def fold_time(clip: Tensor) -> Tensor:
     """`[B, C, T, H, W]` to frames `[B*T, C, H, W]`, clip-major: row b*T + t is frame t of b."""
     b, c, t, h, w = clip.shape

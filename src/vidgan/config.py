@@ -8,7 +8,6 @@ from typing import Any
 import vidgan
 from vidgan.config_io import apply_overrides, closest, load_yaml
 from vidgan.errors import UserError
-from vidgan.losses import INHERENT
 from vidgan.models import model_name
 from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict
 
@@ -118,10 +117,11 @@ def require_for_loss(config: Config, given: Mapping[str, Any]) -> Config:
         UserError: the model has no such setting, or another value was given.
     """
     loss, model = config.loss, config.model
-    known = {field.name for field in dataclasses.fields(model)}
-    required = {k: v for k, v in loss.requires.items() if k in known or INHERENT.get(k) != v}
-    for key, value in required.items():
-        if key not in known:
+    settings = {field.name for field in dataclasses.fields(model)}
+    for key, value in loss.requires.items():
+        if key not in settings:
+            if model.FIXED.get(key) == value:
+                continue
             raise UserError(
                 f"loss.name={loss.name} needs a model with the setting model.{key}, which "
                 f"{model_name(type(model))} does not have; choose another loss or model"
@@ -131,7 +131,8 @@ def require_for_loss(config: Config, given: Mapping[str, Any]) -> Config:
                 f"loss.name={loss.name} needs model.{key}={_word(value)}, but "
                 f"model.{key}={_word(given[key])} is set; leave it out or choose another loss"
             )
-    return dataclasses.replace(config, model=dataclasses.replace(model, **required))
+    changes = {key: value for key, value in loss.requires.items() if key in settings}
+    return dataclasses.replace(config, model=dataclasses.replace(model, **changes))
 
 
 def default_run(config: Config) -> str:

@@ -8,6 +8,7 @@ import torch
 from vidgan.errors import UserError
 from vidgan.losses import RECIPES, LossConfig, make_loss
 from vidgan.losses.adversarial import ADVERSARIAL_LOSSES
+from vidgan.losses.constraints import SingularValueClipping, WeightClipping
 from vidgan.losses.penalties import PENALTIES, GradientPenalty, InputGradient, Slope
 
 REAL = torch.tensor([[2.0, -1.0], [0.5, 0.5]]).double()  # mean 0.5
@@ -29,6 +30,8 @@ def softplus(x: float) -> float:
             + (softplus(-3) + softplus(1) + 2 * math.log(2)) / 4,
             (softplus(3) + softplus(-1) + 2 * math.log(2)) / 4,
         ),
+        # (real - 1)^2 = 1, 4, 0.25, 0.25; fake^2 = 9, 1, 0, 0; (fake - 1)^2 = 16, 0, 1, 1.
+        ("least-squares", (5.5 / 4 + 10 / 4) / 2, 18 / 4 / 2),
         # max(0, 1 - real) = 0, 2, 0.5, 0.5; max(0, 1 + fake) = 0, 2, 1, 1.
         ("hinge", 0.75 + 1.0, 0.5),
     ],
@@ -44,6 +47,7 @@ def test_every_adversarial_loss_stands_in_the_table_above() -> None:
         "wasserstein",
         "wasserstein-reversed",
         "non-saturating",
+        "least-squares",
         "hinge",
     }
 
@@ -51,8 +55,8 @@ def test_every_adversarial_loss_stands_in_the_table_above() -> None:
 @pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
 def test_players_pull_in_opposite_directions(name: str) -> None:
     loss = ADVERSARIAL_LOSSES[name]
-    real = torch.zeros(2, 1, requires_grad=True)
-    fake = torch.zeros(2, 1, requires_grad=True)
+    real = torch.full((2, 1), 0.5, requires_grad=True)
+    fake = torch.full((2, 1), 0.5, requires_grad=True)
     on_real, on_fake = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
     (wanted,) = torch.autograd.grad(loss.generator(fake), fake)
     assert bool((on_real * on_fake < 0).all())
@@ -96,6 +100,10 @@ def test_extreme_scores_stay_finite() -> None:
             {"head": "sliced_wasserstein"},
         ),
         ("ns-r1", "non-saturating", {"r1": 1.0}, {"head": "linear"}),
+        ("bce", "non-saturating", {}, {"head": "linear"}),
+        ("lsgan", "least-squares", {}, {"head": "linear"}),
+        ("wgan-clip", "wasserstein", {}, {"head": "linear"}),
+        ("wgan-svc", "wasserstein", {}, {"head": "linear"}),
         ("hinge", "hinge", {}, {"head": "linear", "spectral_norm": True}),
     ],
 )
@@ -110,7 +118,8 @@ def test_recipes_hold_the_published_weights(
 
 
 def test_every_recipe_stands_in_the_table_above() -> None:
-    assert set(RECIPES) == {"wgan-gp", "swgan", "swgan-reference", "ns-r1", "hinge"}
+    progressive = {"wgan-gp", "swgan", "swgan-reference", "ns-r1", "hinge"}
+    assert set(RECIPES) == progressive | {"bce", "lsgan", "wgan-clip", "wgan-svc"}
 
 
 def test_details_of_the_recipes() -> None:
@@ -123,6 +132,11 @@ def test_details_of_the_recipes() -> None:
         weight=10.0, target=1.0
     )
     assert make_loss(LossConfig(name="ns-r1")).penalties["r1"].every == 8
+    clipped = make_loss(LossConfig(name="wgan-clip")).constraints
+    assert clipped == {"weight_clipping": WeightClipping(bound=0.01, every=1)}
+    assert make_loss(LossConfig(name="wgan-svc")).constraints == {
+        "singular_value_clipping": SingularValueClipping(bound=1.0, every=5, least_gamma=0.01)
+    }
 
 
 def test_settings_change_a_recipe() -> None:
@@ -149,6 +163,8 @@ def test_settings_change_a_recipe() -> None:
         ({"name": "wgan"}, "no loss.name=wgan; choose one of wgan-gp"),
         ({"adversarial": "lsgan"}, "no loss.adversarial=lsgan; choose one of wasserstein"),
         ({"penalties": {"gp": {}}}, "no loss.penalties.gp; choose one of gradient_penalty"),
+        ({"constraints": {"clip": {}}}, "no loss.constraints.clip; choose one of weight_clipping"),
+        ({"auxiliary": {"masks": {}}}, "no loss.auxiliary.masks; choose one of mask"),
         (
             {"penalties": {"slope": {"wieght": 1.0}}},
             "loss.penalties.slope has no setting 'wieght'; it has weight, every, target, form",

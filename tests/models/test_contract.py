@@ -14,43 +14,69 @@ pytestmark = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def discriminate(
-    gan: GAN, clips: Tensor, labels: Tensor | None
+    case: Case, gan: GAN, clips: Tensor, labels: Tensor | None
 ) -> list[tuple[Discriminator, Scores]]:
     """Scores of every discriminator, each with a view of its own where it draws one."""
-    rng = torch.Generator().manual_seed(3)
+    rng, context = torch.Generator().manual_seed(3), case.context(gan, len(clips))
     return [
-        (d, d(clips, labels, None, d.draw_view(len(clips), rng)))
+        (d, d(clips, labels, context, d.draw_view(len(clips), rng)))
         for d in gan.discriminators.values()
     ]
 
 
 def smallest_batch(gan: GAN) -> int:
-    return max(d.group_size for d in gan.discriminators.values())
+    coupled = any(network.couples_batch == "batch" for network in gan.networks.values())
+    return max(*(d.group_size for d in gan.discriminators.values()), 2 if coupled else 1)
+
+
+Inputs = tuple[Tensor, Tensor | None, Tensor | None]
+
+
+def inputs_of(case: Case, gan: GAN, count: int) -> Inputs:
+    """Latents, labels and context of `count` clips."""
+    return case.latents(gan, count), case.labels(gan, count), case.context(gan, count)
+
+
+def rows_of(inputs: Inputs, rows: Tensor | slice) -> Inputs:
+    latents, labels, context = inputs
+    return (
+        latents[rows],
+        None if labels is None else labels[rows],
+        None if context is None else context[rows],
+    )
 
 
 def test_generator_makes_clips_of_the_asked_shape(case: Case) -> None:
     gan = case.build().train(False)
-    clips = gan.generator(case.latents(gan, 3), case.labels(gan, 3))
-    assert clips.shape == (3, *case.clip_shape)
+    clips = gan.generator(*inputs_of(case, gan, 3))
+    assert clips.shape == case.targets(gan, 3).shape
     assert clips.dtype == torch.float32
     assert clips.isfinite().all()
-    # Untrained clips have about the spread of pixels in [-1, 1], neither flat nor saturated.
-    assert 0.1 < float(clips.detach().std()) < 3
+    # Untrained clips are neither flat nor saturated.
+    assert case.least_spread < float(clips.detach().std()) < 3
 
 
 def test_forward_is_the_clip_among_the_parts(case: Case) -> None:
     gan = case.build().train(False)
-    latents, labels = case.latents(gan, 2), case.labels(gan, 2)
-    parts = gan.generator.parts(latents, labels)
-    assert torch.equal(parts["clip"], gan.generator(latents, labels))
+    inputs = inputs_of(case, gan, 2)
+    parts = gan.generator.parts(*inputs)
+    assert torch.equal(parts["clip"], gan.generator(*inputs))
+    longer = parts["clip"].shape[2] + 2
+    if case.any_length:
+        clip = gan.generator.parts(*inputs, num_frames=longer)["clip"]
+        assert clip.shape[2] == longer
+        torch.testing.assert_close(clip[:, :, : longer - 2], parts["clip"])
+    else:
+        with pytest.raises(ValueError, match=r"frames|length"):
+            gan.generator.parts(*inputs, num_frames=longer)
 
 
 def test_generator_is_a_pure_function_of_its_inputs(case: Case) -> None:
     gan = case.build().train(False)
-    latents, labels = case.latents(gan, 2), case.labels(gan, 2)
-    first = gan.generator(latents, labels)
+    inputs = inputs_of(case, gan, 2)
+    first = gan.generator(*inputs)
     torch.manual_seed(99)
-    assert torch.equal(gan.generator(latents, labels), first)
+    assert torch.equal(gan.generator(*inputs), first)
 
 
 def test_latent_parts_cover_the_latent_without_overlap(case: Case) -> None:
@@ -62,21 +88,27 @@ def test_latent_parts_cover_the_latent_without_overlap(case: Case) -> None:
 def test_generator_rows_are_independent(case: Case) -> None:
     gan = case.build().train(False)
     gan.to(dtype=torch.float64)
-    latents, labels = case.latents(gan, 4), case.labels(gan, 4)
-    clips = gan.generator(latents, labels)
+    inputs = inputs_of(case, gan, 4)
+    latents, labels, context = inputs
+    clips = gan.generator(*inputs)
 
     order = torch.tensor([2, 0, 3, 1])
-    permuted = gan.generator(latents[order], None if labels is None else labels[order])
+    permuted = gan.generator(*rows_of(inputs, order))
     torch.testing.assert_close(permuted, clips[order], atol=1e-12, rtol=0)
 
-    changed = latents.clone()
-    changed[1] = -changed[1]
-    assert changed_rows(gan.generator(changed, labels), clips) == [1]
+    if latents.numel():
+        changed = latents.clone()
+        changed[1] = -changed[1]
+        assert changed_rows(gan.generator(changed, labels, context), clips) == [1]
     if labels is not None:
         other = labels.clone()
         other[2] = (other[2] + 1) % gan.generator.num_classes
-        assert changed_rows(gan.generator(latents, other), clips) == [2]
-    alone = gan.generator(latents[:1], None if labels is None else labels[:1])
+        assert changed_rows(gan.generator(latents, other, context), clips) == [2]
+    if context is not None:
+        given = context.clone()
+        given[3] = -given[3]
+        assert changed_rows(gan.generator(latents, labels, given), clips) == [3]
+    alone = gan.generator(*rows_of(inputs, slice(0, 1)))
     torch.testing.assert_close(alone, clips[:1], atol=1e-12, rtol=0)
 
 
@@ -84,12 +116,14 @@ def test_discriminator_couples_no_more_rows_than_it_declares(case: Case) -> None
     gan = case.build()
     gan.to(dtype=torch.float64)
     group = smallest_batch(gan)
-    clips = case.clips(2 * group).double()
+    clips = case.targets(gan, 2 * group)
     labels = case.labels(gan, 2 * group)
     changed = clips.clone()
     changed[0] = -changed[0]
     for (discriminator, before), (_, after) in zip(
-        discriminate(gan, clips, labels), discriminate(gan, changed, labels), strict=True
+        discriminate(case, gan, clips, labels),
+        discriminate(case, gan, changed, labels),
+        strict=True,
     ):
         moved = changed_rows(after.realness, before.realness)
         if discriminator.couples_batch == "none":
@@ -108,7 +142,7 @@ def test_scores_have_the_declared_shapes(case: Case) -> None:
     gan = case.build()
     count = smallest_batch(gan)
     labels = case.labels(gan, count)
-    for discriminator, scores in discriminate(gan, case.clips(count), labels):
+    for discriminator, scores in discriminate(case, gan, case.targets(gan, count), labels):
         assert scores.realness.dim() == 2
         assert len(scores.realness) == count
         if scores.class_logits is not None:
@@ -122,10 +156,11 @@ def test_scores_have_the_declared_shapes(case: Case) -> None:
 def test_gradient_reaches_every_parameter_in_use(case: Case) -> None:
     gan = case.build().train()
     count = 2 * smallest_batch(gan)
-    labels = case.labels(gan, count)
-    clips = gan.generator(case.latents(gan, count), labels)
+    inputs = inputs_of(case, gan, count)
+    labels = inputs[1]
+    clips = gan.generator(*inputs)
     total = torch.zeros(())
-    for _, scores in discriminate(gan, clips, labels):
+    for _, scores in discriminate(case, gan, clips, labels):
         total = total + (scores.realness * torch.randn_like(scores.realness)).sum()
         if scores.class_logits is not None:
             total = total + (scores.class_logits * torch.randn_like(scores.class_logits)).sum()
@@ -142,17 +177,30 @@ def test_gradient_reaches_every_parameter_in_use(case: Case) -> None:
 
 def test_single_clip_works_in_eval_mode(case: Case) -> None:
     gan = case.build().train(False)
-    labels = case.labels(gan, 1)
-    clip = gan.generator(case.latents(gan, 1), labels)
-    for _, scores in discriminate(gan, clip, labels):
+    inputs = inputs_of(case, gan, 1)
+    labels = inputs[1]
+    clip = gan.generator(*inputs)
+    for _, scores in discriminate(case, gan, clip, labels):
         assert scores.realness.isfinite().all()
 
 
 def test_labels_are_asked_for_and_refused(case: Case) -> None:
     gan = case.build()
-    latents = case.latents(gan, 2)
+    latents, labels, context = inputs_of(case, gan, 2)
+    wrong = torch.tensor([0, 0]) if labels is None else None
     with pytest.raises(ValueError, match=r"labels"):
-        gan.generator(latents, None if gan.generator.num_classes else torch.tensor([0, 0]))
+        gan.generator(latents, wrong, context)
+
+
+def test_context_is_asked_for(case: Case) -> None:
+    gan = case.build()
+    latents, labels, context = inputs_of(case, gan, 2)
+    assert (context is not None) == (gan.generator.context_frames > 0)
+    if context is not None:
+        assert context.shape[2] == gan.generator.context_frames
+        assert gan.generator.latent_dim() == latents.shape[1]
+        with pytest.raises(ValueError, match=r"given frames"):
+            gan.generator(latents, labels)
 
 
 def test_saved_generator_is_the_same_function(case: Case, tmp_path: Path) -> None:
@@ -167,15 +215,15 @@ def test_saved_generator_is_the_same_function(case: Case, tmp_path: Path) -> Non
     )
     save_generator(tmp_path / "g.safetensors", gan.generator, card)
     loaded = load_generator(tmp_path / "g.safetensors")
-    latents, labels = case.latents(gan, 2), case.labels(gan, 2)
-    assert torch.equal(loaded(latents, labels), gan.generator(latents, labels))
+    inputs = inputs_of(case, gan, 2)
+    assert torch.equal(loaded(*inputs), gan.generator(*inputs))
 
 
 def test_double_backward_through_every_discriminator(case: Case) -> None:
     gan = case.build()
     count = smallest_batch(gan)
-    clips, labels = case.clips(count).requires_grad_(), case.labels(gan, count)
-    for discriminator, scores in discriminate(gan, clips, labels):
+    clips, labels = case.targets(gan, count).requires_grad_(), case.labels(gan, count)
+    for discriminator, scores in discriminate(case, gan, clips, labels):
         (gradient,) = torch.autograd.grad(scores.realness.sum(), clips, create_graph=True)
         gradient.square().sum().backward()
         weights = [p for _, p in discriminator.parameters_in_use() if p.dim() > 1]

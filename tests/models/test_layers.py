@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vidgan.clip_ops import Factor
 from vidgan.models.layers import (
+    Conv2d,
     Conv3d,
     ConvPool3d,
     Linear,
@@ -20,6 +21,7 @@ from vidgan.models.layers import (
     leaky_relu,
     minibatch_stddev,
     pixel_norm,
+    update_spectral_norms,
     upsample_conv3d,
     upsample_conv3d_plain,
 )
@@ -222,3 +224,39 @@ def test_spectral_norm_moves_only_when_told() -> None:
     module.update_spectral_norm()
     assert not torch.equal(module.spectral_vector, before)
     assert float(module.spectral_vector.norm()) == pytest.approx(1)
+
+
+# ------------------------------------------------------------------------------------------------
+# Weights that start otherwise, and on frames
+
+
+def test_weights_with_a_start_of_their_own_are_used_as_they_are() -> None:
+    layer = Conv2d(3, 5, initialise=torch.nn.init.orthogonal_).double()
+    assert layer.weight.shape == (5, 3, 3, 3)
+    matrix = layer.weight.detach().flatten(1)
+    torch.testing.assert_close(matrix @ matrix.t(), torch.eye(5).double(), atol=1e-6, rtol=0)
+    x = double(2, 3, 4, 6)
+    expected = F.conv2d(x, layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(layer(x), expected)
+
+
+@torch.no_grad()
+def test_spectral_vectors_of_a_network_move_when_told() -> None:
+    network = torch.nn.Sequential(Linear(4, 3, spectral_norm=True), Linear(3, 2))
+    layer = network[0]
+    assert isinstance(layer, Linear)
+    layer.weight.copy_(torch.diag(torch.tensor([1.0, 5.0, 2.0, 0.0]))[:3])
+    for _ in range(50):
+        update_spectral_norms(network)
+    torch.testing.assert_close(layer.spectral_vector.abs(), torch.tensor([0.0, 1.0, 0.0]))
+    torch.testing.assert_close(layer.scaled_weight(), layer.weight / 5)
+
+
+def test_convolutions_of_frames_avoid_the_unsound_bfloat16_case() -> None:
+    x, weight = double(2, 3, 2, 2).float(), double(4, 3, 3, 3, seed=1).float().requires_grad_()
+    convolve(x, weight, None, padding=1).square().sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    exact, weight.grad = weight.grad, None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        convolve(x, weight, None, padding=1).square().sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(weight.grad, exact, rtol=1e-3, atol=1e-3)

@@ -4,17 +4,19 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from training_cases import tiny_config
 
 from vidgan.distributed import join_processes
-from vidgan.models.base import Discriminator, Generator, Network
+from vidgan.models.base import Discriminator, Network
 from vidgan.training.loop import build_step, open_batches, open_clips, train
 from vidgan.training.planner import plan_schedule
 from vidgan.training.run_config import Config
 from vidgan.training.schedule import stage_at
+from vidgan.training.step import Parts, TrainingStep
 
 LOSSES = ("wgan-gp", "swgan")
 MOMENTS = {"start": 0, "fade": 40}
@@ -27,12 +29,18 @@ def train_and_count_clips(config: Config) -> Seen:
     rows: dict[str, set[int]] = {"generator": set(), "discriminator": set()}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if isinstance(module, Generator) and module.training:
-            rows["generator"].add(len(inputs[0]))
         if isinstance(module, Discriminator):
             rows["discriminator"].add(len(inputs[0]))
 
+    generate = TrainingStep.generate
+
+    def counted(*given: Any) -> Parts:
+        parts = generate(*given)
+        rows["generator"].add(len(parts["clip"]))
+        return parts
+
     hook = nn.modules.module.register_module_forward_pre_hook(note)
+    TrainingStep.generate = counted  # type: ignore[method-assign]
     try:
         train(config)
     finally:

@@ -54,6 +54,16 @@ def non_saturating_generator(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
+def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E (D(real) - 1)^2 / 2 + E D(fake)^2 / 2 (Mao et al. 2017, eq. 9)."""
+    return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+
+def least_squares_generator(fake: Tensor) -> Tensor:
+    """E (D(fake) - 1)^2 / 2 (Mao et al. 2017, eq. 9)."""
+    return (fake - 1).square().mean() / 2
+
+
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """E max(0, 1 - D(real)) + E max(0, 1 + D(fake)) (Lim and Ye 2017; Miyato et al. 2018)."""
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
@@ -65,5 +75,6 @@ ADVERSARIAL_LOSSES = {
         reversed_wasserstein_discriminator, reversed_wasserstein_generator
     ),
     "non-saturating": AdversarialLoss(non_saturating_discriminator, non_saturating_generator),
+    "least-squares": AdversarialLoss(least_squares_discriminator, least_squares_generator),
     "hinge": AdversarialLoss(hinge_discriminator, wasserstein_generator),
 }

@@ -7,7 +7,7 @@ come from an exact double backward pass.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,9 @@ class Penalty:
         every: apply on every n-th discriminator update only, with n times the weight.
     """
 
+    differentiates_clips: ClassVar[bool] = False
+    """Whether it needs the gradient of each clip's score alone, which batch norm blurs."""
+
     weight: float = 1.0
     every: int = 1
 
@@ -73,6 +76,8 @@ class GradientPenalty(Penalty):
     x_hat = real + a (fake - real), a ~ U(0, 1) per clip (Gulrajani et al. 2017, eq. 3; the division
     is Karras et al. 2018, appendix C; it is 1 for target 1).
     """
+
+    differentiates_clips: ClassVar[bool] = True
 
     weight: float = 10.0
     target: float = 1.0
@@ -96,6 +101,8 @@ class InputGradient(Penalty):
             interpolation, w = 1 - a, as the authors' code does; `none` is w = 1.
     """
 
+    differentiates_clips: ClassVar[bool] = True
+
     weight: float = 50.0
     weighting: Literal["one_minus_alpha", "none"] = "one_minus_alpha"
 
@@ -111,6 +118,8 @@ class InputGradient(Penalty):
 @dataclass(frozen=True, kw_only=True)
 class RealGradient(Penalty):
     """R1: E ||grad D(real)||_2^2 / 2 (Mescheder et al. 2018, eq. 9); the weight is gamma."""
+
+    differentiates_clips: ClassVar[bool] = True
 
     weight: float = 1.0
     every: int = 8

@@ -8,7 +8,15 @@ from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, ModelConfig
 
 MODELS = {
+    "dvdgan": "vidgan.models.dvdgan:DVDGANConfig",
+    "dvdgan_fp": "vidgan.models.dvdgan_fp:DVDGANFPConfig",
+    "hrvgan": "vidgan.models.hrvgan:HRVGANConfig",
+    "hrvgan_repo": "vidgan.models.hrvgan:HRVGANRepoConfig",
     "pvgan": "vidgan.models.progressive:ProgressiveConfig",
+    "vgan": "vidgan.models.vgan:VGANConfig",
+    "ivgan": "vidgan.models.ivgan:IVGANConfig",
+    "tgan": "vidgan.models.tgan:TGANConfig",
+    "mocogan": "vidgan.models.mocogan:MoCoGANConfig",
 }
 """Name to `module:ConfigClass`; third parties add theirs by the entry point `vidgan.models`."""
 

@@ -6,12 +6,15 @@ Axis letters: `B` batch, `C` channels, `T` frames, `H` height, `W` width, `Z` la
 clip.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from vidgan.randomness import BatchRandom
 
 BatchCoupling = Literal["none", "group", "batch"]
 """How the rows of a batch influence each other: not at all, within groups, or all of them."""
@@ -66,6 +69,40 @@ class Scores(NamedTuple):
     encoding: Tensor | None = None
 
 
+class RunningStatistics(nn.Module):
+    """A layer with statistics that move once per optimizer step of its network.
+
+    A training pass notes what it saw only while `observes` is set, that is in the passes whose
+    loss the network's own step differentiates; the passes of a penalty or of the other player's
+    step leave no trace. `settle` then moves the statistics by the mean over the noted passes.
+    """
+
+    observes = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was noted."""
+        self.observed: list[Tensor] = []
+        self.passes = 0
+
+    def note(self, *statistics: Tensor) -> None:
+        """Add one pass."""
+        sums = self.observed or [torch.zeros_like(value) for value in statistics]
+        self.observed = [a + b.detach() for a, b in zip(sums, statistics, strict=True)]
+        self.passes += 1
+
+    def settle(self, momentum: float | None = None) -> None:
+        """Move the statistics by what was noted, and forget it.
+
+        Args:
+            momentum: part of the statistics that is replaced; by default the layer's own.
+        """
+        raise NotImplementedError
+
+
 class Network(nn.Module):
     """What generators and discriminators have in common."""
 
@@ -81,6 +118,22 @@ class Network(nn.Module):
     def after_step(self, step: int) -> None:
         """Edit parameters or move running vectors once per optimizer step of this network."""
 
+    def running_layers(self) -> list[RunningStatistics]:
+        """Layers whose statistics move once per optimizer step of this network."""
+        return [module for module in self.modules() if isinstance(module, RunningStatistics)]
+
+    @contextmanager
+    def observing(self, counts: bool = True) -> Iterator[None]:
+        """Let the passes in this block move running statistics at the next step, if they count."""
+        layers = self.running_layers()
+        for layer in layers:
+            layer.observes = counts
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.observes = False
+
     def parameters_in_use(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters that the current stage trains."""
         return ((name, p) for name, p in self.named_parameters() if p.requires_grad)
@@ -94,9 +147,12 @@ class Generator(Network):
     context_overlap: int = 0
     supports_truncation: bool = False
 
+    frame_noise: Mapping[str, int] = {}
+    """Latent parts that hold so many numbers for each frame, one frame after the other."""
+
     @property
     def latent_parts(self) -> dict[str, slice]:
-        """Named slices of a latent row (content, motion, ...)."""
+        """Named slices of a latent row (content, motion, ...); those of `frame_noise` come last."""
         return {"content": slice(0, self.latent_dim())}
 
     def latent_dim(self, num_frames: int | None = None) -> int:
@@ -118,6 +174,26 @@ class Generator(Network):
     ) -> Tensor:
         """Latents `[B, Z]` (and labels `[B]`, context clips) to clips `[B, C, T, H, W]`."""
         return self.parts(latent, labels, context)["clip"]
+
+    def make_context(self, real: Tensor, rng: BatchRandom) -> tuple[Tensor | None, Tensor]:
+        """Split real clips `[B, C, T, H, W]` into (context, target); no context by default.
+
+        Args:
+            real: clips as the loader yields them.
+            rng: random rows for these clips, where the context is a corrupted clip.
+        """
+        return None, real
+
+    def check_frames(self, num_frames: int | None, own: int) -> None:
+        """Raise ValueError if another length is asked for than the only one there is."""
+        if num_frames not in (None, own):
+            raise ValueError(f"this generator makes {own} frames, not {num_frames}")
+
+    def check_context(self, context: Tensor | None) -> Tensor:
+        """The context; raise ValueError if there is none."""
+        if context is None:
+            raise ValueError(f"this generator needs {self.context_frames} given frames as context")
+        return context
 
     def check_labels(self, labels: Tensor | None) -> None:
         """Raise ValueError unless labels are given exactly if the generator is conditional."""
@@ -166,9 +242,9 @@ class GAN:
         """Degrade real clips as the current stage degrades generated ones (identity here)."""
         return real
 
-    def make_context(self, real: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Split what the loader yields into (context, target); no context by default."""
-        return None, real
+    def make_context(self, real: Tensor, rng: BatchRandom) -> tuple[Tensor | None, Tensor]:
+        """Split what the loader yields into (context, target), as the generator does."""
+        return self.generator.make_context(real, rng)
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> "GAN":
         """Move or convert every network in place and return self."""
@@ -188,6 +264,8 @@ class ModelConfig:
     """Base of every model's settings; a subclass stands beside the model it configures."""
 
     NAME: ClassVar[str] = ""
+    FIXED: ClassVar[Mapping[str, Any]] = {"head": "linear", "spectral_norm": False}
+    """What a loss may require of a model that has no such setting."""
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         """Clip sizes the model is trained at, smallest first; one for models of fixed size.

@@ -10,7 +10,13 @@ from torch import nn
 from vidgan.errors import UserError
 from vidgan.models.base import Network
 
-SHEETS = {"pvgan": "vidgan.models.progressive_sheet:sheet"}
+SHEETS = {
+    "pvgan": "vidgan.models.progressive_sheet:sheet",
+    "vgan": "vidgan.models.baseline_sheets:vgan",
+    "ivgan": "vidgan.models.baseline_sheets:ivgan",
+    "tgan": "vidgan.models.baseline_sheets:tgan",
+    "mocogan": "vidgan.models.baseline_sheets:mocogan",
+}
 """Model to `module:function` that returns its sheet."""
 
 

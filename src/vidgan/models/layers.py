@@ -7,6 +7,7 @@ of 4 taps on every doubled axis. The plain forms stay here as the definition and
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -63,12 +64,15 @@ def convolve(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Factor = (1, 1, 1),
+    stride: int | Factor = 1,
     padding: int = 0,
     transposed: bool = False,
 ) -> Tensor:
-    """A 3-D convolution, in bfloat16 under autocast wherever its gradient is sound."""
-    function = F.conv_transpose3d if transposed else F.conv3d
+    """A 2-D or 3-D convolution, in bfloat16 under autocast wherever its gradient is sound."""
+    if weight.dim() == 4:
+        function = F.conv_transpose2d if transposed else F.conv2d
+    else:
+        function = F.conv_transpose3d if transposed else F.conv3d
     if not _is_unsound_in_bfloat16(x, weight):
         return function(x, weight, bias, stride, padding)
     with torch.autocast(x.device.type, enabled=False):
@@ -137,11 +141,16 @@ def _widen(weight: Tensor, factor: Factor, scale: float = 1.0, reverse: bool = F
 # Weight layers
 
 
+Initialise = Callable[[Tensor], object]
+"""Fills a new weight in place."""
+
+
 class WeightLayer(nn.Module):
     """A weight with runtime scaling: equalized learning rate, or spectral normalisation.
 
     Equalized learning rate stores weights ~ N(0, 1) and multiplies them by gain / sqrt(fan_in)
-    when used (Karras et al. 2018, section 4.1). Spectral normalisation divides by the largest
+    when used (Karras et al. 2018, section 4.1). With `initialise` the weight starts as that leaves
+    it and is used without a factor. Spectral normalisation divides by the largest
     singular value of the weight as a matrix `[out, rest]` (Miyato et al. 2018); its vector moves
     only in `update_spectral_norm`, called once per optimizer step, so a forward pass stays pure.
     """
@@ -154,11 +163,16 @@ class WeightLayer(nn.Module):
         num_biases: int,
         gain: float = math.sqrt(2.0),
         spectral_norm: bool = False,
+        initialise: Initialise | None = None,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(shape))
         self.bias = nn.Parameter(torch.zeros(num_biases)) if num_biases else None
         self.scale = gain / math.sqrt(math.prod(shape[1:]))
+        if initialise is not None:
+            self.scale = 1.0
+            if not self.weight.is_meta:
+                initialise(self.weight)
         self.spectral_norm = spectral_norm
         if spectral_norm:
             self.register_buffer("spectral_vector", F.normalize(torch.randn(shape[0]), dim=0))
@@ -195,8 +209,10 @@ class Linear(WeightLayer):
         gain: float = math.sqrt(2.0),
         bias: bool = True,
         spectral_norm: bool = False,
+        initialise: Initialise | None = None,
     ) -> None:
-        super().__init__((out_features, in_features), out_features * bias, gain, spectral_norm)
+        shape = (out_features, in_features)
+        super().__init__(shape, out_features * bias, gain, spectral_norm, initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.spectral_norm:
@@ -208,6 +224,8 @@ class Linear(WeightLayer):
 class Conv3d(WeightLayer):
     """Convolution with an odd cubic kernel, stride 1 and zero padding that keeps the size."""
 
+    num_axes = 3
+
     def __init__(
         self,
         in_channels: int,
@@ -216,13 +234,20 @@ class Conv3d(WeightLayer):
         gain: float = math.sqrt(2.0),
         bias: bool = True,
         spectral_norm: bool = False,
+        initialise: Initialise | None = None,
     ) -> None:
-        shape = (out_channels, in_channels, kernel_size, kernel_size, kernel_size)
-        super().__init__(shape, out_channels * bias, gain, spectral_norm)
+        shape = (out_channels, in_channels, *[kernel_size] * self.num_axes)
+        super().__init__(shape, out_channels * bias, gain, spectral_norm, initialise)
         self.padding = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
         return convolve(x, self.scaled_weight(), self.bias, padding=self.padding)
+
+
+class Conv2d(Conv3d):
+    """The same on frames `[B, C, H, W]`, with a square kernel."""
+
+    num_axes = 2
 
 
 class UpsampleConv3d(Conv3d):
@@ -268,6 +293,13 @@ class ConvPool3d(Conv3d):
             return F.avg_pool3d(y, self.factor)
         function = conv3d_pool if self.fast else conv3d_pool_plain
         return leaky_relu(function(x, weight, self.bias, self.factor))
+
+
+def update_spectral_norms(network: nn.Module) -> None:
+    """Move the spectral-norm vectors of a network, once per optimizer step of its own."""
+    for module in network.modules():
+        if isinstance(module, WeightLayer):
+            module.update_spectral_norm()
 
 
 # ------------------------------------------------------------------------------------------------

@@ -52,10 +52,10 @@ from vidgan.models.layers import (
     Linear,
     SlicedWassersteinHead,
     UpsampleConv3d,
-    WeightLayer,
     leaky_relu,
     minibatch_stddev,
     pixel_norm,
+    update_spectral_norms,
 )
 
 
@@ -375,9 +375,7 @@ class ProgressiveDiscriminator(Discriminator):
     def after_step(self, step: int) -> None:
         if isinstance(self.head, SlicedWassersteinHead):
             self.head.retract()
-        for module in self.modules():
-            if isinstance(module, WeightLayer):
-                module.update_spectral_norm()
+        update_spectral_norms(self)
 
 
 # ------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ def sample_clips(
     labels: Tensor | None = None,
     context: Tensor | None = None,
     truncation: float | None = None,
+    num_frames: int | None = None,
 ) -> Tensor:
     """Generate clips.
 
@@ -30,12 +31,14 @@ def sample_clips(
         labels: int64 `[B]` for a class-conditional generator, else None.
         context: float clips `[B, C, T0, H, W]` in [-1, 1] for a generator that needs them.
         truncation: bound of the latents in standard deviations, for generators that support it.
+        num_frames: length T of the clips, for generators that make any; by default the trained one.
 
     Returns:
         uint8 `[B, C, T, H, W]` on the CPU.
 
     Raises:
-        UserError: labels missing, not wanted or out of range, or truncation not supported.
+        UserError: labels or context missing, not wanted or out of range, or truncation or the
+            length not supported.
 
     Example:
         >>> import torch, vidgan
@@ -45,7 +48,8 @@ def sample_clips(
         >>> clips.shape, clips.dtype
         (torch.Size([2, 3, 4, 8, 8]), torch.uint8)
     """
-    _check_inputs(generator, latents, labels)
+    _check_inputs(generator, latents, labels, num_frames)
+    _check_context(generator, latents, context)
     if truncation is not None:
         if not generator.supports_truncation:
             raise UserError("this model does not support truncation; leave it out")
@@ -57,11 +61,11 @@ def sample_clips(
     with _sampling(generator):
         # The first clips tell how large clips are. Never one alone: torch computes a single clip
         # in float32 with a far slower kernel.
-        clips = [_generate(generator, slice(0, 2), latents, labels, context)]
+        clips = [_generate(generator, slice(0, 2), latents, labels, context, num_frames)]
         share = max(2, BATCH_VOXELS // clips[0][0, 0].numel())
         for first in range(2, len(latents), share):
             rows = slice(first, first + share)
-            clips.append(_generate(generator, rows, latents, labels, context))
+            clips.append(_generate(generator, rows, latents, labels, context, num_frames))
     return torch.cat(clips)
 
 
@@ -107,9 +111,10 @@ def _generate(
     latents: Tensor,
     labels: Tensor | None,
     context: Tensor | None,
+    num_frames: int | None,
 ) -> Tensor:
-    inputs = [None if given is None else given[rows] for given in (latents, labels, context)]
-    clip: Tensor = generator(*inputs)
+    labels, context = (None if given is None else given[rows] for given in (labels, context))
+    clip = generator.parts(latents[rows], labels, context, num_frames)["clip"]
     return to_uint8(clip).cpu().contiguous()
 
 
@@ -123,8 +128,23 @@ def _sampling(generator: Generator) -> Iterator[None]:
         generator.train(was_training)
 
 
-def _check_inputs(generator: Generator, latents: Tensor, labels: Tensor | None) -> None:
-    dim = generator.latent_dim()
+def _check_context(generator: Generator, latents: Tensor, context: Tensor | None) -> None:
+    if context is None and generator.context_frames:
+        raise UserError(
+            f"this generator needs {generator.context_frames} given frames for every clip; "
+            f"pass them as context"
+        )
+    if context is not None and len(context) != len(latents):
+        raise UserError(f"{len(latents)} latents need {len(latents)} contexts, got {len(context)}")
+
+
+def _check_inputs(
+    generator: Generator, latents: Tensor, labels: Tensor | None, num_frames: int | None
+) -> None:
+    try:
+        dim = generator.latent_dim(num_frames)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     if latents.dim() != 2 or latents.shape[1] != dim or not len(latents):
         raise UserError(f"latents must be [B, {dim}] with B > 0, got {list(latents.shape)}")
     if not generator.num_classes:

@@ -9,20 +9,24 @@ from torch import Tensor
 
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
-from vidgan.randomness import derive_seed, keyed_rng
+from vidgan.randomness import Key, derive_seed, keyed_rng
 
 PathMode = Literal["linear", "slerp"]
 
 
-def sample_latents(generator: Generator, seeds: Sequence[int]) -> Tensor:
+def sample_latents(
+    generator: Generator, seeds: Sequence[int], num_frames: int | None = None
+) -> Tensor:
     """Draw one latent for each seed.
 
     Every named part of the latent has random numbers of its own, keyed by the seed and the part's
-    name, so a clip keeps its content whatever the length of its motion.
+    name, and noise of single frames by the frame as well: a clip keeps its content and its first
+    frames whatever its length.
 
     Args:
         generator: whose `latent_parts` are to be filled.
         seeds: B whole numbers.
+        num_frames: length of the clips, for generators that make any; by default the trained one.
 
     Returns:
         float32 `[B, Z]`, standard normal; row i depends on seed i alone.
@@ -34,12 +38,21 @@ def sample_latents(generator: Generator, seeds: Sequence[int]) -> Tensor:
         >>> bool((both[1:] == vidgan.sample_latents(generator, [8])).all())
         True
     """
-    latents = torch.zeros(len(seeds), generator.latent_dim())
+    latents = torch.zeros(len(seeds), generator.latent_dim(num_frames))
     for latent, seed in zip(latents, seeds, strict=True):
         for name, part in generator.latent_parts.items():
-            values = latent[part]
-            values.copy_(torch.randn(len(values), generator=keyed_rng(seed, "latent", name)))
+            if name not in generator.frame_noise:
+                _fill(latent[part], seed, "latent", name)
+                continue
+            # Noise of single frames stands last and lasts as long as the clip.
+            frames = latent[part.start :].split(generator.frame_noise[name])
+            for index, values in enumerate(frames):
+                _fill(values, seed, "latent", name, index)
     return latents
+
+
+def _fill(values: Tensor, *key: Key) -> None:
+    values.copy_(torch.randn(len(values), generator=keyed_rng(*key)))
 
 
 def labels_for_seeds(seeds: Sequence[int], num_classes: int) -> Tensor | None:

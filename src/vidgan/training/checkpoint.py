@@ -127,7 +127,9 @@ def _optimizer_tensors(step: TrainingStep) -> Iterator[tuple[str, Tensor]]:
     for player, optimizer in step.optimizers.items():
         for name, parameter in named_parameters(step.gan, player):
             for key, value in optimizer.state.get(parameter, {}).items():
-                yield f"{player}/{name}/{key}", value
+                # SGD without momentum notes that it has none.
+                if value is not None:
+                    yield f"{player}/{name}/{key}", value
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -233,7 +235,7 @@ def load_checkpoint(run: str | Path, step: TrainingStep, state: RunState) -> Non
             prefix = f"{player}/{name}/"
             for full, value in tensors.items():
                 if full.startswith(prefix):
-                    # Adam counts its steps on the CPU wherever the moments are.
+                    # Optimizers count their steps on the CPU wherever the moments are.
                     place = parameter.device if value.dim() else value.device
                     optimizer.state[parameter][full.removeprefix(prefix)] = value.to(place)
 

@@ -3,8 +3,10 @@
 import copy
 
 import torch
+from torch import Tensor
 
 from vidgan.models.base import Generator
+from vidgan.sampling.standing import Inputs, estimate_statistics
 
 
 def copy_generator(generator: Generator) -> Generator:
@@ -21,3 +23,29 @@ def update_average(averaged: Generator, generator: Generator, beta: float) -> No
     torch._foreach_lerp_(targets, sources, 1 - beta)
     for target, source in zip(averaged.buffers(), generator.buffers(), strict=True):
         target.copy_(source)
+
+
+def measure_statistics(
+    averaged: Generator,
+    num_batches: int,
+    batch_size: int,
+    context: Tensor | None,
+    rng: torch.Generator,
+) -> None:
+    """Give an averaged generator batch norm statistics of its own, on latents drawn for it.
+
+    Args:
+        averaged: the generator.
+        num_batches: batches to average over.
+        batch_size: clips of each.
+        context: given frames of `batch_size` clips, for every batch, or None.
+        rng: draws latents and labels.
+    """
+    like, classes = next(averaged.parameters()), averaged.num_classes
+
+    def draw() -> Inputs:
+        latents = torch.randn(batch_size, averaged.latent_dim(), generator=rng).to(like)
+        labels = torch.randint(classes, (batch_size,), generator=rng) if classes else None
+        return latents, None if labels is None else labels.to(like.device), context
+
+    estimate_statistics(averaged, (draw() for _ in range(num_batches)))

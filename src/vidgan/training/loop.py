@@ -137,6 +137,8 @@ def train(config: Config) -> Path:
             # Records.
             if recorder:
                 recorder.write_line(state, losses)
+                if saves or samples:
+                    step.measure_averaged(state.step)
                 if saves:
                     save(config, dataset, step, state)
                 if samples:

@@ -1,4 +1,4 @@
-"""One Adam optimizer for the generator and one for all discriminators of a GAN."""
+"""One optimizer for the generator and one for all discriminators of a GAN."""
 
 from collections.abc import Iterator
 
@@ -20,10 +20,11 @@ def named_parameters(gan: GAN, player: str) -> Iterator[tuple[str, nn.Parameter]
                 yield f"{name}.{parameter_name}", parameter
 
 
-def make_optimizers(gan: GAN, settings: TrainingConfig) -> dict[str, torch.optim.Adam]:
+def make_optimizers(gan: GAN, settings: TrainingConfig) -> dict[str, torch.optim.Optimizer]:
     """Optimizers by player; parameters without a gradient are left alone by a step."""
     return {
-        player: _make_adam(gan, player, player_settings(settings, player)) for player in PLAYERS
+        player: _make_optimizer(gan, player, player_settings(settings, player))
+        for player in PLAYERS
     }
 
 
@@ -41,13 +42,13 @@ def set_learning_rate(
         group["lr"] = rates[level]
 
 
-def _make_adam(gan: GAN, player: str, settings: OptimizerConfig) -> torch.optim.Adam:
+def _make_optimizer(gan: GAN, player: str, settings: OptimizerConfig) -> torch.optim.Optimizer:
     parameters = [parameter for _, parameter in named_parameters(gan, player)]
-    first_rate = settings.lr[0] if isinstance(settings.lr, tuple) else settings.lr
-    return torch.optim.Adam(
-        parameters,
-        lr=first_rate,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-    )
+    rate = settings.lr[0] if isinstance(settings.lr, tuple) else settings.lr
+    decay, eps = settings.weight_decay, settings.eps
+    if settings.kind == "sgd":
+        return torch.optim.SGD(parameters, rate, weight_decay=decay)
+    if settings.kind == "rmsprop":
+        alpha = settings.betas[1]
+        return torch.optim.RMSprop(parameters, rate, alpha=alpha, eps=eps, weight_decay=decay)
+    return torch.optim.Adam(parameters, rate, settings.betas, eps, decay)

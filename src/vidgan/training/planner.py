@@ -6,6 +6,7 @@ from math import lcm
 from vidgan.data.dataset import ClipRequest
 from vidgan.distributed import Processes
 from vidgan.errors import UserError
+from vidgan.losses import Loss
 from vidgan.models.base import GAN, ClipShape
 from vidgan.training.optimizers import PLAYERS, player_settings
 from vidgan.training.run_config import Config
@@ -33,6 +34,23 @@ def plan_schedule(config: Config, clip_shape: Sequence[int]) -> Schedule:
     return schedule
 
 
+def check_loss(gan: GAN, loss: Loss) -> None:
+    """Refuse penalties that a discriminator's normalisation would make meaningless.
+
+    Raises:
+        UserError: a penalty differentiates the score of each clip alone, but batch norm makes it
+            depend on all of them (Gulrajani et al. 2017, section 4).
+    """
+    coupled = [n for n, d in gan.discriminators.items() if d.couples_batch == "batch"]
+    for name, penalty in loss.penalties.items():
+        if penalty.differentiates_clips and coupled:
+            raise UserError(
+                f"loss.penalties.{name} needs the score of each clip to depend on that clip alone, "
+                f"but the {coupled[0]} has batch norm; set model.discriminator_norm=layer or "
+                f"choose another loss"
+            )
+
+
 def check_batches(
     schedule: Schedule, gan: GAN, settings: TrainingConfig, processes: Processes
 ) -> None:
@@ -52,6 +70,12 @@ def check_batches(
                     f"training.accumulate={settings.accumulate} cannot be used with this model: "
                     f"its {name} normalises over the whole batch; set training.accumulate=1"
                 )
+    normalises = any(network.couples_batch == "batch" for _, network in networks)
+    if normalises and min(schedule.batch_sizes) < 2 * processes.count:
+        raise UserError(
+            f"training.batch_size={min(schedule.batch_sizes)} leaves a process fewer than 2 clips, "
+            f"and this model normalises over them; use at least {2 * processes.count}"
+        )
     group = lcm(*(n.group_size for _, n in networks if n.couples_batch == "group"))
     parts = processes.count * settings.accumulate
     for level, (shape, size) in enumerate(zip(schedule.levels, schedule.batch_sizes, strict=True)):

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from vidgan import __version__
+from vidgan.clip_ops import to_float, to_uint8
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.distributed import Processes
 from vidgan.errors import UnhealthyTrainingError
 from vidgan.files import write_json_atomically, write_text_atomically
 from vidgan.models.base import Generator, Stage
-from vidgan.randomness import derive_seed
+from vidgan.randomness import BatchRandom, derive_seed
 from vidgan.report.page import Status
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
@@ -84,12 +85,18 @@ class Recorder:
         num_samples = self.config.training.num_samples
         seeds = [derive_seed(self.config.seed, "sample video", i) for i in range(num_samples)]
         labels = cycling_labels(num_samples, averaged.num_classes)
-        clips = sample_clips(averaged, sample_latents(averaged, seeds), labels)
-        self._write_grid(f"step-{state.step}", clips)
         real = f"real-{state.stage.frames}x{state.stage.resolution}"
-        if not (self.run / "samples" / f"{real}.mp4").exists():
-            clips = matching_clips(self.dataset, state.stage, labels, num_samples)
-            self._write_grid(real, clips)
+        is_new = not (self.run / "samples" / f"{real}.mp4").exists()
+        context = None
+        if is_new or averaged.context_frames:
+            real_clips = matching_clips(self.dataset, state.stage, labels, num_samples)
+            key = (self.config.seed, "sample context")
+            rng = BatchRandom(key, num_samples, 0, num_samples, real_clips.device)
+            context, real_clips = averaged.make_context(to_float(real_clips), rng)
+            if is_new:
+                self._write_grid(real, to_uint8(real_clips))
+        clips = sample_clips(averaged, sample_latents(averaged, seeds), labels, context)
+        self._write_grid(f"step-{state.step}", clips)
         self.write_page("training")
 
     def write_page(self, status: Status) -> None:

@@ -9,15 +9,17 @@ from vidgan.training.augment import AugmentConfig
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Settings of one Adam optimizer.
+    """Settings of one optimizer.
 
     Attributes:
+        kind: `adam`, `rmsprop` or `sgd`.
         lr: learning rate, one or one per level.
-        betas: decay of the first and second moments.
+        betas: decay of the first and second moments; RMSprop uses the second, SGD neither.
         eps: added to the denominator.
         weight_decay: L2 penalty added to the gradient.
     """
 
+    kind: Literal["adam", "rmsprop", "sgd"] = "adam"
     lr: float | tuple[float, ...] = 1e-3
     betas: tuple[float, float] = (0.0, 0.99)
     eps: float = 1e-8
@@ -70,6 +72,9 @@ class TrainingConfig:
         discriminator: optimizer of all discriminators.
         reset_optimizer: forget the moments of both optimizers when a level begins.
         ema_beta: decay of the averaged generator per generator update; 0 keeps plain weights.
+        ema_start: generator updates during which the averaged generator is the plain one.
+        standing_batches: batches over which batch norm statistics of the averaged generator are
+            measured before it is saved or sampled; 0 takes the running ones of the plain one.
         precision: number formats.
         augment: augmentation of real and generated clips alike.
         threads: CPU threads; 0 takes what is there. Recorded, and set again when a run continues.
@@ -95,6 +100,8 @@ class TrainingConfig:
     discriminator: OptimizerConfig = field(default_factory=OptimizerConfig)
     reset_optimizer: bool = True
     ema_beta: float = 0.999
+    ema_start: int = 0
+    standing_batches: int = 0
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     threads: int = 0
@@ -112,7 +119,8 @@ class TrainingConfig:
         counts += ["checkpoint_every", "keep_checkpoints", "num_samples"]
         for name in counts:
             _refuse_below(1, name, (getattr(self, name),))
-        for name in ("sample_every", "threads", "workers", "max_rollbacks"):
+        may_be_zero = ("sample_every", "threads", "workers", "max_rollbacks")
+        for name in (*may_be_zero, "ema_start", "standing_batches"):
             _refuse_below(0, name, (getattr(self, name),))
         for name, least in (("batch_size", 1), ("stable_clips", 0), ("fade_clips", 0)):
             value = getattr(self, name)

@@ -5,7 +5,7 @@ keyed by (seed, attempt, purpose, step, ...), drawn for the whole batch and slic
 the same result whatever the number of processes or micro-batches.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -16,15 +16,19 @@ from torch import Tensor
 from vidgan.clip_ops import to_float
 from vidgan.distributed import Processes
 from vidgan.losses import Loss
+from vidgan.losses.auxiliary import AuxiliaryInputs
 from vidgan.losses.penalties import PenaltyInputs
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
 from vidgan.randomness import BatchRandom, Key, keyed_rng
 from vidgan.training.augment import augment
-from vidgan.training.ema import update_average
+from vidgan.training.ema import measure_statistics, update_average
 from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
+from vidgan.training.planner import check_loss
 from vidgan.training.settings import TrainingConfig
 
 Logs = dict[str, Tensor]
+Parts = Mapping[str, Tensor]
+"""What a generator made: `clip` and whatever else the model can show."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class TrainingStep:
         num_levels: int = 1,
         processes: Processes | None = None,
     ) -> None:
+        check_loss(gan, loss)
         self.gan = gan
         self.averaged = averaged
         self.loss = loss
@@ -78,6 +83,7 @@ class TrainingStep:
         self.processes = processes or Processes()
         self.optimizers = make_optimizers(gan, settings)
         self.stage: Stage | None = None
+        self.last_batch: Batch | None = None
 
     # -- Stage -----------------------------------------------------------------------------------
 
@@ -114,9 +120,10 @@ class TrainingStep:
         share = settings.fakes == "shared" and settings.accumulate == 1
         for turn in range(settings.discriminator_steps):
             key: tuple[Key, ...] = (self.seed, attempt, step, turn)
-            micro_batches = self.split(next_batch())
+            micro_batches = self.split(next_batch(), key)
             last = turn == settings.discriminator_steps - 1
-            keep_graph = share and (last or settings.order == "generator_first")
+            is_own = turn == 0 if settings.order == "generator_first" else last
+            keep_graph = share and is_own
             fakes = [self.generate(batch, key, keep_graph) for batch in micro_batches]
             if settings.order == "generator_first" and turn == 0:
                 logs |= self.update_generator(micro_batches, fakes, key, step)
@@ -125,11 +132,32 @@ class TrainingStep:
             if settings.fakes == "fresh":
                 key = (*key, "fresh")
             logs |= self.update_generator(micro_batches, fakes, key, step)
-        update_average(self.averaged, self.gan.generator, settings.ema_beta)
+        beta = settings.ema_beta if step >= settings.ema_start else 0.0
+        update_average(self.averaged, self.gan.generator, beta)
+        self.last_batch = micro_batches[-1]
         return logs
 
+    def measure_averaged(self, step: int) -> None:
+        """Give the averaged generator standing statistics, if the settings ask for them.
+
+        They depend on its weights, on `step` and on the given frames of the last batch alone; the
+        next step's average overwrites them.
+        """
+        batch = self.last_batch
+        if not self.settings.standing_batches or batch is None:
+            return
+        rng = keyed_rng(self.seed, "standing", step)
+        with self.autocast():
+            measure_statistics(
+                self.averaged,
+                self.settings.standing_batches,
+                len(batch.real),
+                batch.context,
+                rng,
+            )
+
     def update_discriminators(
-        self, batches: Sequence[Batch], fakes: Sequence[Tensor], key: tuple[Key, ...], step: int
+        self, batches: Sequence[Batch], fakes: Sequence[Parts], key: tuple[Key, ...], step: int
     ) -> Logs:
         """One optimizer step of all discriminators on the mean loss of the micro-batches."""
         turns = self.settings.discriminator_steps
@@ -138,18 +166,18 @@ class TrainingStep:
 
         def losses() -> Iterator[tuple[Tensor, Logs]]:
             for batch, fake in zip(batches, fakes, strict=True):
-                yield self.discriminator_loss(batch, fake.detach(), key, update)
+                yield self.discriminator_loss(batch, fake["clip"].detach(), key, update)
 
         return self.update("discriminator", networks, losses(), len(batches), update)
 
     def update_generator(
-        self, batches: Sequence[Batch], fakes: Sequence[Tensor], key: tuple[Key, ...], step: int
+        self, batches: Sequence[Batch], fakes: Sequence[Parts], key: tuple[Key, ...], step: int
     ) -> Logs:
         """One optimizer step of the generator; fakes without a graph are generated again."""
 
         def losses() -> Iterator[tuple[Tensor, Logs]]:
             for batch, fake in zip(batches, fakes, strict=True):
-                fresh = not fake.requires_grad or key[-1] == "fresh"
+                fresh = not fake["clip"].requires_grad or key[-1] == "fresh"
                 yield self.generator_loss(batch, self.generate(batch, key) if fresh else fake, key)
 
         return self.update("generator", [self.gan.generator], losses(), len(batches), step)
@@ -188,8 +216,23 @@ class TrainingStep:
         self.optimizers[player].step()
         self.optimizers[player].zero_grad(set_to_none=True)
         for network in networks:
+            self.settle(network)
             network.after_step(update_index)
+        if player == "discriminator":
+            for constraint in self.loss.constraints.values():
+                if (update_index + 1) % constraint.every == 0:
+                    for network in networks:
+                        constraint(network)
         return logs
+
+    def settle(self, network: Network) -> None:
+        """Move running statistics by the mean of what every process saw in this update."""
+        layers = network.running_layers()
+        seen = [value for layer in layers for value in layer.observed]
+        for value, mean in zip(seen, self.processes.average(seen), strict=True):
+            value.copy_(mean)
+        for layer in layers:
+            layer.settle()
 
     # -- Losses ----------------------------------------------------------------------------------
 
@@ -203,14 +246,16 @@ class TrainingStep:
         fake = self.augmented(fake, batch, (*key, "augment fake"))
         for name, discriminator in self.gan.discriminators.items():
             view = self.view(name, discriminator, batch, key)
-            with self.autocast():
+            with self.autocast(), discriminator.observing():
                 scores_real, scores_fake = self.score_both(discriminator, real, fake, batch, view)
             loss = self.loss.adversarial.discriminator(scores_real.realness, scores_fake.realness)
             logs[f"{name}/adversarial"] = loss
             logs[f"{name}/real"] = scores_real.realness.mean()
             logs[f"{name}/fake"] = scores_fake.realness.mean()
             if scores_real.class_logits is not None and batch.labels is not None:
-                classes = self.class_loss(scores_real, batch) + self.class_loss(scores_fake, batch)
+                classes = self.class_loss(scores_real, batch)
+                if self.loss.class_clips == "both":
+                    classes = classes + self.class_loss(scores_fake, batch)
                 logs[f"{name}/classes"] = classes
                 loss = loss + self.loss.class_weight * classes
             inputs = (discriminator, real, fake, scores_real, scores_fake)
@@ -227,19 +272,39 @@ class TrainingStep:
         return total, {**logs, "loss/discriminator": total}
 
     def generator_loss(
-        self, batch: Batch, fake: Tensor, key: tuple[Key, ...]
+        self, batch: Batch, parts: Parts, key: tuple[Key, ...]
     ) -> tuple[Tensor, Logs]:
-        """Adversarial loss and class loss, summed over discriminators."""
-        total = torch.zeros((), device=fake.device)
-        fake = self.augmented(fake, batch, (*key, "augment generator"))
+        """Adversarial loss and class loss, summed over discriminators, and auxiliary losses."""
+        total = torch.zeros((), device=parts["clip"].device)
+        fake = self.augmented(parts["clip"], batch, (*key, "augment generator"))
+        all_scores: dict[str, Scores] = {}
         for name, discriminator in self.gan.discriminators.items():
             view = self.view(name, discriminator, batch, (*key, "generator"))
             with self.autocast():
                 scores = discriminator(fake, batch.labels, batch.context, view)
+            all_scores[name] = scores
             total = total + self.loss.adversarial.generator(scores.realness)
             if scores.class_logits is not None and batch.labels is not None:
                 total = total + self.loss.class_weight * self.class_loss(scores, batch)
-        return total, {"loss/generator": total}
+        logs: Logs = {}
+        for kind, auxiliary in self.loss.auxiliary.items():
+            real = self.score_real(batch, key) if auxiliary.needs_real_scores else {}
+            value = auxiliary(
+                AuxiliaryInputs(parts, batch.context, batch.real, batch.labels, all_scores, real)
+            )
+            logs[f"generator/{kind}"] = value
+            total = total + auxiliary.weight * value
+        return total, {**logs, "loss/generator": total}
+
+    def score_real(self, batch: Batch, key: tuple[Key, ...]) -> dict[str, Scores]:
+        """Every discriminator's answer on the reals, in the views of the generator's step."""
+        real = self.augmented(batch.real, batch, (*key, "augment generator"))
+        scores = {}
+        for name, discriminator in self.gan.discriminators.items():
+            view = self.view(name, discriminator, batch, (*key, "generator"))
+            with torch.no_grad(), self.autocast():
+                scores[name] = discriminator(real, batch.labels, batch.context, view)
+        return scores
 
     def score_both(
         self,
@@ -270,25 +335,30 @@ class TrainingStep:
 
     # -- Inputs ----------------------------------------------------------------------------------
 
-    def split(self, batch: Batch) -> list[Batch]:
-        """Prepare the reals of a batch and cut it into micro-batches."""
+    def split(self, batch: Batch, key: tuple[Key, ...]) -> list[Batch]:
+        """Prepare the reals of a batch, part them from the context and cut into micro-batches."""
         dtype = next(self.gan.generator.parameters()).dtype
         real = to_float(batch.real) if batch.real.dtype == torch.uint8 else batch.real
-        context, real = self.gan.make_context(self.gan.prepare_real(real.to(dtype)))
+        real = self.gan.prepare_real(real.to(dtype))
+        context, real = self.gan.make_context(real, self.random(batch, (*key, "context")))
         labels = batch.labels if self.gan.generator.num_classes else None
         whole = Batch(real, labels, batch.global_size, batch.start, context)
         count = self.settings.accumulate
         share = len(real) // count
         return [whole.rows(i * share, (i + 1) * share) for i in range(count)]
 
-    def generate(self, batch: Batch, key: tuple[Key, ...], keep_graph: bool = True) -> Tensor:
-        """Fakes for the rows of a batch, from latents keyed by the step."""
+    def generate(self, batch: Batch, key: tuple[Key, ...], keep_graph: bool = True) -> Parts:
+        """Fakes for the rows of a batch, from latents keyed by the step.
+
+        Those with a graph are what the generator's own step differentiates.
+        """
         generator = self.gan.generator
         latent = self.random(batch, (*key, "latent")).normal(generator.latent_dim())
         latent = latent.to(batch.real.dtype)
-        with torch.set_grad_enabled(keep_graph), self.autocast():
-            clip: Tensor = generator(latent, batch.labels, batch.context)
-        return clip.to(batch.real.dtype)
+        own = generator.observing(keep_graph)
+        with torch.set_grad_enabled(keep_graph), own, self.autocast():
+            parts = generator.parts(latent, batch.labels, batch.context)
+        return {name: part.to(batch.real.dtype) for name, part in parts.items()}
 
     def augmented(self, clip: Tensor, batch: Batch, key: tuple[Key, ...]) -> Tensor:
         """Clips after the augmentation of the settings."""

@@ -1,0 +1,377 @@
+"""DVD-GAN: recurrent generator, one discriminator for frames and one for motion.
+
+Papers:
+    A. Clark, J. Donahue, K. Simonyan, "Adversarial Video Generation on Complex Datasets", 2019,
+    arXiv:1907.06571 (version 2: a convolutional GRU before the residual blocks at every scale).
+    A. Brock, J. Donahue, K. Simonyan, "Large Scale GAN Training for High Fidelity Natural Image
+    Synthesis", ICLR 2019, arXiv:1809.11096 (blocks, conditional normalisation, projection).
+
+Differences from the paper, and readings where it leaves a choice:
+    * The GRUs of the synthesis model start from zero; the paper does not say.
+    * Each discriminator has a hinge of its own on its summed score, and neither has attention.
+    * Version 1 (one GRU at 4 px, then separable attention) is not implemented.
+    * Widths at 256 px repeat one entry of the lists for 128 px; below 64 px the lists are cut.
+    * Without labels the class embedding and the projection are left out.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidgan.clip_ops import unfold_time
+from vidgan.errors import UserError
+from vidgan.models.base import GAN, ClipShape, Discriminator, Generator, LevelShape, ModelConfig
+from vidgan.models.dvdgan_discriminators import (
+    NUM_BLOCKS_3D,
+    SpatialDiscriminator,
+    TemporalDiscriminator,
+)
+from vidgan.models.layers import Conv2d, Linear, convolve, update_spectral_norms
+from vidgan.models.norms import TimeBatchNorm
+
+BASE_RESOLUTION = 4
+GENERATOR_WIDTHS = {
+    1: (4, 2),
+    2: (8, 4, 2),
+    3: (8, 8, 4, 2),
+    4: (8, 8, 8, 4, 2),
+    5: (8, 8, 8, 4, 2, 1),
+    6: (8, 8, 8, 8, 4, 2, 1),
+}
+"""Doublings from 4 px to multiples of `channels` at 4, 8, ... px; 4 and 5 are the paper's."""
+DISCRIMINATOR_WIDTHS = {
+    1: (2, 2),
+    2: (2, 4, 4),
+    3: (2, 4, 8, 8),
+    4: (2, 4, 8, 16, 16),
+    5: (1, 2, 4, 8, 16, 16),
+    6: (1, 2, 4, 8, 8, 16, 16),
+}
+"""Doublings to multiples of `channels` after each block; 4 and 5 are the paper's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DVDGANConfig(ModelConfig):
+    """Settings of DVD-GAN.
+
+    Attributes:
+        latent: length of the latent.
+        label_dim: length of the class embedding that joins the latent.
+        channels: unit of all widths; unset it is 128 up to 64 px and 96 above, as in the paper.
+        spatial_frames: frames k that the frame discriminator sees of each clip.
+        spectral_norm: divide the discriminators' weights by their spectral norm.
+        generator_spectral_norm: likewise for the generator.
+    """
+
+    NAME: ClassVar[str] = "dvdgan"
+
+    latent: int = 120
+    label_dim: int = 120
+    channels: int | None = None
+    spatial_frames: int = 8
+    spectral_norm: bool = True
+    generator_spectral_norm: bool = True
+
+    def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
+        _, num_frames, height, width = clip_shape
+        sizes = [BASE_RESOLUTION * 2**n for n in GENERATOR_WIDTHS]
+        if height != width or height not in sizes:
+            raise UserError(
+                f"{self.NAME} makes square clips of {', '.join(map(str, sizes))} px, not "
+                f"{height}x{width}; set data.resolution to one of these"
+            )
+        if num_frames < 2**NUM_BLOCKS_3D:
+            raise UserError(
+                f"{self.NAME} needs clips of at least {2**NUM_BLOCKS_3D} frames, because its "
+                f"temporal discriminator halves them twice; set data.frames={2**NUM_BLOCKS_3D}"
+            )
+        self.check_view(num_frames)
+        return super().levels(clip_shape)
+
+    def check_view(self, num_frames: int) -> None:
+        """Refuse a frame discriminator that would look at more frames than are generated."""
+        if not 1 <= self.spatial_frames <= num_frames:
+            raise UserError(
+                f"model.spatial_frames={self.spatial_frames} must lie in 1..{num_frames}, the "
+                f"frames that {self.NAME} generates of each clip"
+            )
+
+    def unit_width(self, resolution: int) -> int:
+        """Channels that the multiples of the width lists multiply."""
+        if self.channels is not None:
+            return self.channels
+        return 128 if resolution <= 64 else 96
+
+    def generator_widths(self, resolution: int) -> list[int]:
+        """Channels at 4, 8, ... px."""
+        multiples = GENERATOR_WIDTHS[num_doublings(resolution)]
+        return [multiple * self.unit_width(resolution) for multiple in multiples]
+
+    def discriminator_widths(self, resolution: int) -> list[int]:
+        """Channels after each block."""
+        multiples = DISCRIMINATOR_WIDTHS[num_doublings(resolution)]
+        return [multiple * self.unit_width(resolution) for multiple in multiples]
+
+    def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
+        self.levels(clip_shape)
+        return GAN(
+            generator=DVDGenerator(self, clip_shape, num_classes),
+            discriminators=self.discriminators(clip_shape, num_classes),
+        )
+
+    def discriminators(self, clip_shape: ClipShape, num_classes: int) -> dict[str, Discriminator]:
+        """D_S and D_T for generated clips of `clip_shape`."""
+        widths = self.discriminator_widths(clip_shape.height)
+        common = (clip_shape.channels, widths, num_classes)
+        view = (clip_shape.frames, self.spatial_frames)
+        return {
+            "spatial": SpatialDiscriminator(*common, *view, self.spectral_norm),
+            "temporal": TemporalDiscriminator(*common, self.spectral_norm),
+        }
+
+
+def num_doublings(resolution: int) -> int:
+    """How often 4 px are doubled up to `resolution`."""
+    return (resolution // BASE_RESOLUTION).bit_length() - 1
+
+
+def by_clip(frames: Tensor, num_clips: int) -> Tensor:
+    """Frames `[B*T, C, H, W]`, clip-major, as `[B, T, C, H, W]`."""
+    return frames.reshape(num_clips, -1, *frames.shape[1:])
+
+
+def conv2d(
+    in_channels: int, out_channels: int, kernel_size: int = 3, spectral_norm: bool = True
+) -> Conv2d:
+    """A convolution of frames, orthogonal at the start."""
+    return Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        spectral_norm=spectral_norm,
+        initialise=nn.init.orthogonal_,
+    )
+
+
+# ------------------------------------------------------------------------------------------------
+# Generator
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Normalisation per time step, scaled and shifted by linear functions of the condition.
+
+    y = (1 + A c) * normalize(x) + B c    (Brock et al. 2019, appendix B)
+    """
+
+    def __init__(
+        self, num_frames: int, num_features: int, condition_dim: int, spectral_norm: bool
+    ) -> None:
+        super().__init__()
+        self.normalize = TimeBatchNorm(num_frames, num_features)
+        sizes = (condition_dim, num_features)
+        self.gain, self.shift = (
+            Linear(
+                *sizes,
+                bias=False,
+                spectral_norm=spectral_norm,
+                initialise=nn.init.orthogonal_,
+            )
+            for _ in range(2)
+        )
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        # A clip's condition serves all its frames: [B, 1, C, 1, 1].
+        gain = 1 + self.gain(condition)[:, None, :, None, None]
+        shift = self.shift(condition)[:, None, :, None, None]
+        y: Tensor = self.normalize(x) * gain + shift
+        return y
+
+
+class ConvGRU(nn.Module):
+    """Convolutional gated recurrent unit over the frames of features `[B, T, C, H, W]`.
+
+    r = sigmoid(W_r * [h; x]),  u = sigmoid(W_u * [h; x]),  c = relu(W_c * [r h; x]),
+    h' = u h + (1 - u) c,    with 3x3 convolutions W *.
+
+    The input's share of the three convolutions does not wait for the state: it is computed for all
+    frames at once.
+    """
+
+    def __init__(self, channels: int, spectral_norm: bool) -> None:
+        super().__init__()
+        self.reset, self.update, self.candidate = (
+            conv2d(2 * channels, channels, spectral_norm=spectral_norm) for _ in range(3)
+        )
+
+    def forward(self, x: Tensor, num_frames: int, state: Tensor | None = None) -> Tensor:
+        """States at every frame.
+
+        Args:
+            x: `[B, T, C, H, W]`, or `[B, 1, C, H, W]` for the same input at every frame.
+            num_frames: T.
+            state: `[B, C, H, W]` before the first frame; None is zero.
+        """
+        num_clips, _, channels = x.shape[:3]
+        layers = (self.reset, self.update, self.candidate)
+        (reset_h, reset_x), (update_h, update_x), (candidate_h, candidate_x) = (
+            torch.split(layer.scaled_weight(), channels, dim=1) for layer in layers
+        )
+        gates_h = torch.cat([reset_h, update_h])
+        all_x = torch.cat([reset_x, update_x, candidate_x])
+        biases = torch.cat([layer.bias for layer in layers if layer.bias is not None])
+
+        from_x = convolve(x.flatten(0, 1), all_x, biases, padding=1)
+        from_x = by_clip(from_x, num_clips)  # [B, T or 1, 3 C, H, W]
+        from_x = from_x.expand(-1, num_frames, -1, -1, -1)
+        h = torch.zeros_like(x[:, 0]) if state is None else state
+        states = []
+        for frame in from_x.unbind(1):
+            gates_x, candidate = torch.split(frame, [2 * channels, channels], dim=1)
+            gates = torch.sigmoid(gates_x + convolve(h, gates_h, None, padding=1))
+            reset, update = gates.chunk(2, dim=1)
+            new = F.relu(candidate + convolve(reset * h, candidate_h, None, padding=1))
+            h = update * h + (1 - update) * new
+            states.append(h)
+        return torch.stack(states, dim=1)  # [B, T, C, H, W]
+
+
+class GeneratorBlock(nn.Module):
+    """Residual block on every frame of `[B, T, C, H, W]`, at the same size or twice as large."""
+
+    def __init__(
+        self,
+        num_frames: int,
+        in_channels: int,
+        channels: int,
+        condition_dim: int,
+        upsample: bool,
+        spectral_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.upsample = upsample
+        self.norm1 = ConditionalBatchNorm(num_frames, in_channels, condition_dim, spectral_norm)
+        self.conv1 = conv2d(in_channels, channels, spectral_norm=spectral_norm)
+        self.norm2 = ConditionalBatchNorm(num_frames, channels, condition_dim, spectral_norm)
+        self.conv2 = conv2d(channels, channels, spectral_norm=spectral_norm)
+        self.shortcut = None
+        if upsample or in_channels != channels:
+            self.shortcut = conv2d(in_channels, channels, 1, spectral_norm)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        num_clips = len(x)
+        y = F.relu(self.norm1(x, condition)).flatten(0, 1)
+        y = by_clip(self.conv1(self.resize(y)), num_clips)  # [B, T, C, H, W]
+        y = F.relu(self.norm2(y, condition)).flatten(0, 1)
+        # A 1x1 convolution and nearest upsampling commute: convolve the smaller frames.
+        shortcut = x.flatten(0, 1)
+        shortcut = self.resize(shortcut if self.shortcut is None else self.shortcut(shortcut))
+        return by_clip(self.conv2(y) + shortcut, num_clips)
+
+    def resize(self, frames: Tensor) -> Tensor:
+        """Twice as large by nearest-neighbour upsampling, or as they are."""
+        return F.interpolate(frames, scale_factor=2) if self.upsample else frames
+
+
+class Scale(nn.Module):
+    """What happens at one size: a GRU over time, a residual block, a block that upsamples."""
+
+    def __init__(
+        self,
+        num_frames: int,
+        in_channels: int,
+        channels: int,
+        condition_dim: int,
+        spectral_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.gru = ConvGRU(in_channels, spectral_norm)
+        self.block = GeneratorBlock(
+            num_frames, in_channels, in_channels, condition_dim, False, spectral_norm
+        )
+        self.up = GeneratorBlock(
+            num_frames, in_channels, channels, condition_dim, True, spectral_norm
+        )
+
+    def forward(
+        self, x: Tensor, condition: Tensor, num_frames: int, state: Tensor | None = None
+    ) -> Tensor:
+        x = self.gru(x, num_frames, state)
+        x = self.block(x, condition)
+        x = self.up(x, condition)
+        return x
+
+
+class DVDGenerator(Generator):
+    """Latents `[B, Z]` and labels to clips; in eval mode of any length."""
+
+    couples_batch = "batch"
+    supports_truncation = True
+
+    def __init__(self, config: DVDGANConfig, clip_shape: ClipShape, num_classes: int) -> None:
+        super().__init__()
+        spectral = config.generator_spectral_norm
+        widths = config.generator_widths(clip_shape.height)
+        self.num_frames = clip_shape.frames
+        self.num_classes = num_classes
+        self.latent_length = config.latent
+        condition_dim = config.latent
+        if num_classes:
+            self.label_embedding = nn.Parameter(torch.randn(num_classes, config.label_dim))
+            condition_dim += config.label_dim
+        self.first_shape = (1, widths[0], BASE_RESOLUTION, BASE_RESOLUTION)
+        self.first = Linear(
+            condition_dim,
+            widths[0] * BASE_RESOLUTION**2,
+            spectral_norm=spectral,
+            initialise=nn.init.orthogonal_,
+        )
+        self.scales = nn.ModuleList(
+            Scale(self.num_frames, before, after, condition_dim, spectral)
+            for before, after in pairwise(widths)
+        )
+        self.last_norm = TimeBatchNorm(self.num_frames, widths[-1])
+        self.last_gain = nn.Parameter(torch.ones(widths[-1]))
+        self.last_shift = nn.Parameter(torch.zeros(widths[-1]))
+        self.to_rgb = conv2d(widths[-1], clip_shape.channels, spectral_norm=spectral)
+
+    def latent_dim(self, num_frames: int | None = None) -> int:
+        return self.latent_length
+
+    def parts(
+        self,
+        latent: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        num_frames: int | None = None,
+    ) -> dict[str, Tensor]:
+        self.check_labels(labels)
+        num_frames = num_frames or self.num_frames
+        states = self.initial_states(context)
+
+        # Latent and class, for the first layer and every normalisation.
+        condition = latent
+        if labels is not None:
+            condition = torch.cat([latent, self.label_embedding[labels]], dim=1)
+
+        # The same input at every frame; the GRUs make it move.
+        x = self.first(condition).unflatten(1, self.first_shape)  # [B, 1, C, 4, 4]
+        for scale, state in zip(self.scales, states, strict=True):
+            x = scale(x, condition, num_frames, state)  # [B, T, C, H, W], H doubled
+
+        # To colours.
+        x = self.last_norm(x) * self.last_gain[:, None, None] + self.last_shift[:, None, None]
+        frames = torch.tanh(self.to_rgb(F.relu(x).flatten(0, 1)))  # [B*T, 3, H, W]
+        return {"clip": unfold_time(frames, len(latent))}
+
+    def initial_states(self, context: Tensor | None) -> list[Tensor | None]:
+        """State of each scale's GRU before the first frame, from 4 px up; None is zero."""
+        if context is not None:
+            raise ValueError("this generator takes no context")
+        return [None] * len(self.scales)
+
+    def after_step(self, step: int) -> None:
+        update_spectral_norms(self)

@@ -1,0 +1,249 @@
+"""TGAN: a temporal generator of frame codes, an image generator, a critic of bounded gain.
+
+Paper:
+    M. Saito, E. Matsumoto, S. Saito, "Temporal Generative Adversarial Nets with Singular Value
+    Clipping", ICCV 2017, arXiv:1611.06624 (sections 3 and 4; layers as in the authors' code).
+
+Differences from the paper:
+    * Latents are standard normal like everywhere here; the generator maps them to U(-1, 1).
+    * The critic folds time into the batch clip by clip before its last layer and returns one score
+      per remaining time step. The authors' code reshapes without moving the time axis, which is
+      right for 16 frames only, where one step remains.
+    * Clips lie in [-1, 1]; the authors scale to (x - 128) / 128.
+    * Sides of 8, 16, 32, ... px and any even number of frames.
+    * The critic's batch norm layers can be replaced for the use of a gradient penalty.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidgan.clip_ops import fold_time, unfold_time
+from vidgan.errors import UserError
+from vidgan.models.base import (
+    GAN,
+    ClipShape,
+    Discriminator,
+    Generator,
+    LevelShape,
+    ModelConfig,
+    Scores,
+)
+from vidgan.models.dcgan import (
+    BASE_RESOLUTION,
+    WEIGHTED,
+    Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    SizePlan,
+    at_least_float32,
+    double2d,
+    halve3d,
+    halvings,
+    plan_sizes,
+)
+from vidgan.models.layers import leaky_relu
+from vidgan.models.norms import BatchNorm, NormKind, make_norm
+
+NORM_EPS = 2e-5
+WEIGHT_BOUND = 0.01
+"""Initial weights are uniform within +- this (authors' configuration)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TGANConfig(ModelConfig):
+    """Settings of TGAN.
+
+    Attributes:
+        latent: length of the latent of a clip.
+        frame_code: length of the code that the temporal generator makes for every frame.
+        temporal_width: channels of the temporal generator's first layer, halved twice.
+        image_width: channels of either half of the image generator's first layer, halved at every
+            doubling of the side.
+        width: channels of the critic's first layer, doubled at every halving of the side.
+        conditioning: how labels of a labelled data set are used: `concat` appends a one-hot vector
+            to the latent and one-hot channels to the critic's clips; `none` ignores them.
+        discriminator_norm: normalisation of the critic; gradient penalties need `layer` or `none`.
+    """
+
+    NAME: ClassVar[str] = "tgan"
+
+    latent: int = 100
+    frame_code: int = 100
+    temporal_width: int = 512
+    image_width: int = 256
+    width: int = 64
+    conditioning: Literal["concat", "none"] = "concat"
+    discriminator_norm: NormKind = "batch"
+
+    def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
+        plan = plan_sizes(self.NAME, clip_shape, 1)
+        if clip_shape.frames % 2:
+            raise UserError(
+                f"tgan makes an even number of frames, not data.frames={clip_shape.frames}"
+            )
+        if self.temporal_width < 4 or self.image_width >> len(plan.factors) < 1:
+            raise UserError(
+                f"model.temporal_width={self.temporal_width} must be at least 4 and "
+                f"model.image_width={self.image_width} at least {2 ** len(plan.factors)}"
+            )
+        return super().levels(clip_shape)
+
+    def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
+        self.levels(clip_shape)
+        plan = plan_sizes(self.NAME, clip_shape, 1)
+        classes = 0 if self.conditioning == "none" else num_classes
+        return GAN(
+            generator=TGANGenerator(self, plan, clip_shape, classes),
+            discriminators={"critic": TGANCritic(self, plan, clip_shape, classes)},
+        )
+
+
+# ------------------------------------------------------------------------------------------------
+# Generator
+
+
+class TemporalGenerator(nn.Module):
+    """Latents `[B, Z]` to frame codes `[B, Z1, T]` in (-1, 1)."""
+
+    def __init__(self, config: TGANConfig, in_dim: int, num_frames: int) -> None:
+        super().__init__()
+        doublings = (num_frames & -num_frames).bit_length() - 1
+        widths = [config.temporal_width >> min(i, 2) for i in range(doublings)]
+        pairs = halvings([*widths, config.frame_code])
+        self.first = ConvTranspose1d(in_dim, widths[0], num_frames >> doublings)
+        self.convs = nn.ModuleList(ConvTranspose1d(a, b, 4, 2, 1) for a, b in pairs)
+        self.norms = nn.ModuleList(BatchNorm(w, NORM_EPS, shift=False) for w in widths)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        x = self.first(latent[:, :, None])
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = conv(torch.relu(norm(x)))
+        return torch.tanh(x)
+
+
+class ImageGenerator(nn.Module):
+    """Latents `[B, Z]` and frame codes `[B, Z1, T]` to frames `[B * T, C, H, W]`, clip-major."""
+
+    def __init__(self, config: TGANConfig, in_dim: int, num_blocks: int, channels: int) -> None:
+        super().__init__()
+        width = config.image_width
+        num_units = width * BASE_RESOLUTION**2
+        self.from_latent = nn.Linear(in_dim, num_units, bias=False)
+        self.from_code = nn.Linear(config.frame_code, num_units, bias=False)
+        self.latent_norm = BatchNorm(num_units, NORM_EPS)
+        self.code_norm = BatchNorm(num_units, NORM_EPS)
+        pairs = halvings([2 * width, *(width >> i for i in range(num_blocks))])
+        self.convs = nn.ModuleList(double2d(a, b, bias=False) for a, b in pairs)
+        self.norms = nn.ModuleList(BatchNorm(b, NORM_EPS) for _, b in pairs)
+        self.to_rgb = ConvTranspose2d(pairs[-1][1], channels, 3, 1, 1)
+
+    def forward(self, latent: Tensor, codes: Tensor) -> Tensor:
+        num_frames = codes.shape[2]
+
+        # A clip's own half, the same for all its frames, and a half from each frame's code.
+        own = torch.relu(self.latent_norm(self.from_latent(latent)))  # [B, F * 16]
+        own = own.repeat_interleave(num_frames, dim=0)  # [B * T, F * 16]
+        rows = codes.transpose(1, 2).flatten(0, 1)  # [B * T, Z1]
+        each = torch.relu(self.code_norm(self.from_code(rows)))
+        square = (len(rows), -1, BASE_RESOLUTION, BASE_RESOLUTION)
+        x = torch.cat([own.reshape(square), each.reshape(square)], dim=1)  # [B * T, 2 F, 4, 4]
+
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = torch.relu(norm(conv(x)))
+        return torch.tanh(self.to_rgb(x))
+
+
+class TGANGenerator(Generator):
+    """Latents `[B, Z]` (and labels `[B]`) to clips `[B, C, T, H, W]`."""
+
+    couples_batch = "batch"
+
+    def __init__(
+        self, config: TGANConfig, plan: SizePlan, shape: ClipShape, num_classes: int
+    ) -> None:
+        super().__init__()
+        self.num_frames = shape.frames
+        self.num_classes = num_classes
+        self.latent_length = config.latent
+        in_dim = config.latent + num_classes
+        self.temporal = TemporalGenerator(config, in_dim, shape.frames)
+        self.image = ImageGenerator(config, in_dim, len(plan.factors), shape.channels)
+        start_uniform(self)
+
+    def latent_dim(self, num_frames: int | None = None) -> int:
+        self.check_frames(num_frames, self.num_frames)
+        return self.latent_length
+
+    def parts(
+        self,
+        latent: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        num_frames: int | None = None,
+    ) -> dict[str, Tensor]:
+        self.check_frames(num_frames, self.num_frames)
+        self.check_labels(labels)
+        x = torch.erf(latent / math.sqrt(2))  # N(0, 1) to U(-1, 1)
+        if labels is not None:
+            x = torch.cat([x, F.one_hot(labels, self.num_classes).to(x.dtype)], dim=1)
+        frames = self.image(x, self.temporal(x))
+        return {"clip": unfold_time(frames, len(latent))}
+
+
+# ------------------------------------------------------------------------------------------------
+# Critic
+
+
+class TGANCritic(Discriminator):
+    """Clips (and labels) to one score per time step that the convolutions leave, `[B, K]`."""
+
+    def __init__(
+        self, config: TGANConfig, plan: SizePlan, shape: ClipShape, num_classes: int
+    ) -> None:
+        super().__init__()
+        norm = config.discriminator_norm
+        self.couples_batch = "batch" if norm == "batch" else "none"
+        self.num_classes = num_classes
+        widths = [config.width << i for i in range(len(plan.factors))]
+        first_factor, *factors = reversed(plan.factors)
+        self.first = halve3d(shape.channels + num_classes, widths[0], first_factor)
+        self.convs = nn.ModuleList(
+            halve3d(a, b, factor) for (a, b), factor in zip(halvings(widths), factors, strict=True)
+        )
+        self.norms = nn.ModuleList(make_norm(norm, b, NORM_EPS, shift=False) for b in widths[1:])
+        self.to_score = Conv2d(widths[-1], 1, BASE_RESOLUTION)
+        start_uniform(self)
+
+    def forward(
+        self,
+        clip: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        view: Tensor | None = None,
+    ) -> Scores:
+        x = clip
+        if self.num_classes:
+            if labels is None:
+                raise ValueError(f"this critic needs labels 0..{self.num_classes - 1}")
+            one_hot = F.one_hot(labels, self.num_classes).to(clip.dtype)
+            planes = one_hot[:, :, None, None, None].expand(-1, -1, *clip.shape[2:])
+            x = torch.cat([clip, planes], dim=1)
+        x = leaky_relu(self.first(x))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = leaky_relu(norm(conv(x)))  # at last [B, F, T0, 4, 4]
+        scores = self.to_score(fold_time(x))  # [B * T0, 1, 1, 1]
+        return Scores(at_least_float32(scores.reshape(len(clip), -1)), encoding=x.flatten(1))
+
+
+def start_uniform(network: nn.Module) -> None:
+    """Draw all weights uniformly, biases zero."""
+    for module in network.modules():
+        if isinstance(module, (*WEIGHTED, nn.Linear)):
+            nn.init.uniform_(module.weight, -WEIGHT_BOUND, WEIGHT_BOUND)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,257 @@
+"""Steps of the models of fixed size: statistics, constraints, auxiliary losses, golden losses."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from training_cases import hash_of_ema
+
+from vidgan.config_io import apply_overrides
+from vidgan.errors import UserError
+from vidgan.losses import LossConfig, make_loss
+from vidgan.models.base import ClipShape, ModelConfig, Stage
+from vidgan.models.ivgan import IVGANConfig
+from vidgan.models.mocogan import MoCoGANConfig
+from vidgan.models.norms import BatchNorm
+from vidgan.models.tgan import TGANConfig
+from vidgan.models.vgan import VGANConfig
+from vidgan.training.ema import copy_generator
+from vidgan.training.loop import train
+from vidgan.training.planner import check_batches
+from vidgan.training.run_config import Config, config_from_dict
+from vidgan.training.schedule import make_schedule
+from vidgan.training.settings import OptimizerConfig, TrainingConfig
+from vidgan.training.step import Batch, TrainingStep
+
+SHAPE = ClipShape(3, 4, 8, 8)
+COUNT = 4
+ADAM = OptimizerConfig(lr=2e-4, betas=(0.5, 0.999))
+
+
+@dataclass
+class Play:
+    """A model with the loss and the settings that its paper trains it with, and golden losses."""
+
+    model: ModelConfig
+    loss: LossConfig
+    golden: tuple[float, float]
+    classes: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+RMSPROP = OptimizerConfig(kind="rmsprop", lr=5e-5, betas=(0.0, 0.99))
+PLAYS = {
+    "vgan": Play(
+        VGANConfig(latent=4, width=4),
+        LossConfig(name="bce", auxiliary={"mask": {}}),
+        (1.370659579, 0.7431295633),
+    ),
+    "vgan-first-frame": Play(
+        VGANConfig(condition="first_frame", width=4),
+        LossConfig(name="bce", auxiliary={"first_frames": {}}),
+        (1.356005379, 5.342719847),
+    ),
+    "ivgan": Play(
+        IVGANConfig(latent=4, width=4),
+        LossConfig(name="wgan-gp", penalties={"drift": {"weight": 0.0}}),
+        (8.891985172, -0.02514237195),
+        settings={"discriminator_steps": 2},
+    ),
+    "ivgan-inpaint": Play(
+        IVGANConfig(task="inpaint", width=4),
+        LossConfig(name="wgan-gp", penalties={"drift": {"weight": 0.0}}, auxiliary={"pixels": {}}),
+        (9.216925467, 396.516456),
+    ),
+    "tgan": Play(
+        TGANConfig(latent=4, frame_code=3, temporal_width=8, image_width=8, width=4),
+        LossConfig(name="wgan-svc"),
+        (-0.00909823297, -0.003853073899),
+        settings={
+            "order": "generator_first",
+            "generator": RMSPROP,
+            "discriminator": RMSPROP,
+        },
+    ),
+    "mocogan": Play(
+        MoCoGANConfig(content=4, motion=3, width=4),
+        LossConfig(name="bce", class_clips="real"),
+        (3.393152645, 2.079006693),
+        classes=2,
+        settings={"fakes": "fresh"},
+    ),
+}
+
+
+def make_step(play: Play, seed: int = 0, **changes: Any) -> TrainingStep:
+    torch.manual_seed(seed)
+    gan = play.model.build(SHAPE, play.classes)
+    gan.to(dtype=torch.float64).train()
+    settings = {"generator": ADAM, "discriminator": ADAM, **play.settings, **changes}
+    averaged = copy_generator(gan.generator)
+    step = TrainingStep(gan, averaged, make_loss(play.loss), TrainingConfig(**settings), seed)
+    step.enter(Stage(level=0, frames=4, resolution=8, batch_size=COUNT))
+    return step
+
+
+def batches(play: Play) -> Any:
+    rng = torch.Generator().manual_seed(5)
+
+    def draw() -> Batch:
+        # Smooth ramps that move; noise would leave nothing to learn.
+        phase = torch.rand(COUNT, 1, 1, 1, 1, generator=rng, dtype=torch.float64) * 6
+        t = torch.arange(4, dtype=torch.float64)[:, None, None]
+        x = torch.arange(8, dtype=torch.float64)
+        clip = torch.sin(phase + t + x / 2).expand(COUNT, 3, 4, 8, 8) * 0.8
+        labels = torch.randint(2, (COUNT,), generator=rng) if play.classes else None
+        return Batch(clip, labels, COUNT, 0)
+
+    return draw
+
+
+@pytest.mark.parametrize("name", PLAYS)
+def test_losses_of_twenty_steps_are_golden(name: str) -> None:
+    play = PLAYS[name]
+    step, draw = make_step(play), batches(play)
+    logs: dict[str, Tensor] = {}
+    for index in range(20):
+        logs = step.run(index, 0, draw)
+    found = (float(logs["loss/discriminator"]), float(logs["loss/generator"]))
+    assert found == pytest.approx(play.golden, rel=1e-6), found
+
+
+def norms_of(network: torch.nn.Module) -> list[BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, BatchNorm)]
+
+
+@pytest.mark.parametrize("name", ["vgan", "tgan", "mocogan"])
+@pytest.mark.parametrize("fakes", ["shared", "fresh"])
+def test_running_statistics_move_once_a_step(
+    name: str, fakes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = PLAYS[name]
+    step, draw = make_step(play, fakes=fakes), batches(play)
+    moved: dict[int, list[int]] = {}
+    settle = BatchNorm.settle
+
+    def counted(norm: BatchNorm) -> None:
+        moved.setdefault(id(norm), []).append(norm.passes)
+        settle(norm)
+
+    monkeypatch.setattr(BatchNorm, "settle", counted)
+    step.run(0, 0, draw)
+    # The generator's own pass; the discriminators' passes over reals and over fakes.
+    for norm in norms_of(step.gan.generator):
+        assert moved[id(norm)] == [1]
+    for network in step.gan.discriminators.values():
+        for norm in norms_of(network):
+            assert moved[id(norm)] == [2]
+    assert norms_of(step.gan.generator)
+
+
+def test_discriminator_of_batch_norm_scores_reals_and_fakes_apart() -> None:
+    play = PLAYS["vgan"]
+    step = make_step(play)
+    discriminator = step.gan.discriminators["discriminator"]
+    batch = batches(play)()
+    fake = torch.randn_like(batch.real)
+    real_scores, fake_scores = step.score_both(discriminator, batch.real, fake, batch, None)
+    torch.testing.assert_close(real_scores.realness, discriminator(batch.real).realness)
+    torch.testing.assert_close(fake_scores.realness, discriminator(fake).realness)
+
+
+def test_singular_values_stay_bounded_while_training() -> None:
+    play = PLAYS["tgan"]
+    fast = OptimizerConfig(kind="rmsprop", lr=0.05, betas=(0.0, 0.99))
+    step, draw = make_step(play, discriminator=fast), batches(play)
+    critic = step.gan.discriminators["critic"]
+
+    def largest() -> float:
+        weights = [p.detach().flatten(1) for p in critic.parameters() if p.dim() >= 4]
+        return max(float(torch.linalg.svdvals(weight)[0]) for weight in weights)
+
+    for index in range(4):
+        step.run(index, 0, draw)
+    assert largest() > 1.1
+    step.run(4, 0, draw)
+    assert largest() <= 1 + 1e-5
+    for norm in norms_of(critic):
+        assert norm.weight is not None
+        deviation = norm.running_var.sqrt()
+        assert bool((norm.weight <= deviation).all())
+        assert bool((norm.weight >= 0.01 * deviation).all())
+
+
+def test_weights_are_clipped_after_every_update() -> None:
+    play = Play(PLAYS["tgan"].model, LossConfig(name="wgan-clip"), (0.0, 0.0))
+    step = make_step(play, discriminator=OptimizerConfig(kind="sgd", lr=1.0))
+    step.run(0, 0, batches(play))
+    for parameter in step.gan.discriminators["critic"].parameters():
+        assert float(parameter.detach().abs().max()) <= 0.01
+
+
+@pytest.mark.parametrize("name", ["vgan", "tgan", "mocogan"])
+@pytest.mark.parametrize("loss", ["wgan-gp", "ns-r1"])
+def test_batch_norm_with_a_gradient_penalty_is_refused(name: str, loss: str) -> None:
+    play = dataclasses.replace(PLAYS[name], loss=LossConfig(name=loss))
+    with pytest.raises(UserError, match=r"has batch norm; set model.discriminator_norm=layer"):
+        make_step(play)
+    layer = dataclasses.replace(play.model, discriminator_norm="layer")  # type: ignore[call-arg]
+    make_step(dataclasses.replace(play, model=layer)).run(0, 0, batches(play))
+
+
+def test_batches_of_one_and_micro_batches_are_refused_with_batch_norm() -> None:
+    step = make_step(PLAYS["vgan"])
+    for size, changes, words in ((1, {}, "at least 2"), (4, {"accumulate": 2}, "accumulate=1")):
+        schedule = make_schedule(PLAYS["vgan"].model.levels(SHAPE), 8, 0, 0, size)
+        with pytest.raises(UserError, match=words):
+            check_batches(schedule, step.gan, TrainingConfig(**changes), step.processes)
+
+
+def test_classifier_learns_from_the_clips_it_is_told_to() -> None:
+    play = PLAYS["mocogan"]
+    for clips in ("real", "both"):
+        loss = dataclasses.replace(play.loss, class_clips=clips)  # type: ignore[arg-type]
+        step = make_step(dataclasses.replace(play, loss=loss))
+        batch = step.split(batches(play)(), (0,))[0]
+        fake = torch.zeros_like(batch.real)
+        _, logs = step.discriminator_loss(batch, fake, (0, 0, 0, 0), 0)
+        video = step.gan.discriminators["video"]
+        classes = step.class_loss(video(batch.real), batch)
+        if clips == "both":
+            classes = classes + step.class_loss(video(fake), batch)
+        torch.testing.assert_close(logs["video/classes"], classes)
+
+
+def tiny_run(run: Path, data: Path, *words: str) -> Config:
+    small = "{name: tgan, latent: 4, frame_code: 3, temporal_width: 8, image_width: 8, width: 4}"
+    given = [
+        f"run={run}", f"data.path={data}", "data.resolution=8", "data.frames=4",
+        f"model={small}", "loss.name=wgan-svc", "training.order=generator_first",
+        "training.generator.kind=rmsprop", "training.discriminator.kind=rmsprop",
+        "training.total_clips=32", "training.batch_size=4", "training.checkpoint_every=4",
+        "training.sample_every=0", "training.num_samples=2", "training.device=cpu",
+        "training.threads=1", *words,
+    ]  # fmt: skip
+    return config_from_dict(apply_overrides({}, given), "tiny")
+
+
+def test_run_with_statistics_and_rmsprop_goes_on_bit_for_bit(
+    tmp_path: Path, packed_clips: Path
+) -> None:
+    train(tiny_run(tmp_path / "whole", packed_clips))
+    train(tiny_run(tmp_path / "parts", packed_clips, "training.total_clips=16"))
+    train(tiny_run(tmp_path / "parts", packed_clips))
+    assert hash_of_ema(tmp_path / "whole") == hash_of_ema(tmp_path / "parts")
+
+
+def test_run_of_a_context_model_writes_samples(tmp_path: Path, packed_clips: Path) -> None:
+    words = ("model={name: vgan, condition: first_frame, width: 4}", "loss.name=bce")
+    changes = ("loss.auxiliary={first_frames: {}}", "training.order=discriminator_first")
+    run = train(tiny_run(tmp_path / "run", packed_clips, *words, *changes))
+    names = {file.name for file in (run / "samples").iterdir()}
+    assert {"step-8.mp4", "real-4x8.mp4"} <= names
+    assert "generator/first_frames" in (run / "log.jsonl").read_text()
