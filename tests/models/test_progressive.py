@@ -345,13 +345,13 @@ def test_label_moves_scores_of_its_row_in_every_way_of_conditioning() -> None:
             assert one.class_logits is None
 
 
-def test_projection_adds_the_scaled_inner_product() -> None:
+def test_projection_adds_the_inner_product() -> None:
     torch.manual_seed(0)
     gan = build_gan(TINY, TINY_SHAPE, 3)
     discriminator: Any = gan.discriminators["discriminator"]
     encoding, labels = torch.randn(2, 6), torch.tensor([2, 0])
     expected = discriminator.head(encoding)[:, 0]
-    expected = expected + (discriminator.class_vectors[labels] * encoding).sum(1) / 6**0.5
+    expected = expected + (discriminator.class_vectors[labels] * encoding).sum(1)
     torch.testing.assert_close(discriminator.score(encoding, labels)[:, 0], expected)
 
 
@@ -365,3 +365,14 @@ def test_scores_are_float32_under_autocast() -> None:
     assert scores.realness.dtype == torch.float32
     assert scores.encoding is not None
     assert scores.encoding.dtype == torch.float32
+
+
+def test_a_large_label_embedding_does_not_drown_the_latent() -> None:
+    torch.manual_seed(0)
+    generator: Any = build_gan(TINY, TINY_SHAPE, 3).generator
+    latents, labels = torch.randn(4, generator.latent_dim()), torch.zeros(4, dtype=torch.long)
+    with torch.no_grad():
+        before = generator(latents, labels)
+        generator.label_embedding *= 1000
+        after = generator(latents, labels)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)

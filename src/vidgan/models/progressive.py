@@ -94,7 +94,7 @@ class ProgressiveConfig(ModelConfig):
     head: Literal["linear", "sliced_wasserstein"] = "linear"
     head_blocks: int = 1
     conditioning: Literal["projection", "auxiliary", "none"] = "projection"
-    label_dim: int = 128
+    label_dim: int = 32
     group_size: int = 4
     spectral_norm: bool = False
     fast: bool = True
