@@ -86,14 +86,13 @@ def run_demo(
     stage(f"2/5 training {config.preset} ({config.loss.name}); watch {out / 'index.html'}")
     train(config)
 
-    stage("3/5 sampling two clips of every class, and walking through the latent space")
+    stage("3/5 sampling every class, and walking through the latent space")
     generator = load_generator(out, "last")
     card = card_of(generator)
-    samples = class_samples(generator)
-    columns = len(samples.seeds) // len(OBJECTS)
-    for suffix in (".mp4", ".png"):
-        path = out / "samples" / f"classes{suffix}"
-        write_sample_grid(path, samples, card.fps, columns)
+    film, picture = class_samples(generator, 2), class_samples(generator, 1)
+    columns = len(film.seeds) // len(OBJECTS)
+    write_sample_grid(out / "samples" / "classes.mp4", film, card.fps, columns)
+    write_sample_grid(out / "samples" / "classes.png", picture, card.fps)
     walk = interpolate_seeds(generator, 0, 1, 9, "slerp", card.class_names[0])
     write_interpolation(out / "interpolation.mp4", out / "interpolation.png", walk, card.fps)
 
@@ -108,7 +107,7 @@ def run_demo(
     return record
 
 
-def class_samples(generator: Generator, per_class: int = 2) -> Samples:
+def class_samples(generator: Generator, per_class: int) -> Samples:
     """Samples of every class in turn, `per_class` of each."""
     num_classes = card_of(generator).num_classes
     seeds = range(num_classes * per_class)
