@@ -15,7 +15,13 @@ from vidgan.metrics.controls import mean_clip
 from vidgan.metrics.own_classifier import ClassifierSettings
 from vidgan.metrics.protocols import PROTOCOLS, Protocol, find_protocol
 from vidgan.metrics.records import format_record, save_record
-from vidgan.metrics.scoring import RealClips, RealData, plan_comparison, proportional_labels
+from vidgan.metrics.scoring import (
+    RealClips,
+    RealData,
+    plan_comparison,
+    proportional_labels,
+    score_warnings,
+)
 from vidgan.metrics.sliced import SlicedSettings
 
 QUICK = dataclasses.replace(
@@ -207,3 +213,14 @@ def test_a_changed_protocol_gets_a_name_of_its_own() -> None:
         Protocol(name="x", extractor="vgg")
     with pytest.raises(UserError, match="at least 1"):
         dataclasses.replace(standard, splits=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "learned"), [(260.0, True), (270.0, False), (480.0, False), (490.0, False)]
+)
+def test_a_generator_has_to_beat_the_lower_ceiling(value: float, learned: bool) -> None:
+    scores = {
+        "space_time_swd": {"n": 240},
+        "frechet_distance": {"value": value, "controls": {"mean clip": 972.0, "noise": 535.0}},
+    }
+    assert (score_warnings(scores, None) == []) == learned
