@@ -65,6 +65,8 @@ class Setting:
 
 SETTINGS = {
     "SWGAN, base (analytic slope, input gradient 50, high on real, lr 2e-3)": Setting("swgan"),
+    "WGAN-GP, lr 2e-3": Setting("wgan-gp"),
+    "Non-saturating + lazy R1, lr 2e-3": Setting("ns-r1"),
     "SWGAN, no slope penalty": Setting("swgan", penalties={"slope": {"weight": 0.0}}),
     "SWGAN, slope per projection": Setting(
         "swgan", penalties={"slope": {"form": "per_projection"}}
@@ -77,9 +79,7 @@ SETTINGS = {
     "SWGAN, critic high on fakes": Setting("swgan", adversarial="wasserstein-reversed"),
     "SWGAN, lr 1e-3": Setting("swgan", lr=1e-3),
     "WGAN-GP, lr 1e-3": Setting("wgan-gp", lr=1e-3),
-    "WGAN-GP, lr 2e-3": Setting("wgan-gp"),
     "Non-saturating + lazy R1, lr 1e-3": Setting("ns-r1", lr=1e-3),
-    "Non-saturating + lazy R1, lr 2e-3": Setting("ns-r1"),
 }
 
 

@@ -155,6 +155,13 @@ def test_doctor_and_models_speak_to_people(capsys: Capture) -> None:
     assert "pvgan       Progressive Video GAN: a 3-D" in capsys.readouterr().out
 
 
+def test_models_of_one_file_are_told_apart(capsys: Capture) -> None:
+    assert run(["models", "--json"]) == 0
+    about = {row["name"]: row["about"] for row in json.loads(capsys.readouterr().out)}
+    assert about["hrvgan"] != about["hrvgan_repo"]
+    assert all(line.endswith(".") for line in about.values())
+
+
 def test_models_shows_settings_and_the_published_sheet(capsys: Capture) -> None:
     assert cli.run(["models", "pvgan"]) == 0
     assert "frame_plan: auto" in capsys.readouterr().out

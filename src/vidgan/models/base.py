@@ -264,6 +264,8 @@ class ModelConfig:
     """Base of every model's settings; a subclass stands beside the model it configures."""
 
     NAME: ClassVar[str] = ""
+    ABOUT: ClassVar[str] = ""
+    """One line for the list of models; without it the first line of the model's file."""
     FIXED: ClassVar[Mapping[str, Any]] = {"head": "linear", "spectral_norm": False}
     """What a loss may require of a model that has no such setting."""
 

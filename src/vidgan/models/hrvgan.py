@@ -312,6 +312,7 @@ class HRVGANRepoConfig(ProgressiveConfig):
     """
 
     NAME: ClassVar[str] = "hrvgan_repo"
+    ABOUT: ClassVar[str] = "HRVGAN as published code: the progressive GAN with the sliced head."
 
     head: Literal["linear", "sliced_wasserstein"] = "sliced_wasserstein"
 

@@ -31,10 +31,7 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
     from vidgan.models import list_models, model_config_class
 
     if name is None:
-        found = [
-            {"name": known, "about": _first_line(sys.modules[model_config_class(known).__module__])}
-            for known in list_models()
-        ]
+        found = [{"name": known, "about": _about(known)} for known in list_models()]
         if json:
             print_json(found)
         else:
@@ -49,6 +46,13 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
             print(inspect.getdoc(model_config_class(name)))
             print("\nDefaults, to be changed with model.key=value:\n")
             print(dump_yaml(settings), end="")
+
+
+def _about(name: str) -> str:
+    from vidgan.models import model_config_class
+
+    found = model_config_class(name)
+    return found.ABOUT or _first_line(sys.modules[found.__module__])
 
 
 def print_sheet(name: str, as_json: bool) -> None:
