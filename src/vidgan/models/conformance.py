@@ -16,6 +16,9 @@ SHEETS = {
     "ivgan": "vidgan.models.baseline_sheets:ivgan",
     "tgan": "vidgan.models.baseline_sheets:tgan",
     "mocogan": "vidgan.models.baseline_sheets:mocogan",
+    "dvdgan": "vidgan.models.dvdgan_sheets:dvdgan",
+    "dvdgan_fp": "vidgan.models.dvdgan_sheets:dvdgan_fp",
+    "hrvgan": "vidgan.models.dvdgan_sheets:hrvgan",
 }
 """Model to `module:function` that returns its sheet."""
 

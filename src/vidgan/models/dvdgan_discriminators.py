@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vidgan.clip_ops import fold_time, pool_clip
 from vidgan.models.base import Discriminator, Scores
-from vidgan.models.layers import Conv2d, Conv3d, Linear, update_spectral_norms
+from vidgan.models.layers import Conv2d, Conv3d, Linear, out_of_autocast, update_spectral_norms
 
 NUM_BLOCKS_3D = 2
 """Blocks of D_T, from the first, that are 3-D and halve the number of frames."""
@@ -121,7 +121,7 @@ class ResidualDiscriminator(Discriminator):
         for block in self.blocks[self.num_blocks_3d :]:
             x = block(x)
         # Scores are summed over frames and compared: keep them out of bfloat16.
-        with torch.autocast(x.device.type, enabled=False):
+        with out_of_autocast(x):
             x = F.relu(x.to(torch.promote_types(x.dtype, torch.float32))).sum(dim=(2, 3))
             features = x.reshape(num_clips, -1, x.shape[1])  # [B, T, F]
             scores = self.score(features).squeeze(2)  # [B, T]

@@ -39,7 +39,14 @@ from vidgan.models.base import (
     Scores,
 )
 from vidgan.models.growth import growth_factors, plan_levels
-from vidgan.models.layers import Conv3d, Linear, WeightLayer, convolve, leaky_relu
+from vidgan.models.layers import (
+    Conv3d,
+    Linear,
+    WeightLayer,
+    convolve,
+    leaky_relu,
+    out_of_autocast,
+)
 from vidgan.models.norms import BatchNorm
 from vidgan.models.progressive import (
     ProgressiveConfig,
@@ -283,7 +290,7 @@ class HRVDiscriminator(Discriminator):
         features = x.flatten(1)
 
         # Scores are summed over a whole batch and compared: keep them out of bfloat16.
-        with torch.autocast(features.device.type, enabled=False):
+        with out_of_autocast(features):
             features = features.to(torch.promote_types(features.dtype, torch.float32))
             realness = self.head(features)
             if self.conditioning == "projection" and labels is not None:

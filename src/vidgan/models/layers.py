@@ -8,6 +8,7 @@ of 4 taps on every doubled axis. The plain forms stay here as the definition and
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -75,9 +76,17 @@ def convolve(
         function = F.conv_transpose3d if transposed else F.conv3d
     if not _is_unsound_in_bfloat16(x, weight):
         return function(x, weight, bias, stride, padding)
-    with torch.autocast(x.device.type, enabled=False):
+    with out_of_autocast(x):
         wide = _at_least_float32(x)
         return function(x.to(wide), weight.to(wide), bias, stride, padding).to(x.dtype)
+
+
+def out_of_autocast(x: Tensor) -> AbstractContextManager[None]:
+    """A block that computes in the precision of its inputs, on the device of `x`."""
+    if not torch.amp.is_autocast_available(x.device.type):
+        return nullcontext()
+    context: AbstractContextManager[None] = torch.autocast(x.device.type, enabled=False)
+    return context
 
 
 def _is_unsound_in_bfloat16(x: Tensor, weight: Tensor) -> bool:

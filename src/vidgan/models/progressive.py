@@ -54,6 +54,7 @@ from vidgan.models.layers import (
     UpsampleConv3d,
     leaky_relu,
     minibatch_stddev,
+    out_of_autocast,
     pixel_norm,
     update_spectral_norms,
 )
@@ -350,7 +351,7 @@ class ProgressiveDiscriminator(Discriminator):
     ) -> Scores:
         encoding = self.encode(clip)
         # Scores are summed over a whole batch and compared: keep them out of bfloat16.
-        with torch.autocast(encoding.device.type, enabled=False):
+        with out_of_autocast(encoding):
             encoding = encoding.to(torch.promote_types(encoding.dtype, torch.float32))
             realness = self.score(encoding, labels)
             logits = self.classifier(encoding) if self.conditioning == "auxiliary" else None

@@ -64,12 +64,11 @@ def sheet() -> Sheet:
     latent = torch.zeros(1, generator.latent_dim(), device="meta")
     clip = torch.zeros(1, 3, 32, 256, 256, device="meta")
     rows = layer_rows("generator", generator, GENERATOR, lambda: generator(latent))
-    # Not `forward`, whose autocast knows no such device.
     rows += layer_rows(
         "discriminator",
         discriminator,
         DISCRIMINATOR,
-        lambda: discriminator.head(discriminator.encode(clip)),
+        lambda: discriminator(clip),
     )
     totals = []
     for side, recorded in RECORDED.items():
