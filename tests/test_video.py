@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vidgan.data.motions import MotionSettings, motion_clip
 from vidgan.video import (
     frame_strip,
     mp4_bytes,
@@ -125,3 +126,10 @@ def test_strip_shows_first_and_last_frames():
     strip = frame_strip(clips, max_frames=3, padding=0)
     assert strip.shape == (3, 4, 6)
     assert strip[0, ::2, ::2].tolist() == [[0, 3, 6], [100, 103, 106]]
+
+
+def test_the_same_clips_give_the_same_bytes() -> None:
+    settings = MotionSettings(size=64, frames=8)
+    clips = [motion_clip(settings, index)[0] for index in range(12)]
+    first = [mp4_bytes(clip, 8) for clip in clips]
+    assert all([mp4_bytes(clip, 8) for clip in clips] == first for _ in range(3))

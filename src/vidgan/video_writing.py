@@ -138,8 +138,9 @@ def _picture(pixels: Pixels) -> "Image":
 def _encode(path: Path, frames: Pixels, fps: float, quality: int, lossless: bool) -> None:
     import av
 
-    # x264 gives the same bytes for the same input only with a fixed number of threads.
-    options = {"crf": str(quality), "preset": "medium", "threads": "1"}
+    # The same bytes for the same input need a fixed number of threads and no vector code: with it,
+    # this x264 gave other bytes from call to call.
+    options = {"crf": str(quality), "preset": "medium", "threads": "1", "x264-params": "asm=0"}
     if lossless:
         options = {"qp": "0", "preset": "veryfast", "threads": "1"}
     muxing = {"movflags": "+faststart", "fflags": "+bitexact"}
