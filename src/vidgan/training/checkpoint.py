@@ -235,8 +235,9 @@ def load_checkpoint(run: str | Path, step: TrainingStep, state: RunState) -> Non
             prefix = f"{player}/{name}/"
             for full, value in tensors.items():
                 if full.startswith(prefix):
-                    # Optimizers count their steps on the CPU wherever the moments are.
-                    place = parameter.device if value.dim() else value.device
+                    # Only a fused optimizer counts its steps where the moments are.
+                    moves = value.dim() or optimizer.defaults.get("fused")
+                    place = parameter.device if moves else value.device
                     optimizer.state[parameter][full.removeprefix(prefix)] = value.to(place)
 
 

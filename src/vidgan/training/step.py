@@ -210,7 +210,8 @@ class TrainingStep:
                 logs[name] = logs.get(name, torch.zeros_like(value)) + value.detach() / count
 
         for parameter, gradient in zip(parameters, self.processes.average(totals), strict=True):
-            parameter.grad = gradient
+            # The fused Adam of torch 2.13 reads a CPU gradient in memory order, whatever its strides.
+            parameter.grad = gradient.contiguous()
         for network in networks:
             network.before_step()
         self.optimizers[player].step()
