@@ -210,7 +210,7 @@ class TrainingStep:
                 logs[name] = logs.get(name, torch.zeros_like(value)) + value.detach() / count
 
         for parameter, gradient in zip(parameters, self.processes.average(totals), strict=True):
-            # The fused Adam of torch 2.13 reads a CPU gradient in memory order, whatever its strides.
+            # Fused Adam (torch 2.13, CPU) reads a gradient in memory order, whatever its strides.
             parameter.grad = gradient.contiguous()
         for network in networks:
             network.before_step()
