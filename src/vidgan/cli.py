@@ -24,6 +24,7 @@ VERBS = {
     "data motions": "vidgan.verbs.data:motions",
     "data check": "vidgan.verbs.data:check",
     "data build": "vidgan.verbs.data:build",
+    "data faces": "vidgan.verbs.faces:faces",
     "train": "vidgan.verbs.training:train",
     "evaluate": "vidgan.verbs.evaluation:evaluate",
     "report": "vidgan.verbs.training:report",
