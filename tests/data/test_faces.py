@@ -75,7 +75,7 @@ def short_films(tmp_path_factory):
 
 
 def record_of(out: Path) -> dict:
-    (file,) = (out / "films").glob("*.json")
+    (file,) = (out / "records").glob("*.json")
     return json.loads(file.read_text())
 
 
@@ -176,10 +176,10 @@ def test_finished_films_are_skipped_and_unfinished_ones_done_again(short_films, 
     shutil.copytree(short_films, films)
     build_faces(films, out, SMALL, workers=0)
     whole = contents(out)
-    untouched = out / "films" / f"{film_key('a.mp4')}.json"
+    untouched = out / "records" / f"{film_key('a.mp4')}.json"
     key = film_key("2019/b <i>.mp4")
     assert key.startswith("b-i-")
-    (out / "films" / f"{key}.json").unlink()
+    (out / "records" / f"{key}.json").unlink()
     # What a kill leaves: a clip without a record, and half a file.
     (out / "clips" / "train" / f"{key}_s0007_c009.mp4").write_bytes(b"left over")
     (out / "clips" / "train" / ".tmp-1-x.mp4").write_bytes(b"half")
@@ -336,13 +336,13 @@ def test_all_clips_of_a_film_are_on_one_side(short_films, tmp_path):
         write_film(films / f"{n}.mp4", (passing("blink", 6, 3, n),))
     config = replace(SMALL, clips=ClipConfig(heldout_fraction=0.5))
     build_faces(films, tmp_path / "out", config, workers=0)
-    records = [json.loads(p.read_text()) for p in (tmp_path / "out" / "films").glob("*.json")]
+    records = [json.loads(p.read_text()) for p in (tmp_path / "out" / "records").glob("*.json")]
     splits = {record["name"]: record["split"] for record in records}
     assert set(splits.values()) == {"train", "heldout"}
     # The draw of a film does not depend on the others.
     (films / "6.mp4").write_bytes((films / "0.mp4").read_bytes())
     build_faces(films, tmp_path / "out", config, workers=0)
-    again = [json.loads(p.read_text()) for p in (tmp_path / "out" / "films").glob("*.json")]
+    again = [json.loads(p.read_text()) for p in (tmp_path / "out" / "records").glob("*.json")]
     assert splits.items() <= {record["name"]: record["split"] for record in again}.items()
 
 

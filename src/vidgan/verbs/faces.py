@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vidgan.report.faces_page import Sheet
 
 Films = Annotated[Path, tyro.conf.arg(metavar="FILMS")]
+Source = Annotated[Path, tyro.conf.arg(metavar="SRC")]
 Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
@@ -80,6 +81,57 @@ def faces(
         raise UserError(
             f"no film in {films} gave a clip: see {page} for what was dropped, and loosen the"
             " settings named there in another folder"
+        )
+
+
+def stabilize(
+    source: Source,
+    out: Out,
+    words: Words = (),
+    /,
+    *,
+    workers: int | None = None,
+    time_limit: float = 3600.0,
+    retry: bool = False,
+    json: bool = False,
+) -> None:
+    """Take the shaking of the camera out of videos, as the tiny-video set did.
+
+    The clips lie in OUT/clips in the folders of their videos, which vidgan data build reads. The
+    same call continues work that was interrupted and takes up new videos.
+
+    Args:
+        source: folder of videos, at any depth.
+        out: folder to make.
+        words: settings as key=value, such as size=64 max_frames=32 restart=true.
+        workers: processes; one a core by default.
+        time_limit: seconds for one video, after which it is given up.
+        retry: try videos again that failed before.
+        json: print the report as JSON.
+    """
+    from vidgan.data.stabilize import StabilizeConfig
+    from vidgan.data.stabilize_build import stabilize_folder
+
+    config = from_dict(StabilizeConfig, apply_overrides({}, words), "the settings")
+    with progress_on_stderr() as progress:
+        report = stabilize_folder(
+            source,
+            out,
+            config,
+            workers=workers,
+            time_limit_s=time_limit,
+            retry=retry,
+            progress=progress,
+        )
+    if json:
+        print_json(asdict(report))
+    else:
+        print("\n".join(report.lines()))
+        print(f"clips: {out / 'clips'}")
+    if not report.num_clips:
+        raise UserError(
+            f"no video in {source} could be stabilised: loosen the settings that are named above in"
+            " another folder"
         )
 
 

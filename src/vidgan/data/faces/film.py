@@ -5,7 +5,6 @@ follow the faces and their landmarks, and to write the clips. Everything that ha
 a record of plain values.
 """
 
-import errno
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -31,13 +30,12 @@ from vidgan.data.faces.landmarks import Landmarker, Landmarks, make_landmarker
 from vidgan.data.faces.persons import find_change
 from vidgan.data.faces.shots import Shot, cut_detector, shots_between
 from vidgan.data.faces.tracks import Track, follow_faces, frames_to_search, unbroken
+from vidgan.data.item_work import guarded_record
 from vidgan.data.opencv import Pixels, opencv
-from vidgan.errors import UserError
 from vidgan.video import FrameStream, VideoError, frame_strip, probe, write_mp4, write_png
 
 _SHEET_FRAMES = 8
 _SHEET_SIDE = 96
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 FUNNEL = (
     ("shots", "shots"),
@@ -108,26 +106,10 @@ class _Tally:
 def process_film(job: FilmJob) -> dict[str, Any]:
     """Make the clips of one film and return its record.
 
-    A film that cannot be read, and one in which our code fails, gives a record that says so; only
-    a full disk and a setting that cannot work are raised.
+    A film that cannot be read, and one in which our code fails, gives a record that says so.
     """
     opencv()
-    try:
-        return {"name": job.name, "outcome": "done", "reason": None, **_clips_of(job)}
-    except VideoError as error:
-        return failed_record(job.name, "unusable", error.cause)
-    except UserError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            raise
-        # Among thousands of downloads one meets every fault once; the others must go on.
-        return failed_record(job.name, "failed", f"{type(error).__name__}: {error}")
-
-
-def failed_record(name: str, outcome: str, reason: str) -> dict[str, Any]:
-    """The record of a film that gave nothing: `unusable` by its own fault, or `failed` by ours."""
-    return {"name": name, "outcome": outcome, "reason": reason}
+    return guarded_record(job.name, lambda: _clips_of(job))
 
 
 def _clips_of(job: FilmJob) -> dict[str, Any]:
