@@ -24,6 +24,7 @@ VERBS = {
     "data motions": "vidgan.verbs.data:motions",
     "data check": "vidgan.verbs.data:check",
     "data build": "vidgan.verbs.data:build",
+    "data export": "vidgan.verbs.data:export",
     "data faces": "vidgan.verbs.faces:faces",
     "data stabilize": "vidgan.verbs.faces:stabilize",
     "train": "vidgan.verbs.training:train",

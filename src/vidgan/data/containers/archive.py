@@ -38,7 +38,7 @@ class Member:
     place: int | zipfile.ZipInfo
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Archive:
     """The table of an archive.
 
