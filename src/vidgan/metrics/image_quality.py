@@ -82,7 +82,7 @@ def _ssim_of_planes(x: Tensor, y: Tensor) -> Tensor:
     """Mean SSIM of each pair of uint8 planes `[N, H, W]`: float64 `[N]`."""
     x, y = x.double(), y.double()
     products = torch.stack([x, y, x * x, y * y, x * y])  # [5, N, H, W]
-    mean_x, mean_y, square_x, square_y, cross = _gaussian_means(products)
+    mean_x, mean_y, square_x, square_y, cross = _gaussian_means(products).unbind()
     var_x, var_y = square_x - mean_x**2, square_y - mean_y**2
     covariance = cross - mean_x * mean_y
     c1, c2 = (K1 * PEAK) ** 2, (K2 * PEAK) ** 2
