@@ -13,6 +13,7 @@ from vidgan.data.containers.archive import Archive, open_archive, open_zipped
 from vidgan.data.containers.limits import LIMITS, Limits
 from vidgan.data.containers.unpacked import unpack
 from vidgan.errors import UserError
+from vidgan.video import VideoError
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf")
 
@@ -134,10 +135,13 @@ def _open_npz(path: Path) -> ArrayFile:
     arrays: dict[str, Any] = {}
     dropped = list(archive.dropped)
     for name in archive.members:
+        plain = name.removesuffix(".npy")
         try:
-            arrays[name.removesuffix(".npy")] = _Packed(path, archive, name)
+            arrays[plain] = _Packed(path, archive, name)
+        except VideoError as error:
+            dropped.append((plain, error.cause))
         except UserError as error:
-            dropped.append((name, str(error)))
+            dropped.append((plain, str(error)))
     return ArrayFile(path, arrays, dropped)
 
 
