@@ -75,7 +75,7 @@ def test_videos_pictures_and_the_rest_of_an_archive(tmp_path):
     content = read_archive_item(tmp_path / "a.zip", listing.items[2].member)
     # In the order of the numbers and not of the letters.
     assert content == Pictures(tuple(picture(n) for n in (0, 1, 2, 10)))
-    assert read_archive_item(tmp_path / "a.zip", "run/b.MP4") == VideoBytes(b"b")
+    assert read_archive_item(tmp_path / "a.zip", "run/b.MP4") == VideoBytes(b"b", ".mp4")
 
 
 def test_names_with_line_breaks_and_markup(tmp_path):
@@ -83,7 +83,7 @@ def test_names_with_line_breaks_and_markup(tmp_path):
     for path in (write_zip(tmp_path / "a.zip", files), write_tar(tmp_path / "a.tar", files)):
         listing = list_archive(path)
         assert [item.name for item in listing.items] == ["a\\nb/<script>.mp4", "a\\nb/ok.mp4"]
-        assert read_archive_item(path, listing.items[0].member) == VideoBytes(b"x")
+        assert read_archive_item(path, listing.items[0].member) == VideoBytes(b"x", ".mp4")
 
 
 def test_an_archive_without_videos_is_one_sentence(tmp_path):
@@ -135,7 +135,7 @@ def test_samples_of_every_kind(tmp_path):
     ]
     assert listing.notes == ("2 files that are no videos were passed over",)
     contents = [read_archive_item(path, item.member) for item in listing.items]
-    assert contents[0] == VideoBytes(b"video")
+    assert contents[0] == VideoBytes(b"video", ".mp4")
     assert isinstance(contents[1], Frames)
     assert contents[1].fps == 12.5
     assert np.array_equal(contents[1].pixels, clip)

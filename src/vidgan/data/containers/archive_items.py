@@ -57,6 +57,7 @@ def list_archive(path: Path) -> Listing:
         Item(
             name=printable(address.rstrip("/.")),
             member=address,
+            folder=address.rstrip("/").rpartition("/")[0],
             class_name=None if (label := labels[address]) is None else names[label],
             split=split if (split := infos[address].get("split")) in SPLITS else None,
         )
@@ -80,7 +81,7 @@ def read_archive_item(path: Path, member: str) -> Content:
     archive = open_archive(path)
     parts = _parts(archive)
     if member not in parts.pictures and not member.lower().endswith(".npy"):
-        return VideoBytes(archive.read(member))
+        return VideoBytes(archive.read(member), f".{member.rpartition('.')[2].lower()}")
     fps = _sidecar(archive, parts, parts.videos.get(member, "")).get("fps")
     fps = float(fps) if isinstance(fps, int | float) and 0 < fps < _MAX_FPS else None
     if member in parts.pictures:

@@ -79,13 +79,19 @@ def _items(file: ArrayFile, name: str, order: Axes, scale: Scale) -> list[Item]:
     count = num_clips(file.shapes[name], order)
     labels = _labels(file, name, count)
     stem = "" if file.path.suffix.lower() == ".npy" else printable(name)
-    words = {word for word in re.split(r"[^a-z]+", name.lower()) if word in SPLITS}
+    splits: set[str] = set()
+    folders: list[str] = []
+    for part in name.split("/") if "N" in order else name.split("/")[:-1]:
+        told = {word for word in re.split(r"[^a-z]+", part.lower()) if word in SPLITS}
+        splits |= told
+        folders += [] if told else [part]
     return [
         Item(
             name=f"{stem}/{number:06d}".lstrip("/") if "N" in order else stem,
             member=json.dumps([name, number, order, scale]),
+            folder="" if file.path.suffix.lower() == ".npy" else "/".join(folders),
             class_name=labels[number] if labels else None,
-            split=next(iter(words)) if len(words) == 1 else None,
+            split=next(iter(splits)) if len(splits) == 1 else None,
         )
         for number in range(count)
     ]

@@ -13,12 +13,14 @@ class Item:
     Attributes:
         name: What people read, in one line: a path inside the container with forward slashes.
         member: Address inside the container, for the reader alone.
+        folder: Folders that may name split and class, with forward slashes.
         class_name: What the container says beside the video; None leaves it to the folders.
         split: The same about train, val, test or heldout.
     """
 
     name: str
     member: str
+    folder: str = ""
     class_name: str | None = None
     split: str | None = None
 
@@ -42,9 +44,10 @@ class Listing:
 
 @dataclass(frozen=True)
 class VideoBytes:
-    """A whole video file; FFmpeg finds out by itself of which kind."""
+    """A whole video file; FFmpeg finds out of which kind, with the suffix as a hint."""
 
     data: bytes
+    suffix: str = ""
 
 
 @dataclass(frozen=True)
