@@ -29,9 +29,12 @@ VERBS = {
     "data stabilize": "vidgan.verbs.faces:stabilize",
     "train": "vidgan.verbs.training:train",
     "evaluate": "vidgan.verbs.evaluation:evaluate",
+    "compare": "vidgan.verbs.comparison:compare",
+    "bench": "vidgan.verbs.comparison:bench",
     "report": "vidgan.verbs.training:report",
     "sample": "vidgan.verbs.sampling:sample",
     "interpolate": "vidgan.verbs.sampling:interpolate",
+    "predict": "vidgan.verbs.prediction:predict",
     "models": "vidgan.verbs.about:models",
     "doctor": "vidgan.verbs.about:doctor",
 }
