@@ -89,7 +89,7 @@ def test_palettes_move_no_pixel_and_the_dot_stands_out_in_both(name):
     is_dot = vivid.amin(0) > 0.97 * 250
     assert is_dot.flatten(1).sum(1).min() >= 4
     dot = pastel[:, is_dot]
-    assert (dot - PALETTES["pastel"].dot * 255).abs().max() < 1
+    assert (dot - PALETTES["pastel"].dot * 255).abs().max() < 6  # the dot has soft edges
     # The rest of the object is far lighter.
     is_object = (vivid.amax(0) > 180) & ~is_dot
     assert pastel.amax(0)[is_object].median() > dot.max() + 90
