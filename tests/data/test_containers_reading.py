@@ -3,6 +3,7 @@
 import io
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,21 @@ def test_a_container_that_changed_or_left_is_one_reason(tmp_path):
         open_item(path, item.member),
     ):
         pass
+
+
+def test_damaged_and_absurd_pictures_are_one_reason(tmp_path):
+    header = png(numbered_frame(0))[:33]
+    huge = bytearray(header)
+    huge[16:24] = (60_000).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    for start in (header[:8] + b"\0\0\0\x0c" + header[12:], bytes(huge), b"no picture"):
+        path = write_zip(tmp_path / "a.zip", {f"x/{n}.png": start + bytes(20) for n in range(3)})
+        (item,) = list_container(path, "auto").items
+        with (
+            open_item(path, item.member) as video,
+            pytest.raises(UnreadableVideoError, match="cannot be read as a picture"),
+        ):
+            video.probe()
 
 
 def test_which_files_are_containers(tmp_path):

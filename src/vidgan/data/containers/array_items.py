@@ -19,6 +19,7 @@ from vidgan.video import UnreadableVideoError
 
 _RANGES: dict[Scale, str] = {"bytes": "0 to 255", "unit": "0 to 1", "signed": "-1 to 1"}
 _KINDS = {".npy": "a NumPy array", ".npz": "NumPy arrays"}
+_MAX_TOLD = 6
 _LABEL_WORDS = ("label", "class", "categor", "target", "y")
 
 
@@ -41,9 +42,10 @@ def list_arrays(path: Path, axes: Axes) -> Listing:
     videos = [name for name, shape in file.shapes.items() if len(shape) >= least]
     videos = [name for name in videos if file.dtypes[name].kind in "iufb"]
     if not videos:
-        told = ", ".join(f"{name} {'x'.join(map(str, s))}" for name, s in file.shapes.items())
-        told += "; ".join(f"{name} {why}" for name, why in file.dropped[:3])
-        raise UserError(f"{path} holds no array of videos ({printable(told) or 'none at all'})")
+        found = [f"{name} {'x'.join(map(str, shape))}" for name, shape in file.shapes.items()]
+        found += [f"{name} {why}" for name, why in file.dropped]
+        told = printable(", ".join(found[:_MAX_TOLD])) or "none at all"
+        raise UserError(f"{path} holds no array of videos ({told})")
     items: list[Item] = []
     dropped = [(printable(name), why) for name, why in file.dropped]
     read_as: dict[str, list[str]] = defaultdict(list)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,10 @@ def _open_arrays(path: Path, time: int, size: int) -> ArrayFile:
     return _open_hdf5(path, LIMITS)
 
 
+_NPY_FAULTS = (ValueError, EOFError, OSError, OverflowError, TypeError, SyntaxError, TokenError)
+"""What NumPy raises for headers and bytes that are none; it parses headers as Python literals."""
+
+
 def read_npy(data: bytes, path: Path) -> Any:
     """The array in the bytes of an NPY file.
 
@@ -84,21 +89,22 @@ def read_npy(data: bytes, path: Path) -> Any:
     """
     try:
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except _NPY_FAULTS as error:
         raise UserError(_npy_fault(path, error)) from error
 
 
 def _npy_fault(path: Path, error: Exception) -> str:
     if "bject" in str(error):
         return f"{path} holds pickled Python objects, which are never loaded: store plain numbers"
-    return f"{path} is no whole NPY file ({error}): store it anew with numpy.save"
+    reason = " ".join(str(error).split())
+    return f"{path} is no whole NPY file ({reason}): store it anew with numpy.save"
 
 
 def _map_npy(file: Path, named: Path) -> Any:
     """An array whose file is mapped into memory; `named` is what the user knows of."""
     try:
         return np.lib.format.open_memmap(file, mode="r")
-    except (ValueError, EOFError, OSError, OverflowError) as error:
+    except _NPY_FAULTS as error:
         raise UserError(_npy_fault(named, error)) from error
 
 
@@ -122,7 +128,7 @@ class _Packed:
             if version != (1, 0):
                 read = np.lib.format.read_array_header_2_0
             shape, _, dtype = read(start)
-        except ValueError as error:
+        except _NPY_FAULTS as error:
             raise UserError(_npy_fault(self._path, error)) from error
         if dtype.hasobject:
             raise UserError(_npy_fault(self._path, ValueError("objects")))
@@ -176,7 +182,10 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
 
     found: list[tuple[str, Any]] = []
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str | bytes, item: Any) -> None:
+        if isinstance(name, bytes):
+            # So h5py gives names that are no UTF-8.
+            name = name.decode("utf-8", "backslashreplace")
         if isinstance(item, h5py.Dataset):
             found.append((name, item))
 
