@@ -236,6 +236,7 @@ def test_absent_packages_are_named(backend, package):
         pytest.skip(f"{package} is installed")
 
 
+@pytest.mark.weights
 def test_mediapipes_points_are_the_68():
     mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is installed by hand")
     if not hasattr(mediapipe, "solutions"):
