@@ -199,6 +199,7 @@ class ProgressiveGenerator(Generator):
         self.set_stage(last_stage(levels))
 
     def latent_dim(self, num_frames: int | None = None) -> int:
+        self.check_frames(num_frames, self.stage.frames)
         return self.latent_length
 
     def set_stage(self, stage: Stage) -> None:
@@ -214,8 +215,7 @@ class ProgressiveGenerator(Generator):
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
         level, alpha = self.stage.level, self.stage.alpha
-        if num_frames not in (None, self.stage.frames):
-            raise ValueError(f"this generator makes {self.stage.frames} frames, not {num_frames}")
+        self.check_frames(num_frames, self.stage.frames)
         self.check_labels(labels)
 
         # Latent and label, each on a sphere of its own: a label embedding that grows in training
