@@ -278,7 +278,13 @@ def _evaluate(suite: Suite, job: Job, judges: Path) -> None:
 def _predict(suite: Suite, job: Job, data: ClipDataset, judges: Path) -> None:
     """Score the frames of a model that continues given ones, and draw some."""
     record, predictions = evaluate_predictions(
-        job.run, data, judge_seed=suite.judge_seed, checkpoint="last", cache=judges
+        job.run,
+        data,
+        # Models without a latent make one, and unlike counts would never share a table.
+        num_samples=1,
+        judge_seed=suite.judge_seed,
+        checkpoint="last",
+        cache=judges,
     )
     save_record(record, job.run / "evals")
     shown = (predictions.parted, predictions.samples, predictions.baselines)
