@@ -88,7 +88,8 @@ def test_prdc_oracle(k: int) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         expected = prdc.compute_prdc(real.numpy(), fake.numpy(), nearest_k=k)
     found = manifold_metrics(real=real, fake=fake, rule=ManifoldRule(neighbours=k))
-    assert found.as_record() == {name: float(value) for name, value in expected.items()}
+    # Counts over counts: only the order of two divisions may differ.
+    assert found.as_record() == pytest.approx(expected, rel=3e-16)
 
 
 def test_mistakes_are_named() -> None:
