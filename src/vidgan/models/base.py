@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vidgan.distributed import Processes
 from vidgan.randomness import BatchRandom
 
 BatchCoupling = Literal["none", "group", "batch"]
@@ -78,6 +79,9 @@ class RunningStatistics(nn.Module):
     """
 
     observes = False
+    processes = Processes()
+    """Those over which a training pass takes its statistics; one, unless a training step says so.
+    All of them have to make the same passes."""
 
     def __init__(self) -> None:
         super().__init__()

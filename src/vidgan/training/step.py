@@ -7,7 +7,6 @@ the same result whatever the number of processes or micro-batches.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from vidgan.losses.penalties import PenaltyInputs
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
 from vidgan.randomness import BatchRandom, Key, keyed_rng
 from vidgan.training.augment import augment
+from vidgan.training.batch import Batch
 from vidgan.training.ema import measure_statistics, update_average
 from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
 from vidgan.training.planner import check_loss
@@ -29,35 +29,6 @@ from vidgan.training.settings import TrainingConfig
 Logs = dict[str, Tensor]
 Parts = Mapping[str, Tensor]
 """What a generator made: `clip` and whatever else the model can show."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """This process' share of a global batch, or a micro-batch of it.
-
-    Attributes:
-        real: uint8 clips `[B, C, T, H, W]`, or float in [-1, 1] once prepared.
-        labels: `[B]` or None.
-        global_size: clips of the batch over all processes.
-        start: row of the first clip in the global batch.
-        context: given frames, or None.
-    """
-
-    real: Tensor
-    labels: Tensor | None
-    global_size: int
-    start: int
-    context: Tensor | None = None
-
-    def rows(self, first: int, last: int) -> "Batch":
-        """Rows `first:last` of this share."""
-        return Batch(
-            real=self.real[first:last],
-            labels=None if self.labels is None else self.labels[first:last],
-            global_size=self.global_size,
-            start=self.start + first,
-            context=None if self.context is None else self.context[first:last],
-        )
 
 
 class TrainingStep:
@@ -81,6 +52,9 @@ class TrainingStep:
         self.seed = seed
         self.num_levels = num_levels
         self.processes = processes or Processes()
+        for network in gan.networks.values():
+            for layer in network.running_layers():
+                layer.processes = self.processes
         self.optimizers = make_optimizers(gan, settings)
         self.stage: Stage | None = None
         self.last_batch: Batch | None = None
