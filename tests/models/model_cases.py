@@ -129,6 +129,7 @@ CASES = {
     "pvgan-spectral": small(spectral_norm=True),
     "pvgan-conv-act-pool": small(downsample="conv-act-pool"),
     "pvgan-plain": small(fast=False),
+    "pvgan-image": Case(ProgressiveConfig(**SMALL), ClipShape(3, 1, 16, 16)),  # type: ignore[arg-type]
     "pvgan-grey": Case(ProgressiveConfig(channels=(5, 4), latent=4), ClipShape(1, 4, 8, 8)),
     "vgan": vgan(),
     "vgan-one-stream": vgan(streams=1),
