@@ -150,6 +150,17 @@ CASES = {
     "mocogan-full-patch": mocogan(
         3, image_discriminator="full", video_discriminator="patch", discriminator_norm="layer"
     ),
+    "tgan-growing": tgan(3, growing=True),
+    "tgan-noise": tgan(noise=0.3),
+    "mocogan-growing": Case(
+        MoCoGANConfig(content=4, motion=3, width=4, growing=True), ClipShape(3, 5, 32, 32), 3
+    ),
+    "mocogan-growing-full-patch": mocogan(
+        3, image_discriminator="full", video_discriminator="patch", growing=True
+    ),
+    "mocogan-growing-full": mocogan(3, image_discriminator="full", growing=True),
+    "mocogan-own-categories": mocogan(categories=3),
+    "mocogan-noise": mocogan(3, noise=0.1),
     "dvdgan": dvdgan(),
     "dvdgan-labels": dvdgan(3),
     "dvdgan-plain-weights": dvdgan(3, spectral_norm=False, generator_spectral_norm=False),

@@ -170,7 +170,11 @@ class Generator(Network):
         context: Tensor | None = None,
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
-        """Generate and return `clip` together with whatever else the model can show."""
+        """Generate and return `clip` together with whatever else the model can show.
+
+        A part `category`, int64 `[B]`, is what an unlabelled generator drew for discriminators
+        that classify: they learn to name it.
+        """
         raise NotImplementedError
 
     def forward(

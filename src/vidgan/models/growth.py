@@ -115,9 +115,14 @@ def train_only(modules: Iterable[nn.Module], indices: Collection[int]) -> None:
         module.requires_grad_(index in indices)
 
 
+def blend(old: Tensor, new: Tensor, alpha: float) -> Tensor:
+    """(1 - alpha) old + alpha new; under autocast small layers may differ in precision."""
+    return torch.lerp(old.to(new.dtype), new, alpha)
+
+
 @dataclass
 class GrowingGAN(GAN):
-    """A generator and its discriminators that grow together.
+    """A generator and its discriminators that grow together; with one level, of fixed size.
 
     Attributes:
         levels: clip size of every level.
@@ -137,4 +142,4 @@ class GrowingGAN(GAN):
         if not fades(self.stage):
             return real
         factor = growth_factors(self.levels)[self.stage.level]
-        return torch.lerp(upsample_clip(pool_clip(real, factor), factor), real, self.stage.alpha)
+        return blend(upsample_clip(pool_clip(real, factor), factor), real, self.stage.alpha)

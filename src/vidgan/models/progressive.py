@@ -42,6 +42,8 @@ from vidgan.models.base import (
 from vidgan.models.growth import (
     BASE_RESOLUTION,
     GrowingGAN,
+    blend,
+    fades,
     growth_factors,
     heads_in_use,
     plan_levels,
@@ -222,7 +224,7 @@ class ProgressiveGenerator(Generator):
         context: Tensor | None = None,
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
-        level, alpha = self.stage.level, self.stage.alpha
+        level = self.stage.level
         self.check_frames(num_frames, self.stage.frames)
         self.check_labels(labels)
 
@@ -239,9 +241,9 @@ class ProgressiveGenerator(Generator):
         clip: Tensor = self.to_rgb[level](x)
 
         # Fade: blend with the previous level's clip, enlarged.
-        if level > 0 and alpha < 1:
+        if fades(self.stage):
             old = upsample_clip(self.to_rgb[level - 1](previous), self.factors[level])
-            clip = torch.lerp(old, clip, alpha)
+            clip = blend(old, clip, self.stage.alpha)
         return {"clip": clip}
 
 
@@ -343,7 +345,7 @@ class ProgressiveDiscriminator(Discriminator):
 
     def encode(self, clip: Tensor) -> Tensor:
         """Clips of the stage's size to encodings `[B, F]`."""
-        level, alpha = self.stage.level, self.stage.alpha
+        level = self.stage.level
         expected = (self.stage.frames, self.stage.resolution, self.stage.resolution)
         if tuple(clip.shape[2:]) != expected:
             raise ValueError(f"expected clips of (T, H, W) = {expected}, got {clip.shape[2:]}")
@@ -353,10 +355,10 @@ class ProgressiveDiscriminator(Discriminator):
         if level > 0:
             x = self.blocks[level](x)
             # Fade: blend with what the previous level would see of the shrunk clip.
-            if alpha < 1:
+            if fades(self.stage):
                 small = pool_clip(clip, self.factors[level])
                 old = leaky_relu(self.from_rgb[level - 1](small))
-                x = torch.lerp(old, x, alpha)
+                x = blend(old, x, self.stage.alpha)
         for index in range(max(level - 1, 0), -1, -1):
             x = self.blocks[index](x)
         return x
