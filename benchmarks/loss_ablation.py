@@ -45,6 +45,8 @@ MOTIONS = MotionSettings(
     frames=8,
     objects=("ring", "square", "triangle", "cross"),
     motions=("left", "right", "up", "down"),
+    palette="vivid",
+    tilt=0.3,
 )
 NUM_TRAIN, NUM_HELDOUT, NUM_SAMPLES = 2400, 640, 1280
 CHANNELS, BATCH_SIZES = (96, 64, 16), (16, 8, 4)

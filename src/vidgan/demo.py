@@ -6,13 +6,15 @@ interpolate, evaluate. An interrupted demo goes on where it was.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidgan.config import load_config
-from vidgan.data.motions import render_motions
+from vidgan.data.motions import DIGITS, render_motions
+from vidgan.errors import UserError
 from vidgan.evaluation import evaluate, save_record, update_best
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips
@@ -27,11 +29,23 @@ from vidgan.sampling.storage import card_of, load_generator
 from vidgan.training.loop import open_clips, train
 from vidgan.training.page import write_page
 
-PRESET = "cpu/pvgan-motions-16x8"
-NUM_VIDEOS, HELDOUT_FRACTION = 2640, 1 / 11
+
+@dataclass(frozen=True)
+class Scene:
+    """What a demo renders and the preset that learns it."""
+
+    preset: str
+    objects: tuple[str, ...]
+    num_videos: int
+    motions: tuple[str, ...] = ("left", "right", "up", "down")
+
+
+SCENES = {
+    "shapes": Scene("cpu/pvgan-motions-16x8", ("ring", "square", "triangle", "cross"), 2640),
+    "digits": Scene("cpu/pvgan-digits-16x8", DIGITS, 6600),
+}
+HELDOUT_FRACTION = 1 / 11
 VIDEO_SIZE, NUM_FRAMES = 64, 8
-OBJECTS = ("ring", "square", "triangle", "cross")
-MOTIONS = ("left", "right", "up", "down")
 JUDGE_SEED = 101
 """The recipe was chosen with another judge (seed 11), so this one has not been tuned for."""
 
@@ -45,7 +59,8 @@ def run_demo(
     cache: str | Path | None = None,
     tell: Tell = print,
     progress: Progress | None = None,
-    num_videos: int = NUM_VIDEOS,
+    scene: str = "shapes",
+    num_videos: int = 0,
 ) -> dict[str, Any]:
     """Render a data set, train on it, sample, interpolate and evaluate.
 
@@ -55,14 +70,19 @@ def run_demo(
         cache: where judges are kept; None trains the judge anew.
         tell: called with a sentence at every stage.
         progress: called with (done, total, what) while rendering.
-        num_videos: videos to render; one in eleven is held out.
+        scene: name out of `SCENES`.
+        num_videos: videos to render, one in eleven held out; 0 takes the number of the scene.
 
     Returns:
         The record of the evaluation; the page is `<out>/index.html`.
 
     Raises:
-        UserError: `out` holds something else.
+        UserError: no such scene, or `out` holds something else.
     """
+    if scene not in SCENES:
+        raise UserError(f"there is no scene {scene!r} for the demo: use {', '.join(SCENES)}")
+    shown = SCENES[scene]
+    num_videos = num_videos or shown.num_videos
     out = Path(out)
     videos = out.with_name(f"{out.name}-videos")
     start = time.monotonic()
@@ -76,13 +96,13 @@ def run_demo(
         num_videos,
         VIDEO_SIZE,
         NUM_FRAMES,
-        objects=OBJECTS,
-        motions=MOTIONS,
+        objects=shown.objects,
+        motions=shown.motions,
         heldout=HELDOUT_FRACTION,
         progress=progress,
     )
 
-    config = load_config(PRESET, [f"data={videos}", f"run={out}", *overrides])
+    config = load_config(shown.preset, [f"data={videos}", f"run={out}", *overrides])
     stage(f"2/5 training {config.preset} ({config.loss.name}); watch {out / 'index.html'}")
     train(config)
 
@@ -90,7 +110,7 @@ def run_demo(
     generator = load_generator(out, "last")
     card = card_of(generator)
     film, picture = class_samples(generator, 2), class_samples(generator, 1)
-    columns = len(film.seeds) // len(OBJECTS)
+    columns = len(film.seeds) // len(shown.objects)
     write_sample_grid(out / "samples" / "classes.mp4", film, card.fps, columns)
     write_sample_grid(out / "samples" / "classes.png", picture, card.fps)
     walk = interpolate_seeds(generator, 0, 1, 9, "slerp", card.class_names[0])

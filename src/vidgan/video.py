@@ -14,7 +14,7 @@ from vidgan.video_frames import (
     VideoInfo,
     is_image_folder,
 )
-from vidgan.video_reading import probe, read_frames
+from vidgan.video_reading import FrameStream, probe, read_frames
 from vidgan.video_writing import (
     frame_strip,
     mp4_bytes,
@@ -29,6 +29,7 @@ from vidgan.video_writing import (
 __all__ = [
     "CorruptVideoError",
     "DecodedFrames",
+    "FrameStream",
     "NoVideoStreamError",
     "ResizePolicy",
     "UnreadableVideoError",

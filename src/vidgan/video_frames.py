@@ -1,7 +1,7 @@
 """What the readers of video share: errors, records, fitting frames to a size, numbered images."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -228,6 +228,21 @@ def read_images(
     if not frames:
         raise CorruptVideoError(path, "no frame can be decoded")
     return DecodedFrames(stack_frames(frames), num_corrupt)
+
+
+def iterate_images(path: Path) -> Iterator[Pixels | None]:
+    """Yield the pictures of a folder one by one at the size of the first; None for a broken one."""
+    from PIL import Image
+
+    fit = Fitter(None, "stretch")
+    for file in _image_files(path):
+        try:
+            with Image.open(file) as picture:
+                frame = _frame_of(picture)
+        except (OSError, SyntaxError):
+            yield None
+        else:
+            yield fit(frame)
 
 
 def _frame_of(picture: "Image.Image") -> "VideoFrame":

@@ -5,8 +5,10 @@ time x rate, which are wrong for variable frame rates, transport streams and cut
 """
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from vidgan.video_frames import (
     ResizePolicy,
     UnreadableVideoError,
     VideoInfo,
+    iterate_images,
     probe_images,
     quarter_turn,
     read_images,
@@ -131,6 +134,63 @@ def read_frames(
     if missing:
         raise CorruptVideoError(path, f"frames {sorted(set(missing))[:8]} do not decode")
     return DecodedFrames(stack_frames([found[pts[n]] for n in indices]), 0)
+
+
+@dataclass
+class FrameStream:
+    """The clean frames of a video or of a folder of numbered images, one at a time.
+
+    For videos that do not fit in memory. Iterating decodes from the start; frames are numbered by
+    the clean ones before them, which is the same in every pass. All have the first frame's size.
+
+    Attributes:
+        path: File or folder.
+        wanted: Numbers of the frames to convert and yield, the others are passed over; None takes
+            every frame.
+        num_corrupt: Broken packets and damaged frames that the last pass met.
+        num_frames: Clean frames that the last pass met.
+    """
+
+    path: str | Path
+    wanted: Container[int] | None = None
+    num_corrupt: int = 0
+    num_frames: int = 0
+
+    def __iter__(self) -> Iterator[tuple[int, Pixels]]:
+        """Yield the number and the uint8 RGB pixels `[H, W, 3]` of every wanted frame.
+
+        Raises:
+            VideoError: the file cannot be opened, has no pictures, or none that decodes.
+        """
+        self.num_corrupt = self.num_frames = 0
+        path = Path(self.path)
+        source = self._images(path) if path.is_dir() else self._frames(path)
+        for convert in source:
+            number = self.num_frames
+            self.num_frames += 1
+            if self.wanted is None or number in self.wanted:
+                yield number, convert()
+        if not self.num_frames:
+            raise CorruptVideoError(path, "no frame can be decoded")
+
+    def _frames(self, path: Path) -> Iterator[Callable[[], Pixels]]:
+        fit = Fitter(None, "stretch")
+        num_corrupt = [0]
+        with _open(path) as (container, stream):
+            for n, frame in enumerate(_decode(container, stream, num_corrupt)):
+                if n == 0:
+                    # The first frame sets the size, whether it is wanted or not.
+                    fit(frame)
+                self.num_corrupt = num_corrupt[0]
+                yield partial(fit, frame)
+        self.num_corrupt = num_corrupt[0]
+
+    def _images(self, path: Path) -> Iterator[Callable[[], Pixels]]:
+        for pixels in iterate_images(path):
+            if pixels is None:
+                self.num_corrupt += 1
+            else:
+                yield partial(np.asarray, pixels)
 
 
 @contextmanager

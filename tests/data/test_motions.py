@@ -26,8 +26,12 @@ def centres(mask: torch.Tensor) -> torch.Tensor:
     return torch.stack([(weight.sum(1) * places).sum(1), (weight.sum(2) * places).sum(1)], 1)
 
 
-def clip_of(name: str, motion: str, index: int = 0, size: int = 48) -> torch.Tensor:
-    settings = MotionSettings(size=size, frames=8, objects=(name,), motions=(motion,))
+def clip_of(
+    name: str, motion: str, index: int = 0, size: int = 48, palette: str = "pastel"
+) -> torch.Tensor:
+    settings = MotionSettings(
+        size=size, frames=8, objects=(name,), motions=(motion,), palette=palette
+    )
     return motion_clip(settings, index)[0]
 
 
@@ -56,11 +60,13 @@ def test_objects_change_size_in_the_named_sense(name, motion, sign):
 @pytest.mark.parametrize("name", ["disc", "ring"])
 @pytest.mark.parametrize(("motion", "sign"), [("rotate-right", 1), ("rotate-left", -1)])
 @pytest.mark.parametrize("size", [16, 48])
-def test_the_dot_turns_in_the_named_sense(name, motion, sign, size):
-    clip = clip_of(name, motion, size=size).float()
-    # The dot is where the least of the three colours is high; no object is pale.
-    pale = (clip.amin(0) - clip.amin(0).flatten(1).quantile(0.5, 1)[:, None, None]).clamp(min=0)
-    dot = centres((pale > 0.5 * pale.amax()).float())
+@pytest.mark.parametrize("palette", ["pastel", "vivid"])
+def test_the_dot_turns_in_the_named_sense(name, motion, sign, size, palette):
+    clip = clip_of(name, motion, size=size, palette=palette).float()
+    # The dot is paler than any vivid object, and darker than the background of any pastel one.
+    grey = clip.amin(0) if palette == "vivid" else -clip.amax(0)
+    away = (grey - grey.flatten(1).quantile(0.5, 1)[:, None, None]).clamp(min=0)
+    dot = centres((away > 0.5 * away.amax()).float())
     offset = dot - centres(masks(clip.byte())).mean(0)
     angles = torch.atan2(offset[:, 1], offset[:, 0])
     steps = (angles.diff() + torch.pi) % (2 * torch.pi) - torch.pi

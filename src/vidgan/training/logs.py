@@ -90,6 +90,19 @@ class Speed:
         return left / self._work_per_s if self._work_per_s else 0.0
 
 
+class DeviceClock:
+    """Seconds of a device that training took: of all its cores on a CPU, else of the wall."""
+
+    def __init__(self, device: str) -> None:
+        self._now_s = time.process_time if device == "cpu" else time.monotonic
+        self._last_s = self._now_s()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or the start."""
+        before, self._last_s = self._last_s, self._now_s()
+        return self._last_s - before
+
+
 VOXEL_EXPONENT = 0.6
 """Channels shrink as clips grow: a step of the Progressive Video GAN on one CPU thread took
 2.7, 10 and 18 ms a clip of 64, 512 and 2,048 voxels."""

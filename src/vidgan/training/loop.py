@@ -102,7 +102,8 @@ def train(config: Config) -> Path:
         if processes.is_first:
             tidy(run, found)
             describe_run(config, dataset, processes)
-            recorder = stack.enter_context(Recorder(config, dataset, schedule, state))
+            device = processes.device.type
+            recorder = stack.enter_context(Recorder(config, dataset, schedule, state, device))
             if found is None:
                 save(config, dataset, step, state)
         tell(opening(config, dataset, schedule, state))

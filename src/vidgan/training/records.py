@@ -23,7 +23,7 @@ from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
 from vidgan.training.checkpoint import RunState
 from vidgan.training.health import TrainingStopped
-from vidgan.training.logs import Console, LogFile, Speed
+from vidgan.training.logs import Console, DeviceClock, LogFile, Speed
 from vidgan.training.page import write_page
 from vidgan.training.run_config import Config, save_config
 from vidgan.training.schedule import Schedule
@@ -47,7 +47,12 @@ class Recorder:
     """Writes the run folder, apart from checkpoints; only the first process has one."""
 
     def __init__(
-        self, config: Config, dataset: ClipDataset, schedule: Schedule, state: RunState
+        self,
+        config: Config,
+        dataset: ClipDataset,
+        schedule: Schedule,
+        state: RunState,
+        device: str = "cpu",
     ) -> None:
         self.run = Path(config.run)
         self.config = config
@@ -55,6 +60,7 @@ class Recorder:
         self.schedule = schedule
         self.log = LogFile(self.run, state.step)
         self.speed = Speed(schedule, state.clips_seen)
+        self.clock = DeviceClock(device)
         self.console = Console(schedule, state)
         self._page_time_s = 0.0
 
@@ -73,6 +79,7 @@ class Recorder:
                 "attempt": state.attempt,
                 "time": round(time.time(), 1),
                 "clips_per_second": round(self.speed.clips_per_second, 3),
+                "device_seconds": round(self.clock.lap(), 3),
                 **losses,
             }
         )

@@ -98,6 +98,7 @@ def motions(
     objects: str = "shapes",
     motions: str = "all",
     heldout: float = 0.1,
+    palette: str = "pastel",
 ) -> None:
     """Render the labelled demo set: objects that move, turn, grow or shrink, as MP4 files.
 
@@ -110,12 +111,13 @@ def motions(
         objects: shapes, digits, or names separated by commas.
         motions: all, or names separated by commas.
         heldout: share of the videos that training never sees.
+        palette: pastel or vivid objects.
     """
     from vidgan.data.motions import render_motions
 
     with progress_on_stderr() as progress:
         folder = render_motions(
-            out, videos, size, frames, seed, objects, motions, heldout, progress=progress
+            out, videos, size, frames, seed, objects, motions, heldout, palette, progress=progress
         )
     print(folder)
 

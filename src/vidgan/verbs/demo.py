@@ -11,15 +11,23 @@ Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 
 def demo(
-    words: Words = (), /, *, out: Path = Path("runs/demo"), fresh: bool = False, json: bool = False
+    words: Words = (),
+    /,
+    *,
+    scene: str = "shapes",
+    out: Path | None = None,
+    fresh: bool = False,
+    json: bool = False,
 ) -> None:
     """Render a small labelled set, train on it, sample, evaluate, and write a page.
 
-    About ten minutes on two cores. An interrupted demo goes on where it was.
+    About ten minutes on two cores for shapes, longer for digits. An interrupted demo goes on where
+    it was.
 
     Args:
         words: settings that differ from the demo's preset.
-        out: folder of the run.
+        scene: shapes, or digits: handwritten ones in forty classes.
+        out: folder of the run; runs/demo, or runs/demo-digits for digits.
         fresh: train the judge anew even if one for this data is kept.
         json: print the whole record of the evaluation.
     """
@@ -28,8 +36,10 @@ def demo(
     from vidgan.verbs.evaluation import cache_folder, say
     from vidgan.verbs.progress import progress_on_stderr
 
+    out = out or Path("runs") / ("demo" if scene == "shapes" else f"demo-{scene}")
+    judges = None if fresh else cache_folder() / "judges"
     with progress_on_stderr() as progress:
-        record = run_demo(out, words, None if fresh else cache_folder() / "judges", say, progress)
+        record = run_demo(out, words, judges, say, progress, scene)
     if json:
         print_json(record)
     else:
