@@ -210,6 +210,7 @@ class ProgressiveGenerator(Generator):
         )
 
     def latent_dim(self, num_frames: int | None = None) -> int:
+        self.check_frames(num_frames, self.stage.frames)
         return self.latent_length
 
     def set_stage(self, stage: Stage) -> None:
@@ -309,7 +310,6 @@ class ProgressiveDiscriminator(Discriminator):
         super().__init__()
         widths = config.widths(len(levels))
         spectral = config.spectral_norm
-        self.levels = levels
         self.factors = growth_factors(levels)
         self.group_size = config.group_size
         self.conditioning = config.conditioning if num_classes else "none"
