@@ -1,11 +1,13 @@
 """Small members of every model family, for the contract suite."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vidgan.models import MODELS
+from vidgan.models.attention import SelfAttention
 from vidgan.models.base import GAN, ClipShape, ModelConfig
 from vidgan.models.dvdgan import DVDGANConfig
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
@@ -35,6 +37,11 @@ class Case:
     def build(self, seed: int = 0) -> GAN:
         torch.manual_seed(seed)
         gan = self.config.build(self.clip_shape, self.num_classes)
+        for network in gan.networks.values():
+            for module in network.modules():
+                if isinstance(module, SelfAttention):
+                    # At its start it is no layer, and no gradient passes through it.
+                    torch.nn.init.constant_(module.gain, 0.5)
         self.see_a_batch(gan)
         return gan
 
@@ -164,6 +171,9 @@ CASES = {
     "dvdgan": dvdgan(),
     "dvdgan-labels": dvdgan(3),
     "dvdgan-plain-weights": dvdgan(3, spectral_norm=False, generator_spectral_norm=False),
+    "dvdgan-attention": dataclasses.replace(
+        dvdgan(3, attention="separable", frame_attention=True), any_length=False
+    ),
     "dvdgan_fp": Case(
         DVDGANFPConfig(latent=5, context_frames=2, **TINY_DVDGAN),  # type: ignore[arg-type]
         SHAPE,

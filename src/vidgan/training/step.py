@@ -20,7 +20,7 @@ from vidgan.losses.penalties import PenaltyInputs
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
 from vidgan.randomness import BatchRandom, Key, keyed_rng
 from vidgan.training.augment import augment
-from vidgan.training.batch import Batch
+from vidgan.training.batch import Batch as Batch
 from vidgan.training.ema import measure_statistics, update_average
 from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
 from vidgan.training.planner import check_loss
