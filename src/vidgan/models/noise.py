@@ -24,7 +24,7 @@ class RowNoise:
     def __init__(self, deviation: float, view: Tensor | None) -> None:
         self.deviation = deviation
         self.rngs: list[torch.Generator] = []
-        if deviation and view is not None:
+        if deviation and view is not None and not view.is_meta:
             seeds = (view.double() * NUM_SEEDS).long().tolist()
             self.rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
 
