@@ -9,12 +9,13 @@ WORKERS ?= 2
 SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow check format demo clean
+.PHONY: help setup test test-slow test-extras check format demo clean
 
 help:
 	@echo "make setup      create $(VENV) with the pinned packages"
 	@echo "make test       run the tests (a few minutes on two cores)"
 	@echo "make test-slow  run the tests that are left out of make test"
+	@echo "make test-extras  install the extras and run their tests; a skipped one fails"
 	@echo "make check      run the linter, the format check, the type checker and the structure gates"
 	@echo "make format     mend what the linter and the formatter can mend"
 	@echo "make demo       train a small video GAN and show what it learned (about ten minutes)"
@@ -39,6 +40,18 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
+
+# Tests of extras skip where a package is missing; here nothing may be missing.
+EXTRAS := faces
+EXTRA_TESTS := tests/data/test_faces*.py tests/data/test_stabilize.py tests/test_faces_verb.py
+
+test-extras: $(STAMP)
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(BIN)/python -m pip install --quiet --no-deps scenedetect
+	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --no-skips \
+	  -m "not gpu and not weights" $(EXTRA_TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

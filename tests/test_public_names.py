@@ -29,7 +29,8 @@ def test_every_public_name_resolves_and_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["build_gan", "interpolate", "load_generator", "sample_clips", "sample_latents"]
+    "name",
+    ["build_gan", "interpolate", "load_generator", "predict", "sample_clips", "sample_latents"],
 )
 def test_example_in_the_docstring_runs(name: str) -> None:
     function = getattr(vidgan, name)

@@ -28,11 +28,12 @@ LEVELS = (
     | {"video", "video_frames", "video_reading", "video_writing"},
     {"models", "losses", "data", "metrics"},
     {"sampling"},
-    {"evaluation"},
+    {"evaluation", "prediction"},
     {"report"},
     {"training"},
     {"config"},
-    {"demo", "doctor", "verbs"},
+    {"comparison"},
+    {"bench", "demo", "doctor", "verbs"},
     {"cli"},
     {"__main__"},
 )
@@ -246,7 +247,7 @@ def test_command_line_help_loads_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-PRESETS = sorted(ROOT.glob("configs/**/*.yaml"))
+PRESETS = sorted(set(ROOT.glob("configs/**/*.yaml")) - set(ROOT.glob("configs/bench/*.yaml")))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 

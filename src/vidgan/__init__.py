@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vidgan.models import build_gan, list_models
     from vidgan.sampling.generate import interpolate, sample_clips
     from vidgan.sampling.latents import sample_latents
+    from vidgan.sampling.predict import predict
     from vidgan.sampling.storage import load_generator
     from vidgan.training.loop import train
 
@@ -29,6 +30,7 @@ _HOMES = {
     "list_models": "vidgan.models",
     "load_config": "vidgan.config",
     "load_generator": "vidgan.sampling.storage",
+    "predict": "vidgan.sampling.predict",
     "sample_clips": "vidgan.sampling.generate",
     "sample_latents": "vidgan.sampling.latents",
     "train": "vidgan.training.loop",
@@ -43,6 +45,7 @@ __all__ = [
     "list_models",
     "load_config",
     "load_generator",
+    "predict",
     "sample_clips",
     "sample_latents",
     "train",

@@ -70,7 +70,8 @@ def default_preset(asked: Mapping[str, Any]) -> str:
 def list_presets() -> list[str]:
     """Names of all presets, such as `cpu/pvgan-motions-16x8`."""
     folder = presets_folder()
-    files = folder.rglob("*.yaml")
+    # The suites of `vidgan bench` lie beside the presets.
+    files = [file for file in folder.rglob("*.yaml") if file.parent.name != "bench"]
     return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in files)
 
 

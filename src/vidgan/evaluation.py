@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from vidgan.models.base import Generator
 from vidgan.randomness import derive_seed, keyed_rng
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.predict import part_windows, targets_of
 from vidgan.sampling.storage import (
     find_generator_file,
     load_generator,
@@ -59,6 +61,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score generated clips against real ones.
 
+    A generator that continues given frames gets them from held-out clips, and its frames are
+    compared with real ones at the same place in a clip.
+
     Args:
         source: a run folder, generator file or hub id; a generator; or batches of uint8 clips
             `[B, C, T, H, W]` with int64 labels `[B]` or None.
@@ -81,10 +86,13 @@ def evaluate(
     protocol, tell = find_protocol(protocol), progress or say_nothing
     facts: dict[str, Any] = {"source": "clips"}
     if isinstance(source, str | Path):
-        facts = _file_facts(source, checkpoint)
+        facts = file_facts(source, checkpoint)
         source = load_generator(source, checkpoint)
     if isinstance(source, Generator):
-        gathered = _gather_with_generator(source.to(device), data, protocol, seed, tell)
+        check_classes(source, data)
+        facts["given_frames"] = source.context_frames
+        gather = _gather_continued if source.context_frames else _gather_with_generator
+        gathered = gather(source.to(device), data, protocol, seed, tell)
     else:
         gathered = _gather_with_batches(source, data, protocol, seed, tell)
     clips, labels, real = gathered
@@ -199,7 +207,6 @@ class _Gathered(NamedTuple):
 def _gather_with_generator(
     generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
 ) -> _Gathered:
-    _check_generator(generator, data)
     # Two clips tell the size at the generator's present stage.
     shape = _generate(generator, torch.zeros(2, dtype=torch.int64), seed)[0].shape
     tell("reading real clips")
@@ -208,6 +215,27 @@ def _gather_with_generator(
     tell(f"generating {protocol.num_clips} clips")
     asked = _asked_labels(real.train.labels, protocol.num_clips, n, seed)
     return _Gathered(*_generate(generator, asked, seed), real)
+
+
+def _gather_continued(
+    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+) -> _Gathered:
+    """What a generator makes of held-out clips, in seeded order, and what it should make."""
+    tell("reading real clips")
+    windows = gather_real(data, data.config.frames, data.config.resolution, protocol, seed)
+    parted = part_windows(generator, windows.heldout.clips, seed)
+    train = replace(windows.train, clips=targets_of(generator, windows.train.clips))
+    heldout = replace(windows.heldout, clips=parted.target)
+    order = torch.randperm(len(heldout), generator=keyed_rng(seed, "evaluation contexts"))
+    if generator.latent_dim():
+        # Given the same frames again, another latent makes another clip.
+        order = order.repeat(-(-protocol.num_clips // len(order)))
+    rows = order[: protocol.num_clips]
+    tell(f"continuing {len(rows)} held-out clips")
+    asked = heldout.labels[rows]
+    clips, _ = _generate(generator, asked, seed, parted.context[rows])
+    real = replace(windows, train=train, heldout=heldout)
+    return _Gathered(parted.new_frames(generator, clips), asked if data.classes else None, real)
 
 
 def _gather_with_batches(
@@ -219,17 +247,18 @@ def _gather_with_batches(
     return _Gathered(clips, labels, real)
 
 
-def _generate(generator: Generator, asked: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
-    """One clip for each asked label; latent i depends on (seed, i) alone."""
+def _generate(
+    generator: Generator, asked: Tensor, seed: int, context: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """One clip for each asked label, and context; latent i depends on (seed, i) alone."""
     labels = asked if generator.num_classes else None
     clips = []
     for start in range(0, asked.shape[0], SAMPLE_BATCH):
-        stop = min(start + SAMPLE_BATCH, asked.shape[0])
-        seeds = [derive_seed(seed, "evaluation latent", i) for i in range(start, stop)]
+        rows = slice(start, min(start + SAMPLE_BATCH, asked.shape[0]))
+        seeds = [derive_seed(seed, "evaluation latent", i) for i in range(rows.start, rows.stop)]
         latents = sample_latents(generator, seeds)
-        clips.append(
-            sample_clips(generator, latents, None if labels is None else labels[start:stop])
-        )
+        given_labels, given = (None if part is None else part[rows] for part in (labels, context))
+        clips.append(sample_clips(generator, latents, given_labels, given))
     return torch.cat(clips), labels
 
 
@@ -255,11 +284,8 @@ def _collect(batches: GeneratedBatches, limit: int) -> tuple[Tensor, Tensor | No
     return torch.cat(clips), torch.cat(labels) if len(labels) == len(clips) else None
 
 
-def _check_generator(generator: Generator, data: ClipDataset) -> None:
-    if generator.context_frames:
-        raise UserError(
-            "this generator continues given frames: predict clips first and evaluate those"
-        )
+def check_classes(generator: Generator, data: ClipDataset) -> None:
+    """Raise UserError unless a conditional generator knows as many classes as the data has."""
     if generator.num_classes and generator.num_classes != len(data.classes):
         raise UserError(
             f"the generator knows {generator.num_classes} classes and the data has "
@@ -267,7 +293,8 @@ def _check_generator(generator: Generator, data: ClipDataset) -> None:
         )
 
 
-def _file_facts(source: str | Path, checkpoint: str | int) -> dict[str, Any]:
+def file_facts(source: str | Path, checkpoint: str | int) -> dict[str, Any]:
+    """What a record tells of a generator on disk."""
     path = find_generator_file(source, checkpoint)
     card = read_card(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

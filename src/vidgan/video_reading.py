@@ -5,10 +5,11 @@ time x rate, which are wrong for variable frame rates, transport streams and cut
 """
 
 import statistics
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,19 +118,26 @@ def read_frames(
         return read_images(path, indices, resolution, resize)
     if indices is None:
         return _read_all(path, resolution, resize)
+    fit = Fitter(resolution, resize)
+    found: dict[int, Pixels] = {}
     with _open(path) as (container, stream):
         pts, _ = _packet_times(container, stream)
-    outside = [n for n in indices if not 0 <= n < len(pts)]
-    if outside or not indices:
-        raise CorruptVideoError(path, f"frame {outside} asked of {len(pts)} frames")
-    wanted = {pts[n] for n in indices}
+        outside = [n for n in indices if not 0 <= n < len(pts)]
+        if outside or not indices:
+            raise CorruptVideoError(path, f"frame {outside} asked of {len(pts)} frames")
+        wanted = {pts[n] for n in indices}
+        if None not in wanted:
+            # The file is open and its index read: one seek leads to the frames.
+            found = _seek_and_read(container, stream, wanted, fit)
     if None in wanted:
         decoded = _read_all(path, resolution, resize)
         if max(indices) >= decoded.clip.shape[1]:
             raise CorruptVideoError(path, f"only {decoded.clip.shape[1]} frames decode")
         return DecodedFrames(decoded.clip[:, list(indices)], decoded.num_corrupt)
-    fit = Fitter(resolution, resize)
-    found = _read_at(path, wanted, fit, seek=min(indices) > 0)
+    if len(found) < len(wanted):
+        # The seek landed too late (transport streams do that): decode from the start.
+        with _open(path) as (container, stream):
+            found = _read_wanted(_decode(container, stream, [0]), wanted, fit)
     missing = [n for n in indices if pts[n] not in found]
     if missing:
         raise CorruptVideoError(path, f"frames {sorted(set(missing))[:8]} do not decode")
@@ -169,7 +177,7 @@ class FrameStream:
             number = self.num_frames
             self.num_frames += 1
             if self.wanted is None or number in self.wanted:
-                yield number, convert()
+                yield number, np.ascontiguousarray(convert())
         if not self.num_frames:
             raise CorruptVideoError(path, "no frame can be decoded")
 
@@ -239,15 +247,24 @@ def _packet_times(container: "InputContainer", stream: "VideoStream") -> tuple[l
 
 
 def _decode(
-    container: "InputContainer", stream: "VideoStream", num_corrupt: list[int]
+    container: "InputContainer",
+    stream: "VideoStream",
+    num_corrupt: list[int],
+    needed_from: int | None = None,
 ) -> Iterator["VideoFrame"]:
-    """Yield the clean frames; add broken packets and damaged frames to `num_corrupt[0]`."""
+    """Yield the clean frames; add broken packets and damaged frames to `num_corrupt[0]`.
+
+    Frames before the time `needed_from` may be left out if no other frame needs them.
+    """
     import av
 
     packets = container.demux(stream)
     while num_corrupt[0] < MAX_BROKEN_PACKETS:
         try:
             packet = next(packets)
+            if needed_from is not None:
+                early = packet.pts is not None and packet.pts < needed_from
+                stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
             frames = stream.codec_context.decode(packet if packet.size else None)
         except StopIteration:
             return
@@ -273,21 +290,35 @@ def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> Decod
     return DecodedFrames(stack_frames(frames), num_corrupt[0])
 
 
-def _read_at(path: Path, wanted: set[int], fit: Fitter, *, seek: bool) -> dict[int, Pixels]:
-    """Decode from the key frame before the first wanted time to the last wanted time."""
-    first, last = min(wanted), max(wanted)
+def _seek_and_read(
+    container: "InputContainer", stream: "VideoStream", wanted: set[int], fit: Fitter
+) -> dict[int, Pixels]:
+    """Decode from the key frame before the first wanted time; nothing if there is no way there."""
+    import av
+
+    first = min(wanted)
+    try:
+        container.seek(first, stream=stream, backward=True)
+    except av.error.FFmpegError:
+        return {}
+    frames = _decode(container, stream, [0], needed_from=first)
+    start = next(frames, None)
+    if start is None or start.pts is None or start.pts > first:
+        return {}
+    return _read_wanted(chain([start], frames), wanted, fit)
+
+
+def _read_wanted(
+    frames: Iterable["VideoFrame"], wanted: set[int], fit: Fitter
+) -> dict[int, Pixels]:
+    """Convert the frames of the wanted times, up to the last of them."""
+    last = max(wanted)
     found: dict[int, Pixels] = {}
-    with _open(path) as (container, stream):
-        if seek:
-            container.seek(first, stream=stream, backward=True)
-        for n, frame in enumerate(_decode(container, stream, [0])):
-            if frame.pts is None or (seek and n == 0 and frame.pts > first):
-                break
-            if frame.pts in wanted:
-                found[frame.pts] = fit(frame)
-            if frame.pts >= last:
-                break
-    if seek and len(found) < len(wanted):
-        # The seek landed too late (transport streams do that): decode from the start.
-        return _read_at(path, wanted, fit, seek=False)
+    for frame in frames:
+        if frame.pts is None:
+            break
+        if frame.pts in wanted:
+            found[frame.pts] = fit(frame)
+        if frame.pts >= last:
+            break
     return found

@@ -13,7 +13,7 @@ from vidgan.metrics import judging
 from vidgan.metrics.agreement import agreement
 from vidgan.metrics.classifier_data import augment, shuffled_batches, split_by_video
 from vidgan.metrics.judging import obtain_judge
-from vidgan.metrics.networks.c3d import C3D, ClassHead
+from vidgan.metrics.networks.own_c3d import C3D, ClassHead
 from vidgan.metrics.own_classifier import (
     CARD_FILE,
     WEIGHTS_FILE,

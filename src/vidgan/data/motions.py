@@ -53,7 +53,7 @@ class Palette:
 PALETTES = {
     # Against the dark background a pastel object stands out in all three colour channels, so a
     # network learns its shape in far fewer steps.
-    "pastel": Palette((0, 0.25, 0.85), (1, 0.6, 1.0), dot=0.0),
+    "pastel": Palette((0, 0.25, 0.85), (1, 0.6, 1.0), dot=0.45),
     "vivid": Palette((0, 0.8, 0.75), (1, 1.0, 0.9), dot=0.98),
 }
 

@@ -74,8 +74,8 @@ def evaluate_clips(
     comparison = plan_comparison(real, clips.shape[0], seed)
     if protocol.extractor is not None:
         tell("training the judge, or loading it")
-    judge, note = _find_judge(real, protocol, judge_seed, cache, device)
-    card = None if judge is None else _judge_card(judge)
+    judge, note = find_judge(real, protocol, judge_seed, cache, device)
+    card = None if judge is None else judge_card(judge)
     judge = judge if judge is not None and judge.passed else None
     tell("scoring")
     parts = (clips, real.train.clips, real.heldout.clips)
@@ -90,7 +90,7 @@ def evaluate_clips(
         "agreement": _agreement(fake, labels, unseen, real),
         "memorisation": _memorisation(fake, seen, unseen),
         "judge": card,
-        "data": _data_facts(real),
+        "data": data_facts(real),
         "generator": _generator_facts(generator_facts, clips, labels),
         "seeds": {"evaluation": seed, "judge": judge_seed},
         "environment": environment_record(str(device)),
@@ -135,7 +135,7 @@ def _check_shapes(clips: Tensor, real: RealData) -> None:
         )
 
 
-def _find_judge(
+def find_judge(
     real: RealData,
     protocol: Protocol,
     seed: int,
@@ -167,7 +167,8 @@ def _find_judge(
     return judge, [sentence]
 
 
-def _judge_card(judge: OwnClassifier) -> dict[str, Any]:
+def judge_card(judge: OwnClassifier) -> dict[str, Any]:
+    """What a record tells of a judge."""
     return {
         "extractor": "own-c3d",
         "hash": judge.hash,
@@ -203,7 +204,8 @@ def _memorisation(
     return result
 
 
-def _data_facts(real: RealData) -> dict[str, Any]:
+def data_facts(real: RealData) -> dict[str, Any]:
+    """What a record tells of the real clips."""
     channels, frames, height, width = real.train.clips.shape[1:]
     hashes = [clips_hash(part.clips, part.labels) for part in (real.train, real.heldout)]
     return {

@@ -30,7 +30,7 @@ from vidgan.metrics.agreement import (
     expected_calibration_error,
 )
 from vidgan.metrics.classifier_data import augment, shuffled_batches, split_by_video
-from vidgan.metrics.networks.c3d import C3D, ClipShape
+from vidgan.metrics.networks.own_c3d import C3D, ClipShape
 from vidgan.randomness import derive_seed, keyed_rng
 
 SCHEMA_VERSION = 1

@@ -1,4 +1,27 @@
-"""Evaluation records: what they share, how they are stored and how they read on a terminal."""
+"""Evaluation records: what they share, how they are stored and how they read on a terminal.
+
+A record is one JSON object. Fields are only ever added, so a reader takes those it knows:
+
+* `schema`, `created`, `wall_seconds`, `environment`: version of this list, time, cost, versions.
+* `protocol`: `id` (a registered name or `custom:<hash>`) and every field of the protocol.
+* `counts`: clips, n a set among them.
+* `scores`: by metric `value`, `spread`, `values` (one a group or repeat), `n`, `real`, `floor`,
+  `floor_meaning`, `controls`, `better` (lower or higher); where it has been asked for `interval`
+  (`low`, `high`, `level`, `method`) and, of a Frechet distance, `extrapolated` to infinitely many
+  clips.
+* `agreement`, `memorisation`: what the judge makes of asked classes, nearest training clips.
+* `diversity`: mean distance between clips of a class, `generated`, `heldout`, `ratio`, `by_class`;
+  a collapse inside classes is seen here and not in the scores. None without a judge.
+* `motion`: statistics of frame differences, `generated`, `heldout` and their `ratio`.
+* `judge`: the classifier that was trained on the data, or None.
+* `extractor`: of a protocol with published weights `name`, `layer`, `dim`, `weights_file`, `bytes`,
+  `sha256`, `width`; None for any other.
+* `data`, `generator`, `seeds`: what was compared, with hashes.
+* `inputs`: what `vidgan evaluate --verify` needs to do everything again: `source` (kind and path,
+  files with hashes), `data` (settings and the list of clips with its hash), `weights`, `options`.
+* `warnings`, `comparable_to`, `sentence`: what a reader has to know.
+* `seal`: the hash of every other field, so that an edited one can be named.
+"""
 
 import hashlib
 import json
@@ -15,9 +38,20 @@ from vidgan.files import write_json_atomically
 
 RECORD_SCHEMA = 1
 
+UNSEALED = frozenset({"seal"})
+"""Fields that the seal leaves out."""
+
 TITLES = {
     "inception_score": "Inception Score",
     "frechet_distance": "Frechet distance",
+    "kernel_distance": "Kernel distance (unbiased MMD)",
+    "jedi": "JEDi (100 x squared difference of second moments)",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
     "space_time_swd": "Space-time sliced Wasserstein distance (x1000)",
 }
 """Metrics by their key in a record's `scores`."""
@@ -48,6 +82,27 @@ def comparability(judge: dict[str, Any] | None) -> str:
         return "weight-free scores of the user's own data, not comparable with published scores"
     accuracy = judge["accuracy"]["joint"]
     return f"own classifier, acc={accuracy:.2f}, not comparable with published scores"
+
+
+def plain_hash(value: Any) -> str:
+    """First 16 hex digits of SHA-256 over plain values, whatever the order of their keys."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def seal_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the hash of every field in `seal`."""
+    seal = {name: plain_hash(value) for name, value in record.items() if name not in UNSEALED}
+    return {**record, "seal": seal}
+
+
+def broken_seals(record: dict[str, Any]) -> list[str]:
+    """Fields that were edited, added or taken away after the record was made."""
+    seal = record.get("seal") or {}
+    names = [*seal, *(name for name in record if name not in seal and name not in UNSEALED)]
+    return [
+        name for name in names if name not in record or seal.get(name) != plain_hash(record[name])
+    ]
 
 
 def save_record(record: dict[str, Any], folder: str | Path) -> Path:

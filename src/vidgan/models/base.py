@@ -37,6 +37,15 @@ class LevelShape(NamedTuple):
     resolution: int
 
 
+class Box(NamedTuple):
+    """A rectangle of a frame in px, `x` and `y` of its corner at the top left."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """Where a growing model stands.
@@ -150,6 +159,8 @@ class Generator(Network):
     context_frames: int = 0
     context_overlap: int = 0
     supports_truncation: bool = False
+    supports_mask: bool = False
+    """Whether the generator fills in what `cover` hides."""
 
     frame_noise: Mapping[str, int] = {}
     """Latent parts that hold so many numbers for each frame, one frame after the other."""
@@ -191,6 +202,10 @@ class Generator(Network):
             rng: random rows for these clips, where the context is a corrupted clip.
         """
         return None, real
+
+    def cover(self, real: Tensor, box: Box) -> Tensor:
+        """Hide a box of float clips `[B, C, T, H, W]`, as a context to be filled in."""
+        raise ValueError("this generator does not inpaint")
 
     def check_frames(self, num_frames: int | None, own: int) -> None:
         """Raise ValueError if another length is asked for than the only one there is."""

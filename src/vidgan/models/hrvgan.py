@@ -211,6 +211,7 @@ class HRVGenerator(Generator):
         self.to_rgb = Conv3d(widths[-1], future.channels, initialise=initialise)
 
     def latent_dim(self, num_frames: int | None = None) -> int:
+        self.check_frames(num_frames, self.num_frames)
         return self.latent_length
 
     def make_context(self, real: Tensor, rng: BatchRandom) -> tuple[Tensor | None, Tensor]:

@@ -27,6 +27,7 @@ from vidgan.clip_ops import to_grey
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
+    Box,
     ClipShape,
     Discriminator,
     Generator,
@@ -53,6 +54,7 @@ LEAST_FRAMES = 2
 NORM_EPS = 1e-3
 BOX_SIDE, BOX_START = 20 / 64, 23 / 64
 """Side and first row and column of the box, as parts of the side: 20 px from 23 of 64."""
+BOX_GREY = 0.0
 SALT_AND_PEPPER_SHARE = 0.25
 
 Task = Literal["generate", "predict", "colorize", "inpaint"]
@@ -176,6 +178,7 @@ class IVGANGenerator(Generator):
         self.latent_length = config.latent if config.task == "generate" else 0
         given = {"generate": 0, "predict": 1}.get(config.task, shape.frames)
         self.context_frames = self.context_overlap = given
+        self.supports_mask = config.task == "inpaint"
 
         # What the task starts from, as features at 4 px.
         widths = [config.width << i for i in reversed(range(len(plan.factors)))]
@@ -211,6 +214,13 @@ class IVGANGenerator(Generator):
             return damage_clip(real, self.damage, rng), real
         return None, real
 
+    def cover(self, real: Tensor, box: Box) -> Tensor:
+        if not self.supports_mask:
+            return super().cover(real, box)
+        covered = real.clone()
+        covered[..., box.y : box.y + box.height, box.x : box.x + box.width] = BOX_GREY
+        return covered
+
     def parts(
         self,
         latent: Tensor,
@@ -242,7 +252,7 @@ def damage_clip(clip: Tensor, damage: Damage, rng: BatchRandom) -> Tensor:
     columns = torch.arange(width, device=clip.device) - start[:, 1:]  # [B, W]
     in_rows, in_columns = ((x >= 0) & (x < side) for x in (rows, columns))
     box = in_rows[:, None, None, :, None] & in_columns[:, None, None, None, :]
-    return clip.masked_fill(box, 0.0)
+    return clip.masked_fill(box, BOX_GREY)
 
 
 # ------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def run_page(data: RunPage) -> str:
     """
     progress = data.get("progress", {})
     seen, total = progress.get("clips_seen", 0), progress.get("total_clips", 0)
-    return _template().render(
+    return template("page.html.j2").render(
         page=data,
         progress=progress,
         percent=min(100.0, 100 * seen / total) if total else None,
@@ -206,7 +206,8 @@ def moment(seconds: float) -> str:
 
 
 @cache
-def _template() -> "Template":
+def template(name: str) -> "Template":
+    """A template of this package with the filters above; every text is escaped."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
@@ -224,4 +225,4 @@ def _template() -> "Template":
         "compact": compact,
         "base64": lambda content: base64.b64encode(content).decode(),
     }
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)

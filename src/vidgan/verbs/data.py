@@ -1,9 +1,9 @@
-"""Verbs about clips: `data build`, `data check`, `data motions`."""
+"""Verbs about clips: `data build`, `data check`, `data export`, `data motions`."""
 
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -85,6 +85,41 @@ def check(
     with progress_on_stderr() as progress:
         report = check_source(source, config, sheet, progress)
     print_report(report, json, contact_sheet=str(sheet))
+
+
+def export(
+    source: Source,
+    out: Out,
+    /,
+    *,
+    format: Literal["webdataset"] = "webdataset",
+    clips: Literal["npy", "mp4"] = "npy",
+    shard_clips: int = 1000,
+    json: bool = False,
+) -> None:
+    """Write a packed clip set in a form that other tools read: WebDataset shards.
+
+    Every split gets tar files SPLIT-000000.tar; a sample is KEY.npy or KEY.mp4, KEY.cls, KEY.json.
+
+    Args:
+        source: packed clip set, made by vidgan data build.
+        out: folder to make.
+        format: webdataset, so far the only one.
+        clips: npy (exact pixels, frames x height x width x 3) or mp4 (H.264, smaller).
+        shard_clips: clips in a tar file at most.
+        json: print the report as JSON.
+    """
+    from vidgan.data.export import export_clips
+
+    with progress_on_stderr() as progress:
+        report = export_clips(source, out, clips, shard_clips, progress)
+    if json:
+        print_json({**asdict(report), "num_clips": report.num_clips})
+        return
+    print(
+        f"{report.num_clips} clips in {len(report.shards)} {format} shards,"
+        f" {report.num_bytes / 2**20:.1f} MiB: {report.out}"
+    )
 
 
 def motions(

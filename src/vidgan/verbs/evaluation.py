@@ -10,7 +10,9 @@ import tyro
 from vidgan.verbs.output import print_json
 
 if TYPE_CHECKING:
+    from vidgan.config import Config
     from vidgan.data.dataset import ClipDataset
+    from vidgan.data.settings import DataConfig
 
 Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
@@ -46,14 +48,7 @@ def evaluate(
     from vidgan.evaluation import evaluate as score
     from vidgan.evaluation import format_record, save_record, update_best
 
-    if (Path(run) / "config.yaml").exists():
-        from vidgan.config import load_config
-        from vidgan.training.loop import open_clips
-
-        config = load_config(run, words)
-        data = open_clips(config, say)
-    else:
-        config, data = None, clips_for_generator(run, words, checkpoint)
+    config, data = open_data(run, words, checkpoint)
     record = score(
         run,
         data,
@@ -82,15 +77,37 @@ def evaluate(
         print(format_record(record))
 
 
-def clips_for_generator(source: str, words: tuple[str, ...], checkpoint: str) -> "ClipDataset":
-    """Real clips of the size that a generator makes, for one that stands outside of its run."""
-    from vidgan.config_io import apply_overrides, from_dict
+def open_data(
+    source: str, words: tuple[str, ...], checkpoint: str
+) -> tuple["Config | None", "ClipDataset"]:
+    """The clips of a run, with its settings, or those named for a generator outside of its run."""
     from vidgan.data.build import cached_build
     from vidgan.data.dataset import ClipDataset
-    from vidgan.data.settings import DataConfig
     from vidgan.data.shards import open_store
-    from vidgan.sampling.storage import find_generator_file, read_card
+    from vidgan.training.loop import open_clips
     from vidgan.verbs.progress import progress_on_stderr
+
+    config = config_of_run(source, words)
+    if config is not None:
+        return config, open_clips(config, say)
+    settings = data_settings(source, words, checkpoint)
+    with progress_on_stderr() as progress:
+        store = open_store(cached_build(settings, progress=progress))
+    return None, ClipDataset(store, settings, seed=0)
+
+
+def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
+    """The settings of a run folder; None for a generator that stands outside of one."""
+    from vidgan.config import load_config
+
+    return load_config(source, words) if (Path(source) / "config.yaml").exists() else None
+
+
+def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "DataConfig":
+    """How clips are cut to the size that a generator makes, for one outside of its run."""
+    from vidgan.config_io import apply_overrides, from_dict
+    from vidgan.data.settings import DataConfig
+    from vidgan.sampling.storage import find_generator_file, read_card
 
     _, frames, resolution, _ = read_card(find_generator_file(source, checkpoint)).clip_shape
     settings: dict[str, Any] = {"frames": frames, "resolution": resolution}
@@ -98,9 +115,7 @@ def clips_for_generator(source: str, words: tuple[str, ...], checkpoint: str) ->
     given = [
         f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given
     ]
-    config = from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
-    with progress_on_stderr() as progress:
-        return ClipDataset(open_store(cached_build(config, progress=progress)), config, seed=0)
+    return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
 
 
 def cache_folder() -> Path:

@@ -1,0 +1,352 @@
+"""A suite of systems, trained on one data set under one budget and evaluated by one protocol.
+
+Everything lies in one folder and is done once: the same call goes on where it was stopped. Runs are
+processes of their own, so that one which fails costs itself alone.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vidgan.comparison import compare_results, read_results, write_comparison
+from vidgan.config import load_config
+from vidgan.config_io import dump_yaml, from_dict, load_yaml
+from vidgan.data.motions import render_motions
+from vidgan.errors import UserError
+from vidgan.evaluation import evaluate, save_record, update_best
+from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.metrics.protocols import Protocol, find_protocol
+from vidgan.report.comparison import FORMS, Comparison
+from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
+from vidgan.sampling.storage import card_of, load_generator
+from vidgan.training.cost import predict_seconds, scale_schedule
+from vidgan.training.loop import open_clips
+from vidgan.training.run_config import Config, config_to_dict
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionsSpec:
+    """A rendered set, see `vidgan data motions`."""
+
+    videos: int = 2640
+    size: int = 64
+    frames: int = 8
+    seed: int = 0
+    objects: tuple[str, ...] = ("ring", "square", "triangle", "cross")
+    motions: tuple[str, ...] = ("left", "right", "up", "down")
+    heldout: float = 1 / 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What every run may spend: exactly one of both.
+
+    Attributes:
+        clips: real clips seen.
+        device_seconds: of the CPU's cores together, or of the GPU. A short measurement turns them
+            into clips before the first run of a system, so that runs stay repeatable.
+    """
+
+    clips: int | None = None
+    device_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.clips is None) == (self.device_seconds is None):
+            raise UserError("the budget of a suite needs either clips or device_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One line of the comparison.
+
+    Attributes:
+        preset: preset or settings file.
+        set: settings that differ from it, as `key=value`.
+    """
+
+    preset: str
+    set: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Everything that decides a comparison.
+
+    Attributes:
+        systems: by label.
+        data: folder of videos; empty takes `motions`.
+        motions: what is rendered where no folder is named.
+        seeds: each system is trained once with each.
+        budget: of one run.
+        set: settings of every system, as `key=value`.
+        protocol: of the evaluation.
+        judge_seed: of the judge.
+        num_clips: generated clips of an evaluation; 0 leaves the number to the protocol.
+        threads: of each run.
+    """
+
+    systems: dict[str, System] = field(default_factory=dict)
+    data: str = ""
+    motions: MotionsSpec = field(default_factory=MotionsSpec)
+    seeds: tuple[int, ...] = (0, 1)
+    budget: Budget
+    set: tuple[str, ...] = ()
+    protocol: str = "own-c3d"
+    judge_seed: int = 101
+    num_clips: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a suite; its settings and messages lie outside of the run folder."""
+
+    label: str
+    seed: int
+    run: Path
+    desk: Path
+
+
+def read_suite(path: str | Path) -> Suite:
+    """A suite from its YAML file.
+
+    Raises:
+        UserError: no such file, an unknown key or a value of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no suite {path}: name a YAML file such as configs/bench/*.yaml")
+    values = load_yaml(path)
+    systems = values.pop("systems", None)
+    if not isinstance(systems, Mapping) or not systems:
+        raise UserError(f"{path} names no systems: it needs systems: {{LABEL: {{preset: NAME}}}}")
+    parsed = {
+        str(label): from_dict(System, dict(spec), f"{path}, systems.{label}")
+        for label, spec in systems.items()
+    }
+    return replace(from_dict(Suite, values, str(path)), systems=parsed)
+
+
+def run_bench(
+    suite: Suite,
+    out: str | Path,
+    tell: Tell = print,
+    workers: int = 1,
+    title: str = "Comparison",
+) -> Comparison:
+    """Train and evaluate every system of a suite, and write the comparison.
+
+    Args:
+        suite: what is compared.
+        out: folder of runs, data and comparison.
+        tell: told in a sentence what happens.
+        workers: runs side by side.
+        title: of the comparison.
+
+    Returns:
+        The comparison; `<out>/index.html`, `.md`, `.csv` and `.tex` hold it.
+
+    Raises:
+        UserError: settings that fit no preset, or `out` belongs to another suite.
+    """
+    out = Path(out)
+    _claim(out, suite)
+    data = suite.data or str(_render(suite.motions, out / "videos", tell))
+    jobs = list(_jobs(suite, out))
+
+    # Settings of every run; whatever is wrong in any is said before the first one starts.
+    for job in jobs:
+        _settings(suite, job, data)
+    for job in jobs:
+        if not (job.desk / "settings.yaml").exists():
+            config = _within_budget(suite, job, data, out, tell)
+            write_text_atomically(job.desk / "settings.yaml", dump_yaml(config_to_dict(config)))
+
+    failed = _train_all(suite, jobs, workers, tell)
+    for job in jobs:
+        if job not in failed and not _is_evaluated(job.run):
+            _evaluate(suite, job, out / "judges", tell)
+
+    labels = {str(job.run): job.label for job in jobs if job not in failed}
+    results, left_out = read_results(labels)
+    left_out += [f"{job.label}, seed {job.seed}: {why}" for job, why in failed.items()]
+    comparison = compare_results(results, left_out, title, **_facts(suite))
+    write_comparison(comparison, out / "index.html", *(out / f"index{s}" for s in FORMS))
+    return comparison
+
+
+# ------------------------------------------------------------------------------------------------
+# Before training
+
+
+def _claim(out: Path, suite: Suite) -> None:
+    """Note the suite in its folder, or refuse a folder of another one."""
+    marker = out / "suite.json"
+    record = json.loads(json.dumps(asdict(suite)))
+    if marker.exists():
+        before = json.loads(marker.read_text(encoding="utf-8"))
+        # Systems and seeds may be added; what is there stays comparable.
+        fixed = [key for key in record if key not in ("systems", "seeds")]
+        changed = [key for key in fixed if before.get(key) != record[key]]
+        changed += [
+            f"systems.{label}"
+            for label, spec in record["systems"].items()
+            if before["systems"].get(label, spec) != spec
+        ]
+        if changed:
+            raise UserError(
+                f"{out} holds a suite with other {', '.join(changed)}: give another folder with"
+                " --out, or delete it"
+            )
+    write_json_atomically(marker, record)
+
+
+def _render(spec: MotionsSpec, out: Path, tell: Tell) -> Path:
+    tell(f"rendering {spec.videos} videos into {out}")
+    return render_motions(
+        out,
+        spec.videos,
+        spec.size,
+        spec.frames,
+        spec.seed,
+        list(spec.objects),
+        list(spec.motions),
+        spec.heldout,
+    )
+
+
+def _jobs(suite: Suite, out: Path) -> Iterator[Job]:
+    """Seed by seed, so that an early stop leaves whole seeds."""
+    for seed in suite.seeds:
+        for label in suite.systems:
+            name = "".join(mark if mark.isalnum() else "-" for mark in label.lower())
+            name = f"{name}-seed{seed}"
+            yield Job(label, seed, out / "runs" / name, out / "jobs" / name)
+
+
+def _settings(suite: Suite, job: Job, data: str) -> Config:
+    system = suite.systems[job.label]
+    words = [f"data={data}", f"run={job.run}", f"seed={job.seed}"]
+    words += [f"training.threads={suite.threads}", *suite.set, *system.set]
+    return load_config(system.preset, words)
+
+
+def _within_budget(suite: Suite, job: Job, data: str, out: Path, tell: Tell) -> Config:
+    """Settings whose schedule is stretched or shrunk to the budget."""
+    config = _settings(suite, job, data)
+    if suite.budget.clips is not None:
+        return scale_schedule(config, suite.budget.clips / config.training.total_clips)
+    note = out / "budgets.json"
+    factors: dict[str, float] = json.loads(note.read_text("utf-8")) if note.exists() else {}
+    if job.label not in factors:
+        needed = predict_seconds(config, tell)
+        assert suite.budget.device_seconds is not None
+        factors[job.label] = suite.budget.device_seconds / needed
+        write_json_atomically(note, factors)
+        tell(f"{job.label}: the preset would take {needed:.0f} device-seconds")
+    return scale_schedule(config, factors[job.label])
+
+
+# ------------------------------------------------------------------------------------------------
+# Training and after
+
+
+def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, tell: Tell) -> dict[Job, str]:
+    """Train what is not finished, `workers` at a time; the reasons of those that failed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(suite.threads)}
+    if suite.threads == 1:
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    waiting = [job for job in jobs if not (job.desk / "finished.json").exists()]
+    running: dict[Job, subprocess.Popen[bytes]] = {}
+    failed: dict[Job, str] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                job = waiting.pop(0)
+                tell(f"training {job.label}, seed {job.seed} ({len(waiting)} more)")
+                running[job] = _start(job, environment)
+            for job in [job for job, process in running.items() if process.poll() is not None]:
+                if running.pop(job).returncode == 0:
+                    write_json_atomically(job.desk / "finished.json", {"seed": job.seed})
+                else:
+                    failed[job] = _last_line(job.desk / "train.log")
+                    tell(f"{job.label}, seed {job.seed} failed: {failed[job]}")
+            time.sleep(0.2)
+    finally:
+        # Whoever is interrupted saves and ends; the next call goes on from there.
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    return failed
+
+
+def _start(job: Job, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "vidgan", "train", str(job.desk / "settings.yaml")]
+    with (job.desk / "train.log").open("ab") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _is_evaluated(run: Path) -> bool:
+    return any((run / "evals").glob("*.json"))
+
+
+def _evaluate(suite: Suite, job: Job, judges: Path, tell: Tell) -> None:
+    """Score the last checkpoint of a run, and leave a walk through its latent space."""
+    config = load_config(str(job.run))
+    tell(f"evaluating {job.label}, seed {job.seed}")
+    record = evaluate(
+        job.run,
+        open_clips(config, tell),
+        _protocol(suite),
+        checkpoint="last",
+        judge_seed=suite.judge_seed,
+        cache=judges,
+    )
+    save_record(record, job.run / "evals")
+    if config.best.metric in record["scores"]:
+        update_best(job.run, record, config.best.metric)
+    generator = load_generator(job.run, "last")
+    if generator.latent_dim() and not generator.context_frames:
+        card = card_of(generator)
+        name = card.class_names[0] if generator.num_classes else None
+        walk = interpolate_seeds(generator, 0, 1, 9, "slerp", name)
+        write_interpolation(
+            job.run / "interpolation.mp4", job.run / "interpolation.png", walk, card.fps
+        )
+
+
+def _protocol(suite: Suite) -> Protocol:
+    protocol = find_protocol(suite.protocol)
+    return replace(protocol, num_clips=suite.num_clips) if suite.num_clips else protocol
+
+
+def _facts(suite: Suite) -> dict[str, Any]:
+    budget = suite.budget
+    spent = (
+        f"{budget.clips:,} clips"
+        if budget.clips is not None
+        else f"{budget.device_seconds:g} device-seconds"
+    )
+    return {
+        "budget of a run": spent,
+        "seeds": ", ".join(map(str, suite.seeds)),
+        "data": Path(suite.data).name
+        if suite.data
+        else f"{suite.motions.videos:,} rendered videos",
+        "threads": suite.threads,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }

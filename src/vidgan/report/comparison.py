@@ -1,0 +1,240 @@
+"""The comparison of several systems: plain values in; HTML, Markdown, CSV or LaTeX out."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidgan.report.page import Medium, number, template
+from vidgan.report.published import PUBLISHED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One metric of a table.
+
+    Attributes:
+        title: its name.
+        better: `higher` or `lower`.
+        real: what held-out real clips score, if that is defined.
+        floor: how far two sets of real clips are apart.
+        percent: whether values are shares of 1.
+    """
+
+    title: str
+    better: str
+    real: float | None = None
+    floor: float | None = None
+    percent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The scores of one system's seeds: their mean, and their range if there are several."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds, or None without any."""
+        return sum(self.values) / len(self.values) if self.values else None
+
+    def text(self, percent: bool = False) -> str:
+        """The mean, and the range in brackets."""
+
+        def shown(value: float) -> str:
+            return f"{100 * value:.1f} %" if percent else number(value)
+
+        if self.mean is None:
+            return ""
+        if len(self.values) == 1:
+            return shown(self.mean)
+        return f"{shown(self.mean)} ({shown(min(self.values))} to {shown(max(self.values))})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One system.
+
+    Attributes:
+        label: its name.
+        facts: seeds, parameters, cost and the like, by title.
+        cells: one for each column of the table.
+        remarks: what a reader has to know, such as that it did not learn.
+    """
+
+    label: str
+    facts: dict[str, str]
+    cells: tuple[Cell, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Systems that were measured alike.
+
+    Attributes:
+        basis: everything that had to be equal, by title.
+        differs: how this differs from the first table; empty for that one.
+        columns: metrics.
+        rows: systems, in the order given.
+        sentence: what may be concluded from it.
+    """
+
+    basis: dict[str, str]
+    differs: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    sentence: str
+
+    @property
+    def notes(self) -> list[str]:
+        """Every remark on a row once; rows refer to them by number."""
+        return list(dict.fromkeys(remark for row in self.rows for remark in row.remarks))
+
+    def marks(self, row: Row) -> str:
+        """Numbers of a row's remarks."""
+        return ", ".join(str(self.notes.index(remark) + 1) for remark in row.remarks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Clips of one system, and how it departs from its paper."""
+
+    label: str
+    media: tuple[Medium, ...]
+    deviations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Everything a comparison shows."""
+
+    title: str
+    tables: tuple[Table, ...]
+    galleries: tuple[Gallery, ...] = ()
+    facts: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------------
+# Forms
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """One HTML document that needs nothing else; every text is escaped."""
+    page = template("comparison.html.j2")
+    return page.render(comparison=comparison, published=PUBLISHED)
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """The tables as Markdown, published figures in a table of their own."""
+    parts = [f"# {comparison.title}"]
+    for table in comparison.tables:
+        parts += ["; ".join(f"{key}: {value}" for key, value in table.basis.items()) + "."]
+        parts += [f"Not in one column with the first table: {d}." for d in table.differs]
+        rows = [[_marked(cell) for cell in line] for line in _grid(table)]
+        parts.append(_markdown_table(rows))
+        parts += [f"({index}) {note}" for index, note in enumerate(table.notes, 1)]
+        parts.append(table.sentence)
+    parts += [f"Left out: {item}." for item in comparison.left_out]
+    parts.append("Published figures, each under its own protocol and none comparable with ours:")
+    lines = [["system", "metric", "value", "protocol", "source"]]
+    lines += [[p.system, p.metric, p.value, p.protocol, p.source] for p in PUBLISHED]
+    parts.append(_markdown_table(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """One line for each system, metric and table, for further computing."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for index, table in enumerate(comparison.tables, 1):
+        for row in table.rows:
+            for column, cell in zip(table.columns, row.cells, strict=True):
+                if cell.values:
+                    values = (
+                        *(index, table.basis.get("Protocol"), row.label, column.title),
+                        *(column.better, cell.mean, min(cell.values), max(cell.values)),
+                        *(len(cell.values), column.real, column.floor),
+                    )
+                    writer.writerow(dict(zip(CSV_COLUMNS, values, strict=True)))
+    return buffer.getvalue()
+
+
+def comparison_latex(comparison: Comparison) -> str:
+    """A `tabular` for each table, with its protocol in a comment above."""
+    parts = []
+    for table in comparison.tables:
+        lines = [f"% {key}: {value}" for key, value in table.basis.items()]
+        grid = _grid(table)
+        lines.append(rf"\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}")
+        lines.append(r"\hline")
+        for index, line in enumerate(grid):
+            lines.append(" & ".join(map(_latex, line)) + r" \\")
+            if index in (0, 2, len(grid) - 1):
+                lines.append(r"\hline")
+        parts.append("\n".join([*lines, r"\end{tabular}"]))
+    return "\n\n".join(parts) + "\n"
+
+
+CSV_COLUMNS = (
+    *("table", "protocol", "system", "metric", "better", "mean", "lowest", "highest"),
+    *("seeds", "real", "floor"),
+)
+
+FORMS: dict[str, Callable[[Comparison], str]] = {
+    ".html": comparison_page,
+    ".md": comparison_markdown,
+    ".csv": comparison_csv,
+    ".tex": comparison_latex,
+}
+"""How a comparison is written, by the suffix of the file."""
+
+
+def _grid(table: Table) -> list[list[str]]:
+    """Header, real reference, floor, and a line for each system."""
+    facts = list(table.rows[0].facts) if table.rows else []
+    blank = [""] * len(facts)
+    header = ["system", *facts, *(f"{c.title} ({c.better} is better)" for c in table.columns)]
+    lines = [header]
+    for title, key in (("real clips, held out", "real"), ("floor: real against real", "floor")):
+        values = [getattr(column, key) for column in table.columns]
+        texts = [
+            "" if value is None else Cell(values=(value,)).text(column.percent)
+            for value, column in zip(values, table.columns, strict=True)
+        ]
+        lines.append([title, *blank, *texts])
+    for row in table.rows:
+        texts = [
+            cell.text(column.percent) for cell, column in zip(row.cells, table.columns, strict=True)
+        ]
+        marks = f" ({table.marks(row)})" if row.remarks else ""
+        lines.append([row.label + marks, *row.facts.values(), *texts])
+    return lines
+
+
+def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    header, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    rule = "|" + " --- |" * len(lines[0])
+    return "\n".join([header, rule, *body])
+
+
+def _marked(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    mark: "\\" + mark for mark in "&%$#_{}"
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(mark, mark) for mark in text)
+
+
+def known_facts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Facts that are known, as text."""
+    return {key: str(value) for key, value in facts.items() if value is not None}

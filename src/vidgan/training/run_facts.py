@@ -1,0 +1,55 @@
+"""What a finished run tells about itself: cost, sizes and clips."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from vidgan.models.base import ClipShape
+from vidgan.report.page import Medium
+from vidgan.training.logs import LOG_FILE, read_log
+from vidgan.training.run_config import load_run_config
+
+
+def device_seconds(run: Path) -> float | None:
+    """Seconds that all devices of a run trained for, roll-backs not counted; None if unknown."""
+    lines = read_log(run / LOG_FILE)
+    if not lines or any("device_seconds" not in line for line in lines):
+        return None
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    seconds = sum(line["device_seconds"] for line in lines)
+    return float(seconds) * int(environment["processes"])
+
+
+def count_parameters(run: Path) -> tuple[int, int]:
+    """Parameters of the generator, and of all discriminators, at the last level."""
+    data = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        gan = load_run_config(run).model.build(ClipShape(*data["clip_shape"]), len(data["classes"]))
+    counts = {
+        name: sum(parameter.numel() for _, parameter in network.parameters_in_use())
+        for name, network in gan.networks.items()
+    }
+    return counts.pop("generator"), sum(counts.values())
+
+
+def media_of(run: Path) -> Iterator[Medium]:
+    """The newest samples of a run, its walk and its predictions."""
+    steps = {int(path.stem.removeprefix("step-")): path for path in _samples(run)}
+    if steps:
+        yield _film(steps[max(steps)], f"Samples at step {max(steps):,}")
+    for name, title in (
+        ("interpolation.mp4", "Walk through the latent space"),
+        ("prediction.mp4", "Given and predicted frames"),
+    ):
+        if (run / name).exists():
+            yield _film(run / name, title)
+
+
+def _samples(run: Path) -> Iterator[Path]:
+    return (p for p in (run / "samples").glob("step-*.mp4") if p.stem[5:].isdigit())
+
+
+def _film(path: Path, title: str) -> Medium:
+    return {"title": title, "mime": "video/mp4", "content": path.read_bytes()}
