@@ -28,7 +28,7 @@ LEVELS = (
     | {"video", "video_frames", "video_reading", "video_writing"},
     {"models", "losses", "data", "metrics"},
     {"sampling"},
-    {"evaluation", "prediction"},
+    {"gathering", "evaluation", "verification", "prediction"},
     {"report"},
     {"training"},
     {"config"},
