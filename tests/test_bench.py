@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from vidgan.bench import run_bench
 from vidgan.config import load_config
 from vidgan.errors import UserError
 from vidgan.files import write_text_atomically
+from vidgan.models.base import ClipShape
 from vidgan.suites import MotionsSpec, Suite, read_suite
 from vidgan.training.cost import predict_seconds, scale_schedule
 from vidgan.training.planner import plan_schedule
@@ -34,11 +36,16 @@ def suite_file(folder: Path, text: str = TINY) -> Path:
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_suites_that_come_along_can_be_read_and_name_presets_that_exist(path: Path) -> None:
+def test_suites_that_come_along_name_presets_that_fit_their_clips(path: Path) -> None:
     suite = read_suite(path)
     for system in suite.systems.values():
         words = ["data=clips", "run=runs/x", *suite.set, *system.set]
-        assert load_config(system.preset, words).run == "runs/x"
+        config = load_config(system.preset, words)
+        shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
+        with torch.device("meta"):
+            gan = config.model.build(shape, num_classes=16)
+        assert plan_schedule(config, shape).levels[-1].resolution == config.data.resolution
+        assert sum(weight.numel() for weight in gan.generator.parameters()) > 0
 
 
 @pytest.mark.parametrize(
