@@ -227,7 +227,7 @@ def test_an_edited_judge_is_named(capsys: Capture, monkeypatch: pytest.MonkeyPat
     assert cli.run(["evaluate", "--verify", str(record)]) == 0
     assert "agrees to the last bit" in capsys.readouterr().out
 
-    (folder,) = Path("cache/judges").iterdir()
+    (folder,) = (path for path in Path("cache/judges").iterdir() if path.is_dir())
     weights = load_file(folder / "classifier.safetensors")
     name = sorted(weights)[0]
     weights[name] = weights[name] + 1
