@@ -88,13 +88,15 @@ def test_a_suite_is_trained_evaluated_compared_and_continued(tmp_path: Path) -> 
     (row,) = table.rows
     assert row.label == "small"
     assert row.facts["seeds"] == "0, 1"
-    assert row.facts["device time a run"]
+    assert row.facts["device time a run"] and row.facts["device time a step"]
     assert all(len(cell.values) == 2 for cell in row.cells if cell.values)
     # The one that fails is named with its reason and stops nobody else.
     assert len(comparison.left_out) == 2
     assert all("doomed" in item and "not finite" in item for item in comparison.left_out)
     for suffix in ("html", "md", "csv", "tex"):
         assert (out / f"index.{suffix}").exists()
+    # Below the real clip one strip of the system that was trained.
+    assert "samples-8.png" in {path.name for path in out.iterdir()}
 
     # Once more: nothing is trained again but what failed.
     said.clear()
