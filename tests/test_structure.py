@@ -32,7 +32,7 @@ LEVELS = (
     {"report"},
     {"training"},
     {"config"},
-    {"comparison"},
+    {"comparison", "suites"},
     {"bench", "demo", "doctor", "verbs"},
     {"cli"},
     {"__main__"},
