@@ -1,8 +1,8 @@
 """DVD-GAN, DVD-GAN-FP and HRVGAN beside the counts that follow from their papers' layers.
 
 No paper prints parameter counts. Those of DVD-GAN follow from its widths and the residual blocks of
-Brock et al. 2019; those of HRVGAN from the kinds of layers that its text names and the widths of the
-progressive GAN, so that they say what ours is rather than what was published.
+Brock et al. 2019; those of HRVGAN from the kinds of layers that its text names and the widths of
+the progressive GAN, so that they say what ours is rather than what was published.
 """
 
 import torch
