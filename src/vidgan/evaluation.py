@@ -44,6 +44,8 @@ def evaluate(
     seed: int = 0,
     judge_seed: int = 0,
     cache: str | Path | None = None,
+    features: str | Path | None = None,
+    weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -62,6 +64,9 @@ def evaluate(
         seed: of latents, labels, controls and choices of clips.
         judge_seed: of the judge; publish with another one than the one used while developing.
         cache: folder where judges are kept between calls; None keeps nothing.
+        features: folder where features are kept between calls, so that each set of clips is
+            extracted once; None keeps nothing.
+        weights: folder of converted weight files; None takes the one of `vidgan weights`.
         device: where the generator and the judge compute.
         progress: told in a few words what happens next.
 
@@ -86,6 +91,8 @@ def evaluate(
         seed=seed,
         judge_seed=judge_seed,
         cache=cache,
+        features=features,
+        weights=weights,
         device=device,
         generator_facts=gathered.facts,
         progress=tell,

@@ -22,6 +22,7 @@ def sample_clips(
     context: Tensor | None = None,
     truncation: float | None = None,
     num_frames: int | None = None,
+    quantise: bool = True,
 ) -> Tensor:
     """Generate clips.
 
@@ -32,9 +33,10 @@ def sample_clips(
         context: float clips `[B, C, T0, H, W]` in [-1, 1] for a generator that needs them.
         truncation: bound of the latents in standard deviations, for generators that support it.
         num_frames: length T of the clips, for generators that make any; by default the trained one.
+        quantise: whether clips are rounded to bytes.
 
     Returns:
-        uint8 `[B, C, T, H, W]` on the CPU.
+        uint8 `[B, C, T, H, W]` on the CPU; float32, around [-1, 1], if they are not rounded.
 
     Raises:
         UserError: labels or context missing, not wanted or out of range, or truncation or the
@@ -61,11 +63,12 @@ def sample_clips(
     with _sampling(generator):
         # The first clips tell how large clips are. Never one alone: torch computes a single clip
         # in float32 with a far slower kernel.
-        clips = [_generate(generator, slice(0, 2), latents, labels, context, num_frames)]
+        inputs = latents, labels, context
+        clips = [_generate(generator, slice(0, 2), *inputs, num_frames, quantise)]
         share = max(2, BATCH_VOXELS // clips[0][0, 0].numel())
         for first in range(2, len(latents), share):
             rows = slice(first, first + share)
-            clips.append(_generate(generator, rows, latents, labels, context, num_frames))
+            clips.append(_generate(generator, rows, *inputs, num_frames, quantise))
     return torch.cat(clips)
 
 
@@ -112,10 +115,11 @@ def _generate(
     labels: Tensor | None,
     context: Tensor | None,
     num_frames: int | None,
+    quantise: bool,
 ) -> Tensor:
     labels, context = (None if given is None else given[rows] for given in (labels, context))
     clip = generator.parts(latents[rows], labels, context, num_frames)["clip"]
-    return to_uint8(clip).cpu().contiguous()
+    return (to_uint8(clip) if quantise else clip.float()).cpu().contiguous()
 
 
 @contextmanager
