@@ -18,6 +18,7 @@ from vidgan.data.shards import PackedStore
 from vidgan.errors import UserError
 from vidgan.gathering import Gathered, Source, gather, gather_real
 from vidgan.metrics.clip_evaluation import Progress, evaluate_clips, say_nothing
+from vidgan.metrics.protocol_checks import check_protocol
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import format_record, save_record, seal_record
 from vidgan.metrics.scoring import RealClips, RealData
@@ -79,6 +80,7 @@ def evaluate(
         UserError: the source or the data do not serve.
     """
     protocol, tell = find_protocol(protocol), progress or say_nothing
+    check_protocol(protocol, weights)
     gathered = gather(
         source, data, protocol, checkpoint=checkpoint, seed=seed, device=device, tell=tell
     )

@@ -13,6 +13,7 @@ from vidgan.data.dataset import ClipDataset
 from vidgan.data.generated import is_clip_source, read_generated
 from vidgan.errors import UserError
 from vidgan.metrics.clip_evaluation import Progress
+from vidgan.metrics.protocol_checks import check_clip_shape
 from vidgan.metrics.protocols import Protocol
 from vidgan.metrics.scoring import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.models.base import Generator
@@ -153,6 +154,7 @@ def _gather_from_generator(
 ) -> Gathered:
     # Two clips tell the size at the generator's present stage.
     shape = _generate(generator, torch.zeros(2, dtype=torch.int64), seed)[0].shape
+    check_clip_shape(protocol, shape[1:])
     tell("reading real clips")
     real = gather_real(data, shape[2], shape[3], protocol, seed)
     n = plan_comparison(real, protocol.num_clips, seed, protocol).n

@@ -21,7 +21,7 @@ from vidgan.metrics.feature_store import FeatureStore
 from vidgan.metrics.judging import clips_hash, obtain_judge
 from vidgan.metrics.motion import compare_motion
 from vidgan.metrics.own_classifier import OwnClassifier
-from vidgan.metrics.protocol_fields import PAIRED
+from vidgan.metrics.protocol_checks import check_clip_shape, check_protocol
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import (
     RECORD_SCHEMA,
@@ -80,13 +80,12 @@ def evaluate_clips(
         UserError: shapes differ, there are too few clips, or weights are missing.
     """
     started = time.perf_counter()
-    protocol, tell = find_protocol(protocol), progress or say_nothing
-    clips, labels = (
-        clips[: protocol.num_clips],
-        labels[: protocol.num_clips] if (labels is not None) else None,
-    )
-    protocol, notes = _as_applied(protocol, clips)
-    check_fit(protocol, clips, real)
+    tell = progress or say_nothing
+    clips, protocol, notes = _as_applied(find_protocol(protocol), clips)
+    labels = None if labels is None else labels[: protocol.num_clips]
+    check_protocol(protocol, weights)
+    _check_shapes(clips, real)
+    check_clip_shape(protocol, clips.shape[1:])
     comparison = plan_comparison(real, clips.shape[0], seed, protocol)
     judge, extractor, said = _find_extractor(
         real, protocol, judge_seed, cache, weights, device, tell
@@ -99,22 +98,17 @@ def evaluate_clips(
         ScoredSet.of(part.clips, extractor, store) for part in (real.train, real.heldout)
     )
     scores = compute_scores(fake, seen, unseen, comparison, extractor, protocol, seed, store)
-    missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol).values()
-    is_judged = judge is not None and extractor is judge
+    missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
     card = None if judge is None else judge_card(judge)
-    network = extractor.record() if extractor is not None and not is_judged else None
+    network = extractor.record() if extractor is not None and protocol.network else None
+    warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
     return {
         "schema": RECORD_SCHEMA,
         "created": time_stamp(),
         "protocol": protocol.record(),
         "counts": _counts(rounded, real, comparison),
         "scores": scores,
-        "agreement": _agreement(fake, labels, unseen, real) if is_judged else None,
-        "memorisation": _memorisation(
-            fake, seen, unseen, real, "judge features" if is_judged else "features"
-        ),
-        "diversity": _diversity(fake, labels, unseen, real) if is_judged else None,
-        "motion": compare_motion(rounded, real.heldout.clips) if rounded.shape[2] > 1 else None,
+        **_beside_scores(fake, seen, unseen, labels, real, protocol),
         "judge": card,
         "extractor": network,
         "data": data_facts(real),
@@ -122,58 +116,45 @@ def evaluate_clips(
         "seeds": {"evaluation": seed, "judge": judge_seed},
         "environment": environment_record(str(device)),
         "wall_seconds": round(time.perf_counter() - started, 1),
-        "warnings": [
-            *real.warnings,
-            *notes,
-            *said,
-            *(sentence for sentence in missing if sentence),
-            *score_warnings(scores),
-        ],
+        "warnings": [*real.warnings, *warnings],
         "comparable_to": comparable_protocols(protocol, network),
         "sentence": comparability(card, protocol, network),
     }
 
 
-def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Protocol, list[str]]:
-    """The protocol that bytes allow: one without rounding becomes another for rounded clips."""
-    if protocol.quantise or clips.dtype != torch.uint8:
-        return protocol, []
-    applied = replace(protocol, quantise=True)
-    return applied, [
-        (
-            f"{protocol.name} takes clips that were never rounded and these are bytes, so the protocol "
-            f"is {applied.identity}"
-        )
-    ]
+def _beside_scores(
+    fake: ScoredSet,
+    seen: ScoredSet,
+    unseen: ScoredSet,
+    labels: Tensor | None,
+    real: RealData,
+    protocol: Protocol,
+) -> dict[str, Any]:
+    """What stands beside the scores: agreement, copies, spread inside classes, motion."""
+    is_judged = fake.extraction is not None and protocol.extractor == "own-c3d"
+    space = "judge features" if is_judged else "features"
+    return {
+        "agreement": _agreement(fake, labels, unseen, real) if is_judged else None,
+        "memorisation": _memorisation(fake, seen, unseen, real, space),
+        "diversity": _diversity(fake, labels, unseen, real) if is_judged else None,
+        "motion": compare_motion(fake.clips, unseen.clips) if fake.clips.shape[2] > 1 else None,
+    }
 
 
-def check_fit(protocol: Protocol, clips: Tensor, real: RealData) -> None:
-    """Refuse clips that the protocol does not compare.
+def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, list[str]]:
+    """The clips that count, the protocol that bytes allow, and what has to be said.
 
-    Raises:
-        UserError: shapes differ, or the protocol asks for another length, size or kind of data.
+    One without rounding becomes another for clips that were rounded already.
     """
-    _check_shapes(clips, real)
-    name, (_, frames, height, width) = protocol.identity, clips.shape[1:]
-    if PAIRED & set(protocol.metrics):
-        raise UserError(
-            f"protocol {name} compares clips with the true continuation: use vidgan predict"
-        )
-    if protocol.extractor == "given":
-        raise UserError(
-            f"protocol {name} compares features that another program stored "
-            f"({protocol.given_features}): use vidgan.metrics.given_features.score_features"
-        )
-    if protocol.frames and frames != protocol.frames:
-        raise UserError(
-            f"protocol {name} compares clips of {protocol.frames} frames and these have {frames}: "
-            "take a generator of that length, or another protocol"
-        )
-    if protocol.resolution and (height, width) != (protocol.resolution,) * 2:
-        raise UserError(
-            f"protocol {name} compares clips of {protocol.resolution}x{protocol.resolution} pixels "
-            f"and these have {height}x{width}: take a generator of that size, or another protocol"
-        )
+    clips = clips[: protocol.num_clips]
+    if protocol.quantise or clips.dtype != torch.uint8:
+        return clips, protocol, []
+    applied = replace(protocol, quantise=True)
+    sentence = (
+        f"{protocol.name} takes clips that were never rounded and these are bytes, so the "
+        f"protocol is {applied.identity}"
+    )
+    return clips, applied, [sentence]
 
 
 def _find_extractor(

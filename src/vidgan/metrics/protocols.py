@@ -194,14 +194,14 @@ _I3D_SCORES = [
     replace(
         _FVD_STYLEGAN_V,
         name="fvd-styleganv-2048-128f-shuffled",
-        summary="the same for clips of 128 frames",
+        summary="FVD of 2,048 128-frame clips as StyleGAN-V measures it, real clips shuffled",
         frames=128,
         source="universome/stylegan-v, fvd2048_128f.",
     ),
     replace(
         _FVD_STYLEGAN_V,
         name="fvd-styleganv-2048-128f-s8-shuffled",
-        summary="the same for every 8th of 128 frames",
+        summary="FVD of every 8th of 128 frames as StyleGAN-V measures it, real clips shuffled",
         frames=128,
         frame_step=8,
         source="universome/stylegan-v, fvd2048_128f_subsample8f.",

@@ -36,48 +36,42 @@ def score_warnings(scores: Scores) -> list[str]:
 def _controls_out_of_order(key: str, entry: dict[str, Any]) -> list[str]:
     """Damaged real clips that are not told from whole ones."""
     controls, name = entry["controls"], TITLES[key]
-    best = max(entry["real"], entry["floor"])
+    best, shuffled = max(entry["real"], entry["floor"]), controls["shuffled"]
     ceiling = min(controls["noise"], controls["mean clip"])
+    sentences = []
     if ceiling <= best:
-        return [
-            (
-                f"{name}: the controls are out of order, real clips are at {best:.4g} and noise or "
-                f"the mean clip at {ceiling:.4g}: this score cannot tell them apart here"
-            )
-        ]
-    if controls["shuffled"] < best + CLEAR * (ceiling - best):
-        return [
-            (
-                f"{name}: real clips with shuffled frames are at {controls['shuffled']:.4g} and whole "
-                f"ones at {best:.4g}: this score says nothing of motion here"
-            )
-        ]
-    return []
+        sentences.append(
+            f"{name}: the controls are out of order, real clips are at {best:.4g} and noise or the "
+            f"mean clip at {ceiling:.4g}: this score cannot tell them apart here"
+        )
+    elif shuffled < best + CLEAR * (ceiling - best):
+        sentences.append(
+            f"{name}: real clips with shuffled frames are at {shuffled:.4g} and whole ones at "
+            f"{best:.4g}: this score says nothing of motion here"
+        )
+    return sentences
 
 
 def _generated_out_of_order(key: str, entry: dict[str, Any]) -> list[str]:
     """Generated clips at or above the ceiling, half way to it, or suspiciously good."""
     controls, name, value = entry["controls"], TITLES[key], entry["value"]
     ceiling = min(controls["noise"], controls["mean clip"])
+    best = min(entry["floor"], entry["real"])
+    sentences = []
     if value > ceiling:
-        return [
-            (
-                f"{name}: generated clips ({value:.4g}) are worse than noise or the mean clip "
-                f"({ceiling:.4g}): the generator has not learned the data"
-            )
-        ]
-    if key == "frechet_distance" and value > 0.5 * ceiling:
-        return [
-            (
-                "the Frechet distance is above half of that of noise or of the mean clip: the "
-                "generator has not learned the data"
-            )
-        ]
-    if value < SUSPICIOUS * min(entry["floor"], entry["real"]) and key != "kernel_distance":
-        return [
-            (
-                f"{name}: generated clips ({value:.4g}) are nearer to the reference than other real "
-                f"clips ({min(entry['floor'], entry['real']):.4g}): look for copied training clips"
-            )
-        ]
-    return []
+        sentences.append(
+            f"{name}: generated clips ({value:.4g}) are worse than noise or the mean clip "
+            f"({ceiling:.4g}): the generator has not learned the data"
+        )
+    elif key == "frechet_distance" and value > 0.5 * ceiling:
+        sentences.append(
+            "the Frechet distance is above half of that of noise or of the mean clip: the "
+            "generator has not learned the data"
+        )
+    # A kernel distance is near 0, or below it, for any clips of the same law.
+    elif value < SUSPICIOUS * best and key != "kernel_distance":
+        sentences.append(
+            f"{name}: generated clips ({value:.4g}) are nearer to the reference than other real "
+            f"clips ({best:.4g}): look for copied training clips"
+        )
+    return sentences

@@ -55,7 +55,8 @@ def evaluate(
         json: print the whole record.
     """
     if list or show:
-        print(protocol_table() if list else protocol_sheet(show, words))
+        # Behind --show there is no run, so the first word is one of the protocol's.
+        print(protocol_table() if list else protocol_sheet(show, (run, *words) if run else ()))
         return
     if not run:
         raise UserError("name a run folder, a generator file or a folder of clips to evaluate")
