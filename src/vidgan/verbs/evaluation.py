@@ -30,6 +30,7 @@ def evaluate(
     checkpoint: str = "last",
     seed: int = 0,
     verify: bool = False,
+    watch: bool = False,
     list: bool = False,
     show: str = "",
     json: bool = False,
@@ -50,6 +51,8 @@ def evaluate(
         checkpoint: last, best or a step.
         seed: of latents, labels and choices of clips.
         verify: RUN is a record: compute it again from its inputs and name whatever differs.
+        watch: follow RUN while it trains in another process: evaluate every new checkpoint once,
+            with one core in four and low priority, until the run is finished.
         list: name every protocol, with a line each.
         show: print this protocol in full.
         json: print the whole record.
@@ -63,6 +66,13 @@ def evaluate(
     if verify:
         verify_record(run, words, json)
         return
+    words, judge_seed = take_judge_seed(words)
+    words, chosen = take_protocol(protocol, words)
+    if watch:
+        from vidgan.verbs.watching import watch_run
+
+        watch_run(run, words, protocol=chosen, seed=seed, judge_seed=judge_seed, json_lines=json)
+        return
 
     import torch
 
@@ -70,8 +80,6 @@ def evaluate(
     from vidgan.evaluation import format_record, save_record
     from vidgan.metrics.records import without_clips
 
-    words, judge_seed = take_judge_seed(words)
-    words, chosen = take_protocol(protocol, words)
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
     record = score(
