@@ -29,6 +29,7 @@ def evaluate(
     checkpoint: str = "last",
     seed: int = 0,
     verify: bool = False,
+    watch: bool = False,
     json: bool = False,
 ) -> None:
     """Score a generator or a folder of clips, beside real clips, the noise floor and broken clips.
@@ -45,10 +46,18 @@ def evaluate(
         checkpoint: last, best or a step.
         seed: of latents, labels and choices of clips.
         verify: RUN is a record: compute it again from its inputs and name whatever differs.
+        watch: follow RUN while it trains in another process: evaluate every new checkpoint once,
+            with one core in four and low priority, until the run is finished.
         json: print the whole record.
     """
     if verify:
         verify_record(run, words, json)
+        return
+    words, judge_seed = take_judge_seed(words)
+    if watch:
+        from vidgan.verbs.watching import watch_run
+
+        watch_run(run, words, protocol=protocol, seed=seed, judge_seed=judge_seed, json_lines=json)
         return
 
     import torch
@@ -57,7 +66,6 @@ def evaluate(
     from vidgan.evaluation import format_record, save_record
     from vidgan.metrics.records import without_clips
 
-    words, judge_seed = take_judge_seed(words)
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
     record = score(
