@@ -1,13 +1,10 @@
-"""Published files of every kind, width-reduced: read, checked, converted, refused when wrong."""
+"""Published files of every kind, width-reduced: read, checked and converted."""
 
 import json
-import os
-import pickle
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy
 import pytest
@@ -23,13 +20,6 @@ from vidgan.metrics.extractors import load_extractor
 from vidgan.metrics.networks.preprocessing import MEAN_SHAPE
 from vidgan.metrics.weights import catalogue, converting
 from vidgan.metrics.weights.catalogue import CATALOGUE, WeightFile
-from vidgan.metrics.weights.checking import (
-    ExtraEntryError,
-    MissingEntryError,
-    TransposedEntryError,
-    WrongShapeError,
-    WrongValuesError,
-)
 from vidgan.metrics.weights.converting import (
     AmbiguousFileError,
     HashMismatchError,
@@ -38,24 +28,8 @@ from vidgan.metrics.weights.converting import (
     examine,
 )
 from vidgan.metrics.weights.layouts import LAYOUTS
-from vidgan.metrics.weights.reading import UnreadableFileError, UnsafePickleError, identify
+from vidgan.metrics.weights.reading import identify
 from vidgan.metrics.weights.store import load_weights, weights_path
-
-
-def save_npz(path: Path, entries: dict[str, numpy.ndarray]) -> Path:
-    numpy.savez(path, **entries)
-    return path
-
-
-def save_legacy(path: Path, entries: Any) -> Path:
-    """As PyTorch before 1.6 wrote files, which many published ones still are."""
-    torch.save(entries, path, _use_new_zipfile_serialization=False)
-    return path
-
-
-def save_zip(path: Path, entries: Any) -> Path:
-    torch.save(entries, path)
-    return path
 
 
 def save_script(path: Path, entries: wf.Weights) -> Path:
@@ -87,32 +61,32 @@ def kinetics600(path: Path, weights: wf.Weights) -> Path:
 
 
 def mmaction_checkpoint(path: Path, weights: wf.Weights) -> Path:
-    return save_zip(path, {"meta": {"epoch": 45}, "state_dict": wf.mmaction_entries(weights)})
+    return wf.save_zip(path, {"meta": {"epoch": 45}, "state_dict": wf.mmaction_entries(weights)})
 
 
 def data_parallel(path: Path, weights: wf.Weights) -> Path:
     entries = {f"module.{k}": v for k, v in wf.pytorch_i3d_entries(weights).items()}
     assert len(entries) == 344
-    return save_zip(path, entries)
+    return wf.save_zip(path, entries)
 
 
 Writer = Callable[[Path, wf.Weights], Path]
 KINDS: dict[str, tuple[Callable[[], wf.Weights], Writer, str, str]] = {
     "conv3d_deepnetA_ucf.npz": (
         wf.c3d_weights,
-        lambda path, w: save_npz(path, wf.chainer_entries(w)),
+        lambda path, w: wf.save_npz(path, wf.chainer_entries(w)),
         "Chainer",
         "c3d-ucf101",
     ),
     "c3d.pickle": (
         lambda: wf.c3d_weights(487),
-        lambda path, w: save_legacy(path, wf.c3d_pytorch_entries(w)),
+        lambda path, w: wf.save_legacy(path, wf.c3d_pytorch_entries(w)),
         "c3d-pytorch",
         "c3d-sports1m",
     ),
     "ucf101-caffe.pth": (
         lambda: wf.c3d_weights(0),
-        lambda path, w: save_legacy(path, wf.video_recognition_entries(w)),
+        lambda path, w: wf.save_legacy(path, wf.video_recognition_entries(w)),
         "pytorch-video-recognition",
         "c3d-ucf101-caffe",
     ),
@@ -144,7 +118,7 @@ KINDS: dict[str, tuple[Callable[[], wf.Weights], Writer, str, str]] = {
     ),
     "pt_inception-2015-12-05-6726825d.pth": (
         wf.inception_weights,
-        lambda path, w: save_zip(path, w),
+        lambda path, w: wf.save_zip(path, w),
         "pytorch-fid",
         "inception-2015",
     ),
@@ -177,10 +151,10 @@ def test_every_layout_and_every_catalogued_file_is_covered() -> None:
 
 def test_a_converted_file_gives_the_features_of_its_numbers(tmp_path: Path) -> None:
     entries = wf.chainer_entries(wf.c3d_weights())
-    path = save_npz(tmp_path / "conv3d_deepnetA_ucf.npz", entries)
+    path = wf.save_npz(tmp_path / "conv3d_deepnetA_ucf.npz", entries)
     convert(path, folder=tmp_path, width=wf.WIDTH)
     mean = numpy.zeros((3, 1, 16, 128, 171), numpy.float32)
-    convert(save_npz(tmp_path / "mean2.npz", {"mean": mean}), folder=tmp_path)
+    convert(wf.save_npz(tmp_path / "mean2.npz", {"mean": mean}), folder=tmp_path)
     spec = replace(EXTRACTORS["c3d-tgan2-fc7"], width=wf.WIDTH, batch_clips=1)
     rng = torch.Generator().manual_seed(3)
     clips = torch.randint(256, (1, 3, 16, 112, 112), generator=rng, dtype=torch.uint8)
@@ -198,126 +172,6 @@ def test_a_converted_file_gives_the_features_of_its_numbers(tmp_path: Path) -> N
     assert largest_error(found["probabilities"], expected["probabilities"]) < 1e-5
 
 
-def c3d_entries() -> dict[str, numpy.ndarray]:
-    return wf.chainer_entries(wf.c3d_weights())
-
-
-def without(entries: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in entries.items() if key != name}
-
-
-FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], type[UserError], str]] = {
-    "missing": (lambda: without(c3d_entries(), "conv4a/b"), MissingEntryError, "no entry conv4a/b"),
-    "extra": (
-        lambda: c3d_entries() | {"fc9/W": numpy.zeros((2, 3), "f4")},
-        ExtraEntryError,
-        r"holds fc9/W \(2x3\), which this network has no place",
-    ),
-    "transposed": (
-        lambda: c3d_entries() | {"fc6/W": c3d_entries()["fc6/W"].T},
-        TransposedEntryError,
-        "holds fc6/W as 256x128, which is 128x256 transposed",
-    ),
-    "classes": (
-        lambda: wf.chainer_entries(wf.c3d_weights(487)),
-        WrongShapeError,
-        "fc8/W as 487x128 .* trained for 487 classes, not 101",
-    ),
-    "infinite": (
-        lambda: c3d_entries() | {"fc7/b": numpy.full(128, numpy.inf, "f4")},
-        WrongValuesError,
-        "holds fc7/b with values that are not finite",
-    ),
-    "another": (
-        lambda: {"layer1/W": numpy.zeros(3)},
-        MissingEntryError,
-        r"entries of net\.npz \(layer1/W, \.\.\.\) are named like those of no weight file",
-    ),
-    "mean": (
-        lambda: {"mean": numpy.zeros((3, 16, 112, 112), "f4")},
-        WrongShapeError,
-        "3x16x128x171 values and this file's entry 'mean' is 3x16x112x112",
-    ),
-    "objects": (
-        lambda: {"mean": numpy.array([{}], dtype=object)},
-        UnreadableFileError,
-        "no NumPy archive of plain numbers",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_wrong_entries_raise_an_error_of_their_own(tmp_path: Path, fault: str) -> None:
-    make, error, sentence = FAULTS[fault]
-    path = save_npz(tmp_path / "net.npz", make())
-    with pytest.raises(error, match=sentence):
-        convert(path, folder=tmp_path / "kept", width=wf.WIDTH)
-    assert not (tmp_path / "kept").exists()
-
-
-def test_negative_variances_and_lost_scales_are_noticed(tmp_path: Path) -> None:
-    entries = wf.pytorch_i3d_entries(wf.i3d_weights())
-    entries["Mixed_4c.b1b.bn.running_var"] -= 9
-    path = save_zip(tmp_path / "net.pt", entries)
-    with pytest.raises(WrongValuesError, match=r"Mixed_4c\.b1b\.bn\.running_var with negative"):
-        examine(path, wf.WIDTH)
-    tables = wf.tensorflow_entries(wf.i3d_weights(), "RGB/inception_i3d/")
-    del tables["RGB/inception_i3d/Mixed_5b/Branch_2/Conv3d_0a_3x3/conv_3d/w"]
-    wf.write_checkpoint(tmp_path / "model.ckpt", tables)
-    with pytest.raises(MissingEntryError, match="no entry Mixed_5b/Branch_2/Conv3d_0a_3x3/conv_3d"):
-        examine(tmp_path / "model.ckpt", wf.WIDTH)
-
-
-class Evil:
-    """Executes a command wherever its pickle is loaded."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.marker}",)
-
-
-@pytest.mark.parametrize("save", [save_zip, save_legacy])
-def test_a_pickle_that_would_execute_something_is_refused_unexecuted(
-    tmp_path: Path, save: Callable[[Path, Any], Path]
-) -> None:
-    marker = tmp_path / "executed"
-    path = save(tmp_path / "c3d.pickle", {"conv1.weight": Evil(marker)})
-    with pytest.raises(UnsafePickleError, match=r"c3d\.pickle .* but calls (posix|nt)\.system"):
-        convert(path, folder=tmp_path / "kept")
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_pickles_that_torch_did_not_write_are_refused_unexecuted(
-    tmp_path: Path, protocol: int
-) -> None:
-    marker = tmp_path / "executed"
-    path = tmp_path / "net.pkl"
-    path.write_bytes(pickle.dumps({"conv1.weight": Evil(marker)}, protocol))
-    with pytest.raises(UserError, match=r"net\.pkl (is none of|was not opened)"):
-        convert(path, folder=tmp_path / "kept")
-    assert not marker.exists()
-
-
-def test_other_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
-    text = tmp_path / "net.pt"
-    text.write_text("not weights")
-    with pytest.raises(UnreadableFileError, match=r"net\.pt is none of the weight files"):
-        examine(text)
-    with pytest.raises(UnreadableFileError, match="holds no tensors by name"):
-        examine(save_zip(tmp_path / "list.pt", [1, 2]))
-    with pytest.raises(UserError, match="there is no file"):
-        examine(tmp_path / "absent.pt")
-    with pytest.raises(UserError, match="holds 0 checkpoints of TensorFlow"):
-        examine(tmp_path)
-    wf.write_checkpoint(tmp_path / "ckpt" / "model", {"a": torch.zeros(2)})
-    (tmp_path / "ckpt" / "model.index").unlink()
-    with pytest.raises(UserError, match=r"there is no model\.index; fetch both files"):
-        examine(tmp_path / "ckpt" / "model.data-00000-of-00001")
-
-
 def test_hashes_are_those_of_git_and_sha256sum(tmp_path: Path) -> None:
     path = tmp_path / "hello"
     path.write_text("hello\n")
@@ -331,7 +185,7 @@ def test_hashes_are_those_of_git_and_sha256sum(tmp_path: Path) -> None:
 
 @pytest.fixture
 def i3d_file(tmp_path: Path) -> Path:
-    return save_zip(tmp_path / "i3d_pretrained_400.pt", wf.pytorch_i3d_entries(wf.i3d_weights()))
+    return wf.save_zip(tmp_path / "i3d_pretrained_400.pt", wf.pytorch_i3d_entries(wf.i3d_weights()))
 
 
 def test_other_bytes_under_a_published_name_need_trust(tmp_path: Path, i3d_file: Path) -> None:
@@ -385,7 +239,7 @@ def test_the_mean_clip_is_taken_in_any_shape_of_its_size(
     tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
     values = numpy.arange(1_050_624, dtype="f4").reshape(shape)
-    path, _ = convert(save_npz(tmp_path / "mean2.npz", {"mean": values}), folder=tmp_path)
+    path, _ = convert(wf.save_npz(tmp_path / "mean2.npz", {"mean": values}), folder=tmp_path)
     found = load_weights(path).tensors["mean"]
     assert found.shape == MEAN_SHAPE
     assert torch.equal(found.flatten(), torch.arange(1_050_624.0))
@@ -395,7 +249,7 @@ def test_the_verbs_list_verify_and_convert(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDGAN_WEIGHTS", str(tmp_path / "kept"))
-    mean = save_npz(tmp_path / "mean2.npz", {"mean": numpy.ones(MEAN_SHAPE, "f4")})
+    mean = wf.save_npz(tmp_path / "mean2.npz", {"mean": numpy.ones(MEAN_SHAPE, "f4")})
     assert cli.run(["weights", "verify", str(mean)]) == 0
     shown = capsys.readouterr().out
     assert identify(mean).sha256 in shown

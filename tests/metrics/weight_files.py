@@ -5,6 +5,7 @@ The names are spelled out here a second time, apart from the package's own table
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -229,3 +230,19 @@ def write_checkpoint(prefix: Path, tensors: dict[str, Tensor], per_block: int = 
 
 def _sized(content: bytes) -> bytes:
     return varint(len(content)) + content
+
+
+def save_npz(path: Path, entries: dict[str, numpy.ndarray]) -> Path:
+    numpy.savez(path, **entries)
+    return path
+
+
+def save_legacy(path: Path, entries: Any) -> Path:
+    """As PyTorch before 1.6 wrote files, which many published ones still are."""
+    torch.save(entries, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def save_zip(path: Path, entries: Any) -> Path:
+    torch.save(entries, path)
+    return path
