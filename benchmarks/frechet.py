@@ -1,97 +1,61 @@
-"""Speed and accuracy of the Frechet distance beside the usual formula.
+"""Speed and accuracy of the Frechet distance beside SciPy's matrix root.
 
-    python benchmarks/frechet.py [--sizes 400x2048 2048x10000]
+    python benchmarks/frechet.py [--dims 400 2048 4096]
 
-`ours` takes singular values of a product of factors; `eigenvalues` takes roots of the eigenvalues
-of the product of both covariances, as common tools do; `sqrtm` is SciPy's matrix root, if SciPy is
-installed. Each works in float64 on one thread; seconds are the process' CPU time, best of two. The
-first table needs no clock: every method against a distance that is known in closed form.
+Every row of the table is a problem whose answer is known: two sets of features whose covariances
+commute and have given spectra, or (32 features) a distance computed with 60 digits by mpmath. Each
+method gets the same features, in one process on one thread, and its seconds are the process' CPU
+time, moments included. `sqrtm` is the usual formula with `scipy.linalg.sqrtm`; `eigenvalues` takes
+roots of the eigenvalues of the product of both covariances, as newer tools do. It and one problem
+are left out above 2048 features. Needs SciPy. The largest size takes about ten minutes.
 """
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+import mpmath
 import torch
+from scipy.linalg import sqrtm as matrix_root
 from torch import Tensor
 
-from vidgan.metrics.frechet import frechet_from_features, frechet_from_statistics
+from vidgan.metrics.frechet import frechet_from_features
 from vidgan.metrics.statistics import FeatureStatistics
 
-Method = Callable[[FeatureStatistics, FeatureStatistics], float]
+Method = Callable[[Tensor, Tensor], float]
+
+MAX_DIM_OF_EXTRAS = 2048
+ROWS = {400: (2048, 256), 2048: (10_000, 1000), 4096: (10_000, 2048)}
+"""Features: rows of the two full-rank problems, and of the rank-deficient one."""
 
 
-def ours(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    return frechet_from_statistics(a, b).distance
+class Problem(NamedTuple):
+    """Two sets of features, float64 `[M, F]`, and their distance."""
+
+    title: str
+    first: Tensor
+    second: Tensor
+    expected: float
 
 
-def eigenvalues(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    roots = torch.linalg.eigvals(a.covariance @ b.covariance).sqrt().real.sum()
-    return _with_cross_term(a, b, float(roots))
+def ours(a: Tensor, b: Tensor) -> float:
+    return frechet_from_features(a, b, allow_few=True).distance
 
 
-def sqrtm(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    from scipy.linalg import sqrtm as root
-
-    product = (a.covariance @ b.covariance).numpy()
-    return _with_cross_term(a, b, float(root(product).trace().real))
-
-
-def known_case(dim: int, condition: float, rank: int) -> tuple[FeatureStatistics, float]:
-    """Statistics with the given spectrum; those of four times the covariance are tr S away."""
-    rng = torch.Generator().manual_seed(0)
-    turn = torch.linalg.qr(torch.randn(dim, dim, generator=rng, dtype=torch.float64)).Q
-    exponents = torch.linspace(0, 1, rank, dtype=torch.float64)
-    spectrum = torch.zeros(dim, dtype=torch.float64)
-    spectrum[:rank] = condition**-exponents
-    covariance = (turn * spectrum) @ turn.T
-    mean = torch.zeros(dim, dtype=torch.float64)
-    return FeatureStatistics(2, mean, (covariance + covariance.T) / 2), float(spectrum.sum())
+def sqrtm(a: Tensor, b: Tensor) -> float:
+    x, y = FeatureStatistics.of(a), FeatureStatistics.of(b)
+    root = matrix_root((x.covariance @ y.covariance).numpy())
+    return _with_cross_term(x, y, float(root.trace().real))
 
 
-def accuracy_table(methods: dict[str, Method]) -> None:
-    print(f"{'relative error, 400 features':<34}" + "".join(f"{name:>14}" for name in methods))
-    for title, condition, rank in (
-        ("condition 1e2", 1e2, 400),
-        ("condition 1e6", 1e6, 400),
-        ("condition 1e12", 1e12, 400),
-        ("rank 100", 1e2, 100),
-    ):
-        moments, expected = known_case(400, condition, rank)
-        larger = FeatureStatistics(2, moments.mean, 4 * moments.scatter)
-        errors = [abs(run(moments, larger) - expected) / expected for run in methods.values()]
-        print(f"{title:<34}" + "".join(f"{error:>14.1e}" for error in errors))
+def eigenvalues(a: Tensor, b: Tensor) -> float:
+    x, y = FeatureStatistics.of(a), FeatureStatistics.of(b)
+    roots = torch.linalg.eigvals(x.covariance @ y.covariance).sqrt().real.sum()
+    return _with_cross_term(x, y, float(roots))
 
 
-def relu_features(rows: int, dim: int, seed: int) -> Tensor:
-    """Non-negative features with a decaying spectrum, float32 as networks give them."""
-    rng = torch.Generator().manual_seed(seed)
-    scales = torch.arange(1, dim + 1).float() ** -0.5
-    mixing = torch.randn(dim, dim, generator=torch.Generator().manual_seed(99)) / dim**0.5
-    return ((torch.randn(rows, dim, generator=rng) * scales) @ mixing + 0.05).relu()
-
-
-def speed_table(methods: dict[str, Method], dim: int, rows: int) -> None:
-    first, second = relu_features(rows, dim, 1), relu_features(rows, dim, 2)
-    moments = FeatureStatistics.of(first), FeatureStatistics.of(second)
-    print(f"\n{dim} features, {rows} rows")
-    for name, run in methods.items():
-        value, seconds = timed(lambda run=run: run(*moments))
-        print(f"  {name + ', from moments':<32}{seconds:>9.3f} s  distance {value:.9g}")
-    value, seconds = timed(lambda: frechet_from_features(first, second).distance)
-    print(f"  {'ours, from features':<32}{seconds:>9.3f} s  distance {value:.9g}")
-    few = first[: dim // 2], second[: dim // 2]
-    value, seconds = timed(lambda: frechet_from_features(*few).distance)
-    print(f"  {f'ours, {dim // 2} rows':<32}{seconds:>9.3f} s  distance {value:.9g}")
-
-
-def timed(run: Callable[[], float]) -> tuple[float, float]:
-    best, value = float("inf"), 0.0
-    for _ in range(2):
-        start = time.process_time()
-        value = run()
-        best = min(best, time.process_time() - start)
-    return value, best
+METHODS: dict[str, Method] = {"ours": ours, "sqrtm": sqrtm, "eigenvalues": eigenvalues}
 
 
 def _with_cross_term(a: FeatureStatistics, b: FeatureStatistics, cross: float) -> float:
@@ -99,22 +63,94 @@ def _with_cross_term(a: FeatureStatistics, b: FeatureStatistics, cross: float) -
     return gap + float(a.covariance.trace() + b.covariance.trace()) - 2 * cross
 
 
+def commuting(dim: int, rows: int, condition: float, opposed: bool = False) -> Problem:
+    """Sets with one eigenbasis; the eigenvalues of the first fall from 1 to 1 / condition.
+
+    The second has those of the first times four, as features of one network have, or, opposed, in
+    reverse order. With fewer rows than features both have rank `rows - 1`.
+    """
+    rng = torch.Generator().manual_seed(dim)
+    rank = min(dim, rows - 1)
+    basis = torch.linalg.qr(torch.randn(dim, rank, generator=rng, dtype=torch.float64)).Q
+    first = condition ** -torch.linspace(0, 1, rank, dtype=torch.float64)
+    second = 4 * (first.flip(0) if opposed else first)
+    sets = []
+    for spectrum, mean in ((first, 0.0), (second, 0.01)):
+        noise = torch.randn(rows, rank, generator=rng, dtype=torch.float64)
+        directions = torch.linalg.qr(noise - noise.mean(0)).Q * (rows - 1) ** 0.5
+        sets.append(mean + (directions * spectrum.sqrt()) @ basis.T)
+    expected = dim * 0.01**2 + float((first.sqrt() - second.sqrt()).square().sum())
+    kind = f"condition {condition:.0e}" if rows > dim else f"rank {rank}"
+    kind += ", opposed" if opposed else ""
+    return Problem(f"{dim} features, {rows} rows, {kind}", sets[0], sets[1], expected)
+
+
+def many_digits(dim: int, rows: int, condition: float) -> Problem:
+    """Random sets of rectified features whose distance mpmath computes from the same numbers."""
+    rng = torch.Generator().manual_seed(dim)
+    scales = condition ** (-0.5 * torch.linspace(0, 1, dim, dtype=torch.float64))
+    a, b = (
+        torch.randn(rows, dim, generator=rng, dtype=torch.float64).relu() * scales for _ in range(2)
+    )
+    with mpmath.workdps(60):
+        moments = [_exact_moments(part) for part in (a, b)]
+        lower = mpmath.cholesky(moments[0][1])
+        roots = mpmath.eigsy(lower.T * moments[1][1] * lower, eigvals_only=True)
+        cross = mpmath.fsum(mpmath.sqrt(value) for value in roots)
+        traces = mpmath.fsum(moment[1][i, i] for moment in moments for i in range(dim))
+        gap = moments[0][0] - moments[1][0]
+        expected = float((gap * gap.T)[0, 0] + traces - 2 * cross)
+    title = f"{dim} features, {rows} rows, scales 1 to {condition:.0e}, 60 digits"
+    return Problem(title, a, b, expected)
+
+
+def _exact_moments(rows: Tensor) -> tuple[mpmath.matrix, mpmath.matrix]:
+    """Mean `[1, F]` and covariance `[F, F]` of the rows in the working precision."""
+    x = mpmath.matrix(rows.tolist())
+    mean = mpmath.ones(1, x.rows) * x / x.rows
+    centred = x - mpmath.ones(x.rows, 1) * mean
+    return mean, centred.T * centred / (x.rows - 1)
+
+
+def problems(dims: list[int]) -> Iterator[Problem]:
+    yield many_digits(32, 80, 1e2)
+    yield many_digits(32, 80, 1e12)
+    for dim in dims:
+        many, few = ROWS.get(dim, (3 * dim, dim // 2))
+        yield commuting(dim, many, 1e2)
+        yield commuting(dim, many, 1e12)
+        if dim <= MAX_DIM_OF_EXTRAS:
+            yield commuting(dim, many, 1e12, opposed=True)
+        yield commuting(dim, few, 1e2)
+
+
+def measure(method: Method, problem: Problem) -> tuple[float, float]:
+    """CPU seconds and relative error; the best of three where that takes no time."""
+    seconds, value = float("inf"), 0.0
+    for _ in range(3 if problem.first.shape[1] <= 400 else 1):
+        started = time.process_time()
+        value = method(problem.first, problem.second)
+        seconds = min(seconds, time.process_time() - started)
+    return seconds, abs(value - problem.expected) / problem.expected
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sizes", nargs="+", default=["400x2048"], metavar="FEATURESxROWS")
-    arguments = parser.parse_args()
+    parser.add_argument("--dims", nargs="+", type=int, default=[400], metavar="FEATURES")
+    dims = parser.parse_args().dims
     torch.set_num_threads(1)
-    methods: dict[str, Method] = {"ours": ours, "eigenvalues": eigenvalues}
-    try:
-        import scipy.linalg  # noqa: F401
-    except ImportError:
-        print("SciPy is not installed: its matrix root is left out")
-    else:
-        methods["sqrtm"] = sqrtm
-    accuracy_table(methods)
-    for size in arguments.sizes:
-        dim, rows = (int(part) for part in size.split("x"))
-        speed_table(methods, dim, rows)
+    print("| problem | " + " | ".join(f"{n}: s | error" for n in METHODS) + " | sqrtm / ours |")
+    print("| --- |" + " --- |" * (2 * len(METHODS) + 1))
+    for problem in problems(dims):
+        cells, seconds = [], {}
+        for name, method in METHODS.items():
+            if name == "eigenvalues" and problem.first.shape[1] > MAX_DIM_OF_EXTRAS:
+                cells += ["-", "-"]
+                continue
+            seconds[name], error = measure(method, problem)
+            cells += [f"{seconds[name]:.3g}", f"{error:.1e}"]
+        gain = seconds["sqrtm"] / seconds["ours"]
+        print(f"| {problem.title} | {' | '.join(cells)} | {gain:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

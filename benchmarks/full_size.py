@@ -18,7 +18,8 @@ import torch
 
 from vidgan.losses import LossConfig, make_loss
 from vidgan.models import build_gan
-from vidgan.models.progressive import ProgressiveConfig, ProgressiveGAN
+from vidgan.models.growth import GrowingGAN
+from vidgan.models.progressive import ProgressiveConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import PrecisionConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep
@@ -32,7 +33,7 @@ def run(loss: str, precision: str, batch_size: int) -> dict[str, float]:
     torch.manual_seed(0)
     config = ProgressiveConfig(head=HEADS[loss], group_size=batch_size)  # type: ignore[arg-type]
     gan = build_gan(config, (3, FRAMES, SIDE, SIDE))
-    assert isinstance(gan, ProgressiveGAN)
+    assert isinstance(gan, GrowingGAN)
     levels = gan.generator.levels  # type: ignore[attr-defined]
     settings = TrainingConfig(precision=PrecisionConfig(networks=precision, penalty=precision))  # type: ignore[arg-type]
     averaged = copy_generator(gan.generator)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vidgan.bench import MotionsSpec, Suite, read_suite, run_bench
+from vidgan.bench import run_bench
 from vidgan.config import load_config
 from vidgan.errors import UserError
 from vidgan.files import write_text_atomically
+from vidgan.suites import MotionsSpec, Suite, read_suite
 from vidgan.training.cost import predict_seconds, scale_schedule
 from vidgan.training.planner import plan_schedule
 

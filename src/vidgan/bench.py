@@ -10,99 +10,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vidgan.comparison import compare_results, read_results, write_comparison
 from vidgan.config import load_config
-from vidgan.config_io import dump_yaml, from_dict, load_yaml
+from vidgan.config_io import dump_yaml
+from vidgan.data.dataset import ClipDataset
 from vidgan.data.motions import render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation import evaluate, save_record, update_best
 from vidgan.files import write_json_atomically, write_text_atomically
 from vidgan.metrics.protocols import Protocol, find_protocol
+from vidgan.prediction import evaluate_predictions
 from vidgan.report.comparison import FORMS, Comparison
 from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
+from vidgan.sampling.prediction_pictures import picture_name, write_pictures
 from vidgan.sampling.storage import card_of, load_generator
+from vidgan.suites import MotionsSpec, Suite
 from vidgan.training.cost import predict_seconds, scale_schedule
 from vidgan.training.loop import open_clips
 from vidgan.training.run_config import Config, config_to_dict
 
 Tell = Callable[[str], None]
 
-
-@dataclass(frozen=True, kw_only=True)
-class MotionsSpec:
-    """A rendered set, see `vidgan data motions`."""
-
-    videos: int = 2640
-    size: int = 64
-    frames: int = 8
-    seed: int = 0
-    objects: tuple[str, ...] = ("ring", "square", "triangle", "cross")
-    motions: tuple[str, ...] = ("left", "right", "up", "down")
-    heldout: float = 1 / 11
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What every run may spend: exactly one of both.
-
-    Attributes:
-        clips: real clips seen.
-        device_seconds: of the CPU's cores together, or of the GPU. A short measurement turns them
-            into clips before the first run of a system, so that runs stay repeatable.
-    """
-
-    clips: int | None = None
-    device_seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.clips is None) == (self.device_seconds is None):
-            raise UserError("the budget of a suite needs either clips or device_seconds")
-
-
-@dataclass(frozen=True, kw_only=True)
-class System:
-    """One line of the comparison.
-
-    Attributes:
-        preset: preset or settings file.
-        set: settings that differ from it, as `key=value`.
-    """
-
-    preset: str
-    set: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suite:
-    """Everything that decides a comparison.
-
-    Attributes:
-        systems: by label.
-        data: folder of videos; empty takes `motions`.
-        motions: what is rendered where no folder is named.
-        seeds: each system is trained once with each.
-        budget: of one run.
-        set: settings of every system, as `key=value`.
-        protocol: of the evaluation.
-        judge_seed: of the judge.
-        num_clips: generated clips of an evaluation; 0 leaves the number to the protocol.
-        threads: of each run.
-    """
-
-    systems: dict[str, System] = field(default_factory=dict)
-    data: str = ""
-    motions: MotionsSpec = field(default_factory=MotionsSpec)
-    seeds: tuple[int, ...] = (0, 1)
-    budget: Budget
-    set: tuple[str, ...] = ()
-    protocol: str = "own-c3d"
-    judge_seed: int = 101
-    num_clips: int = 0
-    threads: int = 1
+NUM_PICTURES = 2
+"""Predicted clips of a run that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -111,28 +49,9 @@ class Job:
 
     label: str
     seed: int
+    data: Path
     run: Path
     desk: Path
-
-
-def read_suite(path: str | Path) -> Suite:
-    """A suite from its YAML file.
-
-    Raises:
-        UserError: no such file, an unknown key or a value of another kind.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"there is no suite {path}: name a YAML file such as configs/bench/*.yaml")
-    values = load_yaml(path)
-    systems = values.pop("systems", None)
-    if not isinstance(systems, Mapping) or not systems:
-        raise UserError(f"{path} names no systems: it needs systems: {{LABEL: {{preset: NAME}}}}")
-    parsed = {
-        str(label): from_dict(System, dict(spec), f"{path}, systems.{label}")
-        for label, spec in systems.items()
-    }
-    return replace(from_dict(Suite, values, str(path)), systems=parsed)
 
 
 def run_bench(
@@ -159,21 +78,21 @@ def run_bench(
     """
     out = Path(out)
     _claim(out, suite)
-    data = suite.data or str(_render(suite.motions, out / "videos", tell))
     jobs = list(_jobs(suite, out))
 
     # Settings of every run; whatever is wrong in any is said before the first one starts.
     for job in jobs:
-        _settings(suite, job, data)
+        _settings(suite, job)
+    if not suite.data:
+        _render_all(jobs, suite.motions, tell)
     for job in jobs:
         if not (job.desk / "settings.yaml").exists():
-            config = _within_budget(suite, job, data, out, tell)
+            config = _within_budget(suite, job, out, tell)
             write_text_atomically(job.desk / "settings.yaml", dump_yaml(config_to_dict(config)))
 
     failed = _train_all(suite, jobs, workers, tell)
-    for job in jobs:
-        if job not in failed and not _is_evaluated(job.run):
-            _evaluate(suite, job, out / "judges", tell)
+    trained = [job for job in jobs if job not in failed and not _is_evaluated(job.run)]
+    _evaluate_all(suite, trained, out / "judges", workers, tell)
 
     labels = {str(job.run): job.label for job in jobs if job not in failed}
     results, left_out = read_results(labels)
@@ -209,39 +128,44 @@ def _claim(out: Path, suite: Suite) -> None:
     write_json_atomically(marker, record)
 
 
-def _render(spec: MotionsSpec, out: Path, tell: Tell) -> Path:
-    tell(f"rendering {spec.videos} videos into {out}")
-    return render_motions(
-        out,
-        spec.videos,
-        spec.size,
-        spec.frames,
-        spec.seed,
-        list(spec.objects),
-        list(spec.motions),
-        spec.heldout,
-    )
+def _render_all(jobs: Sequence[Job], spec: MotionsSpec, tell: Tell) -> None:
+    for folder in dict.fromkeys(job.data for job in jobs):
+        # _jobs names the folders by their length.
+        frames = int(folder.name.rpartition("-")[2])
+        tell(f"rendering {spec.videos} videos of {frames} frames into {folder}")
+        render_motions(
+            folder,
+            spec.videos,
+            spec.size,
+            frames,
+            spec.seed,
+            list(spec.objects),
+            list(spec.motions),
+            spec.heldout,
+        )
 
 
 def _jobs(suite: Suite, out: Path) -> Iterator[Job]:
     """Seed by seed, so that an early stop leaves whole seeds."""
     for seed in suite.seeds:
-        for label in suite.systems:
+        for label, system in suite.systems.items():
             name = "".join(mark if mark.isalnum() else "-" for mark in label.lower())
             name = f"{name}-seed{seed}"
-            yield Job(label, seed, out / "runs" / name, out / "jobs" / name)
+            rendered = out / f"motions-{system.frames or suite.motions.frames}"
+            data = Path(suite.data) if suite.data else rendered
+            yield Job(label, seed, data, out / "runs" / name, out / "jobs" / name)
 
 
-def _settings(suite: Suite, job: Job, data: str) -> Config:
+def _settings(suite: Suite, job: Job) -> Config:
     system = suite.systems[job.label]
-    words = [f"data={data}", f"run={job.run}", f"seed={job.seed}"]
+    words = [f"data={job.data}", f"run={job.run}", f"seed={job.seed}"]
     words += [f"training.threads={suite.threads}", *suite.set, *system.set]
     return load_config(system.preset, words)
 
 
-def _within_budget(suite: Suite, job: Job, data: str, out: Path, tell: Tell) -> Config:
+def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
     """Settings whose schedule is stretched or shrunk to the budget."""
-    config = _settings(suite, job, data)
+    config = _settings(suite, job)
     if suite.budget.clips is not None:
         return scale_schedule(config, suite.budget.clips / config.training.total_clips)
     note = out / "budgets.json"
@@ -304,13 +228,33 @@ def _is_evaluated(run: Path) -> bool:
     return any((run / "evals").glob("*.json"))
 
 
-def _evaluate(suite: Suite, job: Job, judges: Path, tell: Tell) -> None:
+def _evaluate_all(
+    suite: Suite, jobs: Sequence[Job], judges: Path, workers: int, tell: Tell
+) -> None:
+    """Evaluate what was trained, `workers` at a time."""
+    if not jobs:
+        return
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        # A fork of a process that runs threads may hang.
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(suite.threads,),
+    ) as pool:
+        tell(f"evaluating {len(jobs)} runs")
+        tasks = {pool.submit(_evaluate, suite, job, judges): job for job in jobs}
+        for task in as_completed(tasks):
+            task.result()
+            tell(f"evaluated {tasks[task].label}, seed {tasks[task].seed}")
+
+
+def _evaluate(suite: Suite, job: Job, judges: Path) -> None:
     """Score the last checkpoint of a run, and leave a walk through its latent space."""
     config = load_config(str(job.run))
-    tell(f"evaluating {job.label}, seed {job.seed}")
+    data = open_clips(config, lambda _: None)
     record = evaluate(
         job.run,
-        open_clips(config, tell),
+        data,
         _protocol(suite),
         checkpoint="last",
         judge_seed=suite.judge_seed,
@@ -320,13 +264,33 @@ def _evaluate(suite: Suite, job: Job, judges: Path, tell: Tell) -> None:
     if config.best.metric in record["scores"]:
         update_best(job.run, record, config.best.metric)
     generator = load_generator(job.run, "last")
-    if generator.latent_dim() and not generator.context_frames:
+    if generator.context_frames:
+        _predict(suite, job, data, judges)
+    elif generator.latent_dim():
         card = card_of(generator)
         name = card.class_names[0] if generator.num_classes else None
         walk = interpolate_seeds(generator, 0, 1, 9, "slerp", name)
         write_interpolation(
             job.run / "interpolation.mp4", job.run / "interpolation.png", walk, card.fps
         )
+
+
+def _predict(suite: Suite, job: Job, data: ClipDataset, judges: Path) -> None:
+    """Score the frames of a model that continues given ones, and draw some."""
+    record, predictions = evaluate_predictions(
+        job.run,
+        data,
+        # Models without a latent make one, and unlike counts would never share a table.
+        num_samples=1,
+        judge_seed=suite.judge_seed,
+        checkpoint="last",
+        cache=judges,
+    )
+    save_record(record, job.run / "evals")
+    shown = (predictions.parted, predictions.samples, predictions.baselines)
+    for index, source in enumerate(predictions.names[:NUM_PICTURES]):
+        stem = job.run / "predictions" / picture_name(source)
+        write_pictures(stem, *shown, data.store.fps, index)
 
 
 def _protocol(suite: Suite) -> Protocol:

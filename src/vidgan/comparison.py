@@ -25,7 +25,7 @@ from vidgan.report.comparison import (
 from vidgan.report.page import duration, number
 from vidgan.report.scores import read_records
 from vidgan.sampling.storage import read_pointer
-from vidgan.training.run_config import config_to_dict, load_run_config
+from vidgan.training.run_config import CONFIG_FILE, config_to_dict, load_run_config
 from vidgan.training.run_facts import count_parameters, device_seconds, media_of
 
 NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
@@ -59,7 +59,7 @@ def compare(sources: Sequence[str | Path], title: str = "Comparison") -> Compari
 
     Args:
         sources: run folders, each with its newest record of every protocol (of the best checkpoint
-            if that has one), and record files.
+            if that has one), evaluated folders of clips, and record files.
         title: of the page.
 
     Raises:
@@ -96,8 +96,13 @@ def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[
             record = read_record(path)
             results.append(Result(record=record, settings={}, label=label or path.stem))
             continue
-        settings = config_to_dict(load_run_config(path))
         records = latest_records(path)
+        if records and not (path / CONFIG_FILE).exists():
+            # A folder of clips that another program generated.
+            name = label or path.name
+            results += [Result(record=record, settings={}, label=name) for record in records]
+            continue
+        settings = config_to_dict(load_run_config(path))
         results += [
             Result(record=record, run=path, settings=settings, label=label) for record in records
         ]

@@ -8,12 +8,32 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from vidgan.errors import UserError
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """A sum over all processes; its transpose is such a sum again."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _sum_over_processes(gradient)
+
+
+def _sum_over_processes(tensor: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(tensor)  # type: ignore[no-untyped-call]
+    return total
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,15 @@ class Processes:
         flat /= self.count
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def sum_differentiably(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over all processes so that gradients flow to every one of them.
+
+        The gradient of a process' share is the sum of the gradients that all processes have for
+        the sum, so averaging parameter gradients over processes afterwards gives the gradient of
+        the mean of their losses. Every process has to call this, and to run backward, alike.
+        """
+        return tensor if self.count == 1 else _sum_over_processes(tensor)
 
     def barrier(self) -> None:
         """Wait for every process."""

@@ -2,32 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vidgan.config_io import to_dict
 from vidgan.data.dataset import ClipDataset
+from vidgan.data.index import MANIFEST_NAME, is_packed
+from vidgan.data.shards import PackedStore
 from vidgan.errors import UserError
+from vidgan.gathering import Gathered, Source, gather, gather_real
 from vidgan.metrics.clip_evaluation import Progress, evaluate_clips, say_nothing
 from vidgan.metrics.protocols import Protocol, find_protocol
-from vidgan.metrics.records import format_record, save_record
-from vidgan.metrics.scoring import RealClips, RealData, plan_comparison, proportional_labels
-from vidgan.models.base import Generator
-from vidgan.randomness import derive_seed, keyed_rng
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
-from vidgan.sampling.predict import part_windows, targets_of
-from vidgan.sampling.storage import (
-    find_generator_file,
-    load_generator,
-    read_card,
-    read_pointer,
-    write_pointer,
-)
+from vidgan.metrics.records import format_record, save_record, seal_record
+from vidgan.metrics.scoring import RealClips, RealData
+from vidgan.sampling.storage import read_pointer, write_pointer
 
 __all__ = [
     "RealClips",
@@ -40,15 +34,9 @@ __all__ = [
     "update_best",
 ]
 
-READ_BATCH = 64
-SAMPLE_BATCH = 32
-
-GeneratedBatches = Iterable[tuple[Tensor, Tensor | None]]
-"""Batches of generated clips, uint8 `[B, C, T, H, W]`, with the labels they should show."""
-
 
 def evaluate(
-    source: str | Path | Generator | GeneratedBatches,
+    source: Source,
     data: ClipDataset,
     protocol: str | Protocol = "own-c3d",
     *,
@@ -65,8 +53,9 @@ def evaluate(
     compared with real ones at the same place in a clip.
 
     Args:
-        source: a run folder, generator file or hub id; a generator; or batches of uint8 clips
-            `[B, C, T, H, W]` with int64 labels `[B]` or None.
+        source: a run folder, generator file or hub id; a generator; a folder or container of clips
+            that any program generated; or batches of uint8 clips `[B, C, T, H, W]` with int64
+            labels `[B]` or None.
         data: the real clips, with a training and a held-out split.
         protocol: name of a protocol, or one with fields of your own.
         checkpoint: of a run folder: `best`, `last` or a step.
@@ -78,80 +67,73 @@ def evaluate(
 
     Returns:
         The record: protocol, data, counts, scores with real reference, floor and controls,
-        agreement with the asked classes, memorisation, judge, seeds, versions, warnings.
+        agreement with the asked classes, memorisation, judge, seeds, versions, warnings, what it
+        was made from, and the list of clips.
 
     Raises:
         UserError: the source or the data do not serve.
     """
     protocol, tell = find_protocol(protocol), progress or say_nothing
-    facts: dict[str, Any] = {"source": "clips"}
-    if isinstance(source, str | Path):
-        facts = file_facts(source, checkpoint)
-        source = load_generator(source, checkpoint)
-    if isinstance(source, Generator):
-        check_classes(source, data)
-        facts["given_frames"] = source.context_frames
-        gather = _gather_continued if source.context_frames else _gather_with_generator
-        gathered = gather(source.to(device), data, protocol, seed, tell)
-    else:
-        gathered = _gather_with_batches(source, data, protocol, seed, tell)
-    clips, labels, real = gathered
-    return evaluate_clips(
-        clips,
-        labels,
-        real,
+    gathered = gather(
+        source, data, protocol, checkpoint=checkpoint, seed=seed, device=device, tell=tell
+    )
+    real = gathered.real
+    record = evaluate_clips(
+        gathered.clips,
+        gathered.labels,
+        replace(real, warnings=(*real.warnings, *gathered.warnings)),
         protocol=protocol,
         seed=seed,
         judge_seed=judge_seed,
         cache=cache,
         device=device,
-        generator_facts=facts,
+        generator_facts=gathered.facts,
         progress=tell,
     )
+    record["inputs"] = {
+        "source": gathered.origin,
+        "data": data_inputs(data),
+        "weights": {"judge": (record["judge"] or {}).get("hash")},
+        "options": {"device": str(device), "threads": torch.get_num_threads()},
+    }
+    record["clips"] = list_clips(gathered)
+    return seal_record(record)
 
 
-def gather_real(
-    data: ClipDataset, frames: int, resolution: int, protocol: Protocol, seed: int
-) -> RealData:
-    """Training and held-out clips of a data set at a generator's size.
-
-    Without a held-out split, a seeded fifth of the training videos stands in for it.
-    """
-    limit = protocol.max_train_clips
-    train = _gather_split(data, "train", frames, resolution, limit, seed)
-    split = data.heldout_split
-    if split is not None:
-        heldout = _gather_split(data, split, frames, resolution, limit, seed)
-        return RealData(train, heldout, data.classes)
-    videos = sorted(set(train.video_ids))
-    order = torch.randperm(len(videos), generator=keyed_rng(seed, "stand-in videos")).tolist()
-    stand_in = {videos[i] for i in order[: len(videos) // 5]}
-    is_unseen = torch.tensor([video in stand_in for video in train.video_ids])
-    warning = (
-        "the data has no held-out split: a fifth of the training videos, which the generator may "
-        "have seen, stands in for it"
-    )
-    rows = torch.arange(len(train))
-    seen, unseen = train.take(rows[~is_unseen]), train.take(rows[is_unseen])
-    return RealData(seen, unseen, data.classes, (warning,))
+def data_inputs(data: ClipDataset) -> dict[str, Any]:
+    """Where real clips come from and how they were cut, enough to read them again."""
+    store, settings = data.store, to_dict(data.config)
+    if not isinstance(store, PackedStore):
+        return {"kind": "memory"}
+    path = str(data.config.path)
+    kind = "videos" if path and not is_packed(path) else "packed"
+    facts: dict[str, Any] = {"kind": kind, "settings": settings, "seed": data.seed}
+    facts["levels"] = [list(level) for level in store.levels]
+    if kind == "packed":
+        settings["path"] = str(store.path)
+        manifest = (store.path / MANIFEST_NAME).read_bytes()
+        facts["manifest_sha256"] = hashlib.sha256(manifest).hexdigest()
+    return facts
 
 
-def _gather_split(
-    data: ClipDataset, split: str, frames: int, resolution: int, limit: int, seed: int
-) -> RealClips:
-    """Clips of a split, at most `limit`, chosen by `seed` if there are more."""
-    videos = [item.source for item in data.store.items if item.split == split]
-    order = torch.randperm(len(videos), generator=keyed_rng(seed, "real clips", split))
-    chosen = torch.zeros(len(videos), dtype=torch.bool)
-    chosen[order[:limit]] = True
-    clips, labels, start = [], [], 0
-    for batch, batch_labels in data.iter_clips(split, frames, resolution, READ_BATCH):
-        keep = chosen[start : start + batch.shape[0]]
-        clips.append(batch[keep])
-        labels.append(batch_labels[keep])
-        start += batch.shape[0]
-    kept = tuple(video for video, is_kept in zip(videos, chosen.tolist(), strict=True) if is_kept)
-    return RealClips(torch.cat(clips), torch.cat(labels), kept)
+def list_clips(gathered: Gathered) -> dict[str, dict[str, list[Any]]]:
+    """Name, label and checksum of every clip that was read from a file."""
+    real = gathered.real
+    lists = {
+        split: _columns(part.video_ids, part.clips, part.labels)
+        for split, part in (("train", real.train), ("heldout", real.heldout))
+    }
+    if gathered.names:
+        lists["generated"] = _columns(gathered.names, gathered.clips, gathered.labels)
+    return lists
+
+
+def _columns(names: Sequence[str], clips: Tensor, labels: Tensor | None) -> dict[str, list[Any]]:
+    return {
+        "name": list(names),
+        "label": [-1] * len(names) if labels is None else labels.tolist(),
+        "crc32": [zlib.crc32(clip.contiguous().numpy()) for clip in clips],
+    }
 
 
 def update_best(run: str | Path, record: dict[str, Any], metric: str) -> bool:
@@ -194,118 +176,3 @@ def update_best(run: str | Path, record: dict[str, Any], metric: str) -> bool:
             return False
     write_pointer(run, "best", step, value=score["value"], **basis)
     return True
-
-
-class _Gathered(NamedTuple):
-    """Everything that `evaluate_clips` compares."""
-
-    clips: Tensor
-    labels: Tensor | None
-    real: RealData
-
-
-def _gather_with_generator(
-    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
-) -> _Gathered:
-    # Two clips tell the size at the generator's present stage.
-    shape = _generate(generator, torch.zeros(2, dtype=torch.int64), seed)[0].shape
-    tell("reading real clips")
-    real = gather_real(data, shape[2], shape[3], protocol, seed)
-    n = plan_comparison(real, protocol.num_clips, seed).n
-    tell(f"generating {protocol.num_clips} clips")
-    asked = _asked_labels(real.train.labels, protocol.num_clips, n, seed)
-    return _Gathered(*_generate(generator, asked, seed), real)
-
-
-def _gather_continued(
-    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
-) -> _Gathered:
-    """What a generator makes of held-out clips, in seeded order, and what it should make."""
-    tell("reading real clips")
-    windows = gather_real(data, data.config.frames, data.config.resolution, protocol, seed)
-    parted = part_windows(generator, windows.heldout.clips, seed)
-    train = replace(windows.train, clips=targets_of(generator, windows.train.clips))
-    heldout = replace(windows.heldout, clips=parted.target)
-    order = torch.randperm(len(heldout), generator=keyed_rng(seed, "evaluation contexts"))
-    if generator.latent_dim():
-        # Given the same frames again, another latent makes another clip.
-        order = order.repeat(-(-protocol.num_clips // len(order)))
-    rows = order[: protocol.num_clips]
-    tell(f"continuing {len(rows)} held-out clips")
-    asked = heldout.labels[rows]
-    clips, _ = _generate(generator, asked, seed, parted.context[rows])
-    real = replace(windows, train=train, heldout=heldout)
-    return _Gathered(parted.new_frames(generator, clips), asked if data.classes else None, real)
-
-
-def _gather_with_batches(
-    batches: GeneratedBatches, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
-) -> _Gathered:
-    clips, labels = _collect(batches, protocol.num_clips)
-    tell("reading real clips")
-    real = gather_real(data, clips.shape[2], clips.shape[3], protocol, seed)
-    return _Gathered(clips, labels, real)
-
-
-def _generate(
-    generator: Generator, asked: Tensor, seed: int, context: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """One clip for each asked label, and context; latent i depends on (seed, i) alone."""
-    labels = asked if generator.num_classes else None
-    clips = []
-    for start in range(0, asked.shape[0], SAMPLE_BATCH):
-        rows = slice(start, min(start + SAMPLE_BATCH, asked.shape[0]))
-        seeds = [derive_seed(seed, "evaluation latent", i) for i in range(rows.start, rows.stop)]
-        latents = sample_latents(generator, seeds)
-        given_labels, given = (None if part is None else part[rows] for part in (labels, context))
-        clips.append(sample_clips(generator, latents, given_labels, given))
-    return torch.cat(clips), labels
-
-
-def _asked_labels(labels: Tensor, count: int, n: int, seed: int) -> Tensor:
-    """Labels for `count` clips; each group of n holds the classes as often as real clips do."""
-    groups = range(-(-count // n))
-    return torch.cat([proportional_labels(labels, n, derive_seed(seed, g)) for g in groups])[:count]
-
-
-def _collect(batches: GeneratedBatches, limit: int) -> tuple[Tensor, Tensor | None]:
-    clips: list[Tensor] = []
-    labels: list[Tensor] = []
-    count = 0
-    for batch, batch_labels in batches:
-        clips.append(batch)
-        if batch_labels is not None:
-            labels.append(batch_labels)
-        count += batch.shape[0]
-        if count >= limit:
-            break
-    if not clips:
-        raise UserError("there are no generated clips to evaluate")
-    return torch.cat(clips), torch.cat(labels) if len(labels) == len(clips) else None
-
-
-def check_classes(generator: Generator, data: ClipDataset) -> None:
-    """Raise UserError unless a conditional generator knows as many classes as the data has."""
-    if generator.num_classes and generator.num_classes != len(data.classes):
-        raise UserError(
-            f"the generator knows {generator.num_classes} classes and the data has "
-            f"{len(data.classes)}; evaluate it on the data it was trained on"
-        )
-
-
-def file_facts(source: str | Path, checkpoint: str | int) -> dict[str, Any]:
-    """What a record tells of a generator on disk."""
-    path = find_generator_file(source, checkpoint)
-    card = read_card(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {
-        "source": "file",
-        "file": path.name,
-        "sha256": digest,
-        "step": card.step,
-        "clips_seen": card.clips_seen,
-        "loss": card.loss,
-        "model": card.model,
-        "weights": "averaged",
-        "truncation": None,
-    }

@@ -1,9 +1,11 @@
 """Writing files so that a crash, a full disk or a kill never leaves half of one behind."""
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,18 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> 
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync(path.parent)
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds the file `lock`, and hold it; the lock dies with us."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync(path: Path) -> None:

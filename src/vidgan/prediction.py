@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vidgan.data.dataset import ClipDataset
 from vidgan.errors import UserError
-from vidgan.evaluation import check_classes, file_facts, gather_real
+from vidgan.gathering import check_classes, file_facts, gather_real
 from vidgan.metrics.agreement import agreement
 from vidgan.metrics.clip_evaluation import (
     Progress,
@@ -36,7 +36,7 @@ from vidgan.metrics.scoring import RealData, plan_comparison
 from vidgan.models.base import Box, Generator
 from vidgan.randomness import keyed_rng
 from vidgan.sampling.predict import Parted, check_takes_context, part_windows, predict, targets_of
-from vidgan.sampling.storage import load_generator
+from vidgan.sampling.storage import find_generator_file, load_generator
 
 JUDGE_PROTOCOL = find_protocol("own-c3d")
 
@@ -92,8 +92,8 @@ def evaluate_predictions(
     started, tell = time.perf_counter(), progress or say_nothing
     facts: dict[str, Any] = {"source": "generator"}
     if isinstance(source, str | Path):
-        facts = file_facts(source, checkpoint)
-        source = load_generator(source, checkpoint)
+        file = find_generator_file(source, checkpoint)
+        facts, source = file_facts(file), load_generator(file)
     check_takes_context(source)
     check_classes(source, data)
     generator = source.to(device)
@@ -264,7 +264,8 @@ def _judged(
     rows = comparison.heldout
 
     def distance(features: Tensor) -> float:
-        return frechet_from_features(features, reference).distance
+        # A note below tells of few clips.
+        return frechet_from_features(features, reference, allow_few=True).distance
 
     truth = judge.extract(heldout.clips)
     samples = [judge.extract(sample) for sample in predictions.samples.unbind(dim=1)]

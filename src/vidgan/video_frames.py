@@ -246,11 +246,13 @@ def read_images(
     return DecodedFrames(stack_frames(frames), num_corrupt)
 
 
-def iterate_images(path: Path) -> Iterator[Pixels | None]:
-    """Yield the pictures of a folder one by one at the size of the first; None for a broken one."""
+def iterate_images(
+    path: Path, resolution: int | None, resize: ResizePolicy
+) -> Iterator[Pixels | None]:
+    """Yield the pictures of a folder one by one, fitted to one size; None for a broken one."""
     from PIL import Image
 
-    fit = Fitter(None, "stretch")
+    fit = Fitter(resolution, resize)
     for file in _image_files(path):
         try:
             with Image.open(file) as picture:

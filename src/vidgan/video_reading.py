@@ -33,12 +33,19 @@ from vidgan.video_frames import (
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 MAX_BROKEN_PACKETS = 1000
 """A file with more broken packets than this is given up, so that garbage cannot stall a build."""
 
+_MAX_ERRORS_IN_A_ROW = 10
+"""Attempts to find a packet behind broken bytes; at the end of some damaged files none succeeds."""
+
+_MAX_PIXELS = 1 << 27
+"""Pixels of a frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of times more
+memory."""
 
 _HEADER_SLACK = 2
 """Some writers count a frame or two too many in the header of a whole file."""
@@ -54,8 +61,9 @@ def probe(path: str | Path) -> VideoInfo:
     if path.is_dir():
         return probe_images(path)
     with _open(path) as (container, stream):
-        pts, num_packets = _packet_times(container, stream)
-        num_missing = stream.frames - num_packets
+        index = _read_index(container, stream)
+        pts = index.times
+        num_missing = stream.frames - index.num_packets
         time_base = float(stream.time_base or 1)
         rate = float(stream.average_rate or 25)
         codec = stream.codec_context.name
@@ -76,14 +84,16 @@ def probe(path: str | Path) -> VideoInfo:
     usual = float(statistics.median(steps)) if len(steps) else 1 / rate
     # Containers round times to their own clock (1 ms in WebM), which is no variable rate.
     is_variable = bool(len(steps)) and float(abs(steps - usual).max()) > 0.1 * usual + 2 * time_base
-    duration = (times[-1] if times else 0.0) + usual
+    duration = times[-1] + usual
+    # Damaged time stamps may lie years apart, which makes the mean rate nothing.
+    fps = round(len(times) / duration, 3) or round(1 / usual, 3) or rate
     return VideoInfo(
         path=str(path),
         width=width,
         height=height,
         num_frames=len(times),
         num_missing=num_missing if num_missing > _HEADER_SLACK else 0,
-        fps=round(len(times) / duration, 3),
+        fps=fps,
         duration_s=duration,
         codec=codec,
         pixel_format=pixel_format,
@@ -121,19 +131,17 @@ def read_frames(
     fit = Fitter(resolution, resize)
     found: dict[int, Pixels] = {}
     with _open(path) as (container, stream):
-        pts, _ = _packet_times(container, stream)
+        index = _read_index(container, stream)
+        pts = index.times
         outside = [n for n in indices if not 0 <= n < len(pts)]
         if outside or not indices:
             raise CorruptVideoError(path, f"frame {outside} asked of {len(pts)} frames")
         wanted = {pts[n] for n in indices}
         if None not in wanted:
             # The file is open and its index read: one seek leads to the frames.
-            found = _seek_and_read(container, stream, wanted, fit)
+            found = _seek_and_read(container, stream, index, wanted, fit)
     if None in wanted:
-        decoded = _read_all(path, resolution, resize)
-        if max(indices) >= decoded.clip.shape[1]:
-            raise CorruptVideoError(path, f"only {decoded.clip.shape[1]} frames decode")
-        return DecodedFrames(decoded.clip[:, list(indices)], decoded.num_corrupt)
+        return _read_counted(path, indices, resolution, resize)
     if len(found) < len(wanted):
         # The seek landed too late (transport streams do that): decode from the start.
         with _open(path) as (container, stream):
@@ -149,18 +157,22 @@ class FrameStream:
     """The clean frames of a video or of a folder of numbered images, one at a time.
 
     For videos that do not fit in memory. Iterating decodes from the start; frames are numbered by
-    the clean ones before them, which is the same in every pass. All have the first frame's size.
+    the clean ones before them, which is the same in every pass.
 
     Attributes:
         path: File or folder.
         wanted: Numbers of the frames to convert and yield, the others are passed over; None takes
             every frame.
+        resolution: Side of the square to fit each frame into; None keeps the first frame's size.
+        resize: How a frame is fitted into the square.
         num_corrupt: Broken packets and damaged frames that the last pass met.
         num_frames: Clean frames that the last pass met.
     """
 
     path: str | Path
     wanted: Container[int] | None = None
+    resolution: int | None = None
+    resize: ResizePolicy = "stretch"
     num_corrupt: int = 0
     num_frames: int = 0
 
@@ -182,7 +194,7 @@ class FrameStream:
             raise CorruptVideoError(path, "no frame can be decoded")
 
     def _frames(self, path: Path) -> Iterator[Callable[[], Pixels]]:
-        fit = Fitter(None, "stretch")
+        fit = Fitter(self.resolution, self.resize)
         num_corrupt = [0]
         with _open(path) as (container, stream):
             for n, frame in enumerate(_decode(container, stream, num_corrupt)):
@@ -194,7 +206,7 @@ class FrameStream:
         self.num_corrupt = num_corrupt[0]
 
     def _images(self, path: Path) -> Iterator[Callable[[], Pixels]]:
-        for pixels in iterate_images(path):
+        for pixels in iterate_images(path, self.resolution, self.resize):
             if pixels is None:
                 self.num_corrupt += 1
             else:
@@ -208,8 +220,9 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     if path.is_file() and path.stat().st_size == 0:
         raise UnreadableVideoError(path, "the file is empty")
     try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.error.FFmpegError, OSError) as error:
+        limits = {"max_pixels": str(_MAX_PIXELS)}
+        container = av.open(str(path), metadata_errors="replace", options=limits)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise UnreadableVideoError(path, f"cannot be read as video ({reason})") from error
     with container:
@@ -223,27 +236,58 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         yield container, stream
 
 
-def _packet_times(container: "InputContainer", stream: "VideoStream") -> tuple[list[Any], int]:
-    """Sorted times of the shown packets (Nones if the container stores none), and all packets."""
+@dataclass(frozen=True)
+class _Index:
+    """What the packets of a video stream tell without being decoded.
+
+    Attributes:
+        times: Sorted times of the shown packets; Nones if the container stores none.
+        sizes: Bytes of the packet of each time.
+        num_packets: Packets, the ones that are not shown included.
+    """
+
+    times: list[Any]
+    sizes: dict[int | None, int]
+    num_packets: int
+
+
+def _packets(
+    container: "InputContainer", stream: "VideoStream", num_corrupt: list[int]
+) -> Iterator["Packet[Any]"]:
+    """Yield the packets that can be told apart; add every run of broken ones to `num_corrupt`."""
     import av
 
-    times: list[int | None] = []
-    num_packets = 0
     packets = container.demux(stream)
-    for _ in range(MAX_BROKEN_PACKETS):
+    errors_in_a_row = 0
+    while num_corrupt[0] < MAX_BROKEN_PACKETS and errors_in_a_row < _MAX_ERRORS_IN_A_ROW:
         try:
-            for packet in packets:
-                num_packets += packet.size > 0
-                if packet.size and not packet.is_discard:
-                    times.append(packet.pts)
-            break
-        except av.error.InvalidDataError:
+            packet = next(packets)
+        except (StopIteration, av.error.EOFError):
+            return
+        except (av.error.FFmpegError, IndexError, UnicodeDecodeError):
+            # Garbage also makes up streams that PyAV does not expect (IndexError).
+            num_corrupt[0] += errors_in_a_row == 0
+            errors_in_a_row += 1
+            packets = container.demux(stream)
             continue
+        errors_in_a_row = 0
+        yield packet
+
+
+def _read_index(container: "InputContainer", stream: "VideoStream") -> _Index:
+    times: list[int | None] = []
+    sizes: dict[int | None, int] = {}
+    num_packets = 0
+    for packet in _packets(container, stream, [0]):
+        num_packets += packet.size > 0
+        if packet.size and not packet.is_discard:
+            times.append(packet.pts)
+            sizes[packet.pts] = packet.size
     if not times:
         raise NoVideoStreamError(container.name, "has a video stream without a single frame")
     if None in times:
-        return [None] * len(times), num_packets
-    return sorted(set(times)), num_packets
+        return _Index([None] * len(times), {}, num_packets)
+    return _Index(sorted(set(times)), sizes, num_packets)
 
 
 def _decode(
@@ -258,19 +302,16 @@ def _decode(
     """
     import av
 
-    packets = container.demux(stream)
-    while num_corrupt[0] < MAX_BROKEN_PACKETS:
+    for packet in _packets(container, stream, num_corrupt):
+        if needed_from is not None:
+            early = packet.pts is not None and packet.pts < needed_from
+            stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
         try:
-            packet = next(packets)
-            if needed_from is not None:
-                early = packet.pts is not None and packet.pts < needed_from
-                stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
             frames = stream.codec_context.decode(packet if packet.size else None)
-        except StopIteration:
-            return
         except av.error.EOFError:
             return
-        except (av.error.InvalidDataError, av.error.UndefinedError):
+        except av.error.FFmpegError:
+            # Decoders answer damage with every code there is: invalid data, argument, permission.
             num_corrupt[0] += 1
             continue
         for frame in frames:
@@ -290,14 +331,32 @@ def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> Decod
     return DecodedFrames(stack_frames(frames), num_corrupt[0])
 
 
+def _read_counted(
+    path: Path, indices: Sequence[int], resolution: int | None, resize: ResizePolicy
+) -> DecodedFrames:
+    """Frames by their number among those that decode, for files without times."""
+    stream = FrameStream(path, frozenset(indices), resolution, resize)
+    found = dict(stream)
+    if len(found) < len(set(indices)):
+        raise CorruptVideoError(path, f"only {stream.num_frames} frames decode")
+    return DecodedFrames(stack_frames([found[n] for n in indices]), stream.num_corrupt)
+
+
 def _seek_and_read(
-    container: "InputContainer", stream: "VideoStream", wanted: set[int], fit: Fitter
+    container: "InputContainer",
+    stream: "VideoStream",
+    index: _Index,
+    wanted: set[int],
+    fit: Fitter,
 ) -> dict[int, Pixels]:
     """Decode from the key frame before the first wanted time; nothing if there is no way there."""
     import av
 
     first = min(wanted)
     try:
+        container.seek(first, stream=stream, backward=True)
+        if not _is_as_indexed(container, stream, index):
+            return {}
         container.seek(first, stream=stream, backward=True)
     except av.error.FFmpegError:
         return {}
@@ -306,6 +365,17 @@ def _seek_and_read(
     if start is None or start.pts is None or start.pts > first:
         return {}
     return _read_wanted(chain([start], frames), wanted, fit)
+
+
+def _is_as_indexed(container: "InputContainer", stream: "VideoStream", index: _Index) -> bool:
+    """Whether the next key frame has the time that it has when the file is read from the start.
+
+    MPEG program streams time groups of frames; a seek into a group shifts its times by a frame.
+    """
+    for packet in _packets(container, stream, [0]):
+        if packet.is_keyframe:
+            return index.sizes.get(packet.pts) == packet.size
+    return False
 
 
 def _read_wanted(

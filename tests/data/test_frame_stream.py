@@ -53,3 +53,12 @@ def test_folders_of_images_stream_too(tmp_path):
         (tmp_path / f"shot-{n}.png").write_bytes(b"broken")
     with pytest.raises(CorruptVideoError, match="no frame"):
         list(FrameStream(tmp_path))
+
+
+def test_frames_can_be_fitted_to_a_square(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 30, size=(128, 48))
+    stream = FrameStream(path, {4, 20}, resolution=24, resize="letterbox")
+    assert torch.equal(
+        clip_of(stream), read_frames(path, [4, 20], resolution=24, resize="letterbox").clip
+    )
+    assert clip_of(FrameStream(path, {0}, resolution=24)).shape == (3, 1, 24, 24)

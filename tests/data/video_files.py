@@ -39,10 +39,17 @@ def write_video(
     options: dict[str, str] | None = None,
     times: list[int] | None = None,
     first_number: int = 0,
+    faststart: bool = True,
 ) -> Path:
-    """Encode numbered frames; `times` are presentation times in units of 1/1000 s."""
+    """Encode numbered frames; `times` are presentation times in units of 1/1000 s.
+
+    An MP4 gets its index in front of the pictures, or with `faststart=False` behind them.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    in_front = faststart and path.suffix in (".mp4", ".mov")
+    with av.open(
+        str(path), "w", options={"movflags": "+faststart"} if in_front else {}
+    ) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
@@ -94,4 +101,22 @@ def cut_file(path: Path, fraction: float) -> Path:
     """Keep the first part of a file."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * fraction)])
+    return path
+
+
+def cut_without_encoding(source: Path, path: Path, first_frame: int, fps: int = 25) -> Path:
+    """Copy the packets from the key frame before `first_frame` on into an MP4.
+
+    Earlier frames stay in the file, outside of what its edit list shows.
+    """
+    with av.open(str(source)) as whole, av.open(str(path), "w") as target:
+        stream = whole.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        start = round(first_frame / fps / stream.time_base)
+        whole.seek(start, stream=stream)
+        for packet in whole.demux(stream):
+            if packet.dts is not None:
+                packet.pts, packet.dts = packet.pts - start, packet.dts - start
+                packet.stream = copy
+                target.mux(packet)
     return path

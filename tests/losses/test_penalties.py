@@ -19,7 +19,7 @@ from vidgan.losses.penalties import (
     mix,
 )
 from vidgan.models.base import Scores
-from vidgan.models.layers import SlicedWassersteinHead
+from vidgan.models.sliced_head import SlicedWassersteinHead
 from vidgan.randomness import BatchRandom
 
 SHAPE = (1, 1, 1, 2)

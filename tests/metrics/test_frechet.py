@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vidgan import frechet_distance
+from vidgan.errors import UserError
 from vidgan.metrics import frechet
 from vidgan.metrics.frechet import frechet_from_features, frechet_from_statistics
 from vidgan.metrics.statistics import FeatureStatistics
@@ -49,11 +50,11 @@ def test_two_points_by_hand() -> None:
     assert frechet_distance(a, b) == pytest.approx(18, rel=1e-12)
 
 
-@pytest.mark.parametrize(("rows", "method"), [(20, "rows"), (300, "cholesky-svd")])
+@pytest.mark.parametrize(("rows", "method"), [(20, "rows-svd"), (32, "rows-svd"), (300, "qr-svd")])
 def test_a_set_is_at_no_distance_from_itself(rows: int, method: str) -> None:
     features = relu_features(rows, 32, 0)
-    result = frechet_from_features(features, features)
-    assert result.method == method
+    result = frechet_from_features(features, features, allow_few=True)
+    assert (result.method, result.few_rows) == (method, rows < 32)
     assert 0 <= result.distance < 1e-10 * float(features.var(0).sum())
 
 
@@ -70,17 +71,74 @@ def test_all_branches_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = relu_features(90, 40, 0), relu_features(120, 40, 1, shift=0.2)
     moments = FeatureStatistics.of(a), FeatureStatistics.of(b)
     by_svd = frechet_from_statistics(*moments)
+    by_qr = frechet_from_features(a, b)
     monkeypatch.setattr(frechet, "MAX_SINGULAR_VALUE_DIM", 10)
-    by_eigenvalues = frechet_from_statistics(*moments)
+    by_eigenvalues = frechet_from_features(a, b)
     wide = torch.cat([torch.eye(40, dtype=torch.float64), torch.zeros(40, 100)], 1)
-    by_rows = frechet_from_features(a @ wide, b @ wide)
+    by_rows = frechet_from_features(a @ wide, b @ wide, allow_few=True)
     padded = FeatureStatistics.of(a @ wide), FeatureStatistics.of(b @ wide)
-    by_clipping = frechet_from_statistics(*padded)
-    methods = [r.method for r in (by_svd, by_eigenvalues, by_rows, by_clipping)]
-    assert methods == ["cholesky-svd", "cholesky-eigh", "rows", "eigh-svd"]
-    for other in (by_eigenvalues, by_rows, by_clipping):
+    by_clipping = frechet_from_statistics(*padded, allow_few=True)
+    methods = [r.method for r in (by_svd, by_qr, by_eigenvalues, by_rows, by_clipping)]
+    assert methods == ["cholesky-svd", "qr-svd", "cholesky-eigh", "rows-svd", "eigh-svd"]
+    for other in (by_qr, by_eigenvalues, by_rows, by_clipping):
         assert other.distance == pytest.approx(by_svd.distance, rel=1e-9)
     assert by_clipping.clipped_mass < 1e-8
+    assert by_rows.as_record()["estimator"]["few_rows"]
+    assert not by_qr.as_record()["estimator"]["few_rows"]
+
+
+def test_fewer_clips_than_features_are_refused() -> None:
+    a, b = relu_features(40, 30, 0), relu_features(29, 30, 1)
+    for pair in ((a, b), (b, a)):
+        with pytest.raises(UserError, match="of 29 clips in 30 features is mostly sampling noise"):
+            frechet_distance(*pair)
+        with pytest.raises(UserError, match="allow few clips"):
+            frechet_from_statistics(*(FeatureStatistics.of(part) for part in pair))
+    assert frechet_distance(a, b, allow_few=True) > 0
+    assert frechet_distance(a, a[:30]) > 0
+
+
+def test_the_distance_of_one_law_to_itself_falls_like_one_over_n() -> None:
+    # About d / (2n) of the trace each: two samples of one Gaussian with a flat spectrum.
+    shares = []
+    for rows in (256, 512):
+        a, b = (
+            torch.randn(rows, 64, generator=keyed_rng(rows, part), dtype=torch.float64)
+            for part in "ab"
+        )
+        result = frechet_from_features(a, b)
+        assert result.relative is not None
+        shares.append(result.relative)
+    assert shares[0] / shares[1] == pytest.approx(2, rel=0.1)
+
+
+def test_features_keep_their_digits_where_covariances_lose_them() -> None:
+    """At condition 1e12 roots of the product of both covariances are off by 1e-8."""
+    spectrum = 1e12 ** -torch.linspace(0, 1, 48, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(48, 48, generator=keyed_rng("t"), dtype=torch.float64)).Q
+    sets = []
+    for scale, seed in ((1.0, 0), (2.0, 1)):
+        noise = torch.randn(150, 48, generator=keyed_rng(seed), dtype=torch.float64)
+        flat = torch.linalg.qr(noise - noise.mean(0)).Q * 149**0.5
+        sets.append((flat * (scale * spectrum.sqrt())) @ turn.T)
+    assert frechet_distance(*sets) == pytest.approx(float(spectrum.sum()), rel=1e-12)
+
+
+def test_torchmetrics_oracle() -> None:
+    fid = pytest.importorskip("torchmetrics.image.fid", exc_type=ImportError)
+
+    class Rows(torch.nn.Module):
+        num_features = 24
+
+        def forward(self, rows: Tensor) -> Tensor:
+            return rows
+
+    a, b = relu_features(300, 24, 0), relu_features(200, 24, 1, shift=0.2)
+    metric = fid.FrechetInceptionDistance(feature=Rows()).set_dtype(torch.float64)
+    metric.update(a, real=True)
+    metric.update(b, real=False)
+    expected = float(metric.compute())
+    assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-9)
 
 
 def test_rank_deficient_rows_equal_a_brute_force_root() -> None:
@@ -92,7 +150,7 @@ def test_rank_deficient_rows_equal_a_brute_force_root() -> None:
     gap = float((a.mean(0) - b.mean(0)).square().sum())
     expected = gap + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
     # The brute-force root loses half of the digits of the zero eigenvalues.
-    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-5)
+    assert frechet_distance(a, b, allow_few=True) == pytest.approx(expected, rel=1e-5)
 
 
 def test_scipy_oracle() -> None:
@@ -108,8 +166,8 @@ def test_scipy_oracle() -> None:
 def test_ill_conditioned_covariances_keep_their_digits() -> None:
     spectrum = torch.logspace(0, -12, 20, dtype=torch.float64)
     zero = torch.zeros(20, dtype=torch.float64)
-    a = FeatureStatistics(2, zero, spectrum.diag())
-    b = FeatureStatistics(2, zero, (4 * spectrum).diag())
+    a = FeatureStatistics(21, zero, 20 * spectrum.diag())
+    b = FeatureStatistics(21, zero, (80 * spectrum).diag())
     result = frechet_from_statistics(a, b)
     assert result.distance == pytest.approx(float(spectrum.sum()), rel=1e-11)
 

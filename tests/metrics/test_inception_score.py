@@ -50,6 +50,40 @@ def test_scipy_oracle() -> None:
     assert inception_score(torch.from_numpy(p))[0] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("guard", [1e-7, 1e-20])
+def test_the_guard_of_published_codes_stands_inside_both_logarithms(guard: float) -> None:
+    # Written as the published loops are, row by row; some probabilities are exactly 0.
+    p = random_probabilities(60, 7, seed=2).numpy()
+    p[::3] = np.eye(7)[np.arange(20) % 7]
+    mean = p.mean(0)
+    rows = [(row * np.log(row + guard) - row * np.log(mean + guard)).sum() for row in p]
+    guarded = inception_score(torch.from_numpy(p), log_guard=guard)[0]
+    assert guarded == pytest.approx(np.exp(np.mean(rows)), rel=1e-12)
+    assert guarded == pytest.approx(inception_score(torch.from_numpy(p))[0], rel=1e-5)
+    with pytest.raises(ValueError, match="log_guard"):
+        inception_score(torch.from_numpy(p), log_guard=-1e-7)
+
+
+def test_a_score_grows_with_its_sample() -> None:
+    """One-hot predictions of 101 equally likely classes: about 76.6 of 205 clips, 98.6 of 2,048."""
+    means = {}
+    for count in (205, 2048):
+        labels = torch.randint(101, (20, count), generator=keyed_rng("sample size", count))
+        scores = [inception_score(torch.eye(101)[row])[0] for row in labels]
+        means[count] = sum(scores) / len(scores)
+    assert means[205] == pytest.approx(76.6, abs=1)
+    assert means[2048] == pytest.approx(98.6, abs=0.5)
+
+
+def test_torchmetrics_oracle() -> None:
+    image = pytest.importorskip("torchmetrics.image.inception", exc_type=ImportError)
+    logits = 2 * torch.randn(90, 11, generator=keyed_rng(3), dtype=torch.float64)
+    metric = image.InceptionScore(feature=torch.nn.Identity(), splits=1).set_dtype(torch.float64)
+    metric.update(logits)
+    expected = float(metric.compute()[0])
+    assert inception_score(logits.softmax(1))[0] == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("p", "splits", "message"),
     [

@@ -1,11 +1,13 @@
 """Small members of every model family, for the contract suite."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vidgan.models import MODELS
+from vidgan.models.attention import SelfAttention
 from vidgan.models.base import GAN, ClipShape, ModelConfig
 from vidgan.models.dvdgan import DVDGANConfig
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
@@ -35,6 +37,11 @@ class Case:
     def build(self, seed: int = 0) -> GAN:
         torch.manual_seed(seed)
         gan = self.config.build(self.clip_shape, self.num_classes)
+        for network in gan.networks.values():
+            for module in network.modules():
+                if isinstance(module, SelfAttention):
+                    # At its start it is no layer, and no gradient passes through it.
+                    torch.nn.init.constant_(module.gain, 0.5)
         self.see_a_batch(gan)
         return gan
 
@@ -129,6 +136,7 @@ CASES = {
     "pvgan-spectral": small(spectral_norm=True),
     "pvgan-conv-act-pool": small(downsample="conv-act-pool"),
     "pvgan-plain": small(fast=False),
+    "pvgan-image": Case(ProgressiveConfig(**SMALL), ClipShape(3, 1, 16, 16)),  # type: ignore[arg-type]
     "pvgan-grey": Case(ProgressiveConfig(channels=(5, 4), latent=4), ClipShape(1, 4, 8, 8)),
     "vgan": vgan(),
     "vgan-one-stream": vgan(streams=1),
@@ -149,9 +157,23 @@ CASES = {
     "mocogan-full-patch": mocogan(
         3, image_discriminator="full", video_discriminator="patch", discriminator_norm="layer"
     ),
+    "tgan-growing": tgan(3, growing=True),
+    "tgan-noise": tgan(noise=0.3),
+    "mocogan-growing": Case(
+        MoCoGANConfig(content=4, motion=3, width=4, growing=True), ClipShape(3, 5, 32, 32), 3
+    ),
+    "mocogan-growing-full-patch": mocogan(
+        3, image_discriminator="full", video_discriminator="patch", growing=True
+    ),
+    "mocogan-growing-full": mocogan(3, image_discriminator="full", growing=True),
+    "mocogan-own-categories": mocogan(categories=3),
+    "mocogan-noise": mocogan(3, noise=0.1),
     "dvdgan": dvdgan(),
     "dvdgan-labels": dvdgan(3),
     "dvdgan-plain-weights": dvdgan(3, spectral_norm=False, generator_spectral_norm=False),
+    "dvdgan-attention": dataclasses.replace(
+        dvdgan(3, attention="separable", frame_attention=True), any_length=False
+    ),
     "dvdgan_fp": Case(
         DVDGANFPConfig(latent=5, context_frames=2, **TINY_DVDGAN),  # type: ignore[arg-type]
         SHAPE,

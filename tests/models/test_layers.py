@@ -84,6 +84,19 @@ def test_minibatch_stddev_groups_are_contiguous() -> None:
 # Fast forms equal plain forms
 
 
+def test_kernels_of_one_frame_are_two_dimensional_layers() -> None:
+    x, weight, bias = double(2, 3, 4, 6, 4), double(5, 3, 1, 3, 3, seed=1), double(5, seed=2)
+    factor, flat = (1, 2, 2), weight[:, :, 0]
+    up, down = (f(x, weight, bias, factor) for f in (upsample_conv3d, conv3d_pool))
+    assert up.shape == (2, 5, 4, 12, 8)
+    assert down.shape == (2, 5, 4, 3, 2)
+    for t in range(4):
+        enlarged = F.interpolate(x[:, :, t], scale_factor=2)
+        torch.testing.assert_close(up[:, :, t], F.conv2d(enlarged, flat, bias, padding=1))
+        shrunk = F.avg_pool2d(F.conv2d(x[:, :, t], flat, bias, padding=1), 2)
+        torch.testing.assert_close(down[:, :, t], shrunk)
+
+
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize(
     ("fast", "plain"),

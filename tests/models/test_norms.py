@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from vidgan.distributed import Processes
 from vidgan.models.base import Network
-from vidgan.models.norms import BatchNorm, LayerNorm, make_norm
+from vidgan.models.norms import BatchNorm, LayerNorm, make_norm, normalize_globally
 
 
 class One(Network):
@@ -44,6 +45,39 @@ def test_batch_norm_equals_torch(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(
         ours.eval()(x), reference(x, mean, var, theirs.weight, theirs.bias, False, 0.1, 1e-3)
     )
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 2, 4, 5)])
+@pytest.mark.parametrize("learned", [True, False])
+def test_norm_over_processes_equals_torch_where_there_is_one(
+    shape: tuple[int, ...], learned: bool
+) -> None:
+    x = batch(1, *shape).requires_grad_()
+    weight = batch(2, 3).requires_grad_() if learned else None
+    bias = batch(4, 3).requires_grad_() if learned else None
+    mean, var = torch.zeros(3).double(), torch.ones(3).double()
+    expected = torch.nn.functional.batch_norm(x, mean, var, weight, bias, True, 1.0, 1e-3)
+    found, found_mean, found_var = normalize_globally(x, weight, bias, 1e-3, Processes())
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found_mean, mean)
+    torch.testing.assert_close(found_var, var)
+    inputs = [value for value in (x, weight, bias) if value is not None]
+    slopes = batch(7, *shape)
+    for one, other in zip(
+        torch.autograd.grad((found * slopes).sum(), inputs),
+        torch.autograd.grad((expected * slopes).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_norm_over_processes_computes_in_float32_under_autocast() -> None:
+    x = batch(1, 64, 3).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow, mean, var = normalize_globally(x.bfloat16(), None, None, 1e-5, Processes())
+    assert (narrow.dtype, mean.dtype, var.dtype) == (torch.bfloat16, torch.float32, torch.float32)
+    wide = normalize_globally(x, None, None, 1e-5, Processes())[0]
+    torch.testing.assert_close(narrow.float(), wide, atol=0.05, rtol=0)
 
 
 def test_statistics_move_once_by_the_mean_of_the_passes_that_count() -> None:

@@ -72,6 +72,20 @@ def test_parameter_counts_are_the_recorded_ones(
         assert tuple(count(n, False) for n in gan.networks.values()) == with_all_heads
 
 
+def test_image_model_has_the_recorded_counts() -> None:
+    """Clips of one frame: the progressive GAN of Karras et al. 2018 at 1024 px."""
+    config = ProgressiveConfig(latent=512, channel_base=8192, channel_max=512)
+    gan = on_meta(config, 1, 1024)
+    counts = tuple(count(n, only_in_use=False) for n in gan.networks.values())
+    assert counts == (23_079_115, 23_087_249)
+    with torch.device("meta"):
+        for level, side in ((0, 4), (8, 1024)):
+            gan.set_stage(stage_of(gan, level))
+            clip = gan.generator(torch.empty(1, 512))
+            assert clip.shape == (1, 3, 1, side, side)
+            assert gan.discriminators["discriminator"](clip).realness.shape == (1, 1)
+
+
 def test_sliced_head_replaces_the_last_layer() -> None:
     plain = on_meta(ProgressiveConfig(), 32, 256).discriminators["discriminator"]
     sliced = on_meta(ProgressiveConfig(head="sliced_wasserstein"), 32, 256)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidgan.models.layers import SlicedWassersteinHead
+from vidgan.models.sliced_head import SlicedWassersteinHead
 
 DIM = 16
 

@@ -220,9 +220,9 @@ def test_classifier_learns_from_the_clips_it_is_told_to() -> None:
         fake = torch.zeros_like(batch.real)
         _, logs = step.discriminator_loss(batch, fake, (0, 0, 0, 0), 0)
         video = step.gan.discriminators["video"]
-        classes = step.class_loss(video(batch.real), batch)
+        classes = step.class_loss(video(batch.real), batch.labels)
         if clips == "both":
-            classes = classes + step.class_loss(video(fake), batch)
+            classes = classes + step.class_loss(video(fake), batch.labels)
         torch.testing.assert_close(logs["video/classes"], classes)
 
 

@@ -1,6 +1,7 @@
 """From one source video to the stored bytes of one item, or to the reason why there is none."""
 
 import zlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
@@ -12,9 +13,19 @@ from vidgan.data.index import Level
 from vidgan.data.payload import codec_for, encode_payload, pool_uint8
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
-from vidgan.video import CorruptVideoError, VideoError, VideoInfo, probe, read_frames
+from vidgan.video import (
+    CorruptVideoError,
+    FrameStream,
+    VideoError,
+    VideoInfo,
+    probe,
+    read_frames,
+)
+from vidgan.video_frames import stack_frames
 
 _MAX_ITEM_BYTES = 1 << 30
+_MAX_RESAMPLED_FRAMES = 10_000_000
+"""Over four days of 25 frames a second: only damaged time stamps reach further."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +93,30 @@ def encode_video(job: EncodeJob) -> EncodedClip | Rejected:
     config = job.config
     try:
         info = probe(job.path)
+        if info.duration_s * (config.fps or 0) > _MAX_RESAMPLED_FRAMES:
+            hours = info.duration_s / 3600
+            return Rejected(f"has time stamps over {hours:.0f} hours, too long for data.fps")
         timeline = _timeline(info.frame_times_s, config)
         chosen = _choose(timeline, job)
         if isinstance(chosen, Rejected):
             return chosen
         try:
             clip, num_corrupt = _read(job, chosen), info.num_missing
+            if config.strict:
+                num_corrupt += _count_clean(job).num_corrupt
         except CorruptVideoError:
-            # Number the frames that do decode, and choose again among those.
-            decoded = read_frames(job.path, resolution=config.resolution, resize=config.resize)
-            times = [n / info.fps for n in range(decoded.clip.shape[1])]
-            num_corrupt = info.num_missing + max(decoded.num_corrupt, info.num_frames - len(times))
+            # Number the frames that do decode, and choose again among those. They are counted
+            # first and read then: all frames of a film need not fit in memory.
+            counted = _count_clean(job)
+            times = [n / info.fps for n in range(counted.num_frames)]
+            num_lost = max(counted.num_corrupt, info.num_frames - counted.num_frames)
+            num_corrupt = info.num_missing + num_lost
             timeline = _timeline(times, config)
             chosen = _choose(timeline, job)
             if isinstance(chosen, Rejected):
                 reason = f"{chosen.reason}, with {num_corrupt} damaged or missing ones"
                 return Rejected(reason, chosen.num_frames)
-            clip = decoded.clip[:, chosen]
+            clip = _read_clean(job, chosen)
     except VideoError as error:
         return Rejected(error.cause)
     fps = (config.fps or info.fps) / config.stride
@@ -128,6 +146,21 @@ def encode_video(job: EncodeJob) -> EncodedClip | Rejected:
 def _read(job: EncodeJob, chosen: list[int]) -> Tensor:
     config = job.config
     return read_frames(job.path, chosen, resolution=config.resolution, resize=config.resize).clip
+
+
+def _count_clean(job: EncodeJob) -> FrameStream:
+    """Decode all of a video, and keep nothing but the counts."""
+    stream = FrameStream(job.path, wanted=())
+    deque(stream, maxlen=0)
+    return stream
+
+
+def _read_clean(job: EncodeJob, chosen: list[int]) -> Tensor:
+    """The frames with these numbers among those that decode."""
+    config = job.config
+    stream = FrameStream(job.path, frozenset(chosen), config.resolution, config.resize)
+    found = dict(stream)
+    return stack_frames([found[n] for n in chosen])
 
 
 def _timeline(times_s: Sequence[float], config: DataConfig) -> list[int]:

@@ -66,7 +66,7 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
         raise UserError(f"{root} is a file: name the folder that holds the videos")
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: name a folder of video files")
-    names, num_others = _find_videos(root)
+    names, num_others = find_videos(root)
     if not names:
         other = f", only {num_others} other files" if num_others else ""
         raise UserError(
@@ -91,7 +91,8 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
     return SourceScan(root, sources, classes, dropped, notes, _read_attributes(root, classes))
 
 
-def _find_videos(root: Path) -> tuple[list[str], int]:
+def find_videos(root: Path) -> tuple[list[str], int]:
+    """Sorted names of the videos and folders of numbered images below `root`, and other files."""
     names: list[str] = []
     num_others = 0
     seen: set[Path] = set()

@@ -4,16 +4,20 @@ import torch
 from torch import Tensor
 
 
-def inception_score(probabilities: Tensor, splits: int = 1) -> tuple[float, float]:
+def inception_score(
+    probabilities: Tensor, splits: int = 1, *, log_guard: float = 0.0
+) -> tuple[float, float]:
     """`exp(mean_i KL(p(c|i) || p(c)))`, with p(c) the mean over the clips of a split.
 
     The score lies in 1 .. N. It grows with the number of clips of a split, so the number of clips
-    and of splits belong to the score's name. No epsilon is added: terms with p = 0 are 0.
+    and of splits belong to the score's name. Terms with p = 0 are 0.
 
     Args:
         probabilities: `[M, N]`, rows that sum to 1.
         splits: number of contiguous parts of nearly equal size that are scored one by one. Shuffle
             rows that are sorted by class before asking for more than one.
+        log_guard: added to the arguments of both logarithms. Published codes add 1e-7 or 1e-20,
+            which keeps their score of perfectly sure predictions below N by as little.
 
     Returns:
         Mean and population standard deviation over the splits.
@@ -37,16 +41,18 @@ def inception_score(probabilities: Tensor, splits: int = 1) -> tuple[float, floa
     # Negated so that NaN, which compares false with everything, is refused as well.
     if not bool((p >= 0).all()) or not bool(((sums - 1).abs() < 1e-3).all()):
         raise ValueError("every row of probabilities must be non-negative and sum to 1")
+    if not 0 <= log_guard < 1e-3:
+        raise ValueError(f"log_guard must lie in [0, 0.001), got {log_guard}")
     # float32 softmax rows sum to 1 within 1e-6 only; an exact sum keeps the score at most N.
     p = p / sums[:, None]
-    scores = torch.stack([_score(part) for part in p.tensor_split(splits)])
+    scores = torch.stack([_score(part, log_guard) for part in p.tensor_split(splits)])
     return float(scores.mean()), float(scores.std(correction=0))
 
 
-def _score(p: Tensor) -> Tensor:
+def _score(p: Tensor, guard: float) -> Tensor:
     mean = p.mean(0)
-    mutual_information: Tensor = (
-        torch.special.entr(mean).sum() - torch.special.entr(p).sum(1).mean()
-    )
-    score: Tensor = mutual_information.clamp_min(0).exp()
+    # xlogy(0, 0) is 0. The mean of the rows' second terms is that of the mean row.
+    of_rows = torch.special.xlogy(p, p + guard).sum(1).mean()
+    of_mean = torch.special.xlogy(mean, mean + guard).sum()
+    score: Tensor = (of_rows - of_mean).clamp_min(0).exp()
     return score

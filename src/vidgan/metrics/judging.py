@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vidgan.files import write_folder_atomically
+from vidgan.files import one_at_a_time, write_folder_atomically
 from vidgan.metrics.own_classifier import (
     SCHEMA_VERSION,
     ClassifierSettings,
@@ -54,17 +55,23 @@ def obtain_judge(
         "torch": torch.__version__,
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    folder = None if cache is None else Path(cache) / f"judge-{key}"
-    if folder is not None and folder.exists():
-        return OwnClassifier.load(folder, device)
-    judge = train_own_classifier(
-        clips, labels, classes, video_ids, seed=seed, settings=settings, device=device
+    train = partial(
+        train_own_classifier,
+        clips,
+        labels,
+        classes,
+        video_ids,
+        seed=seed,
+        settings=settings,
+        device=device,
     )
-    if folder is not None:
-        try:
+    if cache is None:
+        return train()
+    folder = Path(cache) / f"judge-{key}"
+    # Whoever comes second waits for the first one's judge, which costs less than a second one.
+    with one_at_a_time(folder.with_suffix(".lock")):
+        if not folder.exists():
+            judge = train()
             write_folder_atomically(folder, judge.save)
-        except OSError:
-            # Another process may have stored the same judge meanwhile; anything else is an error.
-            if not folder.exists():
-                raise
-    return judge
+            return judge
+    return OwnClassifier.load(folder, device)

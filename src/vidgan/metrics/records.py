@@ -17,8 +17,12 @@ A record is one JSON object. Fields are only ever added, so a reader takes those
 * `extractor`: of a protocol with published weights `name`, `layer`, `dim`, `weights_file`, `bytes`,
   `sha256`, `width`; None for any other.
 * `data`, `generator`, `seeds`: what was compared, with hashes.
-* `inputs`: what `vidgan evaluate --verify` needs to do everything again: `source` (kind and path,
-  files with hashes), `data` (settings and the list of clips with its hash), `weights`, `options`.
+* `inputs`: what `vidgan evaluate --verify` needs to do everything again: `source` (kind, path, hash
+  of a generator's file), `data` (kind, settings, hash of a packed set's manifest), `weights`,
+  `options`.
+* `clips`: by split (`train`, `heldout`, and `generated` if they are files) the name, label and
+  CRC-32 of the pixels of every clip. On disk it lies in a file of its own beside the records that
+  share it, named by its hash.
 * `warnings`, `comparable_to`, `sentence`: what a reader has to know.
 * `seal`: the hash of every other field, so that an edited one can be named.
 """
@@ -26,6 +30,7 @@ A record is one JSON object. Fields are only ever added, so a reader takes those
 import hashlib
 import json
 import platform
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,9 +39,16 @@ import numpy
 import torch
 
 from vidgan import __version__
-from vidgan.files import write_json_atomically
+from vidgan.errors import UserError
+from vidgan.files import write_json_atomically, write_text_atomically
 
 RECORD_SCHEMA = 1
+
+ClipLists = dict[str, dict[str, list[Any]]]
+"""By split the columns `name`, `label` and `crc32`."""
+
+ClipRow = tuple[str, str, int, int]
+"""Split, name, label and checksum of one clip."""
 
 UNSEALED = frozenset({"seal"})
 """Fields that the seal leaves out."""
@@ -64,11 +76,24 @@ def environment_record(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
+        "machine": machine_name(device),
         "device": device,
         "threads": torch.get_num_threads(),
         "dtype": "float32 features, float64 distances",
         "tf32": bool(torch.backends.cuda.matmul.allow_tf32),
     }
+
+
+def machine_name(device: str) -> str:
+    """What computes: the name of the GPU, else of the processor."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    return found[1] if found else platform.machine()
 
 
 def time_stamp() -> str:
@@ -105,12 +130,22 @@ def broken_seals(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def without_clips(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as it is printed and stored, with the list of clips left to a file of its own."""
+    return {name: value for name, value in record.items() if name != "clips"}
+
+
 def save_record(record: dict[str, Any], folder: str | Path) -> Path:
     """Write a record to a file of its own in `folder`; records are only ever added.
 
     Returns:
         The file, named after protocol, step (if the record knows one) and contents.
     """
+    if "clips" in record:
+        rows = clip_rows(record["clips"])
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_text_atomically(clip_list_path(record, folder), text)
+        record = without_clips(record)
     text = json.dumps(record, sort_keys=True)
     step = record["generator"].get("step")
     parts = [record["protocol"]["id"].replace(":", "-")]
@@ -119,6 +154,52 @@ def save_record(record: dict[str, Any], folder: str | Path) -> Path:
     path = Path(folder) / ("-".join(parts) + ".json")
     write_json_atomically(path, record)
     return path
+
+
+def clip_list_path(record: dict[str, Any], folder: str | Path) -> Path:
+    """Where the list of a sealed record's clips lies: `clips-<hash>.jsonl` beside the record."""
+    return Path(folder) / f"clips-{record['seal']['clips']}.jsonl"
+
+
+def clip_rows(clips: ClipLists) -> list[ClipRow]:
+    """A record's `clips` as rows of split, name, label and checksum."""
+    return [
+        (split, name, label, checksum)
+        for split, columns in clips.items()
+        for name, label, checksum in zip(
+            columns["name"], columns["label"], columns["crc32"], strict=True
+        )
+    ]
+
+
+def read_sealed_record(path: str | Path) -> dict[str, Any]:
+    """A record with its list of clips, which is left out if its file is gone.
+
+    Raises:
+        UserError: no record, or one without a seal.
+    """
+    path = Path(path)
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rows = []
+        if "seal" in record and clip_list_path(record, path.parent).exists():
+            text = clip_list_path(record, path.parent).read_text(encoding="utf-8")
+            rows = [json.loads(line) for line in text.splitlines()]
+        lists: ClipLists = {}
+        for split, *values in rows:
+            columns = lists.setdefault(split, {"name": [], "label": [], "crc32": []})
+            for column, value in zip(columns.values(), values, strict=True):
+                column.append(value)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} cannot be read as a record of vidgan evaluate ({error}): name a file "
+            "RUN/evals/*.json"
+        ) from error
+    if not {"seal", "inputs", "protocol", "scores"} <= record.keys():
+        raise UserError(
+            f"{path} has no seal, so nothing can be verified: evaluate again with this vidgan"
+        )
+    return {**record, "clips": lists} if lists else record
 
 
 def format_record(record: dict[str, Any]) -> str:

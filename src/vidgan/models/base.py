@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vidgan.distributed import Processes
 from vidgan.randomness import BatchRandom
 
 BatchCoupling = Literal["none", "group", "batch"]
@@ -87,6 +88,9 @@ class RunningStatistics(nn.Module):
     """
 
     observes = False
+    processes = Processes()
+    """Those over which a training pass takes its statistics; one, unless a training step says so.
+    All of them have to make the same passes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +181,11 @@ class Generator(Network):
         context: Tensor | None = None,
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
-        """Generate and return `clip` together with whatever else the model can show."""
+        """Generate and return `clip` together with whatever else the model can show.
+
+        A part `category`, int64 `[B]`, is what an unlabelled generator drew for discriminators
+        that classify: they learn to name it.
+        """
         raise NotImplementedError
 
     def forward(

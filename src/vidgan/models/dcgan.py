@@ -4,6 +4,7 @@ A clip of 4 * 2**n px has n convolutions of kernel 4 and stride 2 between it and
 (Radford et al. 2016). Time is halved or doubled along with space while the length allows it.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vidgan.errors import UserError
-from vidgan.models.base import ClipShape
+from vidgan.models.base import ClipShape, LevelShape
 from vidgan.models.norms import BatchNorm
 
 BASE_RESOLUTION = 4
@@ -37,7 +38,7 @@ def plan_sizes(model: str, clip_shape: ClipShape, least_frames: int) -> SizePlan
         UserError: the clip is not square with a side of 8, 16, 32, ... px, or is too short.
     """
     _, num_frames, height, width = clip_shape
-    num_blocks = (height // BASE_RESOLUTION).bit_length() - 1
+    num_blocks = num_doublings(height)
     if height != width or num_blocks < 1 or height != BASE_RESOLUTION * 2**num_blocks:
         raise UserError(
             f"{model} makes square clips of 8, 16, 32, ... px, not {height}x{width}; "
@@ -53,6 +54,27 @@ def plan_sizes(model: str, clip_shape: ClipShape, least_frames: int) -> SizePlan
         doublings += 1
     # The layers at small sides come first, and keep the length if any must.
     return SizePlan(frames, (1,) * (num_blocks - doublings) + (2,) * doublings)
+
+
+def num_doublings(side: int) -> int:
+    """How often 4 px are doubled up to a side."""
+    return (side // BASE_RESOLUTION).bit_length() - 1
+
+
+def growing_levels(clip_shape: ClipShape, plan: SizePlan, first: int = 1) -> list[LevelShape]:
+    """Clip sizes of a model that grows by one doubling of the side from level to level.
+
+    Args:
+        clip_shape: the clip of the last level.
+        plan: its doublings; frames double where they say so.
+        first: doublings from 4 px to the clips of the first level.
+    """
+    count = len(plan.factors)
+    frames = [clip_shape.frames // math.prod(plan.factors[done:]) for done in range(count + 1)]
+    return [
+        LevelShape(frames[done], BASE_RESOLUTION * 2**done)
+        for done in range(min(first, count), count + 1)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------

@@ -8,15 +8,16 @@ Papers:
 
 Differences from the paper, and readings where it leaves a choice:
     * The GRUs of the synthesis model start from zero; the paper does not say.
-    * Each discriminator has a hinge of its own on its summed score, and neither has attention.
-    * Version 1 (one GRU at 4 px, then separable attention) is not implemented.
+    * Each discriminator has a hinge of its own on its summed score.
+    * No attention by default. Of version 1 (one GRU at 4 px) the separable attention before the
+      last block is there (`attention`), of Brock et al. that of D_S (`frame_attention`).
     * Widths at 256 px repeat one entry of the lists for 128 px; below 64 px the lists are cut.
     * Without labels the class embedding and the projection are left out.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,9 @@ from torch import Tensor, nn
 
 from vidgan.clip_ops import unfold_time
 from vidgan.errors import UserError
+from vidgan.models.attention import SeparableAttention
 from vidgan.models.base import GAN, ClipShape, Discriminator, Generator, LevelShape, ModelConfig
+from vidgan.models.dcgan import BASE_RESOLUTION, num_doublings
 from vidgan.models.dvdgan_discriminators import (
     NUM_BLOCKS_3D,
     SpatialDiscriminator,
@@ -33,7 +36,6 @@ from vidgan.models.dvdgan_discriminators import (
 from vidgan.models.layers import Conv2d, Linear, convolve, update_spectral_norms
 from vidgan.models.norms import TimeBatchNorm
 
-BASE_RESOLUTION = 4
 GENERATOR_WIDTHS = {
     1: (4, 2),
     2: (8, 4, 2),
@@ -65,6 +67,9 @@ class DVDGANConfig(ModelConfig):
         spatial_frames: frames k that the frame discriminator sees of each clip.
         spectral_norm: divide the discriminators' weights by their spectral norm.
         generator_spectral_norm: likewise for the generator.
+        attention: `separable` attends to height, width and time before the generator's last block,
+            which then makes clips of the trained length only.
+        frame_attention: self-attention after the frame discriminator's first block.
     """
 
     NAME: ClassVar[str] = "dvdgan"
@@ -75,6 +80,8 @@ class DVDGANConfig(ModelConfig):
     spatial_frames: int = 8
     spectral_norm: bool = True
     generator_spectral_norm: bool = True
+    attention: Literal["none", "separable"] = "none"
+    frame_attention: bool = False
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         _, num_frames, height, width = clip_shape
@@ -127,16 +134,16 @@ class DVDGANConfig(ModelConfig):
         """D_S and D_T for generated clips of `clip_shape`."""
         widths = self.discriminator_widths(clip_shape.height)
         common = (clip_shape.channels, widths, num_classes)
-        view = (clip_shape.frames, self.spatial_frames)
         return {
-            "spatial": SpatialDiscriminator(*common, *view, self.spectral_norm),
+            "spatial": SpatialDiscriminator(
+                *common,
+                clip_shape.frames,
+                self.spatial_frames,
+                self.spectral_norm,
+                self.frame_attention,
+            ),
             "temporal": TemporalDiscriminator(*common, self.spectral_norm),
         }
-
-
-def num_doublings(resolution: int) -> int:
-    """How often 4 px are doubled up to `resolution`."""
-    return (resolution // BASE_RESOLUTION).bit_length() - 1
 
 
 def by_clip(frames: Tensor, num_clips: int) -> Tensor:
@@ -286,12 +293,14 @@ class Scale(nn.Module):
         channels: int,
         condition_dim: int,
         spectral_norm: bool,
+        attends: bool = False,
     ) -> None:
         super().__init__()
         self.gru = ConvGRU(in_channels, spectral_norm)
         self.block = GeneratorBlock(
             num_frames, in_channels, in_channels, condition_dim, False, spectral_norm
         )
+        self.attention = SeparableAttention(in_channels, spectral_norm) if attends else None
         self.up = GeneratorBlock(
             num_frames, in_channels, channels, condition_dim, True, spectral_norm
         )
@@ -301,6 +310,8 @@ class Scale(nn.Module):
     ) -> Tensor:
         x = self.gru(x, num_frames, state)
         x = self.block(x, condition)
+        if self.attention is not None:
+            x = self.attention(x)
         x = self.up(x, condition)
         return x
 
@@ -316,6 +327,7 @@ class DVDGenerator(Generator):
         spectral = config.generator_spectral_norm
         widths = config.generator_widths(clip_shape.height)
         self.num_frames = clip_shape.frames
+        self.any_length = config.attention == "none"
         self.num_classes = num_classes
         self.latent_length = config.latent
         condition_dim = config.latent
@@ -330,8 +342,15 @@ class DVDGenerator(Generator):
             initialise=nn.init.orthogonal_,
         )
         self.scales = nn.ModuleList(
-            Scale(self.num_frames, before, after, condition_dim, spectral)
-            for before, after in pairwise(widths)
+            Scale(
+                self.num_frames,
+                before,
+                after,
+                condition_dim,
+                spectral,
+                attends=config.attention == "separable" and index == len(widths) - 2,
+            )
+            for index, (before, after) in enumerate(pairwise(widths))
         )
         self.last_norm = TimeBatchNorm(self.num_frames, widths[-1])
         self.last_gain = nn.Parameter(torch.ones(widths[-1]))
@@ -339,6 +358,8 @@ class DVDGenerator(Generator):
         self.to_rgb = conv2d(widths[-1], clip_shape.channels, spectral_norm=spectral)
 
     def latent_dim(self, num_frames: int | None = None) -> int:
+        if not self.any_length:
+            self.check_frames(num_frames, self.num_frames)
         return self.latent_length
 
     def parts(
@@ -349,6 +370,8 @@ class DVDGenerator(Generator):
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
         self.check_labels(labels)
+        if not self.any_length:
+            self.check_frames(num_frames, self.num_frames)
         num_frames = num_frames or self.num_frames
         states = self.initial_states(context)
 

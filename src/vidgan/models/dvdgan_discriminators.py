@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.clip_ops import fold_time, pool_clip
+from vidgan.models.attention import FrameAttention
 from vidgan.models.base import Discriminator, Scores
 from vidgan.models.layers import Conv2d, Conv3d, Linear, out_of_autocast, update_spectral_norms
 
@@ -74,6 +75,7 @@ class ResidualDiscriminator(Discriminator):
         num_classes: 0 for unlabelled clips.
         num_blocks_3d: how many blocks, from the first, work on clips.
         spectral_norm: divide every weight by its spectral norm.
+        attends: self-attention on frames after the first block that works on frames.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class ResidualDiscriminator(Discriminator):
         num_classes: int,
         num_blocks_3d: int,
         spectral_norm: bool,
+        attends: bool = False,
     ) -> None:
         super().__init__()
         self.num_blocks_3d = num_blocks_3d
@@ -111,6 +114,7 @@ class ResidualDiscriminator(Discriminator):
 
         self.score = linear(1, bias=True)
         self.class_vectors = linear(num_classes, bias=False) if num_classes else None
+        self.attention = FrameAttention(widths[0], spectral_norm) if attends else None
 
     def score_clip(self, clip: Tensor, labels: Tensor | None) -> Scores:
         """Realness and mean features of clips `[B, C, T, H, W]`, all of whose frames count."""
@@ -118,8 +122,10 @@ class ResidualDiscriminator(Discriminator):
         for block in self.blocks[: self.num_blocks_3d]:
             x = block(x)
         x = fold_time(x)  # [B*T, C, H, W]
-        for block in self.blocks[self.num_blocks_3d :]:
+        for index, block in enumerate(self.blocks[self.num_blocks_3d :]):
             x = block(x)
+            if self.attention is not None and index == 0:
+                x = self.attention(x)
         # Scores are summed over frames and compared: keep them out of bfloat16.
         with out_of_autocast(x):
             x = F.relu(x.to(torch.promote_types(x.dtype, torch.float32))).sum(dim=(2, 3))
@@ -146,8 +152,9 @@ class SpatialDiscriminator(ResidualDiscriminator):
         num_frames: int,
         num_seen: int,
         spectral_norm: bool = True,
+        attends: bool = False,
     ) -> None:
-        super().__init__(in_channels, widths, num_classes, 0, spectral_norm)
+        super().__init__(in_channels, widths, num_classes, 0, spectral_norm, attends)
         self.num_frames = num_frames
         self.num_seen = num_seen
 

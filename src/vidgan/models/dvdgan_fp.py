@@ -64,7 +64,9 @@ class DVDGANFPConfig(DVDGANConfig):
         return GAN(
             generator=PredictingGenerator(self, future),
             discriminators={
-                "spatial": SpatialDiscriminator(*common, *view, self.spectral_norm),
+                "spatial": SpatialDiscriminator(
+                    *common, *view, self.spectral_norm, self.frame_attention
+                ),
                 "temporal": WholeClipDiscriminator(*common, self.spectral_norm),
             },
         )

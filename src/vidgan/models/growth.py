@@ -1,15 +1,19 @@
 """Growth in space and time: frames and resolution of every level, and what a stage trains.
 
-Resolution doubles from level to level, starting at 4 px; frames stay or double.
+Resolution doubles from level to level; frames stay or double. While a level fades in, generated
+clips, features of discriminators and reals are blends of the new level with the one before.
 """
 
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from vidgan.clip_ops import Factor
+from vidgan.clip_ops import Factor, pool_clip, upsample_clip
 from vidgan.errors import UserError
-from vidgan.models.base import ClipShape, LevelShape, Stage
+from vidgan.models.base import GAN, ClipShape, LevelShape, Stage
 
 BASE_RESOLUTION = 4
 FRAME_PLANS = {
@@ -97,11 +101,45 @@ def last_stage(levels: tuple[LevelShape, ...]) -> Stage:
 
 def heads_in_use(stage: Stage) -> set[int]:
     """Levels whose colour layers work at a stage: two while it fades."""
-    fades = stage.level > 0 and stage.alpha < 1
-    return {stage.level, stage.level - 1} if fades else {stage.level}
+    return {stage.level, stage.level - 1} if fades(stage) else {stage.level}
 
 
-def train_only(modules: nn.ModuleList, indices: range | set[int]) -> None:
+def fades(stage: Stage) -> bool:
+    """Whether the newest level is not wholly in yet."""
+    return stage.level > 0 and stage.alpha < 1
+
+
+def train_only(modules: Iterable[nn.Module], indices: Collection[int]) -> None:
     """Set requires_grad on exactly the modules of these indices."""
     for index, module in enumerate(modules):
         module.requires_grad_(index in indices)
+
+
+def blend(old: Tensor, new: Tensor, alpha: float) -> Tensor:
+    """(1 - alpha) old + alpha new; under autocast small layers may differ in precision."""
+    return torch.lerp(old.to(new.dtype), new, alpha)
+
+
+@dataclass
+class GrowingGAN(GAN):
+    """A generator and its discriminators that grow together; with one level, of fixed size.
+
+    Attributes:
+        levels: clip size of every level.
+    """
+
+    levels: tuple[LevelShape, ...]
+
+    def __post_init__(self) -> None:
+        self.set_stage(last_stage(self.levels))
+
+    def set_stage(self, stage: Stage) -> None:
+        self.stage = stage
+        super().set_stage(stage)
+
+    def prepare_real(self, real: Tensor) -> Tensor:
+        """Blend real clips with their own shrunk and enlarged copy, by the stage's alpha."""
+        if not fades(self.stage):
+            return real
+        factor = growth_factors(self.levels)[self.stage.level]
+        return blend(upsample_clip(pool_clip(real, factor), factor), real, self.stage.alpha)

@@ -38,7 +38,7 @@ from vidgan.models.base import (
     ModelConfig,
     Scores,
 )
-from vidgan.models.growth import growth_factors, plan_levels
+from vidgan.models.growth import GrowingGAN, growth_factors, plan_levels
 from vidgan.models.layers import (
     Conv3d,
     Linear,
@@ -51,7 +51,6 @@ from vidgan.models.norms import BatchNorm
 from vidgan.models.progressive import (
     ProgressiveConfig,
     ProgressiveDiscriminator,
-    ProgressiveGAN,
     ProgressiveGenerator,
 )
 from vidgan.randomness import BatchRandom
@@ -321,7 +320,8 @@ class HRVGANRepoConfig(ProgressiveConfig):
         levels, channels = self.levels(clip_shape), clip_shape.channels
         classes = 0 if self.conditioning == "none" else num_classes
         discriminator = ProgressiveDiscriminator(self, levels, channels, num_classes=0)
-        return ProgressiveGAN(
+        return GrowingGAN(
             generator=ProgressiveGenerator(self, levels, channels, classes),
             discriminators={"discriminator": discriminator},
+            levels=levels,
         )

@@ -7,7 +7,7 @@ of 4 taps on every doubled axis. The plain forms stay here as the definition and
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -66,7 +66,7 @@ def convolve(
     weight: Tensor,
     bias: Tensor | None,
     stride: int | Factor = 1,
-    padding: int = 0,
+    padding: int | Sequence[int] = 0,
     transposed: bool = False,
 ) -> Tensor:
     """A 2-D or 3-D convolution, in bfloat16 under autocast wherever its gradient is sound."""
@@ -104,9 +104,14 @@ def _is_unsound_in_bfloat16(x: Tensor, weight: Tensor) -> bool:
 # Resampling convolutions: the definition, and the same function in fewer multiplications.
 
 
+def same_padding(weight: Tensor) -> tuple[int, ...]:
+    """Zero padding on each axis with which a kernel of odd lengths keeps the size."""
+    return tuple(length // 2 for length in weight.shape[2:])
+
+
 def upsample_conv3d_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
     """Nearest-neighbour upsampling by `factor`, then a 3x3x3 convolution with zero padding 1."""
-    return convolve(upsample_clip(x, factor), weight, bias, padding=1)
+    return convolve(upsample_clip(x, factor), weight, bias, padding=same_padding(weight))
 
 
 def upsample_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
@@ -116,34 +121,38 @@ def upsample_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Fact
     factor's length, 8/27 of the multiplications for factor (2, 2, 2).
     """
     kernel = _widen(weight, factor, reverse=True).transpose(0, 1)
-    return convolve(x, kernel, bias, stride=factor, padding=1, transposed=True)
+    return convolve(x, kernel, bias, factor, same_padding(weight), transposed=True)
 
 
 def conv3d_pool_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
     """A 3x3x3 convolution with zero padding 1, then averaging over blocks of `factor`."""
-    return F.avg_pool3d(convolve(x, weight, bias, padding=1), factor)
+    return F.avg_pool3d(convolve(x, weight, bias, padding=same_padding(weight)), factor)
 
 
 def conv3d_pool(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
     """Equal to `conv3d_pool_plain`, as one strided convolution."""
     kernel = _widen(weight, factor, scale=1 / math.prod(factor))
-    return convolve(x, kernel, bias, stride=factor, padding=1)
+    return convolve(x, kernel, bias, factor, same_padding(weight))
 
 
 def _widen(weight: Tensor, factor: Factor, scale: float = 1.0, reverse: bool = False) -> Tensor:
-    """Convolve 3x3x3 kernels with a box of length 2 along every axis whose factor is 2.
+    """Convolve kernels with a box of length 2 along every axis whose factor is 2.
 
-    That is linear in the 27 taps, so one small matrix product does it, several times faster than
-    padding and adding. The kernels are multiplied by `scale` and, if asked, reversed on all axes.
+    That is linear in the taps (27, or 9 of one frame), so one small matrix product does it, several
+    times faster than padding and adding. The kernels are multiplied by `scale` and, if asked,
+    reversed on all axes.
     """
     if not {1, 2}.issuperset(factor):
         raise ValueError(f"resampling factors are 1 or 2, got {factor}")
-    single = torch.eye(3, dtype=weight.dtype, device=weight.device)
-    doubled = F.pad(single, (0, 1)) + F.pad(single, (1, 0))  # [3, 4]
-    along_t, along_h, along_w = (doubled if size == 2 else single for size in factor)
-    matrix = torch.kron(torch.kron(along_t, along_h), along_w) * scale  # [27, taps]
+    along = []
+    for length, size in zip(weight.shape[2:], factor, strict=True):
+        single = torch.eye(length, dtype=weight.dtype, device=weight.device)
+        doubled = F.pad(single, (0, 1)) + F.pad(single, (1, 0))  # [3, 4]
+        along.append(doubled if size == 2 else single)
+    matrix = torch.kron(torch.kron(along[0], along[1]), along[2]) * scale  # [27, taps]
     matrix = matrix.flip(1) if reverse else matrix
-    return (weight.flatten(2) @ matrix).reshape(*weight.shape[:2], *(n + 2 for n in factor))
+    widened = (axis.shape[1] for axis in along)
+    return (weight.flatten(2) @ matrix).reshape(*weight.shape[:2], *widened)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -231,7 +240,10 @@ class Linear(WeightLayer):
 
 
 class Conv3d(WeightLayer):
-    """Convolution with an odd cubic kernel, stride 1 and zero padding that keeps the size."""
+    """Convolution with an odd kernel, stride 1 and zero padding that keeps the size.
+
+    The kernel is a cube, or as many frames long as `kernel_frames` says.
+    """
 
     num_axes = 3
 
@@ -244,13 +256,17 @@ class Conv3d(WeightLayer):
         bias: bool = True,
         spectral_norm: bool = False,
         initialise: Initialise | None = None,
+        kernel_frames: int | None = None,
     ) -> None:
-        shape = (out_channels, in_channels, *[kernel_size] * self.num_axes)
+        kernel = [kernel_size] * self.num_axes
+        if kernel_frames is not None:
+            kernel[0] = kernel_frames
+        shape = (out_channels, in_channels, *kernel)
         super().__init__(shape, out_channels * bias, gain, spectral_norm, initialise)
-        self.padding = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self.scaled_weight(), self.bias, padding=self.padding)
+        weight = self.scaled_weight()
+        return convolve(x, weight, self.bias, padding=same_padding(weight))
 
 
 class Conv2d(Conv3d):
@@ -263,9 +279,14 @@ class UpsampleConv3d(Conv3d):
     """Nearest-neighbour upsampling by `factor` and a 3x3x3 convolution."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, factor: Factor, fast: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        factor: Factor,
+        fast: bool = True,
+        kernel_frames: int | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels)
+        super().__init__(in_channels, out_channels, kernel_frames=kernel_frames)
         self.factor = factor
         self.fast = fast
 
@@ -289,8 +310,11 @@ class ConvPool3d(Conv3d):
         order: str = "conv-pool-act",
         fast: bool = True,
         spectral_norm: bool = False,
+        kernel_frames: int | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, spectral_norm=spectral_norm)
+        super().__init__(
+            in_channels, out_channels, spectral_norm=spectral_norm, kernel_frames=kernel_frames
+        )
         self.factor = factor
         self.order = order
         self.fast = fast
@@ -298,7 +322,7 @@ class ConvPool3d(Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.scaled_weight()
         if self.order == "conv-act-pool":
-            y = leaky_relu(convolve(x, weight, self.bias, padding=1))
+            y = leaky_relu(convolve(x, weight, self.bias, padding=same_padding(weight)))
             return F.avg_pool3d(y, self.factor)
         function = conv3d_pool if self.fast else conv3d_pool_plain
         return leaky_relu(function(x, weight, self.bias, self.factor))
@@ -309,83 +333,6 @@ def update_spectral_norms(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, WeightLayer):
             module.update_spectral_norm()
-
-
-# ------------------------------------------------------------------------------------------------
-# The sliced Wasserstein head
-
-
-class SlicedWassersteinHead(nn.Module):
-    """Dual sliced Wasserstein head: K learned projections and one-dimensional dual functions.
-
-        u_i = s_i theta_i^T y + b_i,    realness_i = phi(u_i),    D = mean_i realness_i
-
-    with phi a leaky ReLU, s_i and b_i learned, and theta_i the columns of an orthonormal matrix
-    (thesis of D. Acharya 2018, eq. 5.2, with theta_i where the averaged form prints theta_1; Wu et
-    al. "Sliced Wasserstein Generative Models"). The matrix stays on the Stiefel manifold: its
-    gradient is projected on the tangent space before the optimizer's step, and the result is
-    pulled back by a QR factorisation afterwards.
-
-    With classes, every class has dual functions (s_i, b_i) of its own on the shared projections.
-
-    Args:
-        dim: length of an encoding, and number K of projections of a block.
-        num_blocks: independent blocks of projections; realness is `[B, dim * num_blocks]`.
-        num_classes: 0 for an unconditional head.
-    """
-
-    def __init__(self, dim: int = 128, num_blocks: int = 1, num_classes: int = 0) -> None:
-        super().__init__()
-        rows = max(num_classes, 1)
-        self.projections = nn.Parameter(torch.empty(num_blocks, dim, dim))
-        self.slopes = nn.Parameter(torch.ones(rows, num_blocks * dim))
-        self.offsets = nn.Parameter(torch.zeros(rows, num_blocks * dim))
-        for block in self.projections.detach():
-            nn.init.orthogonal_(block)
-
-    def forward(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Encodings `[B, dim]` to realness `[B, K]`."""
-        return leaky_relu(self.preactivation(encoding, labels))
-
-    def preactivation(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
-        """u_i = s_i theta_i^T y + b_i, `[B, K]`."""
-        slopes, offsets = self.dual_parameters(labels)
-        projected = torch.einsum("bd,mdk->bmk", encoding, self.projections).flatten(1)
-        return slopes * projected + offsets
-
-    def dual_parameters(self, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """s and b, `[1, K]` without classes or `[B, K]` with them."""
-        if labels is None:
-            return self.slopes[:1], self.offsets[:1]
-        return self.slopes[labels], self.offsets[labels]
-
-    def slope(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Slopes s_i phi'(u_i) of the K dual functions at an encoding, `[B, K]`."""
-        u = self.preactivation(encoding, labels)
-        # Not torch.where with two numbers: that is float32 whatever u is.
-        derivative = LEAKY_SLOPE + (1 - LEAKY_SLOPE) * (u > 0).to(u.dtype)
-        return self.dual_parameters(labels)[0] * derivative
-
-    @torch.no_grad()
-    def project_gradient(self) -> None:
-        """Replace the gradient g of V by its tangent part g - V sym(V^T g)."""
-        gradient = self.projections.grad
-        if gradient is None:
-            return
-        v = self.projections
-        product = v.transpose(1, 2) @ gradient
-        gradient -= v @ (product + product.transpose(1, 2)) / 2
-
-    @torch.no_grad()
-    def retract(self) -> None:
-        """Pull V back to orthonormal columns: V <- Q sign(diag R), V = QR.
-
-        QR alone is unique only up to the sign of each column, and a flipped column would turn a
-        projection into its negative under the feet of its slope, offset and optimizer moments.
-        """
-        q, r = torch.linalg.qr(self.projections.double())
-        signs = torch.diagonal(r, dim1=1, dim2=2).sign()
-        self.projections.copy_(q * torch.where(signs == 0, 1.0, signs)[:, None, :])
 
 
 def _at_least_float32(x: Tensor) -> torch.dtype:

@@ -6,14 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidgan.distributed import Processes
 from vidgan.models.base import RunningStatistics
+from vidgan.models.layers import out_of_autocast
 
 NormKind = Literal["batch", "layer", "none"]
 """Normalisation of a discriminator that lets the user choose."""
 
 
 class BatchStatistics(RunningStatistics):
-    """Running mean and variance `shape`, moved by `momentum` at each optimizer step."""
+    """Running mean and variance `shape`, moved by `momentum` at each optimizer step.
+
+    Where several processes train, a batch is that of all of them: its mean and variance are found
+    by differentiable sums over `processes`, so that many compute what one computes.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -25,6 +31,21 @@ class BatchStatistics(RunningStatistics):
         self.register_buffer("running_mean", torch.zeros(shape))
         self.register_buffer("running_var", torch.ones(shape))
 
+    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalise `[B, C, ...]` with its own mean and variance; note them if the pass counts."""
+        if self.processes.count > 1:
+            y, mean, var = normalize_globally(x, weight, bias, self.eps, self.processes)
+        elif self.observes:
+            # With momentum 1 these receive the mean and the unbiased variance of this batch.
+            mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+            stores = (mean.flatten(), var.flatten())
+            y = F.batch_norm(x, *stores, weight, bias, training=True, momentum=1.0, eps=self.eps)
+        else:
+            return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
+        if self.observes:
+            self.note(mean.view_as(self.running_mean), var.view_as(self.running_var))
+        return y
+
     @torch.no_grad()
     def settle(self, momentum: float | None = None) -> None:
         if self.observed:
@@ -33,6 +54,32 @@ class BatchStatistics(RunningStatistics):
             self.running_mean.lerp_(mean / self.passes, share)
             self.running_var.lerp_(var / self.passes, share)
         self.forget()
+
+
+def normalize_globally(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, processes: Processes
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise this process' rows `[B, C, ...]` over the rows of all.
+
+    The variance is summed around the common mean: a difference of mean squares would cancel.
+
+    Returns:
+        The rows, and mean and unbiased variance `[C]` of the whole batch.
+    """
+    with out_of_autocast(x):
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        column = (-1, *[1] * (x.dim() - 2))  # [C, 1, ...], beside every axis but the first
+        count = x.numel() // x.shape[1] * processes.count
+        mean = processes.sum_differentiably(wide.sum(axes)) / count
+        centred = wide - mean.view(column)
+        var = processes.sum_differentiably(centred.square().sum(axes)) / count
+        y = centred * torch.rsqrt(var + eps).view(column)
+        if weight is not None:
+            y = y * weight.view(column)
+        if bias is not None:
+            y = y + bias.view(column)
+    return y.to(x.dtype), mean, var * (count / max(count - 1, 1))
 
 
 class BatchNorm(BatchStatistics):
@@ -66,13 +113,7 @@ class BatchNorm(BatchStatistics):
         bias = torch.zeros_like(self.running_mean) if self.bias is None else self.bias
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, weight, bias, eps=self.eps)
-        if not self.observes:
-            return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
-        # With momentum 1 these receive the mean and the unbiased variance of this batch.
-        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
-        y = F.batch_norm(x, mean, var, weight, bias, training=True, momentum=1.0, eps=self.eps)
-        self.note(mean, var)
-        return y
+        return self.by_batch(x, weight, bias)
 
 
 class TimeBatchNorm(BatchStatistics):
@@ -97,14 +138,7 @@ class TimeBatchNorm(BatchStatistics):
             return F.batch_norm(steps, mean, var, eps=self.eps).view(x.shape)
         if num_frames != trained_frames:
             raise ValueError(f"training needs clips of {trained_frames} frames, not {num_frames}")
-        # With momentum 1 these receive the means and the unbiased variances of this batch.
-        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
-        y = F.batch_norm(
-            steps, mean.flatten(), var.flatten(), training=True, momentum=1.0, eps=self.eps
-        )
-        if self.observes:
-            self.note(mean, var)
-        return y.view(x.shape)
+        return self.by_batch(steps, None, None).view(x.shape)
 
 
 class LayerNorm(nn.Module):

@@ -15,6 +15,7 @@ Differences from the paper:
     * Downsampling averages before the activation (`conv-pool-act`, the authors' code);
       `conv-act-pool` is the order the table prints.
     * Reals fade only along the axes that grow at the level.
+    * Clips of one frame get 2-D kernels (1x3x3), which is the image model of Karras et al.
     * Class conditioning is ours (the thesis names it as future work): a learned label embedding
       joins the latent, and the discriminator has class-dependent dual functions (sliced head), an
       inner product with a class vector (`projection`) or a classifier (`auxiliary`).
@@ -40,9 +41,11 @@ from vidgan.models.base import (
 )
 from vidgan.models.growth import (
     BASE_RESOLUTION,
+    GrowingGAN,
+    blend,
+    fades,
     growth_factors,
     heads_in_use,
-    last_stage,
     plan_levels,
     train_only,
 )
@@ -50,7 +53,6 @@ from vidgan.models.layers import (
     Conv3d,
     ConvPool3d,
     Linear,
-    SlicedWassersteinHead,
     UpsampleConv3d,
     leaky_relu,
     minibatch_stddev,
@@ -58,6 +60,7 @@ from vidgan.models.layers import (
     pixel_norm,
     update_spectral_norms,
 )
+from vidgan.models.sliced_head import SlicedWassersteinHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,14 +124,20 @@ class ProgressiveConfig(ModelConfig):
     def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
         levels = self.levels(clip_shape)
         classes = 0 if self.conditioning == "none" else num_classes
-        return ProgressiveGAN(
+        return GrowingGAN(
             generator=ProgressiveGenerator(self, levels, clip_shape.channels, classes),
             discriminators={
                 "discriminator": ProgressiveDiscriminator(
                     self, levels, clip_shape.channels, classes
                 )
             },
+            levels=levels,
         )
+
+
+def kernel_frames(levels: tuple[LevelShape, ...]) -> int:
+    """Frames under a kernel: 3, or 1 where clips are single frames, which makes it 2-D."""
+    return 1 if levels[-1].frames == 1 else 3
 
 
 # ------------------------------------------------------------------------------------------------
@@ -138,14 +147,14 @@ class ProgressiveConfig(ModelConfig):
 class FirstBlock(nn.Module):
     """Latent to features at 4x4 px: linear, bias per channel, then one convolution."""
 
-    def __init__(self, in_dim: int, channels: int, num_frames: int) -> None:
+    def __init__(self, in_dim: int, channels: int, num_frames: int, kernel_frames: int) -> None:
         super().__init__()
         self.shape = (channels, num_frames, BASE_RESOLUTION, BASE_RESOLUTION)
         # Gain sqrt(2) / 4 instead of sqrt(2): Karras et al. 2018, official code.
         num_units = channels * num_frames * BASE_RESOLUTION**2
         self.linear = Linear(in_dim, num_units, gain=2**0.5 / 4, bias=False)
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.conv = Conv3d(channels, channels)
+        self.conv = Conv3d(channels, channels, kernel_frames=kernel_frames)
 
     def forward(self, latent: Tensor) -> Tensor:
         x = self.linear(latent).unflatten(1, self.shape)  # [B, C, T0, 4, 4]
@@ -158,10 +167,12 @@ class FirstBlock(nn.Module):
 class UpBlock(nn.Module):
     """Features of one level to features of the next."""
 
-    def __init__(self, in_channels: int, channels: int, factor: Factor, fast: bool) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, factor: Factor, fast: bool, kernel_frames: int
+    ) -> None:
         super().__init__()
-        self.up = UpsampleConv3d(in_channels, channels, factor, fast)
-        self.conv = Conv3d(channels, channels)
+        self.up = UpsampleConv3d(in_channels, channels, factor, fast, kernel_frames)
+        self.conv = Conv3d(channels, channels, kernel_frames=kernel_frames)
 
     def forward(self, x: Tensor) -> Tensor:
         x = pixel_norm(leaky_relu(self.up(x)))
@@ -188,15 +199,15 @@ class ProgressiveGenerator(Generator):
         if num_classes:
             self.label_embedding = nn.Parameter(torch.randn(num_classes, config.label_dim))
             in_dim += config.label_dim
-        blocks: list[nn.Module] = [FirstBlock(in_dim, widths[0], levels[0].frames)]
+        taps = kernel_frames(levels)
+        blocks: list[nn.Module] = [FirstBlock(in_dim, widths[0], levels[0].frames, taps)]
         for level in range(1, len(levels)):
             factor = self.factors[level]
-            blocks.append(UpBlock(widths[level - 1], widths[level], factor, config.fast))
+            blocks.append(UpBlock(widths[level - 1], widths[level], factor, config.fast, taps))
         self.blocks = nn.ModuleList(blocks)
         self.to_rgb = nn.ModuleList(
             Conv3d(width, channels, kernel_size=1, gain=1.0) for width in widths
         )
-        self.set_stage(last_stage(levels))
 
     def latent_dim(self, num_frames: int | None = None) -> int:
         self.check_frames(num_frames, self.stage.frames)
@@ -214,7 +225,7 @@ class ProgressiveGenerator(Generator):
         context: Tensor | None = None,
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
-        level, alpha = self.stage.level, self.stage.alpha
+        level = self.stage.level
         self.check_frames(num_frames, self.stage.frames)
         self.check_labels(labels)
 
@@ -231,9 +242,9 @@ class ProgressiveGenerator(Generator):
         clip: Tensor = self.to_rgb[level](x)
 
         # Fade: blend with the previous level's clip, enlarged.
-        if level > 0 and alpha < 1:
+        if fades(self.stage):
             old = upsample_clip(self.to_rgb[level - 1](previous), self.factors[level])
-            clip = torch.lerp(old, clip, alpha)
+            clip = blend(old, clip, self.stage.alpha)
         return {"clip": clip}
 
 
@@ -245,13 +256,18 @@ class DownBlock(nn.Module):
     """Features of one level to features of the level below."""
 
     def __init__(
-        self, channels: int, out_channels: int, factor: Factor, config: ProgressiveConfig
+        self,
+        channels: int,
+        out_channels: int,
+        factor: Factor,
+        config: ProgressiveConfig,
+        kernel_frames: int,
     ) -> None:
         super().__init__()
-        self.conv = Conv3d(channels, channels, spectral_norm=config.spectral_norm)
-        self.down = ConvPool3d(
-            channels, out_channels, factor, config.downsample, config.fast, config.spectral_norm
-        )
+        spectral = config.spectral_norm
+        self.conv = Conv3d(channels, channels, spectral_norm=spectral, kernel_frames=kernel_frames)
+        form = (config.downsample, config.fast)
+        self.down = ConvPool3d(channels, out_channels, factor, *form, spectral, kernel_frames)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.down(leaky_relu(self.conv(x)))
@@ -261,12 +277,17 @@ class DownBlock(nn.Module):
 class LastBlock(nn.Module):
     """Features at 4x4 px to an encoding `[B, F]`."""
 
-    def __init__(self, channels: int, num_frames: int, config: ProgressiveConfig) -> None:
+    def __init__(
+        self, channels: int, num_frames: int, config: ProgressiveConfig, kernel_frames: int
+    ) -> None:
         super().__init__()
         num_units = channels * num_frames * BASE_RESOLUTION**2
+        spectral = config.spectral_norm
         self.group_size = config.group_size
-        self.conv = Conv3d(channels + 1, channels, spectral_norm=config.spectral_norm)
-        self.linear = Linear(num_units, channels, spectral_norm=config.spectral_norm)
+        self.conv = Conv3d(
+            channels + 1, channels, spectral_norm=spectral, kernel_frames=kernel_frames
+        )
+        self.linear = Linear(num_units, channels, spectral_norm=spectral)
 
     def forward(self, x: Tensor) -> Tensor:
         x = minibatch_stddev(x, self.group_size)
@@ -289,16 +310,17 @@ class ProgressiveDiscriminator(Discriminator):
         super().__init__()
         widths = config.widths(len(levels))
         spectral = config.spectral_norm
-        self.levels = levels
         self.factors = growth_factors(levels)
         self.group_size = config.group_size
         self.conditioning = config.conditioning if num_classes else "none"
         self.from_rgb = nn.ModuleList(
             Conv3d(channels, width, kernel_size=1, spectral_norm=spectral) for width in widths
         )
-        blocks: list[nn.Module] = [LastBlock(widths[0], levels[0].frames, config)]
+        taps = kernel_frames(levels)
+        blocks: list[nn.Module] = [LastBlock(widths[0], levels[0].frames, config, taps)]
         for level in range(1, len(levels)):
-            blocks.append(DownBlock(widths[level], widths[level - 1], self.factors[level], config))
+            pair, factor = (widths[level], widths[level - 1]), self.factors[level]
+            blocks.append(DownBlock(*pair, factor, config, taps))
         self.blocks = nn.ModuleList(blocks)
 
         # The head: one number, or K learned projections; then what labels add.
@@ -315,7 +337,6 @@ class ProgressiveDiscriminator(Discriminator):
             self.class_vectors = nn.Parameter(torch.randn(num_classes, widths[0]))
         if self.conditioning == "auxiliary":
             self.classifier = Linear(widths[0], num_classes, gain=1.0, spectral_norm=spectral)
-        self.set_stage(last_stage(levels))
 
     def set_stage(self, stage: Stage) -> None:
         self.stage = stage
@@ -324,7 +345,7 @@ class ProgressiveDiscriminator(Discriminator):
 
     def encode(self, clip: Tensor) -> Tensor:
         """Clips of the stage's size to encodings `[B, F]`."""
-        level, alpha = self.stage.level, self.stage.alpha
+        level = self.stage.level
         expected = (self.stage.frames, self.stage.resolution, self.stage.resolution)
         if tuple(clip.shape[2:]) != expected:
             raise ValueError(f"expected clips of (T, H, W) = {expected}, got {clip.shape[2:]}")
@@ -334,10 +355,10 @@ class ProgressiveDiscriminator(Discriminator):
         if level > 0:
             x = self.blocks[level](x)
             # Fade: blend with what the previous level would see of the shrunk clip.
-            if alpha < 1:
+            if fades(self.stage):
                 small = pool_clip(clip, self.factors[level])
                 old = leaky_relu(self.from_rgb[level - 1](small))
-                x = torch.lerp(old, x, alpha)
+                x = blend(old, x, self.stage.alpha)
         for index in range(max(level - 1, 0), -1, -1):
             x = self.blocks[index](x)
         return x
@@ -377,21 +398,3 @@ class ProgressiveDiscriminator(Discriminator):
         if isinstance(self.head, SlicedWassersteinHead):
             self.head.retract()
         update_spectral_norms(self)
-
-
-# ------------------------------------------------------------------------------------------------
-# Growth
-
-
-class ProgressiveGAN(GAN):
-    """The pair, with the fade of real clips."""
-
-    def prepare_real(self, real: Tensor) -> Tensor:
-        """Blend real clips with their own shrunk and enlarged copy, by the stage's alpha."""
-        generator = self.generator
-        assert isinstance(generator, ProgressiveGenerator)
-        stage = generator.stage
-        if stage.level == 0 or stage.alpha == 1:
-            return real
-        factor = generator.factors[stage.level]
-        return torch.lerp(upsample_clip(pool_clip(real, factor), factor), real, stage.alpha)

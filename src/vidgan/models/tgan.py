@@ -12,6 +12,10 @@ Differences from the paper:
     * Clips lie in [-1, 1]; the authors scale to (x - 128) / 128.
     * Sides of 8, 16, 32, ... px and any even number of frames.
     * The critic's batch norm layers can be replaced for the use of a gradient penalty.
+    * Progressive growing (`growing`) is ours: it starts at 8 px and as many frames as the critic's
+      layers there leave, ends with the paper's networks, and passes every k-th frame code on while
+      clips are shorter. Noise is added to the critic's pre-activations on request (`noise`), as the
+      authors' code does in its variant with the original loss.
 """
 
 import math
@@ -22,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.clip_ops import fold_time, unfold_time
+from vidgan.clip_ops import fold_time, pool_clip, unfold_time, upsample_clip
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -32,6 +36,7 @@ from vidgan.models.base import (
     LevelShape,
     ModelConfig,
     Scores,
+    Stage,
 )
 from vidgan.models.dcgan import (
     BASE_RESOLUTION,
@@ -42,12 +47,24 @@ from vidgan.models.dcgan import (
     SizePlan,
     at_least_float32,
     double2d,
+    growing_levels,
     halve3d,
     halvings,
     plan_sizes,
 )
+from vidgan.models.growth import (
+    GrowingGAN,
+    blend,
+    fades,
+    growth_factors,
+    heads_in_use,
+    train_only,
+)
 from vidgan.models.layers import leaky_relu
+from vidgan.models.noise import RowNoise, refuse_negative_noise
 from vidgan.models.norms import BatchNorm, NormKind, make_norm
+
+Levels = tuple[LevelShape, ...]
 
 NORM_EPS = 2e-5
 WEIGHT_BOUND = 0.01
@@ -68,6 +85,9 @@ class TGANConfig(ModelConfig):
         conditioning: how labels of a labelled data set are used: `concat` appends a one-hot vector
             to the latent and one-hot channels to the critic's clips; `none` ignores them.
         discriminator_norm: normalisation of the critic; gradient penalties need `layer` or `none`.
+        growing: train at 8 px first and double side and frames from level to level.
+        noise: deviation of the noise on the critic's pre-activations in training (authors' code
+            with the original loss: 0.3).
     """
 
     NAME: ClassVar[str] = "tgan"
@@ -79,6 +99,8 @@ class TGANConfig(ModelConfig):
     width: int = 64
     conditioning: Literal["concat", "none"] = "concat"
     discriminator_norm: NormKind = "batch"
+    growing: bool = False
+    noise: float = 0.0
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         plan = plan_sizes(self.NAME, clip_shape, 1)
@@ -91,15 +113,20 @@ class TGANConfig(ModelConfig):
                 f"model.temporal_width={self.temporal_width} must be at least 4 and "
                 f"model.image_width={self.image_width} at least {2 ** len(plan.factors)}"
             )
+        refuse_negative_noise(self.noise)
+        if self.growing:
+            return tuple(growing_levels(clip_shape, plan))
         return super().levels(clip_shape)
 
     def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
-        self.levels(clip_shape)
+        levels = self.levels(clip_shape)
         plan = plan_sizes(self.NAME, clip_shape, 1)
         classes = 0 if self.conditioning == "none" else num_classes
-        return GAN(
-            generator=TGANGenerator(self, plan, clip_shape, classes),
-            discriminators={"critic": TGANCritic(self, plan, clip_shape, classes)},
+        given = (self, levels, plan, clip_shape, classes)
+        return GrowingGAN(
+            generator=TGANGenerator(*given),
+            discriminators={"critic": TGANCritic(*given)},
+            levels=levels,
         )
 
 
@@ -127,10 +154,15 @@ class TemporalGenerator(nn.Module):
 
 
 class ImageGenerator(nn.Module):
-    """Latents `[B, Z]` and frame codes `[B, Z1, T]` to frames `[B * T, C, H, W]`, clip-major."""
+    """Latents `[B, Z]` and frame codes `[B, Z1, T]` to clips of the current stage's size."""
 
-    def __init__(self, config: TGANConfig, in_dim: int, num_blocks: int, channels: int) -> None:
+    stage: Stage
+
+    def __init__(
+        self, config: TGANConfig, levels: Levels, in_dim: int, num_blocks: int, channels: int
+    ) -> None:
         super().__init__()
+        self.levels = levels
         width = config.image_width
         num_units = width * BASE_RESOLUTION**2
         self.from_latent = nn.Linear(in_dim, num_units, bias=False)
@@ -141,6 +173,16 @@ class ImageGenerator(nn.Module):
         self.convs = nn.ModuleList(double2d(a, b, bias=False) for a, b in pairs)
         self.norms = nn.ModuleList(BatchNorm(b, NORM_EPS) for _, b in pairs)
         self.to_rgb = ConvTranspose2d(pairs[-1][1], channels, 3, 1, 1)
+        below = pairs[num_blocks - len(levels) : -1]
+        self.lower_rgb = nn.ModuleList(ConvTranspose2d(b, channels, 3, 1, 1) for _, b in below)
+
+    def set_stage(self, stage: Stage) -> None:
+        """Activate what `stage` uses."""
+        self.stage = stage
+        self.num_blocks = len(self.convs) - (len(self.levels) - 1 - stage.level)
+        for modules in (self.convs, self.norms):
+            train_only(modules, range(self.num_blocks))
+        train_only([*self.lower_rgb, self.to_rgb], heads_in_use(stage))
 
     def forward(self, latent: Tensor, codes: Tensor) -> Tensor:
         num_frames = codes.shape[2]
@@ -153,9 +195,22 @@ class ImageGenerator(nn.Module):
         square = (len(rows), -1, BASE_RESOLUTION, BASE_RESOLUTION)
         x = torch.cat([own.reshape(square), each.reshape(square)], dim=1)  # [B * T, 2 F, 4, 4]
 
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = torch.relu(norm(conv(x)))
-        return torch.tanh(self.to_rgb(x))
+        previous = x
+        for conv, norm in zip(self.convs[: self.num_blocks], self.norms, strict=False):
+            previous, x = x, torch.relu(norm(conv(x)))
+        clip = self.colour(x, self.stage.level, len(latent))
+
+        # Fade: blend with the previous level's clip, enlarged.
+        if fades(self.stage):
+            factor = growth_factors(self.levels)[self.stage.level]
+            old = self.colour(previous, self.stage.level - 1, len(latent))[:, :, :: factor[0]]
+            clip = blend(upsample_clip(old, factor), clip, self.stage.alpha)
+        return clip
+
+    def colour(self, features: Tensor, level: int, num_clips: int) -> Tensor:
+        """Features `[B * T, F, H, W]` of a level, clip-major, to clips."""
+        to_rgb = [*self.lower_rgb, self.to_rgb][level]
+        return unfold_time(torch.tanh(to_rgb(features)), num_clips)
 
 
 class TGANGenerator(Generator):
@@ -164,7 +219,12 @@ class TGANGenerator(Generator):
     couples_batch = "batch"
 
     def __init__(
-        self, config: TGANConfig, plan: SizePlan, shape: ClipShape, num_classes: int
+        self,
+        config: TGANConfig,
+        levels: Levels,
+        plan: SizePlan,
+        shape: ClipShape,
+        num_classes: int,
     ) -> None:
         super().__init__()
         self.num_frames = shape.frames
@@ -172,11 +232,15 @@ class TGANGenerator(Generator):
         self.latent_length = config.latent
         in_dim = config.latent + num_classes
         self.temporal = TemporalGenerator(config, in_dim, shape.frames)
-        self.image = ImageGenerator(config, in_dim, len(plan.factors), shape.channels)
+        self.image = ImageGenerator(config, levels, in_dim, len(plan.factors), shape.channels)
         start_uniform(self)
 
+    def set_stage(self, stage: Stage) -> None:
+        self.stage = stage
+        self.image.set_stage(stage)
+
     def latent_dim(self, num_frames: int | None = None) -> int:
-        self.check_frames(num_frames, self.num_frames)
+        self.check_frames(num_frames, self.stage.frames)
         return self.latent_length
 
     def parts(
@@ -186,13 +250,13 @@ class TGANGenerator(Generator):
         context: Tensor | None = None,
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
-        self.check_frames(num_frames, self.num_frames)
+        self.check_frames(num_frames, self.stage.frames)
         self.check_labels(labels)
         x = torch.erf(latent / math.sqrt(2))  # N(0, 1) to U(-1, 1)
         if labels is not None:
             x = torch.cat([x, F.one_hot(labels, self.num_classes).to(x.dtype)], dim=1)
-        frames = self.image(x, self.temporal(x))
-        return {"clip": unfold_time(frames, len(latent))}
+        codes = self.temporal(x)[:, :, :: self.num_frames // self.stage.frames]
+        return {"clip": self.image(x, codes)}
 
 
 # ------------------------------------------------------------------------------------------------
@@ -203,21 +267,44 @@ class TGANCritic(Discriminator):
     """Clips (and labels) to one score per time step that the convolutions leave, `[B, K]`."""
 
     def __init__(
-        self, config: TGANConfig, plan: SizePlan, shape: ClipShape, num_classes: int
+        self,
+        config: TGANConfig,
+        levels: Levels,
+        plan: SizePlan,
+        shape: ClipShape,
+        num_classes: int,
     ) -> None:
         super().__init__()
+        self.levels = levels
+        self.noise = config.noise
         norm = config.discriminator_norm
         self.couples_batch = "batch" if norm == "batch" else "none"
         self.num_classes = num_classes
         widths = [config.width << i for i in range(len(plan.factors))]
-        first_factor, *factors = reversed(plan.factors)
-        self.first = halve3d(shape.channels + num_classes, widths[0], first_factor)
+        factors = plan.factors[::-1]
+        in_channels = shape.channels + num_classes
+        self.first = halve3d(in_channels, widths[0], factors[0])
         self.convs = nn.ModuleList(
-            halve3d(a, b, factor) for (a, b), factor in zip(halvings(widths), factors, strict=True)
+            halve3d(*pair, factor)
+            for pair, factor in zip(halvings(widths), factors[1:], strict=True)
         )
         self.norms = nn.ModuleList(make_norm(norm, b, NORM_EPS, shift=False) for b in widths[1:])
         self.to_score = Conv2d(widths[-1], 1, BASE_RESOLUTION)
+        self.lower_first = nn.ModuleList(
+            halve3d(in_channels, widths[skipped], factors[skipped])
+            for skipped in reversed(range(1, len(levels)))
+        )
         start_uniform(self)
+
+    def set_stage(self, stage: Stage) -> None:
+        self.stage = stage
+        self.skipped = len(self.levels) - 1 - stage.level
+        for modules in (self.convs, self.norms):
+            train_only(modules, range(self.skipped, len(self.convs)))
+        train_only([*self.lower_first, self.first], heads_in_use(stage))
+
+    def draw_view(self, num_clips: int, rng: torch.Generator) -> Tensor | None:
+        return torch.rand(num_clips, generator=rng) if self.noise else None
 
     def forward(
         self,
@@ -233,11 +320,21 @@ class TGANCritic(Discriminator):
             one_hot = F.one_hot(labels, self.num_classes).to(clip.dtype)
             planes = one_hot[:, :, None, None, None].expand(-1, -1, *clip.shape[2:])
             x = torch.cat([clip, planes], dim=1)
-        x = leaky_relu(self.first(x))
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = leaky_relu(norm(conv(x)))  # at last [B, F, T0, 4, 4]
-        scores = self.to_score(fold_time(x))  # [B * T0, 1, 1, 1]
-        return Scores(at_least_float32(scores.reshape(len(clip), -1)), encoding=x.flatten(1))
+        disturb = RowNoise(self.noise, view)
+        stems = [*self.lower_first, self.first]
+        level = self.stage.level
+
+        y = leaky_relu(disturb(stems[level](x)))
+        for index in range(self.skipped, len(self.convs)):
+            y = leaky_relu(disturb(self.norms[index](self.convs[index](y))))
+            # Fade: blend with what the previous level would see of the shrunk clip.
+            if index == self.skipped and fades(self.stage):
+                small = pool_clip(x, growth_factors(self.levels)[level])
+                old = leaky_relu(disturb(stems[level - 1](small)))
+                y = blend(old, y, self.stage.alpha)
+        # At last [B, F, T0, 4, 4].
+        scores = self.to_score(fold_time(y))  # [B * T0, 1, 1, 1]
+        return Scores(at_least_float32(scores.reshape(len(clip), -1)), encoding=y.flatten(1))
 
 
 def start_uniform(network: nn.Module) -> None:

@@ -78,6 +78,27 @@ def _names(num_samples: int) -> list[str]:
     return [f"sample {number}" for number in range(1, num_samples + 1)]
 
 
+def picture_name(source: str) -> str:
+    """What the pictures of a source video are called, which may lie in folders."""
+    return Path(source).with_suffix("").as_posix().replace("/", "-")
+
+
+def write_pictures(
+    stem: str | Path,
+    parted: Parted,
+    samples: Tensor,
+    baselines: Mapping[str, Tensor],
+    fps: float,
+    index: int = 0,
+) -> tuple[Path, Path]:
+    """Write the film `<stem>.mp4` and the strip `<stem>.png` of one clip; arguments as above."""
+    rows = rows_of_clip(parted, samples, baselines, index)
+    film, strip = Path(f"{stem}.mp4"), Path(f"{stem}.png")
+    write_film(film, rows, fps)
+    write_strip(strip, rows)
+    return film, strip
+
+
 def write_film(path: str | Path, rows: Sequence[Row], fps: float) -> None:
     """Write all rows side by side as one MP4, each below its name."""
     clips = _framed(rows)

@@ -19,6 +19,7 @@ from vidgan.losses import make_loss
 from vidgan.models.base import ClipShape
 from vidgan.randomness import derive_seed
 from vidgan.sampling.storage import make_card
+from vidgan.training.batch import Batch
 from vidgan.training.checkpoint import (
     RunState,
     explained_disk_errors,
@@ -44,7 +45,7 @@ from vidgan.training.run_config import Config
 from vidgan.training.run_folder import check_run_folder, check_same_data, locked
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig
-from vidgan.training.step import Batch, TrainingStep
+from vidgan.training.step import TrainingStep
 
 Tell = Callable[[str], None]
 

@@ -71,10 +71,10 @@ def check_batches(
                     f"its {name} normalises over the whole batch; set training.accumulate=1"
                 )
     normalises = any(network.couples_batch == "batch" for _, network in networks)
-    if normalises and min(schedule.batch_sizes) < 2 * processes.count:
+    if normalises and min(schedule.batch_sizes) < 2:
         raise UserError(
-            f"training.batch_size={min(schedule.batch_sizes)} leaves a process fewer than 2 clips, "
-            f"and this model normalises over them; use at least {2 * processes.count}"
+            f"training.batch_size={min(schedule.batch_sizes)} is too small for this model, which "
+            f"normalises over the clips of a batch; use at least 2"
         )
     group = lcm(*(n.group_size for _, n in networks if n.couples_batch == "group"))
     parts = processes.count * settings.accumulate

@@ -11,6 +11,9 @@ from vidgan.report.page import Medium
 from vidgan.training.logs import LOG_FILE, read_log
 from vidgan.training.run_config import load_run_config
 
+MAX_PREDICTIONS = 2
+"""Films of predictions that are shown of a run."""
+
 
 def device_seconds(run: Path) -> float | None:
     """Seconds that all devices of a run trained for, roll-backs not counted; None if unknown."""
@@ -39,12 +42,10 @@ def media_of(run: Path) -> Iterator[Medium]:
     steps = {int(path.stem.removeprefix("step-")): path for path in _samples(run)}
     if steps:
         yield _film(steps[max(steps)], f"Samples at step {max(steps):,}")
-    for name, title in (
-        ("interpolation.mp4", "Walk through the latent space"),
-        ("prediction.mp4", "Given and predicted frames"),
-    ):
-        if (run / name).exists():
-            yield _film(run / name, title)
+    if (run / "interpolation.mp4").exists():
+        yield _film(run / "interpolation.mp4", "Walk through the latent space")
+    for path in sorted((run / "predictions").glob("*.mp4"))[:MAX_PREDICTIONS]:
+        yield _film(path, "Given frames (blue) and predicted ones (orange)")
 
 
 def _samples(run: Path) -> Iterator[Path]:

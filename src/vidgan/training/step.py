@@ -7,7 +7,6 @@ the same result whatever the number of processes or micro-batches.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from vidgan.losses.penalties import PenaltyInputs
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
 from vidgan.randomness import BatchRandom, Key, keyed_rng
 from vidgan.training.augment import augment
+from vidgan.training.batch import Batch as Batch
 from vidgan.training.ema import measure_statistics, update_average
 from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
 from vidgan.training.planner import check_loss
@@ -28,36 +28,8 @@ from vidgan.training.settings import TrainingConfig
 
 Logs = dict[str, Tensor]
 Parts = Mapping[str, Tensor]
-"""What a generator made: `clip` and whatever else the model can show."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """This process' share of a global batch, or a micro-batch of it.
-
-    Attributes:
-        real: uint8 clips `[B, C, T, H, W]`, or float in [-1, 1] once prepared.
-        labels: `[B]` or None.
-        global_size: clips of the batch over all processes.
-        start: row of the first clip in the global batch.
-        context: given frames, or None.
-    """
-
-    real: Tensor
-    labels: Tensor | None
-    global_size: int
-    start: int
-    context: Tensor | None = None
-
-    def rows(self, first: int, last: int) -> "Batch":
-        """Rows `first:last` of this share."""
-        return Batch(
-            real=self.real[first:last],
-            labels=None if self.labels is None else self.labels[first:last],
-            global_size=self.global_size,
-            start=self.start + first,
-            context=None if self.context is None else self.context[first:last],
-        )
+"""What a generator made: `clip` and whatever else the model can show. A part `category` `[B]` is
+what it drew in place of labels; classifiers of discriminators learn to name it."""
 
 
 class TrainingStep:
@@ -81,6 +53,9 @@ class TrainingStep:
         self.seed = seed
         self.num_levels = num_levels
         self.processes = processes or Processes()
+        for network in gan.networks.values():
+            for layer in network.running_layers():
+                layer.processes = self.processes
         self.optimizers = make_optimizers(gan, settings)
         self.stage: Stage | None = None
         self.last_batch: Batch | None = None
@@ -166,7 +141,8 @@ class TrainingStep:
 
         def losses() -> Iterator[tuple[Tensor, Logs]]:
             for batch, fake in zip(batches, fakes, strict=True):
-                yield self.discriminator_loss(batch, fake["clip"].detach(), key, update)
+                clip = fake["clip"].detach()
+                yield self.discriminator_loss(batch, clip, key, update, fake.get("category"))
 
         return self.update("discriminator", networks, losses(), len(batches), update)
 
@@ -238,9 +214,18 @@ class TrainingStep:
     # -- Losses ----------------------------------------------------------------------------------
 
     def discriminator_loss(
-        self, batch: Batch, fake: Tensor, key: tuple[Key, ...], update: int
+        self,
+        batch: Batch,
+        fake: Tensor,
+        key: tuple[Key, ...],
+        update: int,
+        category: Tensor | None = None,
     ) -> tuple[Tensor, Logs]:
-        """Adversarial loss, class loss and penalties, summed over discriminators."""
+        """Adversarial loss, class loss and penalties, summed over discriminators.
+
+        Args:
+            category: what the generator drew for each fake, where there are no labels.
+        """
         total = torch.zeros((), device=fake.device)
         logs: Logs = {}
         real = self.augmented(batch.real, batch, (*key, "augment real"))
@@ -253,10 +238,8 @@ class TrainingStep:
             logs[f"{name}/adversarial"] = loss
             logs[f"{name}/real"] = scores_real.realness.mean()
             logs[f"{name}/fake"] = scores_fake.realness.mean()
-            if scores_real.class_logits is not None and batch.labels is not None:
-                classes = self.class_loss(scores_real, batch)
-                if self.loss.class_clips == "both":
-                    classes = classes + self.class_loss(scores_fake, batch)
+            classes = self.discriminator_class_loss(scores_real, scores_fake, batch, category)
+            if classes is not None:
                 logs[f"{name}/classes"] = classes
                 loss = loss + self.loss.class_weight * classes
             inputs = (discriminator, real, fake, scores_real, scores_fake)
@@ -285,8 +268,9 @@ class TrainingStep:
                 scores = discriminator(fake, batch.labels, batch.context, view)
             all_scores[name] = scores
             total = total + self.loss.adversarial.generator(scores.realness)
-            if scores.class_logits is not None and batch.labels is not None:
-                total = total + self.loss.class_weight * self.class_loss(scores, batch)
+            asked_for = parts.get("category") if batch.labels is None else batch.labels
+            if scores.class_logits is not None and asked_for is not None:
+                total = total + self.loss.class_weight * self.class_loss(scores, asked_for)
         logs: Logs = {}
         for kind, auxiliary in self.loss.auxiliary.items():
             real = self.score_real(batch, key) if auxiliary.needs_real_scores else {}
@@ -328,11 +312,23 @@ class TrainingStep:
             Scores(*(None if part is None else part[count:] for part in scores)),  # type: ignore[arg-type]
         )
 
-    def class_loss(self, scores: Scores, batch: Batch) -> Tensor:
-        """Cross-entropy of the class logits against the asked-for labels."""
+    def discriminator_class_loss(
+        self, real: Scores, fake: Scores, batch: Batch, category: Tensor | None
+    ) -> Tensor | None:
+        """What a classifier learns from: labels, or else the categories of fakes (InfoGAN)."""
+        if real.class_logits is None:
+            return None
+        if batch.labels is None:
+            return None if category is None else self.class_loss(fake, category)
+        classes = self.class_loss(real, batch.labels)
+        if self.loss.class_clips == "both":
+            classes = classes + self.class_loss(fake, batch.labels)
+        return classes
+
+    def class_loss(self, scores: Scores, classes: Tensor) -> Tensor:
+        """Cross-entropy of the class logits against the asked-for classes `[B]`."""
         assert scores.class_logits is not None
-        assert batch.labels is not None
-        return F.cross_entropy(scores.class_logits, batch.labels)
+        return F.cross_entropy(scores.class_logits, classes)
 
     # -- Inputs ----------------------------------------------------------------------------------
 
@@ -359,7 +355,10 @@ class TrainingStep:
         own = generator.observing(keep_graph)
         with torch.set_grad_enabled(keep_graph), own, self.autocast():
             parts = generator.parts(latent, batch.labels, batch.context)
-        return {name: part.to(batch.real.dtype) for name, part in parts.items()}
+        dtype = batch.real.dtype
+        return {
+            n: part.to(dtype) if part.is_floating_point() else part for n, part in parts.items()
+        }
 
     def augmented(self, clip: Tensor, batch: Batch, key: tuple[Key, ...]) -> Tensor:
         """Clips after the augmentation of the settings."""

@@ -57,8 +57,9 @@ def bench(
     """
     from dataclasses import asdict
 
-    from vidgan.bench import read_suite, run_bench
+    from vidgan.bench import run_bench
     from vidgan.report.comparison import comparison_markdown
+    from vidgan.suites import read_suite
 
     found = read_suite(suite)
     if dry_run:

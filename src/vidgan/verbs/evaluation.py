@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from vidgan.errors import UserError
 from vidgan.verbs.output import print_json
 
 if TYPE_CHECKING:
@@ -26,28 +27,31 @@ def evaluate(
     protocol: str = "own-c3d",
     checkpoint: str = "last",
     seed: int = 0,
-    judge_seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Score a generator, beside real clips, the noise floor and broken clips.
+    """Score a generator or a folder of clips, beside real clips, the noise floor and broken clips.
 
     The record goes to RUN/evals, the best checkpoint so far to RUN/best.json, and the page of the
     run shows the scores.
 
     Args:
-        run: run folder; or a generator file, with data=FOLDER behind it.
-        words: data=FOLDER and other settings of the data, if they differ from those of the run.
+        run: run folder; or a generator file, or a folder of clips that any program generated, with
+            data=FOLDER behind it.
+        words: data=FOLDER and other settings of the data, if they differ from those of the run;
+            judge_seed=1 for another judge: publish with another one than you develop with.
         protocol: own-c3d (judged by a classifier trained on the data) or stswd (weight-free).
         checkpoint: last, best or a step.
         seed: of latents, labels and choices of clips.
-        judge_seed: of the judge; publish with another one than the one used while developing.
         json: print the whole record.
     """
     import torch
 
     from vidgan.evaluation import evaluate as score
-    from vidgan.evaluation import format_record, save_record, update_best
+    from vidgan.evaluation import format_record, save_record
+    from vidgan.metrics.records import without_clips
 
+    words, judge_seed = take_judge_seed(words)
+    folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
     record = score(
         run,
@@ -60,21 +64,62 @@ def evaluate(
         device="cuda" if torch.cuda.is_available() else "cpu",
         progress=say,
     )
+    if folder is not None:
+        say(f"the record is {save_record(record, folder)}")
     if config is not None:
-        from vidgan.verbs.training import write_page_of
-
-        saved = save_record(record, Path(run) / "evals")
-        say(f"the record is {saved}")
-        metric = config.best.metric
-        if metric not in record["scores"]:
-            say(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
-        elif update_best(run, record, metric):
-            say(f"step {record['generator']['step']} is the best checkpoint so far")
-        write_page_of(Path(run))
+        choose_best(Path(run), config, record)
     if json:
-        print_json(record)
+        print_json(without_clips(record))
     else:
         print(format_record(record))
+
+
+def choose_best(run: Path, config: "Config", record: dict[str, Any]) -> None:
+    """Point `best.json` to the evaluated checkpoint if it is the best, and write the page anew."""
+    from vidgan.evaluation import update_best
+    from vidgan.verbs.training import write_page_of
+
+    metric = config.best.metric
+    if metric not in record["scores"]:
+        say(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
+    elif update_best(run, record, metric):
+        say(f"step {record['generator']['step']} is the best checkpoint so far")
+    write_page_of(run)
+
+
+def take_judge_seed(words: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """The words without `judge_seed=N`, and N.
+
+    Raises:
+        UserError: N is no whole number.
+    """
+    mark = "judge_seed="
+    given = [word.removeprefix(mark) for word in words if word.startswith(mark)]
+    rest = tuple(word for word in words if not word.startswith(mark))
+    try:
+        return rest, int(given[-1]) if given else 0
+    except ValueError:
+        raise UserError(f"judge_seed={given[-1]} must be a whole number") from None
+
+
+def record_folder(source: str) -> Path | None:
+    """Where records of a run or of a folder of clips go; None for a generator file.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    from vidgan.gathering import is_folder_of_clips
+
+    path = Path(source)
+    if not (path / "config.yaml").exists() and not is_folder_of_clips(path):
+        return None
+    folder = path if path.is_dir() else path.parent
+    if not os.access(folder, os.W_OK):
+        raise UserError(
+            f"{folder} cannot be written to, and the record belongs in {folder / 'evals'}: copy "
+            "the clips to a folder of your own"
+        )
+    return folder / "evals"
 
 
 def open_data(
@@ -104,18 +149,29 @@ def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
 
 
 def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "DataConfig":
-    """How clips are cut to the size that a generator makes, for one outside of its run."""
+    """How real clips are cut to the size of generated ones that come from outside of a run."""
     from vidgan.config_io import apply_overrides, from_dict
     from vidgan.data.settings import DataConfig
-    from vidgan.sampling.storage import find_generator_file, read_card
 
-    _, frames, resolution, _ = read_card(find_generator_file(source, checkpoint)).clip_shape
-    settings: dict[str, Any] = {"frames": frames, "resolution": resolution}
+    settings = clip_size(source, checkpoint)
     given = [word.removeprefix("data.") for word in words]
     given = [
         f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given
     ]
     return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
+
+
+def clip_size(source: str, checkpoint: str) -> dict[str, Any]:
+    """Frames and resolution of the clips that a generator makes, or that a folder holds."""
+    from vidgan.data.generated import first_shape
+    from vidgan.gathering import is_folder_of_clips
+    from vidgan.sampling.storage import find_generator_file, read_card
+
+    if is_folder_of_clips(source):
+        frames, resolution = first_shape(source)
+    else:
+        _, frames, resolution, _ = read_card(find_generator_file(source, checkpoint)).clip_shape
+    return {"frames": frames, "resolution": resolution}
 
 
 def cache_folder() -> Path:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from vidgan.data.settings import DataConfig
     from vidgan.models.base import Box, Generator
-    from vidgan.sampling.predict import Parted
 
 Clips = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLIP ...] [KEY=VALUE ...]")]
 
@@ -149,6 +148,7 @@ def predict_files(
     from vidgan.metrics.prediction import score_frames
     from vidgan.sampling.predict import part_windows
     from vidgan.sampling.predict import predict as predict_frames
+    from vidgan.sampling.prediction_pictures import write_pictures
 
     done, entries, lines = [], [], []
     for path, name in zip(files, names_of_files(files), strict=True):
@@ -159,7 +159,7 @@ def predict_files(
         )
         samples = parted.new_frames(generator, made)
         baselines = parted.baselines(samples.shape[3])
-        film, strip = draw(wanted.folder / name, parted, samples, baselines, fps)
+        film, strip = write_pictures(wanted.folder / name, parted, samples, baselines, fps)
         entry: dict[str, Any] = {"clip": str(path), "film": str(film), "strip": str(strip)}
         entry["scores"] = None
         if parted.target.shape[2]:
@@ -278,6 +278,7 @@ def predict_heldout(
 
     from vidgan.metrics.records import save_record
     from vidgan.prediction import evaluate_predictions, headline, table_rows
+    from vidgan.sampling.prediction_pictures import picture_name, write_pictures
     from vidgan.verbs.training import write_page_of
 
     config, data = open_data(run, words, CHECKPOINT)
@@ -300,26 +301,8 @@ def predict_heldout(
     lines: list[str] = []
     shown = (predictions.parted, predictions.samples, predictions.baselines)
     for index, source in enumerate(predictions.names[:NUM_PICTURES]):
-        name = Path(source).with_suffix("").as_posix().replace("/", "-")
-        lines += map(str, draw(wanted.folder / name, *shown, data.store.fps, index))
+        stem = wanted.folder / picture_name(source)
+        lines += map(str, write_pictures(stem, *shown, data.store.fps, index))
     lines.append(headline(record))
     remarks = [f"warning: {warning}" for warning in record["warnings"]]
     return Told(record, lines, table_rows(record), [*remarks, record["sentence"]])
-
-
-def draw(
-    stem: Path,
-    parted: "Parted",
-    samples: "Tensor",
-    baselines: dict[str, "Tensor"],
-    fps: float,
-    index: int = 0,
-) -> tuple[Path, Path]:
-    """Write the film and the strip of one clip and return where they are."""
-    from vidgan.sampling.prediction_pictures import rows_of_clip, write_film, write_strip
-
-    rows = rows_of_clip(parted, samples, baselines, index)
-    film, strip = Path(f"{stem}.mp4"), Path(f"{stem}.png")
-    write_film(film, rows, fps)
-    write_strip(strip, rows)
-    return film, strip

@@ -95,11 +95,11 @@ def open_item(path: Path, member: str) -> Iterator[VideoReader]:
             for number, data in enumerate(content.files):
                 # Pillow finds out the kind of a picture by itself, whatever its suffix.
                 (Path(folder) / f"{number:08d}.png").write_bytes(data)
-            yield _FileReader(Path(folder), content.fps)
+            yield FileReader(Path(folder), content.fps)
         else:
             file = Path(folder) / f"video{content.suffix}"
             file.write_bytes(content.data)
-            yield _FileReader(file)
+            yield FileReader(file)
 
 
 def _read_item(path: Path, member: str) -> Content:
@@ -117,11 +117,14 @@ def _read_item(path: Path, member: str) -> Content:
 
 
 @dataclass(frozen=True)
-class _FileReader:
+class FileReader:
+    """A video file or a folder of numbered pictures; `fps` overrides what it says."""
+
     path: Path
     fps: float | None = None
 
     def probe(self) -> VideoInfo:
+        """Measure it."""
         info = probe(self.path)
         if self.fps is None:
             return info
@@ -132,6 +135,7 @@ class _FileReader:
     def read(
         self, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
     ) -> DecodedFrames:
+        """Decode some of its frames."""
         return read_frames(self.path, indices, resolution=resolution, resize=resize)
 
 
