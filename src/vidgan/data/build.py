@@ -92,7 +92,7 @@ def build_clips(
             # Other videos or settings are needed, with which nothing here can be continued.
             shutil.rmtree(folder)
             raise
-        report = make_report(scan, manifest, out)
+        report = make_report(scan.root, manifest, out)
         writer.finish()
         write_manifest(folder, manifest)
         writer.publish(out)
@@ -141,7 +141,7 @@ def check_source(
         count = min(len(clips), _SHEET_CLIPS)
         clips = [clips[n * len(clips) // count] for n in range(count)]
         write_png(contact_sheet_path, _contact_sheet(clips))
-    return make_report(scan, manifest, None)
+    return make_report(scan.root, manifest, None)
 
 
 def cached_build(
@@ -257,7 +257,7 @@ def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> Build
     if manifest is None or not same:
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
-    return make_report(scan, manifest, out)
+    return make_report(scan.root, manifest, out)
 
 
 def _contact_sheet(clips: list[Tensor]) -> Tensor:

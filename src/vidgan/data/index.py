@@ -137,10 +137,15 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise UserError(f"{folder} is no packed clip set: make one with `vidgan data build`")
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
-        if table.get("format") != FORMAT or table.get("schema") != SCHEMA:
+        if table["format"] != FORMAT:
             raise UserError(
-                f"{file} has schema {table.get('schema')} where this version reads {SCHEMA}:"
-                " build the set again"
+                f"{folder} is no packed clip set, its {MANIFEST_NAME} says {table['format']}: name"
+                " one that `vidgan data build` made"
+            )
+        if table["schema"] > SCHEMA:
+            raise UserError(
+                f"{folder} was made by a newer vidgan (schema {table['schema']}, this one knows"
+                f" {SCHEMA}): update vidgan"
             )
         columns = table["items"]
         rows = zip(

@@ -150,10 +150,10 @@ def make_manifest(
     )
 
 
-def make_report(scan: SourceScan, manifest: Manifest, out: Path | None) -> BuildReport:
-    """The report on a manifest."""
+def make_report(root: str | Path, manifest: Manifest, out: Path | None) -> BuildReport:
+    """The report on a manifest, of a set that was or would be made out of the folder `root`."""
     return BuildReport(
-        source=str(scan.root),
+        source=str(root),
         out=None if out is None else str(out),
         num_videos=len(manifest.items) + len(manifest.dropped),
         counts=manifest.counts(),

@@ -93,11 +93,14 @@ class PackedStore:
         file = chunk_file(self.path, level, chunk)
         try:
             payload = self._open(level, chunk).get_tensor(item_key(index)).numpy().tobytes()
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{file} is missing: copy it back from where the set comes from, or build the set"
+                " again"
+            ) from error
         except Exception as error:
             # safetensors raises a type of its own for every kind of damage.
-            raise UserError(
-                f"{file} is missing or damaged ({error}): build the set again"
-            ) from error
+            raise UserError(f"{file} is damaged ({error}): build the set again") from error
         if zlib.crc32(payload) != item.checksums[number]:
             raise UserError(
                 f"clip {index} ({item.source}) in {file} is damaged, its checksum differs:"

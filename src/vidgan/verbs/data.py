@@ -71,16 +71,25 @@ def check(
 ) -> None:
     """Say what a build would keep and drop, and draw some of the clips.
 
+    Of a packed clip set, every clip is read and compared with its checksum.
+
     Args:
-        source: folder of videos.
+        source: folder of videos, or a packed clip set.
         words: settings of the clips as key=value, such as resolution=64 frames=16 short=loop.
         preset: take the settings from a preset of vidgan train.
         sheet: picture to write, a row of frames for each of some clips.
         workers: processes that decode.
         json: print the report as JSON.
     """
-    from vidgan.data.build import check_source
+    from vidgan.data.build import check_source, is_packed
 
+    if is_packed(source):
+        from vidgan.data.verify import verify_set
+
+        with progress_on_stderr() as progress:
+            report = verify_set(source, progress)
+        print_report(report, json, all_clips="read, and as they were stored")
+        return
     config, _ = clip_settings(words, preset, workers, strict=False)
     with progress_on_stderr() as progress:
         report = check_source(source, config, sheet, progress)
