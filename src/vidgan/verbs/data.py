@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vidgan.data.settings import DataConfig
 
 Levels = list[tuple[int, int]]
+EngineKind = Literal["processes", "ray"]
 
 Source = Annotated[Path, tyro.conf.arg(metavar="SOURCE")]
 Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
@@ -33,6 +34,9 @@ def build(
     levels: str = "",
     workers: int | None = None,
     strict: bool = False,
+    engine: EngineKind = "processes",
+    address: str | None = None,
+    time_limit: float = 600.0,
     json: bool = False,
 ) -> None:
     """Pack the clips of a folder of videos, so that training reads them fast.
@@ -46,16 +50,21 @@ def build(
         words: settings of the clips as key=value, such as resolution=64 frames=16 clip=random.
         preset: take the settings, and the lower levels, from a preset of vidgan train.
         levels: lower levels to store too, as FRAMESxSIZE separated by commas, such as 8x32,4x16.
-        workers: processes that decode.
+        workers: processes that decode, at the same time.
         strict: refuse the folder if any video is dropped or damaged.
+        engine: processes of this machine, or ray (needs vidgan[cluster]).
+        address: of a running Ray cluster; without it Ray starts here.
+        time_limit: seconds for one video, after which it is dropped.
         json: print the report as JSON.
     """
     from vidgan.data.build import build_clips
+    from vidgan.data.engine import Engine
 
     config, lower = clip_settings(words, preset, workers, strict)
     lower = parse_levels(levels) if levels else lower
+    place = Engine(kind=engine, address=address, time_limit_s=time_limit)
     with progress_on_stderr() as progress:
-        report = build_clips(source, out, config, lower, progress)
+        report = build_clips(source, out, config, lower, progress, engine=place)
     print_report(report, json)
 
 
