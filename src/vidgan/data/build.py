@@ -21,6 +21,7 @@ from torch import Tensor
 
 import vidgan
 from vidgan.data.chunks import ChunkWriter, locked
+from vidgan.data.cloud import is_url
 from vidgan.data.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.engine import Engine, num_cores
 from vidgan.data.index import Level, is_packed, read_manifest, write_manifest
@@ -34,6 +35,7 @@ from vidgan.data.outcome import (
     unmet_settings,
 )
 from vidgan.data.settings import DataConfig
+from vidgan.data.shards import open_store
 from vidgan.data.sources import SourceScan, scan_sources
 from vidgan.errors import UserError
 from vidgan.video import frame_strip, write_png
@@ -153,7 +155,7 @@ def cached_build(
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
-) -> Path:
+) -> Path | str:
     """The packed clip set for `config.path`, built into the user's cache if need be.
 
     The cache is `cache_dir`, else the environment variable VIDGAN_CACHE, else ~/.cache/vidgan; a
@@ -167,13 +169,13 @@ def cached_build(
     if not config.path:
         raise UserError("no data given: set data=FOLDER to a folder of videos or a packed set")
     path = Path(config.path)
-    if is_packed(path):
-        manifest = read_manifest(path)
+    if is_packed(config.path):
+        manifest = open_store(config.path).manifest
         refuse_misfit(manifest, config, path)
         unmet = unmet_settings(manifest, config)
         if unmet and tell:
             tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
-        return path
+        return config.path if is_url(config.path) else path
     cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
     scan = scan_sources(path, config)
     stored = full_levels(config, levels)

@@ -107,30 +107,37 @@ def check(
 
 def export(
     source: Source,
-    out: Out,
+    out: Annotated[str, tyro.conf.arg(metavar="OUT")],
     /,
     *,
-    format: Literal["webdataset"] = "webdataset",
+    format: Literal["webdataset", "litdata"] = "webdataset",
     clips: Literal["npy", "mp4"] = "npy",
     shard_clips: int = 1000,
     json: bool = False,
 ) -> None:
-    """Write a packed clip set in a form that other tools read: WebDataset shards.
+    """Write a packed clip set as WebDataset shards, or with litdata's chunks for object stores.
 
-    Every split gets tar files SPLIT-000000.tar; a sample is KEY.npy or KEY.mp4, KEY.cls, KEY.json.
+    As webdataset every split gets tar files SPLIT-000000.tar; a sample is KEY.npy or KEY.mp4,
+    KEY.cls, KEY.json. As litdata it stays a packed set, which training also reads from an object
+    store, as data=s3://bucket/set (needs vidgan[cloud]).
 
     Args:
         source: packed clip set, made by vidgan data build.
-        out: folder to make.
-        format: webdataset, so far the only one.
-        clips: npy (exact pixels, frames x height x width x 3) or mp4 (H.264, smaller).
-        shard_clips: clips in a tar file at most.
+        out: folder to make; with litdata also an address to copy it to, such as s3://bucket/set.
+        format: webdataset or litdata.
+        clips: npy (exact pixels, frames x height x width x 3) or mp4 (H.264, smaller); of
+            webdataset.
+        shard_clips: clips in a tar file at most; of webdataset.
         json: print the report as JSON.
     """
+    from vidgan.data.cloud_export import export_to_litdata
     from vidgan.data.export import export_clips
 
     with progress_on_stderr() as progress:
-        report = export_clips(source, out, clips, shard_clips, progress)
+        if format == "litdata":
+            report = export_to_litdata(source, out, progress)
+        else:
+            report = export_clips(source, out, clips, shard_clips, progress)
     if json:
         print_json({**asdict(report), "num_clips": report.num_clips})
         return
