@@ -13,11 +13,12 @@ from torch import Tensor
 
 from vidgan.config_io import to_dict
 from vidgan.data.dataset import ClipDataset
-from vidgan.data.index import MANIFEST_NAME, is_packed
+from vidgan.data.index import is_packed
 from vidgan.data.shards import PackedStore
 from vidgan.errors import UserError
 from vidgan.gathering import Gathered, Source, gather, gather_real
 from vidgan.metrics.clip_evaluation import Progress, evaluate_clips, say_nothing
+from vidgan.metrics.protocol_checks import check_protocol
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import format_record, save_record, seal_record
 from vidgan.metrics.scoring import RealClips, RealData
@@ -44,6 +45,8 @@ def evaluate(
     seed: int = 0,
     judge_seed: int = 0,
     cache: str | Path | None = None,
+    features: str | Path | None = None,
+    weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -62,6 +65,9 @@ def evaluate(
         seed: of latents, labels, controls and choices of clips.
         judge_seed: of the judge; publish with another one than the one used while developing.
         cache: folder where judges are kept between calls; None keeps nothing.
+        features: folder where features are kept between calls, so that each set of clips is
+            extracted once; None keeps nothing.
+        weights: folder of converted weight files; None takes the one of `vidgan weights`.
         device: where the generator and the judge compute.
         progress: told in a few words what happens next.
 
@@ -74,6 +80,7 @@ def evaluate(
         UserError: the source or the data do not serve.
     """
     protocol, tell = find_protocol(protocol), progress or say_nothing
+    check_protocol(protocol, weights)
     gathered = gather(
         source, data, protocol, checkpoint=checkpoint, seed=seed, device=device, tell=tell
     )
@@ -86,6 +93,8 @@ def evaluate(
         seed=seed,
         judge_seed=judge_seed,
         cache=cache,
+        features=features,
+        weights=weights,
         device=device,
         generator_facts=gathered.facts,
         progress=tell,
@@ -111,7 +120,7 @@ def data_inputs(data: ClipDataset) -> dict[str, Any]:
     facts["levels"] = [list(level) for level in store.levels]
     if kind == "packed":
         settings["path"] = str(store.path)
-        manifest = (store.path / MANIFEST_NAME).read_bytes()
+        manifest = store.manifest_file.read_bytes()
         facts["manifest_sha256"] = hashlib.sha256(manifest).hexdigest()
     return facts
 

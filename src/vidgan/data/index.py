@@ -4,8 +4,9 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from vidgan.data.cloud import is_url
 from vidgan.data.payload import Codec
 from vidgan.errors import UserError
 from vidgan.files import write_json_atomically
@@ -13,6 +14,7 @@ from vidgan.files import write_json_atomically
 FORMAT = "vidgan-clips"
 SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
+ChunkFormat = Literal["safetensors", "litdata"]
 
 
 class Level(NamedTuple):
@@ -63,6 +65,7 @@ class Manifest:
         settings: Settings of the build.
         source_hash: Hash of the names and sizes of the source files.
         builder: Version of vidgan that wrote the set.
+        chunks: Format of the chunk folders.
     """
 
     levels: tuple[Level, ...]
@@ -77,6 +80,7 @@ class Manifest:
     settings: dict[str, Any]
     source_hash: str
     builder: str
+    chunks: ChunkFormat = "safetensors"
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of clips by split and class (class "" without labels)."""
@@ -88,8 +92,8 @@ class Manifest:
 
 
 def is_packed(path: str | Path) -> bool:
-    """Whether a folder is a finished packed clip set."""
-    return (Path(path) / MANIFEST_NAME).is_file()
+    """Whether a folder is a finished packed clip set; an address in an object store names one."""
+    return is_url(path) or (Path(path) / MANIFEST_NAME).is_file()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -110,6 +114,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
                 {"frames": level.frames, "resolution": level.resolution, "codec": codec}
                 for level, codec in zip(manifest.levels, manifest.codecs, strict=True)
             ],
+            "chunks": manifest.chunks,
             "items_per_chunk": manifest.items_per_chunk,
             "settings": manifest.settings,
             "source_hash": manifest.source_hash,
@@ -169,6 +174,8 @@ def read_manifest(folder: str | Path) -> Manifest:
             settings=table["settings"],
             source_hash=table["source_hash"],
             builder=table["builder"],
+            # Sets of the first release do not say it.
+            chunks=table.get("chunks", "safetensors"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):

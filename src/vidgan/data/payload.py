@@ -106,10 +106,11 @@ def _encode_h264(clip: Tensor) -> bytes:
     encoder = av.VideoCodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = clip.shape[3], clip.shape[2], "yuv420p"
     encoder.time_base = Fraction(1, 25)
-    # One thread: the bytes must not depend on the machine. fastdecode: read often, written once.
+    # One thread and, as for MP4 files, no vector code, with which x264 gives other bytes from call
+    # to call. fastdecode: read often, written once.
     # chromaloc: swscale averages colour over whole blocks, and must be told so when it goes back.
     encoder.thread_count = 1
-    encoder.options = {"crf": "18", "tune": "fastdecode", "x264-params": "chromaloc=1"}
+    encoder.options = {"crf": "18", "tune": "fastdecode", "x264-params": "asm=0:chromaloc=1"}
     encoder.options |= {"g": str(clip.shape[1])}
     frames = clip.permute(1, 2, 3, 0).contiguous().numpy()
     packets = []
