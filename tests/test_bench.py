@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from vidgan.bench import run_bench
 from vidgan.config import load_config
 from vidgan.errors import UserError
 from vidgan.files import write_text_atomically
+from vidgan.models.base import ClipShape
 from vidgan.suites import MotionsSpec, Suite, read_suite
 from vidgan.training.cost import predict_seconds, scale_schedule
 from vidgan.training.planner import plan_schedule
@@ -34,11 +36,16 @@ def suite_file(folder: Path, text: str = TINY) -> Path:
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_suites_that_come_along_can_be_read_and_name_presets_that_exist(path: Path) -> None:
+def test_suites_that_come_along_name_presets_that_fit_their_clips(path: Path) -> None:
     suite = read_suite(path)
     for system in suite.systems.values():
         words = ["data=clips", "run=runs/x", *suite.set, *system.set]
-        assert load_config(system.preset, words).run == "runs/x"
+        config = load_config(system.preset, words)
+        shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
+        with torch.device("meta"):
+            gan = config.model.build(shape, num_classes=16)
+        assert plan_schedule(config, shape).levels[-1].resolution == config.data.resolution
+        assert sum(weight.numel() for weight in gan.generator.parameters()) > 0
 
 
 @pytest.mark.parametrize(
@@ -82,12 +89,15 @@ def test_a_suite_is_trained_evaluated_compared_and_continued(tmp_path: Path) -> 
     assert row.label == "small"
     assert row.facts["seeds"] == "0, 1"
     assert row.facts["device time a run"]
+    assert row.facts["device time a step"]
     assert all(len(cell.values) == 2 for cell in row.cells if cell.values)
     # The one that fails is named with its reason and stops nobody else.
     assert len(comparison.left_out) == 2
     assert all("doomed" in item and "not finite" in item for item in comparison.left_out)
     for suffix in ("html", "md", "csv", "tex"):
         assert (out / f"index.{suffix}").exists()
+    # Below the real clip one strip of the system that was trained.
+    assert "samples-8.png" in {path.name for path in out.iterdir()}
 
     # Once more: nothing is trained again but what failed.
     said.clear()

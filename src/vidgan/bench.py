@@ -29,8 +29,17 @@ from vidgan.files import write_json_atomically, write_text_atomically
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.prediction import evaluate_predictions
 from vidgan.report.comparison import FORMS, Comparison
+from vidgan.sampling.generate import sample_clips
+from vidgan.sampling.latents import sample_latents
 from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
-from vidgan.sampling.prediction_pictures import picture_name, write_pictures
+from vidgan.sampling.predict import part_windows
+from vidgan.sampling.prediction_pictures import (
+    Row,
+    picture_name,
+    rows_of_clip,
+    write_pictures,
+    write_strip,
+)
 from vidgan.sampling.storage import card_of, load_generator
 from vidgan.suites import MotionsSpec, Suite
 from vidgan.training.cost import predict_seconds, scale_schedule
@@ -71,7 +80,8 @@ def run_bench(
         title: of the comparison.
 
     Returns:
-        The comparison; `<out>/index.html`, `.md`, `.csv` and `.tex` hold it.
+        The comparison; `<out>/index.html`, `.md`, `.csv` and `.tex` hold it, and
+        `<out>/samples-T.png` a clip of T frames of every system below a real one.
 
     Raises:
         UserError: settings that fit no preset, or `out` belongs to another suite.
@@ -99,6 +109,8 @@ def run_bench(
     left_out += [f"{job.label}, seed {job.seed}: {why}" for job, why in failed.items()]
     comparison = compare_results(results, left_out, title, **_facts(suite))
     write_comparison(comparison, out / "index.html", *(out / f"index{s}" for s in FORMS))
+    first_runs = {job.label: job for job in reversed(jobs) if job not in failed}
+    _draw_systems([job for job in jobs if first_runs.get(job.label) == job], out)
     return comparison
 
 
@@ -291,6 +303,32 @@ def _predict(suite: Suite, job: Job, data: ClipDataset, judges: Path) -> None:
     for index, source in enumerate(predictions.names[:NUM_PICTURES]):
         stem = job.run / "predictions" / picture_name(source)
         write_pictures(stem, *shown, data.store.fps, index)
+
+
+def _draw_systems(jobs: Sequence[Job], out: Path) -> None:
+    """Write a strip with one clip of every system; systems of another length get another strip."""
+    strips: dict[int, list[Row]] = {}
+    for job in jobs:
+        data = open_clips(load_config(str(job.run)), lambda _: None)
+        real, made = _one_clip(job, data)
+        strips.setdefault(real.frames.shape[1], [real]).append(made)
+    for length, rows in strips.items():
+        write_strip(out / f"samples-{length}.png", rows)
+
+
+def _one_clip(job: Job, data: ClipDataset) -> tuple[Row, Row]:
+    """A real held-out clip, and what the system makes of its class or of its first frames."""
+    generator = load_generator(job.run, "last")
+    clips, labels = data.real_clips(1, 0, data.heldout_split)
+    latents = sample_latents(generator, [0])
+    asked = labels if generator.num_classes else None
+    real = Row("real", clips[0], clips.shape[2])
+    if not generator.context_frames:
+        return real, Row(job.label, sample_clips(generator, latents, asked)[0], 0)
+    parted = part_windows(generator, clips)
+    made = sample_clips(generator, latents, asked, parted.context)
+    *_, row = rows_of_clip(parted, parted.new_frames(generator, made)[:, None], {})
+    return real, replace(row, name=job.label)
 
 
 def _protocol(suite: Suite) -> Protocol:

@@ -325,6 +325,7 @@ def _facts(group: Sequence[Result]) -> dict[str, str]:
     costs = [cost for run in runs if (cost := device_seconds(run)) is not None]
     steps = [result.record["generator"].get("step") for result in group]
     known = [step for step in steps if step is not None]
+    a_step = sum(costs) / sum(known) if len(costs) == len(known) > 0 and sum(known) else None
     generator, discriminator = count_parameters(runs[0]) if runs else (None, None)
     return {
         "seeds": ", ".join(map(str, seeds)),
@@ -332,6 +333,7 @@ def _facts(group: Sequence[Result]) -> dict[str, str]:
         "discriminator parameters": number(discriminator) if discriminator else "",
         "steps": number(round(sum(known) / len(known))) if known else "",
         "device time a run": duration(sum(costs) / len(costs)) if costs else "",
+        "device time a step": f"{1000 * a_step:.1f} ms" if a_step else "",
     }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,8 @@ def evaluate(
     protocol: str = "own-c3d",
     checkpoint: str = "last",
     seed: int = 0,
+    verify: bool = False,
+    watch: bool = False,
     json: bool = False,
 ) -> None:
     """Score a generator or a folder of clips, beside real clips, the noise floor and broken clips.
@@ -42,15 +45,27 @@ def evaluate(
         protocol: own-c3d (judged by a classifier trained on the data) or stswd (weight-free).
         checkpoint: last, best or a step.
         seed: of latents, labels and choices of clips.
+        verify: RUN is a record: compute it again from its inputs and name whatever differs.
+        watch: follow RUN while it trains in another process: evaluate every new checkpoint once,
+            with one core in four and low priority, until the run is finished.
         json: print the whole record.
     """
+    if verify:
+        verify_record(run, words, json)
+        return
+    words, judge_seed = take_judge_seed(words)
+    if watch:
+        from vidgan.verbs.watching import watch_run
+
+        watch_run(run, words, protocol=protocol, seed=seed, judge_seed=judge_seed, json_lines=json)
+        return
+
     import torch
 
     from vidgan.evaluation import evaluate as score
     from vidgan.evaluation import format_record, save_record
     from vidgan.metrics.records import without_clips
 
-    words, judge_seed = take_judge_seed(words)
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
     record = score(
@@ -72,6 +87,38 @@ def evaluate(
         print_json(without_clips(record))
     else:
         print(format_record(record))
+
+
+def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
+    """Print what does not agree in a record, or that all of it does.
+
+    Raises:
+        UserError: something does not agree, or it cannot be computed again.
+    """
+    from vidgan.metrics.record_changes import TOLERANCE
+    from vidgan.verification import verify
+
+    others = [word for word in words if not word.startswith("data=")]
+    if others:
+        raise UserError(
+            f"{others[0]!r} would change what the record is of; only data=FOLDER may stand behind "
+            "--verify, if the real clips have moved"
+        )
+    data = words[-1].removeprefix("data=") if words else None
+    verdict = verify(path, data, cache=cache_folder() / "judges", progress=say)
+    digits = f"to {TOLERANCE:g}" if verdict.elsewhere else "to the last bit"
+    if json:
+        print_json({"record": path, "agrees": verdict.agrees, **asdict(verdict)})
+    else:
+        for sentence in verdict.elsewhere:
+            print(f"not the machine of the record: {sentence}")
+        for sentence in verdict.findings:
+            print(sentence)
+        if verdict.agrees:
+            print(f"{path} agrees {digits} with what its inputs give today")
+    if not verdict.agrees:
+        count = len(verdict.findings)
+        raise UserError(f"{path} does not verify: {count} finding{'s' * (count > 1)}, listed above")
 
 
 def choose_best(run: Path, config: "Config", record: dict[str, Any]) -> None:
