@@ -3,6 +3,7 @@
 To add one, write a module beside this one that makes a `Layout`, and name it in `LAYOUTS`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from vidgan.config_io import closest
@@ -47,7 +48,9 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
         raise UserError(f"{root} is a packed clip set already: train with data={root}")
     layout, why = _choose(tree, config)
     told = f"{root} is read as {layout.what} (data.layout={layout.name}), {why}"
-    return settle(root, layout.name, told, layout.find(tree, config), config)
+    found = layout.find(tree, config)
+    found = replace(found, dropped=[*found.dropped, *tree.unread])
+    return settle(root, layout.name, told, found, config)
 
 
 def _choose(tree: Tree, config: DataConfig) -> tuple[Layout, str]:
