@@ -28,12 +28,14 @@ class Tree:
         videos: Video files, by their suffix.
         image_folders: Folders of numbered pictures without videos.
         others: Other files that are not hidden; pictures in `image_folders` are not counted.
+        unread: Name of and reason for every folder that cannot be read.
     """
 
     root: Path
     videos: tuple[str, ...] = ()
     image_folders: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -92,8 +94,14 @@ def look_at(root: Path) -> Tree:
     videos: list[str] = []
     image_folders: list[str] = []
     others: list[str] = []
+    unread: list[tuple[str, str]] = []
+
+    def note_unread(error: OSError) -> None:
+        name = Path(error.filename).relative_to(root).as_posix()
+        unread.append((name, f"the folder cannot be read ({error.strerror})"))
+
     seen: set[Path] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, onerror=note_unread, followlinks=True):
         here = Path(folder)
         if here.resolve() in seen:
             # A link back to a folder above would be walked for ever.
@@ -109,7 +117,13 @@ def look_at(root: Path) -> Tree:
         videos += [place + name for name in here_videos]
         known = {*here_videos}
         others += [place + name for name in files if name not in known and name[0] != "."]
-    return Tree(root, tuple(sorted(videos)), tuple(sorted(image_folders)), tuple(sorted(others)))
+    return Tree(
+        root,
+        tuple(sorted(videos)),
+        tuple(sorted(image_folders)),
+        tuple(sorted(others)),
+        tuple(sorted(unread)),
+    )
 
 
 def list_videos(root: Path) -> list[str]:
@@ -129,6 +143,7 @@ def list_videos(root: Path) -> list[str]:
 def no_videos(tree: Tree) -> UserError:
     """The refusal of a folder in which nothing can be used."""
     other = f", only {len(tree.strange)} other files" if tree.strange else ""
+    other += f", {len(tree.unread)} folders that cannot be read" if tree.unread else ""
     return UserError(
         f"no videos in {tree.root}{other}: it needs video files"
         f" ({' '.join(sorted(VIDEO_SUFFIXES))}) or folders of numbered images"

@@ -3,11 +3,12 @@
 To add one, write a module beside this one that makes a `Layout`, and name it in `LAYOUTS`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from vidgan.config_io import closest
 from vidgan.data.containers.reading import CONTAINER_SUFFIXES, is_container
-from vidgan.data.index import is_packed
+from vidgan.data.index import MANIFEST_NAME, is_packed
 from vidgan.data.layouts.activitynet import ACTIVITYNET
 from vidgan.data.layouts.base import Layout
 from vidgan.data.layouts.containers import ARCHIVE, ARRAYS, TFRECORDS, WEBDATASET
@@ -43,11 +44,13 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
             f"{root} is a file: name the folder that holds the videos, or an archive or file of"
             f" arrays ({' '.join(CONTAINER_SUFFIXES)})"
         )
-    if is_packed(root):
+    if MANIFEST_NAME in tree.others and is_packed(root):
         raise UserError(f"{root} is a packed clip set already: train with data={root}")
     layout, why = _choose(tree, config)
     told = f"{root} is read as {layout.what} (data.layout={layout.name}), {why}"
-    return settle(root, layout.name, told, layout.find(tree, config), config)
+    found = layout.find(tree, config)
+    found = replace(found, dropped=[*found.dropped, *tree.unread])
+    return settle(root, layout.name, told, found, config)
 
 
 def _choose(tree: Tree, config: DataConfig) -> tuple[Layout, str]:
