@@ -39,6 +39,7 @@ class ClipItem:
         source: Name of the video it was cut from.
         stored_frames: Frames of its full-size level, at least those of a clip.
         checksums: CRC-32 of its payload for every level.
+        group: Videos of one group share a split; empty for one that stands alone.
     """
 
     label: int
@@ -46,6 +47,7 @@ class ClipItem:
     source: str
     stored_frames: int
     checksums: tuple[int, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ class Manifest:
         source_hash: Hash of the names and sizes of the source files.
         builder: Version of vidgan that wrote the set.
         chunks: Format of the chunk folders.
+        layout: What the source was read as, a name for `data.layout`.
     """
 
     levels: tuple[Level, ...]
@@ -81,6 +84,7 @@ class Manifest:
     source_hash: str
     builder: str
     chunks: ChunkFormat = "safetensors"
+    layout: str = ""
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of clips by split and class (class "" without labels)."""
@@ -116,6 +120,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             ],
             "chunks": manifest.chunks,
             "items_per_chunk": manifest.items_per_chunk,
+            "layout": manifest.layout,
             "settings": manifest.settings,
             "source_hash": manifest.source_hash,
             "dropped": [list(pair) for pair in manifest.dropped],
@@ -124,6 +129,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
                 "source": [item.source for item in items],
                 "split": [item.split for item in items],
                 "label": [item.label for item in items],
+                "group": [item.group for item in items],
                 "stored_frames": [item.stored_frames for item in items],
                 "crc32": [list(item.checksums) for item in items],
             },
@@ -159,6 +165,8 @@ def read_manifest(folder: str | Path) -> Manifest:
             columns["source"],
             columns["stored_frames"],
             (tuple(sums) for sums in columns["crc32"]),
+            # Sets of the first release know no groups.
+            columns.get("group", [""] * len(columns["label"])),
             strict=True,
         )
         return Manifest(
@@ -174,8 +182,9 @@ def read_manifest(folder: str | Path) -> Manifest:
             settings=table["settings"],
             source_hash=table["source_hash"],
             builder=table["builder"],
-            # Sets of the first release do not say it.
+            # Nor do they name a layout or a format of chunks.
             chunks=table.get("chunks", "safetensors"),
+            layout=table.get("layout", ""),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):

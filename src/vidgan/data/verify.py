@@ -44,4 +44,4 @@ def verify_set(
             f"{len(damaged)} of the {len(store)} clips in {path} are damaged or missing, numbers"
             f" {', '.join(names[:_MAX_NAMED])}{more}: build the set again"
         )
-    return make_report(path, store.manifest, None)
+    return make_report(path, f"{path} is a packed clip set", store.manifest, None)

@@ -39,13 +39,15 @@ def build(
     time_limit: float = 600.0,
     json: bool = False,
 ) -> None:
-    """Pack the clips of a folder of videos, so that training reads them fast.
+    """Pack the clips of a folder, an archive or a published set, so that training reads them fast.
 
-    The first level of folders may name splits (train, val, test, heldout), the next one names
-    classes. The same call continues a build that was interrupted.
+    The layout is recognised and named; layout=NAME overrides that. In a plain folder the first
+    level may name splits (train, val, test, heldout), the next one names classes. The same call
+    continues a build that was interrupted.
 
     Args:
-        source: folder of videos; folders of numbered pictures count as videos.
+        source: folder of videos, archive (zip, tar), or file of arrays or TFRecords; folders of
+            numbered pictures count as videos.
         out: folder to make.
         words: settings of the clips as key=value, such as resolution=64 frames=16 clip=random.
         preset: take the settings, and the lower levels, from a preset of vidgan train.
@@ -78,12 +80,13 @@ def check(
     workers: int | None = None,
     json: bool = False,
 ) -> None:
-    """Say what a build would keep and drop, and draw some of the clips.
+    """Say what a source looks like and what a build would keep and drop, and draw some clips.
 
     Of a packed clip set, every clip is read and compared with its checksum.
 
     Args:
-        source: folder of videos, or a packed clip set.
+        source: folder of videos, archive (zip, tar), file of arrays or TFRecords, or packed clip
+            set.
         words: settings of the clips as key=value, such as resolution=64 frames=16 short=loop.
         preset: take the settings from a preset of vidgan train.
         sheet: picture to write, a row of frames for each of some clips.
