@@ -1,4 +1,4 @@
-"""Building a packed clip set out of a folder of videos, checking one, and the user's cache.
+"""Building a packed clip set out of a folder or container, checking one, and the user's cache.
 
 Worker processes decode and encode; this process alone appends their results in the order of the
 file names, so the set is the same whatever the number of workers, and a build that was killed
@@ -21,8 +21,11 @@ from torch import Tensor
 
 import vidgan
 from vidgan.data.chunks import ChunkWriter, locked
+from vidgan.data.cloud import is_url
 from vidgan.data.encode import EncodedClip, EncodeJob, encode_video, full_levels
+from vidgan.data.engine import Engine, num_cores
 from vidgan.data.index import Level, is_packed, read_manifest, write_manifest
+from vidgan.data.layouts import scan_sources
 from vidgan.data.outcome import (
     BuildReport,
     make_manifest,
@@ -32,9 +35,9 @@ from vidgan.data.outcome import (
     refuse_unusable,
     unmet_settings,
 )
-from vidgan.data.pool import map_in_order
 from vidgan.data.settings import DataConfig
-from vidgan.data.sources import SourceScan, scan_sources
+from vidgan.data.shards import open_store
+from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
 from vidgan.video import frame_strip, write_png
 
@@ -57,19 +60,21 @@ def build_clips(
     progress: Progress | None = None,
     *,
     wait: bool = False,
+    engine: Engine | None = None,
 ) -> BuildReport:
-    """Build the packed clip set `out` from the folder `source`.
+    """Build the packed clip set `out` from the folder or container `source`.
 
     A call that was interrupted continues; a finished set of the same videos and settings is left
     as it is. The set appears at `out` when it is complete and never before.
 
     Args:
-        source: Folder of videos, see `scan_sources`.
+        source: Folder of videos or container, see `scan_sources`.
         out: Folder to make.
         config: How clips are cut and stored; its `path` is not used.
         levels: Lower (frames, resolution) levels to store beside the full size.
         progress: Called with (done, total, what).
         wait: Wait for another process that builds the same set, instead of raising.
+        engine: Where videos are decoded; None takes processes of this machine.
 
     Raises:
         UserError: nothing usable, a foreign `out`, another build in progress, a full disk, or a
@@ -85,14 +90,14 @@ def build_clips(
             return _finished_report(out, scan, plan)
         writer = ChunkWriter(folder, plan, stored)
         try:
-            _encode_all(writer, scan, config, stored, progress)
+            _encode_all(writer, scan, config, stored, engine or Engine(), progress)
             manifest = make_manifest(scan, writer.records, plan, config, stored)
             refuse_unusable(scan, writer.records, manifest, config)
         except UserError:
             # Other videos or settings are needed, with which nothing here can be continued.
             shutil.rmtree(folder)
             raise
-        report = make_report(scan, manifest, out)
+        report = make_report(scan.root, scan.told, manifest, out)
         writer.finish()
         write_manifest(folder, manifest)
         writer.publish(out)
@@ -105,10 +110,10 @@ def check_source(
     contact_sheet_path: str | Path | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Say what `build_clips` would make of a folder, and draw some of the clips.
+    """Say what `build_clips` would make of a source, and draw some of the clips.
 
     Args:
-        source: Folder of videos.
+        source: Folder of videos or container.
         config: How clips would be cut.
         contact_sheet_path: PNG to write: a row for each of up to 16 clips spread over the classes.
         progress: Called with (done, total, what).
@@ -118,12 +123,11 @@ def check_source(
     """
     stored = full_levels(config, ())
     scan = scan_sources(source, config)
-    jobs = [
-        EncodeJob(str(scan.root / item.name), config, stored, preview=64) for item in scan.sources
-    ]
+    jobs = [_job(source, config, stored, preview=64) for source in scan.sources]
     records: list[dict[str, Any]] = []
     previews: dict[str, list[Tensor]] = defaultdict(list)
-    results = map_in_order(encode_video, jobs, _num_workers(config, len(jobs)))
+    default = _default_workers(len(jobs))
+    results = Engine().map_in_order(encode_video, jobs, config.workers, default)
     for number, result in enumerate(results):
         records.append(make_record(number, result))
         class_name = scan.sources[number].class_name or ""
@@ -141,7 +145,7 @@ def check_source(
         count = min(len(clips), _SHEET_CLIPS)
         clips = [clips[n * len(clips) // count] for n in range(count)]
         write_png(contact_sheet_path, _contact_sheet(clips))
-    return make_report(scan, manifest, None)
+    return make_report(scan.root, scan.told, manifest, None)
 
 
 def cached_build(
@@ -150,13 +154,14 @@ def cached_build(
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
-) -> Path:
+) -> Path | str:
     """The packed clip set for `config.path`, built into the user's cache if need be.
 
     The cache is `cache_dir`, else the environment variable VIDGAN_CACHE, else ~/.cache/vidgan; a
     set is found again by the names, sizes and times of its files and by the clip settings. If
-    `config.path` is a packed set itself, it is returned, once it is known to fit; `tell` gets a
-    sentence about settings that such a set was not built with.
+    `config.path` is a packed set itself, it is returned, once it is known to fit. `tell` gets a
+    sentence about the layout that was recognised, or about settings that a packed set was not
+    built with.
 
     Raises:
         UserError: as `build_clips`, or a packed set that does not fit the settings.
@@ -164,19 +169,21 @@ def cached_build(
     if not config.path:
         raise UserError("no data given: set data=FOLDER to a folder of videos or a packed set")
     path = Path(config.path)
-    if is_packed(path):
-        manifest = read_manifest(path)
+    if is_packed(config.path):
+        manifest = open_store(config.path).manifest
         refuse_misfit(manifest, config, path)
         unmet = unmet_settings(manifest, config)
         if unmet and tell:
             tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
-        return path
+        return config.path if is_url(config.path) else path
     cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
     scan = scan_sources(path, config)
     stored = full_levels(config, levels)
     key = _hash([_plan(scan, config, stored), str(path.resolve())])
     out = cache / "clips" / f"{path.resolve().name}-{key}"
     if not is_packed(out):
+        if tell:
+            tell(scan.told)
         build_clips(path, out, config, levels, progress, wait=True)
     return out
 
@@ -186,21 +193,27 @@ def _plan(scan: SourceScan, config: DataConfig, levels: Sequence[Level]) -> dict
     settings = asdict(config)
     for name in ("path", "workers", "strict", "flip"):
         del settings[name]
-    stats = [_stat(scan.root / source.name) for source in scan.sources]
-    entries = [
-        [source.name, source.split, size]
-        for source, (size, _) in zip(scan.sources, stats, strict=True)
-    ]
+    stat_of = {path: _stat(path) for path in dict.fromkeys(s.path for s in scan.sources)}
+    entries = [[s.name, s.split, s.class_name, s.group, stat_of[s.path][0]] for s in scan.sources]
     largest = 3 * (config.num_stored or 8 * config.frames) * config.resolution**2
     return {
         "builder": vidgan.__version__,
         "settings": settings,
+        "layout": scan.layout,
         "levels": [list(level) for level in levels],
         "attributes": scan.attributes,
         "source_hash": _hash(entries),
-        "times_hash": _hash([time for _, time in stats]),
+        "times_hash": _hash([time for _, time in stat_of.values()]),
         "items_per_chunk": min(256, max(8, _CHUNK_BYTES // largest)),
     }
+
+
+def _job(
+    source: Source, config: DataConfig, levels: tuple[Level, ...], preview: int | None = None
+) -> EncodeJob:
+    # Absolute: the workers of a cluster run elsewhere.
+    path = str(source.path.absolute())
+    return EncodeJob(path, config, levels, preview, source.kind, source.member)
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -214,11 +227,8 @@ def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
-def _num_workers(config: DataConfig, num_videos: int) -> int:
-    if config.workers is not None:
-        return config.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if num_videos < _FEW_VIDEOS else min(cores or 1, 32)
+def _default_workers(num_videos: int) -> int:
+    return 0 if num_videos < _FEW_VIDEOS else min(num_cores(), 32)
 
 
 def _encode_all(
@@ -226,13 +236,13 @@ def _encode_all(
     scan: SourceScan,
     config: DataConfig,
     levels: tuple[Level, ...],
+    engine: Engine,
     progress: Progress | None,
 ) -> None:
     first, total = len(writer.records), len(scan.sources)
-    jobs = (
-        EncodeJob(str(scan.root / source.name), config, levels) for source in scan.sources[first:]
-    )
-    results = map_in_order(encode_video, jobs, _num_workers(config, total - first))
+    jobs = (_job(source, config, levels) for source in scan.sources[first:])
+    default = _default_workers(total - first)
+    results = engine.map_in_order(encode_video, jobs, config.workers, default)
     for number, result in enumerate(results, first):
         record = make_record(number, result)
         if config.strict and (record["reason"] or record["num_corrupt"]):
@@ -257,7 +267,7 @@ def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> Build
     if manifest is None or not same:
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
-    return make_report(scan, manifest, out)
+    return make_report(scan.root, scan.told, manifest, out)
 
 
 def _contact_sheet(clips: list[Tensor]) -> Tensor:

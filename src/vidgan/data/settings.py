@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from vidgan.data.containers.axes import Axes
 from vidgan.errors import UserError
 from vidgan.video import ResizePolicy
 
 ClipPolicy = Literal["central", "random", "first"]
 ShortPolicy = Literal["drop", "loop", "hold"]
 SplitPolicy = Literal["auto", "off"]
-Payload = Literal["auto", "raw", "zstd", "jpeg"]
+Payload = Literal["auto", "raw", "zstd", "jpeg", "h264"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,12 @@ class DataConfig:
     """Where the clips come from and how they are cut.
 
     Attributes:
-        path: Folder of videos, or a packed clip set made by `vidgan data build`.
+        path: Folder of videos, archive or file of arrays, or a packed clip set made by `vidgan
+            data build`.
+        layout: How the videos lie there, such as ucf101 or kinetics; auto finds out and says so.
+        fold: Which of several published splits, from 1, where the layout has them.
+        axes: Order of the axes of arrays, such as NTHWC (videos, frames, height, width, channels);
+            auto finds out where there is only one possibility.
         resolution: Side of the square clips in pixels.
         frames: Frames of a clip.
         stride: Take every stride-th frame of the video.
@@ -31,8 +37,8 @@ class DataConfig:
             otherwise holds out a fraction of the videos; off trains on everything.
         heldout_fraction: Share of the videos that is held out when the folders do not say.
         flip: Mirror half of the training samples; it also swaps motions to the left and right.
-        payload: How clips are stored: raw, zstd (exact), jpeg (small), or auto, which is zstd up
-            to 64 pixels and jpeg above.
+        payload: How clips are stored: raw, zstd (exact), jpeg (small), h264 (smallest, but with
+            artefacts in colour and time), or auto: zstd up to 64 pixels and jpeg above.
         stored_frames: Frames kept of every video; None keeps a clip's worth, or for random clips
             the whole video.
         workers: Processes that decode; None chooses by the number of videos and cores.
@@ -40,6 +46,9 @@ class DataConfig:
     """
 
     path: str = ""
+    layout: str = "auto"
+    fold: int = 1
+    axes: Axes = "auto"
     resolution: int = 64
     frames: int = 16
     stride: int = 1
@@ -56,7 +65,7 @@ class DataConfig:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("resolution", "frames", "stride"):
+        for name in ("resolution", "frames", "stride", "fold"):
             if getattr(self, name) < 1:
                 raise UserError(f"data.{name}={getattr(self, name)} must be at least 1")
         if self.fps is not None and not self.fps > 0:
