@@ -14,6 +14,7 @@ from vidgan.metrics.agreement import agreement, per_class_agreement
 from vidgan.metrics.controls import memorisation, thumbnails
 from vidgan.metrics.judging import clips_hash, obtain_judge
 from vidgan.metrics.own_classifier import OwnClassifier
+from vidgan.metrics.pretext import TIMES
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import (
     RECORD_SCHEMA,
@@ -77,6 +78,7 @@ def evaluate_clips(
     judge, note = find_judge(real, protocol, judge_seed, cache, device)
     card = None if judge is None else judge_card(judge)
     judge = judge if judge is not None and judge.passed else None
+    knows_classes = protocol.extractor == "own-c3d"
     tell("scoring")
     parts = (clips, real.train.clips, real.heldout.clips)
     fake, seen, unseen = (ScoredSet.of(part, judge) for part in parts)
@@ -87,7 +89,7 @@ def evaluate_clips(
         "protocol": protocol.record(),
         "counts": _counts(clips, real, comparison),
         "scores": scores,
-        "agreement": _agreement(fake, labels, unseen, real),
+        "agreement": _agreement(fake, labels, unseen, real) if knows_classes else None,
         "memorisation": _memorisation(fake, seen, unseen),
         "judge": card,
         "data": data_facts(real),
@@ -145,8 +147,12 @@ def find_judge(
     """The judge, if the protocol wants one and the data allow it, and what has to be said."""
     if protocol.extractor is None:
         return None, []
-    if len(real.classes) < 2:
-        return None, ["the data has no two classes, so only weight-free scores are given"]
+    if protocol.classifier.task == "classes" and len(real.classes) < 2:
+        sentence = (
+            "the data has no two classes, so only weight-free scores are given; the protocol "
+            "own-ssl needs none"
+        )
+        return None, [sentence]
     judge = obtain_judge(
         real.train.clips,
         real.train.labels,
@@ -158,7 +164,7 @@ def find_judge(
         device=device,
     )
     if judge.passed:
-        return judge, []
+        return judge, judge_warnings(judge)
     accuracy = judge.report["accuracy"]["joint"]
     sentence = (
         f"the judge names only {accuracy:.0%} of unseen real clips rightly and needs "
@@ -167,10 +173,22 @@ def find_judge(
     return judge, [sentence]
 
 
+def judge_warnings(judge: OwnClassifier) -> list[str]:
+    """What has to be said of a judge that passed: one of changes may be blind to motion."""
+    accuracy = judge.report["accuracy"]["motion"]
+    if judge.settings.task == "classes" or accuracy >= 2 / len(TIMES):
+        return []
+    sentence = (
+        f"the judge names only {accuracy:.0%} of the changes of time rightly, little more than "
+        f"{1 / len(TIMES):.0%} by chance: its distance says little about motion"
+    )
+    return [sentence]
+
+
 def judge_card(judge: OwnClassifier) -> dict[str, Any]:
     """What a record tells of a judge."""
     return {
-        "extractor": "own-c3d",
+        "extractor": judge.name,
         "hash": judge.hash,
         "passed": judge.passed,
         "required_accuracy": judge.required_accuracy,

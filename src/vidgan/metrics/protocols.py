@@ -6,6 +6,7 @@ reference. Whoever changes a field gets a protocol named `custom:<hash>`; seeds 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,7 +22,8 @@ class Protocol:
     name: str
     """Name under which it is registered."""
     extractor: str | None
-    """`own-c3d`, the judge trained on the user's data, or None for weight-free scores alone."""
+    """`own-c3d`, the judge trained on the user's data, `own-ssl`, the same without labels, or None
+    for weight-free scores alone."""
     layer: str = "penultimate, after ReLU"
     """Features of the Frechet distance."""
     clip_rule: str = "central window of every clip"
@@ -47,8 +49,10 @@ class Protocol:
     """The weight-free distance."""
 
     def __post_init__(self) -> None:
-        if self.extractor not in (None, "own-c3d"):
-            raise UserError(f"there is no extractor {self.extractor!r}; use own-c3d or none")
+        if self.extractor not in (None, "own-c3d", "own-ssl"):
+            raise UserError(
+                f"there is no extractor {self.extractor!r}; use own-c3d, own-ssl or none"
+            )
         if min(self.num_clips, self.splits, self.max_groups, self.max_train_clips) < 1:
             raise UserError(
                 "num_clips, splits, max_groups and max_train_clips of a protocol must be at least 1"
@@ -69,8 +73,19 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "own-c3d": Protocol(name="own-c3d", extractor="own-c3d"),
+    "own-ssl": Protocol(
+        name="own-ssl",
+        extractor="own-ssl",
+        # One of the two questions answered three times out of four is enough.
+        classifier=ClassifierSettings(task="changes", gate_multiple=3.0),
+    ),
     "stswd": Protocol(name="stswd", extractor=None),
 }
+
+
+def default_protocol(classes: Sequence[str]) -> str:
+    """The protocol that suits data with these classes: own-c3d, or own-ssl without any."""
+    return "own-c3d" if len(classes) > 1 else "own-ssl"
 
 
 def find_protocol(name: str | Protocol) -> Protocol:

@@ -106,6 +106,11 @@ def comparability(judge: dict[str, Any] | None) -> str:
     if judge is None:
         return "weight-free scores of the user's own data, not comparable with published scores"
     accuracy = judge["accuracy"]["joint"]
+    if judge.get("extractor") == "own-ssl":
+        return (
+            f"own classifier of turned and retimed clips, acc={accuracy:.2f}, not comparable with "
+            "published scores"
+        )
     return f"own classifier, acc={accuracy:.2f}, not comparable with published scores"
 
 

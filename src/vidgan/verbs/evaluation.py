@@ -25,7 +25,7 @@ def evaluate(
     words: Words = (),
     /,
     *,
-    protocol: str = "own-c3d",
+    protocol: str | None = None,
     checkpoint: str = "last",
     seed: int = 0,
     verify: bool = False,
@@ -42,7 +42,8 @@ def evaluate(
             data=FOLDER behind it.
         words: data=FOLDER and other settings of the data, if they differ from those of the run;
             judge_seed=1 for another judge: publish with another one than you develop with.
-        protocol: own-c3d (judged by a classifier trained on the data) or stswd (weight-free).
+        protocol: own-c3d (judged by a classifier trained on the data, the default for data with
+            classes), own-ssl (the same without classes) or stswd (weight-free).
         checkpoint: last, best or a step.
         seed: of latents, labels and choices of clips.
         verify: RUN is a record: compute it again from its inputs and name whatever differs.

@@ -13,6 +13,7 @@ import torch
 
 from vidgan.errors import UserError
 from vidgan.evaluation import data_inputs, evaluate, save_record
+from vidgan.metrics.protocols import default_protocol
 from vidgan.metrics.records import without_clips
 from vidgan.report.scores import read_records
 from vidgan.sampling.storage import (
@@ -123,7 +124,7 @@ def watch_run(
     run: str,
     words: tuple[str, ...],
     *,
-    protocol: str,
+    protocol: str | None,
     seed: int,
     judge_seed: int,
     json_lines: bool,
@@ -140,12 +141,13 @@ def watch_run(
     _step_back()
     config, data = open_data(run, words, "last")
     assert config is not None
+    chosen = protocol or default_protocol(data.classes)
 
     def score(step: int) -> dict[str, Any]:
         return evaluate(
             run,
             data,
-            protocol,
+            chosen,
             checkpoint=step,
             seed=seed,
             judge_seed=judge_seed,
@@ -154,7 +156,7 @@ def watch_run(
         )
 
     seeds = {"evaluation": seed, "judge": judge_seed}
-    known = _evaluated(Path(run), protocol, seeds, data_inputs(data))
+    known = _evaluated(Path(run), chosen, seeds, data_inputs(data))
     if known:
         say(f"{len(known)} checkpoints were evaluated before and are not evaluated again")
     watch = Watch(
