@@ -15,7 +15,7 @@ from typing import Any
 
 from vidgan import __version__
 from vidgan.config_io import closest
-from vidgan.errors import UnhealthyTrainingError, UserError
+from vidgan.errors import UnhealthyTrainingError, UserError, printable
 
 Verb = Callable[..., None]
 
@@ -189,7 +189,7 @@ def complain(sentence: str, code: int) -> int:
     if rank != "0":
         time.sleep(SECONDS_FOR_FIRST_PROCESS)
         sentence = f"process {rank}: {sentence}"
-    print(f"vidgan: {sentence}", file=sys.stderr, flush=True)
+    print(f"vidgan: {printable(sentence)}", file=sys.stderr, flush=True)
     return code
 
 

@@ -8,5 +8,18 @@ class UserError(ValueError):
     """
 
 
+def printable(text: str) -> str:
+    r"""One line that a terminal shows as it stands.
+
+    Names of files may hold line breaks, escape sequences and bytes that are no text; they are
+    spelled out.
+
+    Example:
+        >>> print(printable("two" + chr(10) + "lines"))
+        two\nlines
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class UnhealthyTrainingError(RuntimeError):
     """Training met non-finite numbers again after every allowed roll-back (exit code 3)."""

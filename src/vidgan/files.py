@@ -91,4 +91,5 @@ def sync(path: Path) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    # Names of files may hold bytes that are no text; pages that tell of them spell them out.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

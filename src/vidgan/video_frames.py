@@ -197,7 +197,7 @@ def probe_images(path: Path) -> VideoInfo:
     if not files:
         raise NoVideoStreamError(path, "the folder has no images")
     try:
-        with Image.open(files[0]) as picture:
+        with _open_image(files[0]) as picture:
             width, height, mode = picture.width, picture.height, picture.mode
     except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
         raise UnreadableVideoError(files[0], "cannot be read as a picture") from error
@@ -235,7 +235,7 @@ def read_images(
     num_corrupt = 0
     for n in range(len(files)) if indices is None else indices:
         try:
-            with Image.open(files[n]) as picture:
+            with _open_image(files[n]) as picture:
                 frames.append(fit(_frame_of(picture)))
         except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
             if indices is not None:
@@ -255,12 +255,21 @@ def iterate_images(
     fit = Fitter(resolution, resize)
     for file in _image_files(path):
         try:
-            with Image.open(file) as picture:
+            with _open_image(file) as picture:
                 frame = _frame_of(picture)
         except (*PICTURE_FAULTS, Image.DecompressionBombError):
             yield None
         else:
             yield fit(frame)
+
+
+def _open_image(file: Path) -> "Image.Image":
+    from PIL import Image
+
+    if file.exists() and not file.is_file():
+        # Opening a named pipe would wait for ever for somebody who writes into it.
+        raise OSError(f"{file} is no file")
+    return Image.open(file)
 
 
 def _frame_of(picture: "Image.Image") -> "VideoFrame":

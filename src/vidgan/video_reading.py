@@ -217,6 +217,9 @@ class FrameStream:
 def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     import av
 
+    if path.exists() and not path.is_file():
+        # Opening a named pipe would wait for ever for somebody who writes into it.
+        raise UnreadableVideoError(path, "is no file")
     if path.is_file() and path.stat().st_size == 0:
         raise UnreadableVideoError(path, "the file is empty")
     try:

@@ -13,7 +13,7 @@ from vidgan.data.payload import codec_for
 from vidgan.data.pool import Crashed
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources import Source, SourceScan
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 
 _MAX_NAMED_CLASSES = 12
 _MAX_ALIKE = 5
@@ -62,8 +62,9 @@ class BuildReport:
             if len(classes) > _MAX_NAMED_CLASSES:
                 few, many = min(classes.values()), max(classes.values())
                 named = f"{len(classes)} classes with {few} to {many} clips"
-            text.append(f"  {split}: {sum(classes.values())}" + (f" ({named})" if named else ""))
-        text += [f"  {note}" for name, note in self.notes if not name]
+            named = f" ({printable(named)})" if named else ""
+            text.append(f"  {split}: {sum(classes.values())}{named}")
+        text += [f"  {printable(note)}" for name, note in self.notes if not name]
         handled = [(name, note) for name, note in self.notes if name]
         for title, pairs in (("dropped", self.dropped), ("handled", handled)):
             if pairs:
@@ -86,7 +87,7 @@ def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:
             lines.append(f"{len(all_names)} videos, {all_names[0]} first: {what}")
         else:
             lines += [f"{name}: {what}" for name in all_names]
-    return lines
+    return [printable(line) for line in lines]
 
 
 def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[str, Any]:

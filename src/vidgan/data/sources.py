@@ -3,6 +3,7 @@
 import json
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,9 +67,16 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
         raise UserError(f"{root} is a file: name the folder that holds the videos")
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: name a folder of video files")
-    names, num_others = find_videos(root)
+    unread: list[tuple[str, str]] = []
+
+    def note_unread(error: OSError) -> None:
+        folder = Path(error.filename).relative_to(root).as_posix()
+        unread.append((folder, f"the folder cannot be read ({error.strerror})"))
+
+    names, num_others = find_videos(root, note_unread)
     if not names:
         other = f", only {num_others} other files" if num_others else ""
+        other += f", {len(unread)} folders that cannot be read" if unread else ""
         raise UserError(
             f"no videos in {root}{other}: it needs video files ({' '.join(sorted(VIDEO_SUFFIXES))})"
             " or folders of numbered images"
@@ -76,9 +84,9 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
     notes = [f"{num_others} files that are no videos were passed over"] if num_others else []
     sources = [_classify(name, config) for name in names]
     classes = sorted({source.class_name for source in sources if source.class_name is not None})
-    dropped: list[tuple[str, str]] = []
+    dropped = sorted(unread)
     if classes:
-        dropped = [
+        dropped += [
             (source.name, "lies outside the class folders")
             for source in sources
             if source.class_name is None
@@ -91,12 +99,19 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
     return SourceScan(root, sources, classes, dropped, notes, _read_attributes(root, classes))
 
 
-def find_videos(root: Path) -> tuple[list[str], int]:
-    """Sorted names of the videos and folders of numbered images below `root`, and other files."""
+def find_videos(
+    root: Path, note_unread: Callable[[OSError], None] | None = None
+) -> tuple[list[str], int]:
+    """Sorted names of the videos and folders of numbered images below `root`, and other files.
+
+    Args:
+        root: The folder.
+        note_unread: Told of every folder that cannot be read.
+    """
     names: list[str] = []
     num_others = 0
     seen: set[Path] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, onerror=note_unread, followlinks=True):
         here = Path(folder)
         if here.resolve() in seen:
             # A link back to a folder above would be walked for ever.
