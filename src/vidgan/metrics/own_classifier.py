@@ -131,11 +131,6 @@ class OwnClassifier:
         return float(self.report["accuracy"]["joint"]) >= self.required_accuracy
 
     @property
-    def name(self) -> str:
-        """Its name as an extractor."""
-        return "own-c3d"
-
-    @property
     def dim(self) -> int:
         """F, the length of its features."""
         return self.settings.feature_dim

@@ -22,6 +22,7 @@ def sample_clips(
     context: Tensor | None = None,
     truncation: float | None = None,
     num_frames: int | None = None,
+    quantise: bool = True,
 ) -> Tensor:
     """Generate clips.
 
@@ -32,9 +33,10 @@ def sample_clips(
         context: float clips `[B, C, T0, H, W]` in [-1, 1] for a generator that needs them.
         truncation: bound of the latents in standard deviations, for generators that support it.
         num_frames: length T of the clips, for generators that make any; by default the trained one.
+        quantise: whether clips are rounded to bytes.
 
     Returns:
-        uint8 `[B, C, T, H, W]` on the CPU.
+        uint8 `[B, C, T, H, W]` on the CPU; float32, around [-1, 1], if they are not rounded.
 
     Raises:
         UserError: labels or context missing, not wanted or out of range, or truncation or the
@@ -49,7 +51,7 @@ def sample_clips(
         (torch.Size([2, 3, 4, 8, 8]), torch.uint8)
     """
     given = (latents, labels, context, truncation, num_frames)
-    return _sample(generator, ("clip",), *given)["clip"]
+    return _sample(generator, ("clip",), *given, quantise=quantise)["clip"]
 
 
 def sample_pictures(
@@ -80,6 +82,7 @@ def _sample(
     context: Tensor | None,
     truncation: float | None,
     num_frames: int | None,
+    quantise: bool = True,
 ) -> dict[str, Tensor]:
     _check_inputs(generator, latents, labels, num_frames)
     _check_context(generator, latents, context)
@@ -94,7 +97,7 @@ def _sample(
     with _sampling(generator):
         # The first clips tell how large clips are. Never one alone: torch computes a single clip
         # in float32 with a far slower kernel.
-        given = (latents, labels, context, num_frames)
+        given = (latents, labels, context, num_frames, quantise)
         batches = [_generate(generator, names, slice(0, 2), *given)]
         share = max(2, BATCH_VOXELS // batches[0]["clip"][0, 0].numel())
         for first in range(2, len(latents), share):
@@ -146,12 +149,14 @@ def _generate(
     labels: Tensor | None,
     context: Tensor | None,
     num_frames: int | None,
+    quantise: bool,
 ) -> dict[str, Tensor]:
     labels, context = (None if given is None else given[rows] for given in (labels, context))
     parts = generator.parts(latents[rows], labels, context, num_frames)
     # A mask lies in [0, 1], everything else in [-1, 1].
     pictures = {name: parts[name] * 2 - 1 if name == "mask" else parts[name] for name in names}
-    return {name: to_uint8(picture).cpu().contiguous() for name, picture in pictures.items()}
+    kept = {name: to_uint8(p) if quantise else p.float() for name, p in pictures.items()}
+    return {name: picture.cpu().contiguous() for name, picture in kept.items()}
 
 
 @contextmanager
