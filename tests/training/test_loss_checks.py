@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from training_cases import tiny_config
 
+from vidgan.config import list_presets, load_config
 from vidgan.errors import UserError
 from vidgan.losses import LossConfig, make_loss
 from vidgan.models.base import ClipShape, Discriminator, ModelConfig, Scores
@@ -103,6 +104,15 @@ def test_auxiliary_losses_pass_where_they_belong() -> None:
         HRVGANConfig(channels=(4, 4, 4), context_frames=2),
     ):
         check(model, **gradient_penalty, auxiliary={"pixels": {}})
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_losses_of_every_preset_fit_its_model(name: str) -> None:
+    config = load_config(name, ["data=x"])
+    shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
+    with torch.device("meta"):
+        gan = config.model.build(shape, num_classes=2)
+    check_loss(gan, make_loss(config.loss))
 
 
 class Foreign(Discriminator):
