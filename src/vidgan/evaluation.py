@@ -47,6 +47,7 @@ def evaluate(
     cache: str | Path | None = None,
     features: str | Path | None = None,
     weights: str | Path | None = None,
+    pictures: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -69,6 +70,8 @@ def evaluate(
         features: folder where features are kept between calls, so that each set of clips is
             extracted once; None keeps nothing.
         weights: folder of converted weight files; None takes the one of `vidgan weights`.
+        pictures: folder for a picture of the generated clips that lie nearest to training clips;
+            None writes none.
         device: where the generator and the judge compute.
         progress: told in a few words what happens next.
 
@@ -97,6 +100,7 @@ def evaluate(
         cache=cache,
         features=features,
         weights=weights,
+        pictures=pictures,
         device=device,
         generator_facts=gathered.facts,
         progress=tell,
