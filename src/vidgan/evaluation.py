@@ -19,7 +19,8 @@ from vidgan.errors import UserError
 from vidgan.gathering import Gathered, Source, gather, gather_real
 from vidgan.metrics.clip_evaluation import Progress, evaluate_clips, say_nothing
 from vidgan.metrics.protocol_checks import check_protocol
-from vidgan.metrics.protocols import Protocol, default_protocol, find_protocol
+from vidgan.metrics.protocol_fields import default_protocol
+from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import format_record, save_record, seal_record
 from vidgan.metrics.scoring import RealClips, RealData
 from vidgan.sampling.storage import read_pointer, write_pointer

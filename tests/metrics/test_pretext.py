@@ -20,7 +20,8 @@ from vidgan.metrics.pretext import (
     every_change,
     random_changes,
 )
-from vidgan.metrics.protocols import PROTOCOLS, default_protocol
+from vidgan.metrics.protocol_fields import default_protocol
+from vidgan.metrics.protocols import PROTOCOLS
 from vidgan.metrics.scoring import RealClips, RealData
 from vidgan.randomness import keyed_rng
 

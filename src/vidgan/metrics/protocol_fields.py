@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -151,3 +152,8 @@ class Protocol:
     def record(self) -> dict[str, Any]:
         """Identity and every field as plain values."""
         return {"id": self.identity, **asdict(self)}
+
+
+def default_protocol(classes: Sequence[str]) -> str:
+    """The protocol that suits data with these classes: own-c3d, or own-ssl without any."""
+    return "own-c3d" if len(classes) > 1 else "own-ssl"

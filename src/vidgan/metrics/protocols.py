@@ -22,7 +22,6 @@ __all__ = [
     "PROTOCOLS",
     "Protocol",
     "changed_protocol",
-    "default_protocol",
     "describe_protocol",
     "find_protocol",
     "list_protocols",
@@ -338,11 +337,6 @@ _OTHERS = [
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol for protocol in (*_OWN, *_C3D_SCORES, *_I3D_SCORES, *_OTHERS)
 }
-
-
-def default_protocol(classes: Sequence[str]) -> str:
-    """The protocol that suits data with these classes: own-c3d, or own-ssl without any."""
-    return "own-c3d" if len(classes) > 1 else "own-ssl"
 
 
 def find_protocol(name: str | Protocol) -> Protocol:

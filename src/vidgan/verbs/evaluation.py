@@ -166,7 +166,8 @@ def take_protocol(
     Raises:
         UserError: no such protocol or field.
     """
-    from vidgan.metrics.protocols import changed_protocol, default_protocol
+    from vidgan.metrics.protocol_fields import default_protocol
+    from vidgan.metrics.protocols import changed_protocol
 
     mark = "protocol."
     changes = [word.removeprefix(mark) for word in words if word.startswith(mark)]
