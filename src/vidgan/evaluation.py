@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vidgan.config_io import to_dict
 from vidgan.data.dataset import ClipDataset
-from vidgan.data.index import MANIFEST_NAME, is_packed
+from vidgan.data.index import is_packed
 from vidgan.data.shards import PackedStore
 from vidgan.errors import UserError
 from vidgan.gathering import Gathered, Source, gather, gather_real
@@ -127,7 +127,7 @@ def data_inputs(data: ClipDataset) -> dict[str, Any]:
     facts["levels"] = [list(level) for level in store.levels]
     if kind == "packed":
         settings["path"] = str(store.path)
-        manifest = (store.path / MANIFEST_NAME).read_bytes()
+        manifest = store.manifest_file.read_bytes()
         facts["manifest_sha256"] = hashlib.sha256(manifest).hexdigest()
     return facts
 
