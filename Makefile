@@ -45,7 +45,8 @@ test-slow: $(STAMP)
 EXTRAS := faces,oracles
 EXTRA_TESTS := tests/data/test_faces*.py tests/data/test_stabilize.py tests/test_faces_verb.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
-  tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py
+  tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
+  tests/metrics/test_preprocessing.py
 
 test-extras: $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
