@@ -161,7 +161,7 @@ def make_report(scan: SourceScan, manifest: Manifest, out: Path | None) -> Build
         source=str(scan.root),
         layout=scan.told,
         out=None if out is None else str(out),
-        num_videos=len(manifest.items) + len(manifest.dropped),
+        num_videos=len(manifest.items) + len(manifest.dropped) - scan.num_missing,
         counts=manifest.counts(),
         dropped=manifest.dropped,
         notes=manifest.notes,
