@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vidgan.config_io import to_dict
 from vidgan.data.dataset import ClipDataset
-from vidgan.data.index import MANIFEST_NAME, is_packed
+from vidgan.data.index import is_packed
 from vidgan.data.shards import PackedStore
 from vidgan.errors import UserError
 from vidgan.gathering import Gathered, Source, gather, gather_real
@@ -47,6 +47,7 @@ def evaluate(
     cache: str | Path | None = None,
     features: str | Path | None = None,
     weights: str | Path | None = None,
+    pictures: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -68,6 +69,8 @@ def evaluate(
         features: folder where features are kept between calls, so that each set of clips is
             extracted once; None keeps nothing.
         weights: folder of converted weight files; None takes the one of `vidgan weights`.
+        pictures: folder for a picture of the generated clips that lie nearest to training clips;
+            None writes none.
         device: where the generator and the judge compute.
         progress: told in a few words what happens next.
 
@@ -95,6 +98,7 @@ def evaluate(
         cache=cache,
         features=features,
         weights=weights,
+        pictures=pictures,
         device=device,
         generator_facts=gathered.facts,
         progress=tell,
@@ -120,7 +124,7 @@ def data_inputs(data: ClipDataset) -> dict[str, Any]:
     facts["levels"] = [list(level) for level in store.levels]
     if kind == "packed":
         settings["path"] = str(store.path)
-        manifest = (store.path / MANIFEST_NAME).read_bytes()
+        manifest = store.manifest_file.read_bytes()
         facts["manifest_sha256"] = hashlib.sha256(manifest).hexdigest()
     return facts
 

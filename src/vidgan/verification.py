@@ -183,7 +183,7 @@ def _real_clips(
         )
     config = from_dict(DataConfig, inputs["settings"], "the settings of the data in the record")
     config = replace(config, path=data or config.path)
-    if not Path(config.path).exists():
+    if not is_packed(config.path) and not Path(config.path).exists():
         raise UserError(
             f"the real clips of {path} are not in {config.path}: give the command where the record "
             "was made, or data=FOLDER behind it"

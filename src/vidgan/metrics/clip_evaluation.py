@@ -13,7 +13,7 @@ from torch import Tensor
 from vidgan.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.metrics.agreement import agreement, per_class_agreement
-from vidgan.metrics.controls import memorisation, nearest_pairs, thumbnails
+from vidgan.metrics.controls import memorisation, nearest_pairs, nearest_picture, thumbnails
 from vidgan.metrics.diversity import compare_spread
 from vidgan.metrics.extraction import ScoredSet, shown_frames
 from vidgan.metrics.extractors import Extractor, load_extractor
@@ -38,6 +38,7 @@ from vidgan.metrics.scoring import (
     compute_scores,
     plan_comparison,
 )
+from vidgan.video_writing import write_png
 
 Progress = Callable[[str], None]
 """Told in a few words what happens next."""
@@ -58,6 +59,7 @@ def evaluate_clips(
     cache: str | Path | None = None,
     features: str | Path | None = None,
     weights: str | Path | None = None,
+    pictures: str | Path | None = None,
     device: torch.device | str = "cpu",
     generator_facts: dict[str, Any] | None = None,
     progress: Progress | None = None,
@@ -70,7 +72,7 @@ def evaluate_clips(
         labels: the classes they should show, int64 `[M]`, or None.
         real: the real clips, of the same shape.
         generator_facts: plain values for the record.
-        protocol, seed, judge_seed, cache, features, weights, device, progress: as in
+        protocol, seed, judge_seed, cache, features, weights, pictures, device, progress: as in
             `vidgan.evaluate`.
 
     Returns:
@@ -101,6 +103,9 @@ def evaluate_clips(
     missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
     card = None if judge is None else judge_card(judge)
     network = extractor.record() if extractor is not None and protocol.network else None
+    beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
+    if pictures is not None:
+        _show_nearest(Path(pictures), fake, seen, beside["memorisation"], tell)
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
     return {
         "schema": RECORD_SCHEMA,
@@ -108,7 +113,7 @@ def evaluate_clips(
         "protocol": protocol.record(),
         "counts": _counts(rounded, real, comparison),
         "scores": scores,
-        **_beside_scores(fake, seen, unseen, labels, real, protocol),
+        **beside,
         "judge": card,
         "extractor": network,
         "data": data_facts(real),
@@ -139,6 +144,19 @@ def _beside_scores(
         "diversity": _diversity(fake, labels, unseen, real) if is_judged else None,
         "motion": compare_motion(fake.clips, unseen.clips) if fake.clips.shape[2] > 1 else None,
     }
+
+
+def _show_nearest(
+    folder: Path, fake: ScoredSet, train: ScoredSet, found: dict[str, Any], tell: Progress
+) -> None:
+    """Write `nearest-<hash>.png`: generated clips that lie nearest to a training clip."""
+    # Features of a network know a copy that was shifted or recoloured; thumbnails do not.
+    spaces = [space for space in found.values() if "nearest" in space]
+    picture = nearest_picture(fake.clips, train.clips, spaces[-1]["nearest"])
+    nothing = torch.zeros(0, dtype=torch.int64)
+    path = folder / f"nearest-{clips_hash(fake.clips, nothing)}.png"
+    write_png(path, picture)
+    tell(f"generated clips above their nearest training clips: {path}")
 
 
 def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, list[str]]:
