@@ -1,6 +1,7 @@
 """From clips in memory to an evaluation record; knows neither models nor files of clips."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -102,7 +103,10 @@ def evaluate_clips(
     scores = compute_scores(fake, seen, unseen, comparison, extractor, protocol, seed, store)
     missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
     card = None if judge is None else judge_card(judge)
-    network = extractor.record() if extractor is not None and protocol.network else None
+    network = None
+    if extractor is not None and protocol.network is not None:
+        # As a file gives it back: verifying compares this with what was read from one.
+        network = json.loads(json.dumps(extractor.record()))
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
     if pictures is not None:
         _show_nearest(Path(pictures), fake, seen, beside["memorisation"], tell)
