@@ -21,7 +21,9 @@ from torch import Tensor
 
 import vidgan
 from vidgan.data.chunks import ChunkWriter, locked
+from vidgan.data.cloud import is_url
 from vidgan.data.encode import EncodedClip, EncodeJob, encode_video, full_levels
+from vidgan.data.engine import Engine, num_cores
 from vidgan.data.index import Level, is_packed, read_manifest, write_manifest
 from vidgan.data.layouts import scan_sources
 from vidgan.data.outcome import (
@@ -33,8 +35,8 @@ from vidgan.data.outcome import (
     refuse_unusable,
     unmet_settings,
 )
-from vidgan.data.pool import map_in_order
 from vidgan.data.settings import DataConfig
+from vidgan.data.shards import open_store
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
 from vidgan.video import frame_strip, write_png
@@ -58,6 +60,7 @@ def build_clips(
     progress: Progress | None = None,
     *,
     wait: bool = False,
+    engine: Engine | None = None,
 ) -> BuildReport:
     """Build the packed clip set `out` from the folder or container `source`.
 
@@ -71,6 +74,7 @@ def build_clips(
         levels: Lower (frames, resolution) levels to store beside the full size.
         progress: Called with (done, total, what).
         wait: Wait for another process that builds the same set, instead of raising.
+        engine: Where videos are decoded; None takes processes of this machine.
 
     Raises:
         UserError: nothing usable, a foreign `out`, another build in progress, a full disk, or a
@@ -86,14 +90,14 @@ def build_clips(
             return _finished_report(out, scan, plan)
         writer = ChunkWriter(folder, plan, stored)
         try:
-            _encode_all(writer, scan, config, stored, progress)
+            _encode_all(writer, scan, config, stored, engine or Engine(), progress)
             manifest = make_manifest(scan, writer.records, plan, config, stored)
             refuse_unusable(scan, writer.records, manifest, config)
         except UserError:
             # Other videos or settings are needed, with which nothing here can be continued.
             shutil.rmtree(folder)
             raise
-        report = make_report(scan, manifest, out)
+        report = make_report(scan.root, scan.told, manifest, out)
         writer.finish()
         write_manifest(folder, manifest)
         writer.publish(out)
@@ -122,7 +126,8 @@ def check_source(
     jobs = [_job(source, config, stored, preview=64) for source in scan.sources]
     records: list[dict[str, Any]] = []
     previews: dict[str, list[Tensor]] = defaultdict(list)
-    results = map_in_order(encode_video, jobs, _num_workers(config, len(jobs)))
+    default = _default_workers(len(jobs))
+    results = Engine().map_in_order(encode_video, jobs, config.workers, default)
     for number, result in enumerate(results):
         records.append(make_record(number, result))
         class_name = scan.sources[number].class_name or ""
@@ -140,7 +145,7 @@ def check_source(
         count = min(len(clips), _SHEET_CLIPS)
         clips = [clips[n * len(clips) // count] for n in range(count)]
         write_png(contact_sheet_path, _contact_sheet(clips))
-    return make_report(scan, manifest, None)
+    return make_report(scan.root, scan.told, manifest, None)
 
 
 def cached_build(
@@ -149,7 +154,7 @@ def cached_build(
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
-) -> Path:
+) -> Path | str:
     """The packed clip set for `config.path`, built into the user's cache if need be.
 
     The cache is `cache_dir`, else the environment variable VIDGAN_CACHE, else ~/.cache/vidgan; a
@@ -164,13 +169,13 @@ def cached_build(
     if not config.path:
         raise UserError("no data given: set data=FOLDER to a folder of videos or a packed set")
     path = Path(config.path)
-    if is_packed(path):
-        manifest = read_manifest(path)
+    if is_packed(config.path):
+        manifest = open_store(config.path).manifest
         refuse_misfit(manifest, config, path)
         unmet = unmet_settings(manifest, config)
         if unmet and tell:
             tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
-        return path
+        return config.path if is_url(config.path) else path
     cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
     scan = scan_sources(path, config)
     stored = full_levels(config, levels)
@@ -206,7 +211,9 @@ def _plan(scan: SourceScan, config: DataConfig, levels: Sequence[Level]) -> dict
 def _job(
     source: Source, config: DataConfig, levels: tuple[Level, ...], preview: int | None = None
 ) -> EncodeJob:
-    return EncodeJob(str(source.path), config, levels, preview, source.kind, source.member)
+    # Absolute: the workers of a cluster run elsewhere.
+    path = str(source.path.absolute())
+    return EncodeJob(path, config, levels, preview, source.kind, source.member)
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -220,11 +227,8 @@ def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
-def _num_workers(config: DataConfig, num_videos: int) -> int:
-    if config.workers is not None:
-        return config.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if num_videos < _FEW_VIDEOS else min(cores or 1, 32)
+def _default_workers(num_videos: int) -> int:
+    return 0 if num_videos < _FEW_VIDEOS else min(num_cores(), 32)
 
 
 def _encode_all(
@@ -232,11 +236,13 @@ def _encode_all(
     scan: SourceScan,
     config: DataConfig,
     levels: tuple[Level, ...],
+    engine: Engine,
     progress: Progress | None,
 ) -> None:
     first, total = len(writer.records), len(scan.sources)
     jobs = (_job(source, config, levels) for source in scan.sources[first:])
-    results = map_in_order(encode_video, jobs, _num_workers(config, total - first))
+    default = _default_workers(total - first)
+    results = engine.map_in_order(encode_video, jobs, config.workers, default)
     for number, result in enumerate(results, first):
         record = make_record(number, result)
         if config.strict and (record["reason"] or record["num_corrupt"]):
@@ -261,7 +267,7 @@ def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> Build
     if manifest is None or not same:
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
-    return make_report(scan, manifest, out)
+    return make_report(scan.root, scan.told, manifest, out)
 
 
 def _contact_sheet(clips: list[Tensor]) -> Tensor:

@@ -22,7 +22,9 @@ from vidgan.metrics.feature_store import FeatureStore
 from vidgan.metrics.judging import clips_hash, obtain_judge
 from vidgan.metrics.motion import compare_motion
 from vidgan.metrics.own_classifier import OwnClassifier
+from vidgan.metrics.pretext import TIMES
 from vidgan.metrics.protocol_checks import check_clip_shape, check_protocol
+from vidgan.metrics.protocol_fields import JUDGES
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import (
     RECORD_SCHEMA,
@@ -141,7 +143,7 @@ def _beside_scores(
 ) -> dict[str, Any]:
     """What stands beside the scores: agreement, copies, spread inside classes, motion."""
     is_judged = fake.extraction is not None and protocol.extractor == "own-c3d"
-    space = "judge features" if is_judged else "features"
+    space = "judge features" if protocol.extractor in JUDGES else "features"
     return {
         "agreement": _agreement(fake, labels, unseen, real) if is_judged else None,
         "memorisation": _memorisation(fake, seen, unseen, real, space),
@@ -243,8 +245,12 @@ def find_judge(
     """The judge, if the protocol wants one and the data allow it, and what has to be said."""
     if protocol.extractor is None:
         return None, []
-    if len(real.classes) < 2:
-        return None, ["the data has no two classes, so only weight-free scores are given"]
+    if protocol.classifier.task == "classes" and len(real.classes) < 2:
+        sentence = (
+            "the data has no two classes, so only weight-free scores are given; the protocol "
+            "own-ssl needs none"
+        )
+        return None, [sentence]
     judge = obtain_judge(
         real.train.clips,
         real.train.labels,
@@ -256,7 +262,7 @@ def find_judge(
         device=device,
     )
     if judge.passed:
-        return judge, []
+        return judge, judge_warnings(judge)
     accuracy = judge.report["accuracy"]["joint"]
     sentence = (
         f"the judge names only {accuracy:.0%} of unseen real clips rightly and needs "
@@ -265,10 +271,22 @@ def find_judge(
     return judge, [sentence]
 
 
+def judge_warnings(judge: OwnClassifier) -> list[str]:
+    """What has to be said of a judge that passed: one of changes may be blind to motion."""
+    accuracy = judge.report["accuracy"]["motion"]
+    if judge.settings.task == "classes" or accuracy >= 2 / len(TIMES):
+        return []
+    sentence = (
+        f"the judge names only {accuracy:.0%} of the changes of time rightly, little more than "
+        f"{1 / len(TIMES):.0%} by chance: its distance says little about motion"
+    )
+    return [sentence]
+
+
 def judge_card(judge: OwnClassifier) -> dict[str, Any]:
     """What a record tells of a judge."""
     return {
-        "extractor": "own-c3d",
+        "extractor": judge.name,
         "hash": judge.hash,
         "passed": judge.passed,
         "required_accuracy": judge.required_accuracy,
