@@ -123,10 +123,11 @@ def choose(found: Examined, name: str | None = None, trust: bool = False) -> Wei
 
 def mismatch(found: Examined, expected: WeightFile) -> str:
     """What to say of a file that has not the published bytes."""
+    identity = found.identity
     return (
-        f"the bytes of {found.identity.file} are not the published ones of {expected.file} "
-        f"(SHA-256 {found.identity.sha256[:16]}, git blob {found.identity.git_blob[:16]}); download it "
-        f"again from {expected.source}, or accept it with 'vidgan weights convert --trust'"
+        f"the bytes of {identity.file} are not the published ones of {expected.file} (SHA-256 "
+        f"{identity.sha256[:16]}, git blob {identity.git_blob[:16]}); download it again from "
+        f"{expected.source}, or accept it with 'vidgan weights convert --trust'"
     )
 
 
