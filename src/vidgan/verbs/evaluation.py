@@ -79,8 +79,11 @@ def evaluate(
 
     from vidgan.evaluation import evaluate as score
     from vidgan.evaluation import format_record, save_record
+    from vidgan.metrics.protocol_checks import check_protocol
     from vidgan.metrics.records import without_clips
 
+    # Before videos are read, which may take long.
+    check_protocol(choose(()))
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
     record = score(
