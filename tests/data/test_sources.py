@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from video_files import numbered_frame
 
+from vidgan.data.layouts import scan_sources
 from vidgan.data.settings import DataConfig
-from vidgan.data.sources import scan_sources
 from vidgan.errors import UserError
 
 CONFIG = DataConfig(resolution=16, frames=4)

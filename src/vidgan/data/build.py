@@ -1,4 +1,4 @@
-"""Building a packed clip set out of a folder of videos, checking one, and the user's cache.
+"""Building a packed clip set out of a folder or container, checking one, and the user's cache.
 
 Worker processes decode and encode; this process alone appends their results in the order of the
 file names, so the set is the same whatever the number of workers, and a build that was killed
@@ -23,6 +23,7 @@ import vidgan
 from vidgan.data.chunks import ChunkWriter, locked
 from vidgan.data.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.index import Level, is_packed, read_manifest, write_manifest
+from vidgan.data.layouts import scan_sources
 from vidgan.data.outcome import (
     BuildReport,
     make_manifest,
@@ -34,7 +35,7 @@ from vidgan.data.outcome import (
 )
 from vidgan.data.pool import map_in_order
 from vidgan.data.settings import DataConfig
-from vidgan.data.sources import SourceScan, scan_sources
+from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
 from vidgan.video import frame_strip, write_png
 
@@ -58,13 +59,13 @@ def build_clips(
     *,
     wait: bool = False,
 ) -> BuildReport:
-    """Build the packed clip set `out` from the folder `source`.
+    """Build the packed clip set `out` from the folder or container `source`.
 
     A call that was interrupted continues; a finished set of the same videos and settings is left
     as it is. The set appears at `out` when it is complete and never before.
 
     Args:
-        source: Folder of videos, see `scan_sources`.
+        source: Folder of videos or container, see `scan_sources`.
         out: Folder to make.
         config: How clips are cut and stored; its `path` is not used.
         levels: Lower (frames, resolution) levels to store beside the full size.
@@ -105,10 +106,10 @@ def check_source(
     contact_sheet_path: str | Path | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Say what `build_clips` would make of a folder, and draw some of the clips.
+    """Say what `build_clips` would make of a source, and draw some of the clips.
 
     Args:
-        source: Folder of videos.
+        source: Folder of videos or container.
         config: How clips would be cut.
         contact_sheet_path: PNG to write: a row for each of up to 16 clips spread over the classes.
         progress: Called with (done, total, what).
@@ -118,9 +119,7 @@ def check_source(
     """
     stored = full_levels(config, ())
     scan = scan_sources(source, config)
-    jobs = [
-        EncodeJob(str(scan.root / item.name), config, stored, preview=64) for item in scan.sources
-    ]
+    jobs = [_job(source, config, stored, preview=64) for source in scan.sources]
     records: list[dict[str, Any]] = []
     previews: dict[str, list[Tensor]] = defaultdict(list)
     results = map_in_order(encode_video, jobs, _num_workers(config, len(jobs)))
@@ -155,8 +154,9 @@ def cached_build(
 
     The cache is `cache_dir`, else the environment variable VIDGAN_CACHE, else ~/.cache/vidgan; a
     set is found again by the names, sizes and times of its files and by the clip settings. If
-    `config.path` is a packed set itself, it is returned, once it is known to fit; `tell` gets a
-    sentence about settings that such a set was not built with.
+    `config.path` is a packed set itself, it is returned, once it is known to fit. `tell` gets a
+    sentence about the layout that was recognised, or about settings that a packed set was not
+    built with.
 
     Raises:
         UserError: as `build_clips`, or a packed set that does not fit the settings.
@@ -177,6 +177,8 @@ def cached_build(
     key = _hash([_plan(scan, config, stored), str(path.resolve())])
     out = cache / "clips" / f"{path.resolve().name}-{key}"
     if not is_packed(out):
+        if tell:
+            tell(scan.told)
         build_clips(path, out, config, levels, progress, wait=True)
     return out
 
@@ -186,21 +188,25 @@ def _plan(scan: SourceScan, config: DataConfig, levels: Sequence[Level]) -> dict
     settings = asdict(config)
     for name in ("path", "workers", "strict", "flip"):
         del settings[name]
-    stats = [_stat(scan.root / source.name) for source in scan.sources]
-    entries = [
-        [source.name, source.split, size]
-        for source, (size, _) in zip(scan.sources, stats, strict=True)
-    ]
+    stat_of = {path: _stat(path) for path in dict.fromkeys(s.path for s in scan.sources)}
+    entries = [[s.name, s.split, s.class_name, s.group, stat_of[s.path][0]] for s in scan.sources]
     largest = 3 * (config.num_stored or 8 * config.frames) * config.resolution**2
     return {
         "builder": vidgan.__version__,
         "settings": settings,
+        "layout": scan.layout,
         "levels": [list(level) for level in levels],
         "attributes": scan.attributes,
         "source_hash": _hash(entries),
-        "times_hash": _hash([time for _, time in stats]),
+        "times_hash": _hash([time for _, time in stat_of.values()]),
         "items_per_chunk": min(256, max(8, _CHUNK_BYTES // largest)),
     }
+
+
+def _job(
+    source: Source, config: DataConfig, levels: tuple[Level, ...], preview: int | None = None
+) -> EncodeJob:
+    return EncodeJob(str(source.path), config, levels, preview, source.kind, source.member)
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -229,9 +235,7 @@ def _encode_all(
     progress: Progress | None,
 ) -> None:
     first, total = len(writer.records), len(scan.sources)
-    jobs = (
-        EncodeJob(str(scan.root / source.name), config, levels) for source in scan.sources[first:]
-    )
+    jobs = (_job(source, config, levels) for source in scan.sources[first:])
     results = map_in_order(encode_video, jobs, _num_workers(config, total - first))
     for number, result in enumerate(results, first):
         record = make_record(number, result)

@@ -1,27 +1,22 @@
 """From one source video to the stored bytes of one item, or to the reason why there is none."""
 
 import zlib
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from vidgan.data.containers.reading import VideoReader
 from vidgan.data.index import Level
-from vidgan.data.payload import codec_for, encode_payload, pool_uint8
+from vidgan.data.payload import codec_for, encode_payload, is_one_column, pool_uint8
 from vidgan.data.settings import DataConfig
+from vidgan.data.sources import SourceKind
+from vidgan.data.video_sources import open_source
 from vidgan.errors import UserError
-from vidgan.video import (
-    CorruptVideoError,
-    FrameStream,
-    VideoError,
-    VideoInfo,
-    probe,
-    read_frames,
-)
-from vidgan.video_frames import stack_frames
+from vidgan.video import CorruptVideoError, VideoError, VideoInfo
 
 _MAX_ITEM_BYTES = 1 << 30
 _MAX_RESAMPLED_FRAMES = 10_000_000
@@ -37,6 +32,8 @@ class EncodeJob:
     levels: tuple[Level, ...]
     preview: int | None = None
     """Side in pixels of the clip that is returned to be looked at instead of stored bytes."""
+    kind: SourceKind = "file"
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,77 +87,107 @@ def full_levels(config: DataConfig, levels: Sequence[tuple[int, int]]) -> tuple[
 
 def encode_video(job: EncodeJob) -> EncodedClip | Rejected:
     """Decode, cut, resize, pool and encode one video; no damage raises."""
-    config = job.config
     try:
-        info = probe(job.path)
-        if info.duration_s * (config.fps or 0) > _MAX_RESAMPLED_FRAMES:
-            hours = info.duration_s / 3600
-            return Rejected(f"has time stamps over {hours:.0f} hours, too long for data.fps")
-        timeline = _timeline(info.frame_times_s, config)
-        chosen = _choose(timeline, job)
-        if isinstance(chosen, Rejected):
-            return chosen
-        try:
-            clip, num_corrupt = _read(job, chosen), info.num_missing
-            if config.strict:
-                num_corrupt += _count_clean(job).num_corrupt
-        except CorruptVideoError:
-            # Number the frames that do decode, and choose again among those. They are counted
-            # first and read then: all frames of a film need not fit in memory.
-            counted = _count_clean(job)
-            times = [n / info.fps for n in range(counted.num_frames)]
-            num_lost = max(counted.num_corrupt, info.num_frames - counted.num_frames)
-            num_corrupt = info.num_missing + num_lost
-            timeline = _timeline(times, config)
-            chosen = _choose(timeline, job)
-            if isinstance(chosen, Rejected):
-                reason = f"{chosen.reason}, with {num_corrupt} damaged or missing ones"
-                return Rejected(reason, chosen.num_frames)
-            clip = _read_clean(job, chosen)
+        with open_source(Path(job.path), job.kind, job.member) as video:
+            cut = _cut(video, job)
+            if isinstance(cut, Rejected):
+                return cut
+            return _encode(cut, job)
     except VideoError as error:
         return Rejected(error.cause)
-    fps = (config.fps or info.fps) / config.stride
-    notes = _notes(info, num_corrupt, len(timeline), config)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Frames that were read, and what was met on the way.
+
+    Attributes:
+        clip: uint8 `[3, T, H, W]`, square.
+        info: Of the whole video.
+        num_corrupt: Its frames that are damaged or cut off.
+        num_frames: Frames that there were to choose from.
+        strip: Bytes that hold exactly this clip as a JPEG strip, if the video is one.
+    """
+
+    clip: Tensor
+    info: VideoInfo
+    num_corrupt: int
+    num_frames: int
+    strip: bytes | None
+
+
+def _cut(video: VideoReader, job: EncodeJob) -> _Cut | Rejected:
+    config = job.config
+    info = video.probe()
+    if info.duration_s * (config.fps or 0) > _MAX_RESAMPLED_FRAMES:
+        hours = info.duration_s / 3600
+        return Rejected(f"has time stamps over {hours:.0f} hours, too long for data.fps")
+    timeline = _timeline(info.frame_times_s, config)
+    strip = video.jpeg_strip if _strip_fits(info, job) else None
+    chosen = _choose(timeline, job, keep_all=strip is not None)
+    if isinstance(chosen, Rejected):
+        return chosen
+    if chosen != list(range(info.num_frames)):
+        strip = None
+    try:
+        clip = video.read(chosen, config.resolution, config.resize).clip
+        num_corrupt = info.num_missing
+        if config.strict:
+            num_corrupt += video.count_clean().num_corrupt
+    except CorruptVideoError:
+        # Number the frames that do decode, and choose again among those. They are counted
+        # first and read then: all frames of a film need not fit in memory.
+        counted = video.count_clean()
+        times = [n / info.fps for n in range(counted.num_frames)]
+        num_lost = max(counted.num_corrupt, info.num_frames - counted.num_frames)
+        num_corrupt = info.num_missing + num_lost
+        timeline = _timeline(times, config)
+        chosen = _choose(timeline, job)
+        if isinstance(chosen, Rejected):
+            reason = f"{chosen.reason}, with {num_corrupt} damaged or missing ones"
+            return Rejected(reason, chosen.num_frames)
+        clip, strip = video.read_clean(chosen, config.resolution, config.resize), None
+    return _Cut(clip, info, num_corrupt, len(timeline), strip)
+
+
+def _strip_fits(info: VideoInfo, job: EncodeJob) -> bool:
+    """Whether the bytes of a JPEG strip can be the payload as they are, with all of its frames.
+
+    Windows are cut out when samples are read, so longer strips serve as well as those that fit.
+    """
+    config, full = job.config, job.levels[0]
+    groups = lcm(*(full.frames // level.frames for level in job.levels))
+    return (
+        codec_for(config.payload, full.resolution) == "jpeg"
+        and info.width == info.height == full.resolution
+        and info.num_frames % groups == 0
+        and is_one_column(info.num_frames, full.resolution)
+        and config.fps is None
+        and config.stride == 1
+        and config.stored_frames is None
+    )
+
+
+def _encode(cut: _Cut, job: EncodeJob) -> EncodedClip:
+    config, clip = job.config, cut.clip
+    fps = (config.fps or cut.info.fps) / config.stride
+    notes = _notes(cut.info, cut.num_corrupt, cut.num_frames, config)
     if job.preview is not None:
         factor = max(1, clip.shape[2] // job.preview)
         small = clip[:, :, : clip.shape[2] // factor * factor, : clip.shape[3] // factor * factor]
-        return EncodedClip(
-            (),
-            (),
-            clip.shape[1],
-            fps,
-            notes,
-            num_corrupt,
-            pool_uint8(small, (1, factor, factor)),
-        )
+        preview = pool_uint8(small, (1, factor, factor))
+        return EncodedClip((), (), clip.shape[1], fps, notes, cut.num_corrupt, preview)
     full = job.levels[0]
     payloads = []
     for level in job.levels:
         space = full.resolution // level.resolution
+        if level == full and cut.strip is not None:
+            payloads.append(cut.strip)
+            continue
         pooled = pool_uint8(clip, (full.frames // level.frames, space, space))
         payloads.append(encode_payload(pooled, codec_for(config.payload, level.resolution)))
     checksums = tuple(zlib.crc32(payload) for payload in payloads)
-    return EncodedClip(tuple(payloads), checksums, clip.shape[1], fps, notes, num_corrupt)
-
-
-def _read(job: EncodeJob, chosen: list[int]) -> Tensor:
-    config = job.config
-    return read_frames(job.path, chosen, resolution=config.resolution, resize=config.resize).clip
-
-
-def _count_clean(job: EncodeJob) -> FrameStream:
-    """Decode all of a video, and keep nothing but the counts."""
-    stream = FrameStream(job.path, wanted=())
-    deque(stream, maxlen=0)
-    return stream
-
-
-def _read_clean(job: EncodeJob, chosen: list[int]) -> Tensor:
-    """The frames with these numbers among those that decode."""
-    config = job.config
-    stream = FrameStream(job.path, frozenset(chosen), config.resolution, config.resize)
-    found = dict(stream)
-    return stack_frames([found[n] for n in chosen])
+    return EncodedClip(tuple(payloads), checksums, clip.shape[1], fps, notes, cut.num_corrupt)
 
 
 def _timeline(times_s: Sequence[float], config: DataConfig) -> list[int]:
@@ -176,7 +203,7 @@ def _timeline(times_s: Sequence[float], config: DataConfig) -> list[int]:
     return chosen
 
 
-def _choose(timeline: list[int], job: EncodeJob) -> list[int] | Rejected:
+def _choose(timeline: list[int], job: EncodeJob, *, keep_all: bool = False) -> list[int] | Rejected:
     """Cut the frames to store out of the timeline, or say why it is too short."""
     config = job.config
     count = len(timeline)
@@ -186,7 +213,7 @@ def _choose(timeline: list[int], job: EncodeJob) -> list[int] | Rejected:
         if config.short == "loop":
             return [timeline[n % count] for n in range(config.frames)]
         return timeline + [timeline[-1]] * (config.frames - count)
-    length = min(count, config.num_stored or count)
+    length = count if keep_all else min(count, config.num_stored or count)
     # Every stored level must hold whole groups of frames.
     length -= length % lcm(*(job.levels[0].frames // level.frames for level in job.levels))
     num_bytes = 3 * length * config.resolution**2

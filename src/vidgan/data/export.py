@@ -54,7 +54,7 @@ def export_clips(
 
     A sample has the key of its place in the set and the parts `npy` (uint8 `[T, H, W, 3]`, exact)
     or `mp4` (H.264, smaller), `cls` (the class as a number, for labelled sets) and `json` (class
-    name, attributes, source, split, frames per second). The same set gives the same bytes.
+    name, attributes, source, split, group, frames per second). The same set gives the same bytes.
 
     Args:
         source: A packed clip set.
@@ -131,6 +131,8 @@ def _parts(store: PackedStore, number: int, clips: ClipFormat) -> dict[str, byte
         name = store.classes[item.label]
         parts["cls"] = str(item.label).encode()
         about |= {"class_name": name, "attributes": store.attributes.get(name, {})}
+    if item.group:
+        about["group"] = item.group
     parts["json"] = json.dumps(about).encode()
     return parts
 

@@ -19,7 +19,7 @@ from vidgan.data.containers.reading import FileReader, VideoReader, is_container
 from vidgan.data.containers.scan import find_containers, scan_containers
 from vidgan.data.lossless import is_lossless
 from vidgan.data.payload import pool_uint8
-from vidgan.data.sources import VIDEO_SUFFIXES, find_videos
+from vidgan.data.tree import VIDEO_SUFFIXES, look_at
 from vidgan.errors import UserError
 from vidgan.randomness import keyed_rng
 from vidgan.video import VideoInfo
@@ -81,7 +81,7 @@ def list_generated(root: str | Path) -> list[GeneratedSource]:
         UserError: there are none, or the table of labels cannot be used.
     """
     root = Path(root)
-    names = find_videos(root)[0] if root.is_dir() else []
+    names = look_at(root).names if root.is_dir() else []
     if names:
         sources = [GeneratedSource(name, root / name, None, _folder_of(name)) for name in names]
         return _with_table(root, sources)

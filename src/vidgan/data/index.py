@@ -37,6 +37,7 @@ class ClipItem:
         source: Name of the video it was cut from.
         stored_frames: Frames of its full-size level, at least those of a clip.
         checksums: CRC-32 of its payload for every level.
+        group: Videos of one group share a split; empty for one that stands alone.
     """
 
     label: int
@@ -44,6 +45,7 @@ class ClipItem:
     source: str
     stored_frames: int
     checksums: tuple[int, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ class Manifest:
         settings: Settings of the build.
         source_hash: Hash of the names and sizes of the source files.
         builder: Version of vidgan that wrote the set.
+        layout: What the source was read as, a name for `data.layout`.
     """
 
     levels: tuple[Level, ...]
@@ -77,6 +80,7 @@ class Manifest:
     settings: dict[str, Any]
     source_hash: str
     builder: str
+    layout: str = ""
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of clips by split and class (class "" without labels)."""
@@ -111,6 +115,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
                 for level, codec in zip(manifest.levels, manifest.codecs, strict=True)
             ],
             "items_per_chunk": manifest.items_per_chunk,
+            "layout": manifest.layout,
             "settings": manifest.settings,
             "source_hash": manifest.source_hash,
             "dropped": [list(pair) for pair in manifest.dropped],
@@ -119,6 +124,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
                 "source": [item.source for item in items],
                 "split": [item.split for item in items],
                 "label": [item.label for item in items],
+                "group": [item.group for item in items],
                 "stored_frames": [item.stored_frames for item in items],
                 "crc32": [list(item.checksums) for item in items],
             },
@@ -149,6 +155,7 @@ def read_manifest(folder: str | Path) -> Manifest:
             columns["source"],
             columns["stored_frames"],
             (tuple(sums) for sums in columns["crc32"]),
+            columns["group"],
             strict=True,
         )
         return Manifest(
@@ -164,6 +171,7 @@ def read_manifest(folder: str | Path) -> Manifest:
             settings=table["settings"],
             source_hash=table["source_hash"],
             builder=table["builder"],
+            layout=table["layout"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):

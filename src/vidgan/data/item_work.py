@@ -19,8 +19,7 @@ from typing import Any, TypeVar
 import vidgan
 from vidgan.config_io import differences
 from vidgan.data.pool import Crashed, map_in_order
-from vidgan.data.settings import DataConfig
-from vidgan.data.sources import scan_sources
+from vidgan.data.tree import list_videos
 from vidgan.errors import UserError
 from vidgan.files import TEMPORARY_MARK, write_json_atomically
 from vidgan.video import VideoError
@@ -61,8 +60,7 @@ def video_names(root: Path) -> list[str]:
         UserError: there is none.
     """
     # Class folders mean nothing here: a video outside of them is one like any other.
-    scan = scan_sources(root, DataConfig(splits="off"))
-    return sorted([*(s.name for s in scan.sources), *(name for name, _ in scan.dropped)])
+    return list_videos(root)
 
 
 def fingerprint(path: Path) -> str:

@@ -25,7 +25,8 @@ class BuildReport:
     """What became of every video.
 
     Attributes:
-        source: Folder of videos.
+        source: Folder of videos, or container.
+        layout: What it was read as, and why.
         out: The packed set, None for a check.
         num_videos: Videos found.
         counts: Kept clips by split and class (class "" without labels).
@@ -36,6 +37,7 @@ class BuildReport:
     """
 
     source: str
+    layout: str
     out: str | None
     num_videos: int
     counts: dict[str, dict[str, int]]
@@ -56,7 +58,7 @@ class BuildReport:
             f"{self.num_videos} videos in {self.source}: {self.num_clips} clips of {full.frames}"
             f" frames at {full.resolution} x {full.resolution}, {self.fps:g} frames per second"
         )
-        text = [first]
+        text = [self.layout, first]
         for split, classes in self.counts.items():
             named = ", ".join(f"{name} {count}" for name, count in classes.items() if name)
             if len(classes) > _MAX_NAMED_CLASSES:
@@ -125,7 +127,8 @@ def make_manifest(
     def item(source: Source, record: dict[str, Any]) -> ClipItem:
         label = -1 if source.class_name is None else classes.index(source.class_name)
         checksums = tuple(record["crc32"])
-        return ClipItem(label, source.split, source.name, record["stored_frames"], checksums)
+        frames, group = record["stored_frames"], source.group or ""
+        return ClipItem(label, source.split, source.name, frames, checksums, group)
 
     dropped = [(scan.sources[r["source"]].name, r["reason"]) for r in records if r["reason"]]
     return Manifest(
@@ -148,6 +151,7 @@ def make_manifest(
         settings=plan["settings"],
         source_hash=plan["source_hash"],
         builder=plan["builder"],
+        layout=scan.layout,
     )
 
 
@@ -155,6 +159,7 @@ def make_report(scan: SourceScan, manifest: Manifest, out: Path | None) -> Build
     """The report on a manifest."""
     return BuildReport(
         source=str(scan.root),
+        layout=scan.told,
         out=None if out is None else str(out),
         num_videos=len(manifest.items) + len(manifest.dropped),
         counts=manifest.counts(),

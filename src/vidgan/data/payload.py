@@ -53,6 +53,11 @@ def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) 
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(shape)
 
 
+def is_one_column(num_frames: int, height: int) -> bool:
+    """Whether a JPEG payload of so many frames has them all above each other."""
+    return _strip_layout(num_frames, height)[1] == 1
+
+
 def _strip_layout(num_frames: int, height: int) -> tuple[int, int]:
     rows = min(num_frames, max(1, _MAX_JPEG_SIDE // height))
     return rows, -(-num_frames // rows)

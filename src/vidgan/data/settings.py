@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from vidgan.data.containers.axes import Axes
 from vidgan.errors import UserError
 from vidgan.video import ResizePolicy
 
@@ -17,7 +18,12 @@ class DataConfig:
     """Where the clips come from and how they are cut.
 
     Attributes:
-        path: Folder of videos, or a packed clip set made by `vidgan data build`.
+        path: Folder of videos, archive or file of arrays, or a packed clip set made by `vidgan
+            data build`.
+        layout: How the videos lie there, such as ucf101 or kinetics; auto finds out and says so.
+        fold: Which of several published splits, from 1, where the layout has them.
+        axes: Order of the axes of arrays, such as NTHWC (videos, frames, height, width, channels);
+            auto finds out where there is only one possibility.
         resolution: Side of the square clips in pixels.
         frames: Frames of a clip.
         stride: Take every stride-th frame of the video.
@@ -40,6 +46,9 @@ class DataConfig:
     """
 
     path: str = ""
+    layout: str = "auto"
+    fold: int = 1
+    axes: Axes = "auto"
     resolution: int = 64
     frames: int = 16
     stride: int = 1
@@ -56,7 +65,7 @@ class DataConfig:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("resolution", "frames", "stride"):
+        for name in ("resolution", "frames", "stride", "fold"):
             if getattr(self, name) < 1:
                 raise UserError(f"data.{name}={getattr(self, name)} must be at least 1")
         if self.fps is not None and not self.fps > 0:

@@ -1,54 +1,82 @@
-"""Finding the videos of a folder, their splits and their classes."""
+"""The videos of a source with their classes, splits and groups, whatever layout they came in."""
 
 import json
-import os
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
-from vidgan.files import TEMPORARY_MARK
 from vidgan.randomness import derive_seed
-from vidgan.video import is_image_folder
 
 SPLITS = ("train", "val", "test", "heldout")
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"}
-    | {".wmv", ".flv", ".ogv", ".3gp", ".gif", ".vob"}
-)
+SourceKind = Literal["file", "item", "strip"]
+"""A video file or folder of numbered pictures, a part of a container, or a picture of frames."""
+ATTRIBUTES_FILE = "attributes.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """One video of a folder.
+    """One video.
 
     Attributes:
-        name: Path relative to the folder, with forward slashes.
-        split: One of `SPLITS`.
-        class_name: The folder below the split, or None for a video outside of any.
+        name: Unique in its set: a path relative to the root, with forward slashes.
+        path: Where it lies, or the container that holds it.
+        kind: How it is read.
+        member: Address inside the container.
+        split: One of `SPLITS`; train where nothing says so.
+        class_name: Its class, or None.
+        group: Videos of one group (of one film, of one person) share a split; None stands alone.
     """
 
     name: str
-    split: str
-    class_name: str | None
+    path: Path
+    kind: SourceKind = "file"
+    member: str = ""
+    split: str = "train"
+    class_name: str | None = None
+    group: str | None = None
 
 
-@dataclass(frozen=True)
-class SourceScan:
-    """What a folder holds.
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a layout makes of a tree.
 
     Attributes:
-        root: The folder.
+        sources: Usable candidates.
+        dropped: Name and reason of videos that are left out before any is opened.
+        notes: Sentences about choices that were made.
+        class_order: Published order of the classes; others follow in alphabetical order.
+        attributes: What each class is made of.
+    """
+
+    sources: Sequence[Source]
+    dropped: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+    class_order: Sequence[str] = ()
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceScan:
+    """What a folder or container holds.
+
+    Attributes:
+        root: The folder or file.
+        layout: Name of the layout that it is read as.
+        told: One sentence that names the layout and says why it is believed.
         sources: Usable candidates in a fixed order.
-        classes: Class names in alphabetical order; empty if the videos are unlabelled.
+        classes: Class names, alphabetical unless the layout has an order; empty without labels.
         dropped: Name and reason of videos that are left out before any is opened.
         notes: Sentences about choices that the scan made.
-        attributes: What each class is made of, as told by `attributes.json` in the folder.
+        attributes: What each class is made of.
     """
 
     root: Path
+    layout: str
+    told: str
     sources: list[Source]
     classes: list[str]
     dropped: list[tuple[str, str]]
@@ -56,125 +84,115 @@ class SourceScan:
     attributes: dict[str, dict[str, str]]
 
 
-def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
-    """List the videos and the folders of numbered images below `root`.
-
-    Raises:
-        UserError: `root` is no folder or holds no video.
-    """
-    root = Path(root)
-    if root.is_file():
-        raise UserError(f"{root} is a file: name the folder that holds the videos")
-    if not root.is_dir():
-        raise UserError(f"there is no folder {root}: name a folder of video files")
-    unread: list[tuple[str, str]] = []
-
-    def note_unread(error: OSError) -> None:
-        folder = Path(error.filename).relative_to(root).as_posix()
-        unread.append((folder, f"the folder cannot be read ({error.strerror})"))
-
-    names, num_others = find_videos(root, note_unread)
-    if not names:
-        other = f", only {num_others} other files" if num_others else ""
-        other += f", {len(unread)} folders that cannot be read" if unread else ""
-        raise UserError(
-            f"no videos in {root}{other}: it needs video files ({' '.join(sorted(VIDEO_SUFFIXES))})"
-            " or folders of numbered images"
-        )
-    notes = [f"{num_others} files that are no videos were passed over"] if num_others else []
-    sources = [_classify(name, config) for name in names]
-    classes = sorted({source.class_name for source in sources if source.class_name is not None})
-    dropped = sorted(unread)
-    if classes:
+def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig) -> SourceScan:
+    """Drop what has no class where others have one, and hold out what no split is known for."""
+    sources = sorted(found.sources, key=lambda source: source.name)
+    if config.splits == "off":
+        sources = [replace(source, split="train") for source in sources]
+    dropped, notes = list(found.dropped), list(found.notes)
+    named = {source.class_name for source in sources} - {None}
+    if named:
         dropped += [
             (source.name, "lies outside the class folders")
             for source in sources
             if source.class_name is None
         ]
         sources = [source for source in sources if source.class_name is not None]
+    classes = [name for name in found.class_order if name in named]
+    classes += sorted(name for name in named if name is not None and name not in classes)
     if config.splits == "auto" and all(source.split == "train" for source in sources):
-        sources, num_heldout = _hold_out(sources, config.heldout_fraction)
-        if num_heldout:
-            notes.append(f"{num_heldout} of {len(sources)} videos were held out by a fixed draw")
-    return SourceScan(root, sources, classes, dropped, notes, _read_attributes(root, classes))
+        sources, note = hold_out(sources, config.heldout_fraction)
+        notes += [note] if note else []
+    attributes = {name: found.attributes[name] for name in classes if name in found.attributes}
+    attributes |= read_attributes(root, classes)
+    return SourceScan(
+        root=root,
+        layout=layout,
+        told=told,
+        sources=sources,
+        classes=classes,
+        dropped=dropped,
+        notes=notes,
+        attributes=attributes,
+    )
 
 
-def find_videos(
-    root: Path, note_unread: Callable[[OSError], None] | None = None
-) -> tuple[list[str], int]:
-    """Sorted names of the videos and folders of numbered images below `root`, and other files.
-
-    Args:
-        root: The folder.
-        note_unread: Told of every folder that cannot be read.
-    """
-    names: list[str] = []
-    num_others = 0
-    seen: set[Path] = set()
-    for folder, subfolders, files in os.walk(root, onerror=note_unread, followlinks=True):
-        here = Path(folder)
-        if here.resolve() in seen:
-            # A link back to a folder above would be walked for ever.
-            subfolders.clear()
-            continue
-        seen.add(here.resolve())
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        videos = [name for name in files if _is_video(name)]
-        if not videos and here != root and is_image_folder(here):
-            names.append(here.relative_to(root).as_posix())
-            continue
-        names += [(here / name).relative_to(root).as_posix() for name in videos]
-        num_others += sum(not name.startswith(".") for name in files) - len(videos)
-        num_others -= sum(here == root and name in _OWN_FILES for name in files)
-    return sorted(names), num_others
-
-
-_OWN_FILES = ("attributes.json", "motions.json")
-
-
-def _is_video(name: str) -> bool:
-    hidden = name.startswith((".", TEMPORARY_MARK))
-    return not hidden and Path(name).suffix.lower() in VIDEO_SUFFIXES
-
-
-def _classify(name: str, config: DataConfig) -> Source:
-    folders = name.split("/")[:-1]
+def split_and_class(folders: Iterable[str], splits: str) -> tuple[str, str | None]:
+    """What the folders above a video say: a first one that names a split, and the class below."""
+    folders = list(folders)
     split = "train"
-    if config.splits == "auto" and folders and folders[0] in SPLITS:
+    if splits == "auto" and folders and folders[0] in SPLITS:
         split = folders.pop(0)
-    return Source(name, split, folders[0] if folders else None)
+    return split, folders[0] if folders else None
 
 
-def _hold_out(sources: list[Source], fraction: float) -> tuple[list[Source], int]:
-    """Hold out a fraction, spread evenly over the classes, by a draw keyed by the file names."""
-    count = round(len(sources) * fraction)
+def hold_out(sources: list[Source], fraction: float) -> tuple[list[Source], str]:
+    """Hold out a fraction of whole groups, spread evenly over the classes, and say so.
+
+    The draw is keyed by the names of the groups, and of videos without one, so that it does not
+    depend on anything else.
+
+    Returns:
+        The sources with their splits, and a sentence, empty if nothing was to be held out.
+    """
+    units: dict[tuple[str, bool], list[Source]] = defaultdict(list)
+    for source in sources:
+        units[source.group or source.name, source.group is not None].append(source)
+    wanted = round(len(sources) * fraction)
     if fraction > 0 and len(sources) > 1:
-        count = min(max(1, count), len(sources) - 1)
-    by_class: dict[str | None, list[Source]] = defaultdict(list)
-    for source in sorted(sources, key=lambda source: derive_seed("split", source.name)):
-        by_class[source.class_name].append(source)
-    ranked = [
-        ((rank + 0.5) / len(members), derive_seed("tie", source.name), source.name)
-        for members in by_class.values()
-        for rank, source in enumerate(members)
-    ]
-    chosen = {name for _, _, name in sorted(ranked)[:count]}
-    return [replace(s, split="heldout") if s.name in chosen else s for s in sources], count
+        wanted = min(max(1, wanted), len(sources) - 1)
+    chosen: set[str] = set()
+    num_groups = 0
+    for key in _spread(units):
+        members = units[key]
+        if len(chosen) < wanted and len(chosen) + len(members) < len(sources):
+            chosen |= {source.name for source in members}
+            num_groups += key[1]
+    if not chosen:
+        return sources, "nothing is held out: all videos are of one group" if wanted else ""
+    marked = [replace(s, split="heldout") if s.name in chosen else s for s in sources]
+    whole = f" ({num_groups} whole groups)" if num_groups else ""
+    note = f"{len(chosen)} of {len(sources)} videos{whole} were held out by a fixed draw"
+    return marked, note
 
 
-def _read_attributes(root: Path, classes: list[str]) -> dict[str, dict[str, str]]:
-    file = root / "attributes.json"
-    if not file.exists():
+def _spread(units: dict[tuple[str, bool], list[Source]]) -> list[tuple[str, bool]]:
+    """Keys in an order whose every beginning has all classes in their proportions."""
+    by_class: dict[str | None, list[tuple[str, bool]]] = defaultdict(list)
+    for key in sorted(units, key=lambda key: derive_seed("split", key[0])):
+        by_class[units[key][0].class_name].append(key)
+    ranked: list[tuple[float, int, tuple[str, bool]]] = []
+    for keys in by_class.values():
+        total, before = sum(len(units[key]) for key in keys), 0
+        for key in keys:
+            middle = before + len(units[key]) / 2
+            ranked.append((middle / total, derive_seed("tie", key[0]), key))
+            before += len(units[key])
+    return [key for _, _, key in sorted(ranked)]
+
+
+def read_attributes(root: Path, classes: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What `attributes.json` in a folder says about these classes.
+
+    Raises:
+        UserError: the file does not map class names to attributes.
+    """
+    file = root / ATTRIBUTES_FILE
+    if not file.is_file():
         return {}
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-        return {
-            name: {str(key): str(value) for key, value in table[name].items()}
-            for name in classes
-            if name in table
-        }
+        return attributes_of(json.loads(file.read_text(encoding="utf-8")), classes)
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"{file} must map class names to attributes, as"
             ' {"disc-left": {"object": "disc", "motion": "left"}}: mend or delete it'
         ) from error
+
+
+def attributes_of(table: Any, classes: Sequence[str]) -> dict[str, dict[str, str]]:
+    """A table of attributes as plain text, for these classes."""
+    return {
+        name: {str(key): str(value) for key, value in table[name].items()}
+        for name in classes
+        if name in table
+    }

@@ -35,13 +35,15 @@ def build(
     strict: bool = False,
     json: bool = False,
 ) -> None:
-    """Pack the clips of a folder of videos, so that training reads them fast.
+    """Pack the clips of a folder, an archive or a published set, so that training reads them fast.
 
-    The first level of folders may name splits (train, val, test, heldout), the next one names
-    classes. The same call continues a build that was interrupted.
+    The layout is recognised and named; layout=NAME overrides that. In a plain folder the first
+    level may name splits (train, val, test, heldout), the next one names classes. The same call
+    continues a build that was interrupted.
 
     Args:
-        source: folder of videos; folders of numbered pictures count as videos.
+        source: folder of videos, archive (zip, tar), or file of arrays or TFRecords; folders of
+            numbered pictures count as videos.
         out: folder to make.
         words: settings of the clips as key=value, such as resolution=64 frames=16 clip=random.
         preset: take the settings, and the lower levels, from a preset of vidgan train.
@@ -69,10 +71,10 @@ def check(
     workers: int | None = None,
     json: bool = False,
 ) -> None:
-    """Say what a build would keep and drop, and draw some of the clips.
+    """Say what a source looks like and what a build would keep and drop, and draw some clips.
 
     Args:
-        source: folder of videos.
+        source: folder of videos, archive (zip, tar), or file of arrays or TFRecords.
         words: settings of the clips as key=value, such as resolution=64 frames=16 short=loop.
         preset: take the settings from a preset of vidgan train.
         sheet: picture to write, a row of frames for each of some clips.

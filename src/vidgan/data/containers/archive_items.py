@@ -24,7 +24,8 @@ from vidgan.data.containers.items import (
     name_classes,
 )
 from vidgan.data.containers.limits import printable
-from vidgan.data.sources import SPLITS, VIDEO_SUFFIXES
+from vidgan.data.sources import SPLITS
+from vidgan.data.tree import VIDEO_SUFFIXES
 from vidgan.errors import UserError
 from vidgan.video import UnreadableVideoError
 from vidgan.video_frames import IMAGE_SUFFIXES
@@ -60,6 +61,7 @@ def list_archive(path: Path) -> Listing:
             folder=address.rstrip("/").rpartition("/")[0],
             class_name=None if (label := labels[address]) is None else names[label],
             split=split if (split := infos[address].get("split")) in SPLITS else None,
+            group=group if isinstance(group := infos[address].get("group"), str) else None,
         )
         for address in sorted(parts.videos)
     ]

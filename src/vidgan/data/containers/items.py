@@ -16,6 +16,7 @@ class Item:
         folder: Folders that may name split and class, with forward slashes.
         class_name: What the container says beside the video; None leaves it to the folders.
         split: The same about train, val, test or heldout.
+        group: Videos of one group belong into one split.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Item:
     folder: str = ""
     class_name: str | None = None
     split: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

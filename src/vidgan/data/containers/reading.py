@@ -1,13 +1,15 @@
 """One video of a container behind the functions that read any video."""
 
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from vidgan.data.containers.archive import ARCHIVE_SUFFIXES, is_archive
 from vidgan.data.containers.archive_items import list_archive, read_archive_item
@@ -24,6 +26,7 @@ from vidgan.errors import UserError
 from vidgan.video import (
     CorruptVideoError,
     DecodedFrames,
+    FrameStream,
     NoVideoStreamError,
     ResizePolicy,
     UnreadableVideoError,
@@ -39,8 +42,22 @@ _USUAL_FPS = 25.0
 """What numbered pictures are taken to play at; containers that say nothing do the same."""
 
 
+class CleanFrames(NamedTuple):
+    """Frames of a video that decode, and what does not."""
+
+    num_frames: int
+    num_corrupt: int
+
+
 class VideoReader(Protocol):
-    """A video wherever it lies; the arguments and errors are those of `vidgan.video`."""
+    """A video wherever it lies; the arguments and errors are those of `vidgan.video`.
+
+    Attributes:
+        jpeg_strip: The file itself, if it is a JPEG of all frames, one below the other.
+    """
+
+    @property
+    def jpeg_strip(self) -> bytes | None: ...
 
     def probe(self) -> VideoInfo:
         """Measure it."""
@@ -50,6 +67,14 @@ class VideoReader(Protocol):
         self, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
     ) -> DecodedFrames:
         """Decode some of its frames."""
+        ...
+
+    def count_clean(self) -> CleanFrames:
+        """Decode all of it, and keep nothing but the counts."""
+        ...
+
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Tensor:
+        """The frames uint8 `[3, T, H, W]` with these numbers among those that decode."""
         ...
 
 
@@ -88,7 +113,7 @@ def open_item(path: Path, member: str) -> Iterator[VideoReader]:
     """
     content = _read_item(path, member)
     if isinstance(content, Frames):
-        yield _ArrayReader(path, content)
+        yield ArrayReader(path, content)
         return
     with tempfile.TemporaryDirectory(prefix="vidgan-") as folder:
         if isinstance(content, Pictures):
@@ -122,6 +147,7 @@ class FileReader:
 
     path: Path
     fps: float | None = None
+    jpeg_strip: None = None
 
     def probe(self) -> VideoInfo:
         """Measure it."""
@@ -138,13 +164,28 @@ class FileReader:
         """Decode some of its frames."""
         return read_frames(self.path, indices, resolution=resolution, resize=resize)
 
+    def count_clean(self) -> CleanFrames:
+        """Decode all of it, and keep nothing but the counts."""
+        stream = FrameStream(self.path, wanted=())
+        deque(stream, maxlen=0)
+        return CleanFrames(stream.num_frames, stream.num_corrupt)
+
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Tensor:
+        """The frames with these numbers among those that decode."""
+        found = dict(FrameStream(self.path, frozenset(indices), resolution, resize))
+        return stack_frames([found[n] for n in indices])
+
 
 @dataclass(frozen=True)
-class _ArrayReader:
+class ArrayReader:
+    """Frames in memory; `jpeg_strip` is the file that they were decoded from, if it is one."""
+
     path: Path
     frames: Frames
+    jpeg_strip: bytes | None = None
 
     def probe(self) -> VideoInfo:
+        """Measure it."""
         count, height, width, _ = self.frames.pixels.shape
         if not count:
             raise NoVideoStreamError(self.path, "has no frames")
@@ -167,6 +208,7 @@ class _ArrayReader:
     def read(
         self, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
     ) -> DecodedFrames:
+        """Take some of its frames."""
         import av
 
         pixels = self.frames.pixels
@@ -179,6 +221,14 @@ class _ArrayReader:
         fit = Fitter(resolution, resize)
         fitted = [fit(av.VideoFrame.from_ndarray(pixels[n], format="rgb24")) for n in chosen]
         return DecodedFrames(stack_frames(fitted), 0)
+
+    def count_clean(self) -> CleanFrames:
+        """What is in memory has been read."""
+        return CleanFrames(len(self.frames.pixels), 0)
+
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Tensor:
+        """The frames with these numbers."""
+        return self.read(indices, resolution, resize).clip
 
     def _is_grey(self) -> bool:
         first, second, third = np.moveaxis(self.frames.pixels, -1, 0)

@@ -95,7 +95,9 @@ def scan_containers(
         place = _relative(file, root)
         named = f"{place}: " if file != root else ""
         notes += [f"{named}{note}" for note in listing.notes]
-        dropped += [(_join(place, name), why) for name, why in listing.dropped]
+        dropped += [
+            (name if file == root else _join(place, name), why) for name, why in listing.dropped
+        ]
     common = _common_folders(listings)
     if common:
         notes.append(f"the folder {printable('/'.join(common))} holds everything and names nothing")

@@ -1,0 +1,113 @@
+"""One walk over a folder: its videos, its folders of numbered pictures, and everything else."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidgan.errors import UserError
+from vidgan.files import TEMPORARY_MARK
+from vidgan.video import is_image_folder
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"}
+    | {".wmv", ".flv", ".ogv", ".3gp", ".gif", ".vob"}
+)
+_OWN_FILES = ("attributes.json", "motions.json")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a walk found; names are relative to the root, with forward slashes, and sorted.
+
+    Attributes:
+        root: The folder, or a single file, of which nothing else is known.
+        videos: Video files, by their suffix.
+        image_folders: Folders of numbered pictures without videos.
+        others: Other files that are not hidden; pictures in `image_folders` are not counted.
+        unread: Name of and reason for every folder that cannot be read.
+    """
+
+    root: Path
+    videos: tuple[str, ...] = ()
+    image_folders: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Videos and folders of numbered pictures, sorted."""
+        return sorted([*self.videos, *self.image_folders])
+
+    @property
+    def strange(self) -> list[str]:
+        """The other files, but for those that this package writes itself."""
+        return [name for name in self.others if name not in _OWN_FILES]
+
+
+def look_at(root: Path) -> Tree:
+    """Walk over a folder once; links are followed, but never in a circle.
+
+    Raises:
+        UserError: there is nothing at `root`.
+    """
+    if root.is_file():
+        return Tree(root)
+    if not root.is_dir():
+        raise UserError(f"there is no folder {root}: name a folder of video files")
+    videos: list[str] = []
+    image_folders: list[str] = []
+    others: list[str] = []
+    unread: list[tuple[str, str]] = []
+
+    def note_unread(error: OSError) -> None:
+        name = Path(error.filename).relative_to(root).as_posix()
+        unread.append((name, f"the folder cannot be read ({error.strerror})"))
+
+    seen: set[Path] = set()
+    for folder, subfolders, files in os.walk(root, onerror=note_unread, followlinks=True):
+        here = Path(folder)
+        if here.resolve() in seen:
+            # A link back to a folder above would be walked for ever.
+            subfolders.clear()
+            continue
+        seen.add(here.resolve())
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        place = "" if here == root else f"{here.relative_to(root).as_posix()}/"
+        here_videos = [name for name in files if _is_video(name)]
+        if not here_videos and place and is_image_folder(here):
+            image_folders.append(place.rstrip("/"))
+            continue
+        videos += [place + name for name in here_videos]
+        known = {*here_videos}
+        others += [place + name for name in files if name not in known and name[0] != "."]
+    found = (tuple(sorted(names)) for names in (videos, image_folders, others))
+    return Tree(root, *found, unread=tuple(sorted(unread)))
+
+
+def list_videos(root: Path) -> list[str]:
+    """Names of all videos and folders of numbered pictures below a folder, sorted.
+
+    Raises:
+        UserError: there is none.
+    """
+    if root.is_file():
+        raise UserError(f"{root} is a file: name the folder that holds the videos")
+    tree = look_at(root)
+    if not tree.names:
+        raise no_videos(tree)
+    return tree.names
+
+
+def no_videos(tree: Tree) -> UserError:
+    """The refusal of a folder in which nothing can be used."""
+    other = f", only {len(tree.strange)} other files" if tree.strange else ""
+    other += f", {len(tree.unread)} folders that cannot be read" if tree.unread else ""
+    return UserError(
+        f"no videos in {tree.root}{other}: it needs video files"
+        f" ({' '.join(sorted(VIDEO_SUFFIXES))}) or folders of numbered images"
+    )
+
+
+def _is_video(name: str) -> bool:
+    hidden = name.startswith((".", TEMPORARY_MARK))
+    return not hidden and Path(name).suffix.lower() in VIDEO_SUFFIXES
