@@ -47,7 +47,7 @@ def test_awkward_names_are_kept_exactly_and_shown_on_one_line(tmp_path, video, c
     assert kept == {"good.mp4", *(f"{name}.mp4" for name in AWKWARD)}
     lines = capsys.readouterr().out.splitlines()
     assert all(line.isprintable() for line in lines)
-    assert f"{2 * len(AWKWARD) + 1} videos in" in lines[0]
+    assert f"{2 * len(AWKWARD) + 1} videos in" in lines[1]
     assert any("9 videos" in line and line.endswith("the file is empty") for line in lines)
 
 

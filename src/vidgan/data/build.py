@@ -21,6 +21,7 @@ from torch import Tensor
 
 import vidgan
 from vidgan.data.chunks import ChunkWriter, locked
+from vidgan.data.duplicates import DuplicateGate
 from vidgan.data.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.index import Level, is_packed, read_manifest, write_manifest
 from vidgan.data.layouts import scan_sources
@@ -33,13 +34,23 @@ from vidgan.data.outcome import (
     refuse_unusable,
     unmet_settings,
 )
+from vidgan.data.payload import pool_uint8
 from vidgan.data.pool import map_in_order
 from vidgan.data.settings import DataConfig
+from vidgan.data.shards import open_store
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
 from vidgan.video import frame_strip, write_png
 
-__all__ = ["BuildReport", "DataConfig", "build_clips", "cached_build", "check_source", "is_packed"]
+__all__ = [
+    "BuildReport",
+    "DataConfig",
+    "build_clips",
+    "cached_build",
+    "check_source",
+    "draw_packed",
+    "is_packed",
+]
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) after every video."""
@@ -48,6 +59,7 @@ _CHUNK_BYTES = 64 << 20
 _FEW_VIDEOS = 400
 """Below this many videos, starting worker processes costs more than it saves."""
 _SHEET_CLIPS = 16
+_PREVIEW_SIDE = 64
 
 
 def build_clips(
@@ -119,11 +131,14 @@ def check_source(
     """
     stored = full_levels(config, ())
     scan = scan_sources(source, config)
-    jobs = [_job(source, config, stored, preview=64) for source in scan.sources]
+    jobs = [_job(source, config, stored, preview=_PREVIEW_SIDE) for source in scan.sources]
     records: list[dict[str, Any]] = []
     previews: dict[str, list[Tensor]] = defaultdict(list)
     results = map_in_order(encode_video, jobs, _num_workers(config, len(jobs)))
+    gate = DuplicateGate(config.quality, scan.sources)
     for number, result in enumerate(results):
+        if isinstance(result, EncodedClip):
+            result = gate.judge(number, result)
         records.append(make_record(number, result))
         class_name = scan.sources[number].class_name or ""
         if isinstance(result, EncodedClip) and result.preview is not None:
@@ -136,11 +151,33 @@ def check_source(
     refuse_unusable(scan, records, manifest, config)
     if contact_sheet_path is not None:
         clips = [clip for name in sorted(previews) for clip in previews[name]]
-        # Evenly over the alphabet of the classes, where there are more than rows.
-        count = min(len(clips), _SHEET_CLIPS)
-        clips = [clips[n * len(clips) // count] for n in range(count)]
-        write_png(contact_sheet_path, _contact_sheet(clips))
+        _draw_sheet(contact_sheet_path, clips)
     return make_report(scan, manifest, None)
+
+
+def draw_packed(folder: str | Path, contact_sheet_path: str | Path) -> None:
+    """Draw some clips of a packed set, spread over its classes, as `check_source` does.
+
+    Raises:
+        UserError: `folder` is no packed set.
+    """
+    store = open_store(folder)
+    full = store.levels[0]
+    by_label: dict[int, list[int]] = defaultdict(list)
+    for number, item in enumerate(store.items):
+        by_label[item.label].append(number)
+    few = -(-_SHEET_CLIPS // max(1, len(by_label)))
+    chosen = [number for label in sorted(by_label) for number in by_label[label][:few]]
+    factor = max(1, full.resolution // _PREVIEW_SIDE)
+    side = full.resolution // factor * factor
+    clips = [store.read(number, full)[:, : full.frames, :side, :side] for number in chosen]
+    _draw_sheet(contact_sheet_path, [pool_uint8(clip, (1, factor, factor)) for clip in clips])
+
+
+def _draw_sheet(path: str | Path, clips: list[Tensor]) -> None:
+    # Evenly over the alphabet of the classes, where there are more than rows.
+    count = min(len(clips), _SHEET_CLIPS)
+    write_png(path, _contact_sheet([clips[n * len(clips) // count] for n in range(count)]))
 
 
 def cached_build(
@@ -237,7 +274,12 @@ def _encode_all(
     first, total = len(writer.records), len(scan.sources)
     jobs = (_job(source, config, levels) for source in scan.sources[first:])
     results = map_in_order(encode_video, jobs, _num_workers(config, total - first))
+    gate = DuplicateGate(config.quality, scan.sources)
+    for record in writer.records:
+        gate.remember(record)
     for number, result in enumerate(results, first):
+        if isinstance(result, EncodedClip):
+            result = gate.judge(number, result)
         record = make_record(number, result)
         if config.strict and (record["reason"] or record["num_corrupt"]):
             what = record["reason"] or record["notes"][0]

@@ -17,6 +17,14 @@ from vidgan.errors import UserError
 Policy = Literal["keep", "drop"]
 Signature = npt.NDArray[np.uint8]
 
+FILTERS = {
+    "static": "stand nearly still",
+    "cuts": "hold a scene cut",
+    "bars": "have black bars",
+    "duplicates": "nearly repeat an earlier one",
+}
+"""The filters of `QualityConfig`, and what clips that fall to them do."""
+
 SIGNATURE_TIMES = 4
 SIGNATURE_SIDE = 8
 _CELLS = 16
@@ -26,6 +34,8 @@ _MOVING_SHARE = 0.02
 """Share of the cells that must move: an object of a seventh of the side covers as much."""
 _BLACK = 32
 """Brightest value of a black bar: video black and the noise that coding adds to it."""
+_BLACK_SHARE = 0.98
+"""Share of a line's pixels that must be black: coding lets the picture spill over here and there."""
 _PICTURE_SHARE = 0.5
 """Share of the line inside a bar that must be brighter than it, over all frames."""
 
@@ -40,16 +50,18 @@ class QualityConfig:
         bars: What happens to clips with black bars.
         duplicates: What happens to clips that nearly repeat an earlier one, in the order of names.
         min_motion: Grey levels (of 255) by which the brightness of the busiest fiftieth of the
-            picture must vary within a clip. 4: still pictures vary by up to 2.5 after coding,
-            the slowest clips of the motions set by 10.
+            picture must vary within a clip. 12: still pictures with noise vary by up to 10 after
+            coding at low quality, pans by four pixels in a clip by 32, the motions set by 39.
         cut_jump: Least mean difference (of 255) between the frames before and after a cut. 12
-            finds 39 of 39 known cuts in films.
-        cut_ratio: How many times the usual difference of a clip's frames a cut must exceed. 4: a
-            fast pan differs as much, but from every frame to the next.
+            finds every cut between clips of the motions set and none within one.
+        cut_ratio: How many times the usual difference of a clip's frames a cut must exceed. 2.5:
+            a fast pan differs as much, but from every frame to the next; 4 misses a third of the
+            cuts between pans.
         bar_share: Least share of the side that a bar covers on two opposite sides. 0.04: the bars
             of a 1.85:1 film in a 16:9 frame just count.
         duplicate_distance: Largest root mean square difference (of 255) of two clips at 8 x 8
-            cells and 4 times. 6: copies coded anew, scaled or cut by a frame differ by less.
+            cells and 4 times. 6: copies coded anew or scaled differ by less, other clips of the
+            motions set by more.
     """
 
     static: Policy = "keep"
@@ -105,7 +117,7 @@ def measure_clip(clip: Tensor, config: QualityConfig, *, is_padded: bool = False
     )
 
 
-def flaws(measures: ClipMeasures, config: QualityConfig) -> dict[str, str]:
+def find_flaws(measures: ClipMeasures, config: QualityConfig) -> dict[str, str]:
     """The filters that a clip falls to, with what is wrong with it in words."""
     found = {}
     if measures.motion < config.min_motion:
@@ -125,10 +137,12 @@ def cell_means(frames: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.float
     height, width = frames.shape[2:]
     rows = np.arange(min(side, height) + 1) * height // min(side, height)
     columns = np.arange(min(side, width) + 1) * width // min(side, width)
-    sums = np.add.reduceat(frames.astype(np.float32), rows[:-1], axis=2)
-    sums = np.add.reduceat(sums, columns[:-1], axis=3)
-    areas = np.diff(rows)[:, None] * np.diff(columns)[None]
-    means: npt.NDArray[np.float32] = sums / areas.astype(np.float32)
+    areas = (np.diff(rows)[:, None] * np.diff(columns)[None]).astype(np.float32)
+    means = np.empty((3, frames.shape[1], len(rows) - 1, len(columns) - 1), np.float32)
+    for number in range(frames.shape[1]):
+        # One frame at a time: the clip may be a whole film.
+        sums = np.add.reduceat(frames[:, number].astype(np.float32), rows[:-1], axis=1)
+        means[:, number] = np.add.reduceat(sums, columns[:-1], axis=2) / areas
     return means
 
 
@@ -181,14 +195,15 @@ def _has_bars(brightest: npt.NDArray[np.uint8], share: float) -> bool:
         brightest: `[T, lines, pixels of a line]`, the brightest colour of each pixel.
         share: Least share of the lines on either side.
     """
-    black = (brightest <= _BLACK).all(axis=(0, 2))
-    least = max(1, round(share * len(black)))
+    dark = brightest <= _BLACK
+    black: npt.NDArray[np.bool_] = dark.mean(axis=(0, 2)) >= _BLACK_SHARE
+    least = max(1, int(share * len(black)))
     if black.all():
         return False
-    for lines, dark in ((brightest, black), (brightest[:, ::-1], black[::-1])):
-        width = int(np.argmin(dark))
+    for lines, blacks in ((dark, black), (dark[:, ::-1], black[::-1])):
+        width = int(np.argmin(blacks))
         # The line at the edge may be a mixture of both, which scaling makes.
-        begins = lines[:, width : width + 2].max(axis=1) > _BLACK
+        begins = ~lines[:, width : width + 2].all(axis=1)
         if width < least or begins.mean() < _PICTURE_SHARE:
             return False
     return True
@@ -202,4 +217,5 @@ def _signature(frames: npt.NDArray[np.uint8]) -> Signature:
         factor = -(-SIGNATURE_SIDE // min(chosen.shape[2:]))
         chosen = chosen.repeat(factor, axis=2).repeat(factor, axis=3)
     cells = cell_means(chosen, SIGNATURE_SIDE).mean(axis=0)
-    return np.round(cells).astype(np.uint8).ravel()
+    signature: Signature = np.round(cells).astype(np.uint8).ravel()
+    return signature

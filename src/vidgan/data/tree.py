@@ -80,8 +80,13 @@ def look_at(root: Path) -> Tree:
         videos += [place + name for name in here_videos]
         known = {*here_videos}
         others += [place + name for name in files if name not in known and name[0] != "."]
-    found = (tuple(sorted(names)) for names in (videos, image_folders, others))
-    return Tree(root, *found, unread=tuple(sorted(unread)))
+    return Tree(
+        root,
+        tuple(sorted(videos)),
+        tuple(sorted(image_folders)),
+        tuple(sorted(others)),
+        tuple(sorted(unread)),
+    )
 
 
 def list_videos(root: Path) -> list[str]:

@@ -31,6 +31,7 @@ def build(
     *,
     preset: str | None = None,
     levels: str = "",
+    sheet: Path | None = None,
     workers: int | None = None,
     strict: bool = False,
     json: bool = False,
@@ -48,17 +49,20 @@ def build(
         words: settings of the clips as key=value, such as resolution=64 frames=16 clip=random.
         preset: take the settings, and the lower levels, from a preset of vidgan train.
         levels: lower levels to store too, as FRAMESxSIZE separated by commas, such as 8x32,4x16.
+        sheet: picture to write, a row of frames for each of some clips.
         workers: processes that decode.
         strict: refuse the folder if any video is dropped or damaged.
         json: print the report as JSON.
     """
-    from vidgan.data.build import build_clips
+    from vidgan.data.build import build_clips, draw_packed
 
     config, lower = clip_settings(words, preset, workers, strict)
     lower = parse_levels(levels) if levels else lower
     with progress_on_stderr() as progress:
         report = build_clips(source, out, config, lower, progress)
-    print_report(report, json)
+    if sheet:
+        draw_packed(out, sheet)
+    print_report(report, json, contact_sheet=str(sheet or ""))
 
 
 def check(
