@@ -199,7 +199,9 @@ def test_data_check_reports_and_draws(motions: Path, tmp_path: Path, capsys: Cap
     sheet = tmp_path / "sheet.png"
     words = ["data", "check", str(motions), "resolution=16", "data.frames=4"]
     assert cli.run([*words, "--sheet", str(sheet)]) == 0
-    assert capsys.readouterr().out.startswith(f"12 videos in {motions}: 12 clips of 4 frames at 16")
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first.startswith(f"{motions} is read as class folders (data.layout=classes), since its")
+    assert second.startswith(f"12 videos in {motions}: 12 clips of 4 frames at 16")
     assert sheet.read_bytes().startswith(b"\x89PNG")
 
 

@@ -4,7 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidgan.clip_ops import fold_time, pool_clip, to_float, to_uint8, unfold_time, upsample_clip
+from vidgan.clip_ops import (
+    fold_time,
+    pool_clip,
+    to_float,
+    to_grey,
+    to_uint8,
+    unfold_time,
+    upsample_clip,
+)
 
 
 def ramp(*shape: int) -> torch.Tensor:
@@ -30,6 +38,14 @@ def test_conversion_to_bytes_rounds_and_clamps() -> None:
 def test_only_bytes_become_floats() -> None:
     with pytest.raises(ValueError, match="expects a uint8 clip"):
         to_float(torch.zeros(1))
+
+
+def test_grey_is_the_published_weighted_sum() -> None:
+    # 0.21 R + 0.72 G + 0.07 B (Kratzwald et al. 2017); one clip of one pixel for each colour.
+    clip = torch.eye(3)[:, :, None, None, None]
+    grey = to_grey(clip)
+    assert grey.shape == (3, 1, 1, 1, 1)
+    assert grey.flatten().tolist() == pytest.approx([0.21, 0.72, 0.07])
 
 
 def test_upsampling_repeats_voxels_along_every_axis() -> None:

@@ -164,16 +164,48 @@ def test_evaluate_takes_a_generator_file_and_prints_a_table(capsys: Capture) -> 
     assert "no data given" in capsys.readouterr().err
 
 
+def test_evaluate_names_protocols_and_shows_one_in_full(capsys: Capture) -> None:
+    assert cli.run(["evaluate", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 20
+    assert lines[0].startswith("own-c3d ")
+    assert all("  " in line for line in lines)
+    assert cli.run(["evaluate", "--show", "stswd"]) == 0
+    sheet = capsys.readouterr().out
+    assert sheet.startswith("stswd: ")
+    assert "patches_per_clip  32" in sheet
+    assert cli.run(["evaluate", "--show", "stswd", "protocol.num_clips=64"]) == 0
+    assert capsys.readouterr().out.startswith("custom:")
+
+
+def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
+    words = ["evaluate", RUN, "--protocol", "stswd", "protocol.num_clips=12", "--json"]
+    assert cli.run(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["protocol"]["id"].startswith("custom:")
+    assert record["counts"]["generated"] == 12
+    assert record["motion"]["heldout"]["change"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["evaluate", RUN, "--protocol", "fvd"], "there is no evaluation protocol 'fvd'"),
+        (["evaluate"], "name a run folder, a generator file or a folder of clips"),
+        (["evaluate", RUN, "--protocol", "fvd-tf-16f"], "needs the published weights i3d-k400"),
+        (["evaluate", RUN, "--protocol", "prediction"], "use vidgan predict"),
+        (["evaluate", RUN, "protocol.splt=2"], "did you mean splits?"),
         (["evaluate", RUN, "data=nowhere"], "there is no folder nowhere"),
         (["sample", RUN, "x.mp4", "--class", "disc-lft"], "did you mean disc-left?"),
         (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 asks for no clip"),
         (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),
         (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
         (["sample", RUN, "small.yaml/x.mp4"], "small.yaml cannot be used (File exists)"),
+        (["sample", RUN, "x.mp4", "--frames", "9"], "makes 4 frames, not 9"),
+        (["sample", RUN, "x.mp4", "--frames", "0"], "--frames 0 asks for no frame"),
+        (["sample", RUN, "x.mp4", "--show", "layers"], "has no mask or background to show"),
+        (["sample", RUN, "x.mp4", "--show", "motions"], "cannot exchange motions"),
+        (["sample", RUN, "x", "--show", "layers"], "name a file that ends in one of"),
         (["interpolate", RUN, "x.mp4", "--steps", "1"], "steps"),
         (["sample", RUN, "x.avi"], "x.avi is no kind of file that samples are written as"),
         (["report", "videos"], "videos is no run folder: it holds no config.yaml"),

@@ -270,6 +270,12 @@ def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str
 
 _NO_JUDGE = "weight-free scores of the user's own data, not comparable with published scores"
 
+RATIOS = {
+    "diversity": "Spread inside classes, over that of real clips",
+    "motion": "Change from frame to frame, over that of real clips",
+}
+"""Parts of a record whose `ratio` is 1 for a perfect generator."""
+
 Key = tuple[str, ...]
 
 
@@ -298,6 +304,11 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
                         real=(agreement.get("heldout") or {}).get(part),
                         percent=True,
                     ),
+                )
+        for part, title in RATIOS.items():
+            if (record.get(part) or {}).get("ratio") is not None:
+                columns.setdefault(
+                    (part, "ratio"), Column(title=title, better="nearer to 1", real=1.0)
                 )
         for space in record.get("memorisation") or {}:
             columns.setdefault(

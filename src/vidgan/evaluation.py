@@ -18,6 +18,7 @@ from vidgan.data.shards import PackedStore
 from vidgan.errors import UserError
 from vidgan.gathering import Gathered, Source, gather, gather_real
 from vidgan.metrics.clip_evaluation import Progress, evaluate_clips, say_nothing
+from vidgan.metrics.protocol_checks import check_protocol
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import format_record, save_record, seal_record
 from vidgan.metrics.scoring import RealClips, RealData
@@ -44,6 +45,8 @@ def evaluate(
     seed: int = 0,
     judge_seed: int = 0,
     cache: str | Path | None = None,
+    features: str | Path | None = None,
+    weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -62,6 +65,9 @@ def evaluate(
         seed: of latents, labels, controls and choices of clips.
         judge_seed: of the judge; publish with another one than the one used while developing.
         cache: folder where judges are kept between calls; None keeps nothing.
+        features: folder where features are kept between calls, so that each set of clips is
+            extracted once; None keeps nothing.
+        weights: folder of converted weight files; None takes the one of `vidgan weights`.
         device: where the generator and the judge compute.
         progress: told in a few words what happens next.
 
@@ -74,6 +80,7 @@ def evaluate(
         UserError: the source or the data do not serve.
     """
     protocol, tell = find_protocol(protocol), progress or say_nothing
+    check_protocol(protocol, weights)
     gathered = gather(
         source, data, protocol, checkpoint=checkpoint, seed=seed, device=device, tell=tell
     )
@@ -86,6 +93,8 @@ def evaluate(
         seed=seed,
         judge_seed=judge_seed,
         cache=cache,
+        features=features,
+        weights=weights,
         device=device,
         generator_facts=gathered.facts,
         progress=tell,

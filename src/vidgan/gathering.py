@@ -13,6 +13,7 @@ from vidgan.data.dataset import ClipDataset
 from vidgan.data.generated import is_clip_source, read_generated
 from vidgan.errors import UserError
 from vidgan.metrics.clip_evaluation import Progress
+from vidgan.metrics.protocol_checks import check_clip_shape
 from vidgan.metrics.protocols import Protocol
 from vidgan.metrics.scoring import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.models.base import Generator
@@ -43,7 +44,8 @@ class Gathered:
     """Everything that `evaluate_clips` compares.
 
     Attributes:
-        clips: generated, uint8 `[M, C, T, H, W]`.
+        clips: generated, uint8 `[M, C, T, H, W]`; floats in [-1, 1] of a generator under a protocol
+            that does not round.
         labels: classes they should show, int64 `[M]`, or None.
         real: real clips of the same shape.
         facts: what the record says of the generator.
@@ -152,12 +154,13 @@ def _gather_from_generator(
 ) -> Gathered:
     # Two clips tell the size at the generator's present stage.
     shape = _generate(generator, torch.zeros(2, dtype=torch.int64), seed)[0].shape
+    check_clip_shape(protocol, shape[1:])
     tell("reading real clips")
     real = gather_real(data, shape[2], shape[3], protocol, seed)
-    n = plan_comparison(real, protocol.num_clips, seed).n
+    n = plan_comparison(real, protocol.num_clips, seed, protocol).n
     tell(f"generating {protocol.num_clips} clips")
     asked = _asked_labels(real.train.labels, protocol.num_clips, n, seed)
-    return Gathered(*_generate(generator, asked, seed), real)
+    return Gathered(*_generate(generator, asked, seed, quantise=protocol.quantise), real)
 
 
 def _gather_continued(
@@ -216,7 +219,11 @@ def _gather_from_folder(
 
 
 def _generate(
-    generator: Generator, asked: Tensor, seed: int, context: Tensor | None = None
+    generator: Generator,
+    asked: Tensor,
+    seed: int,
+    context: Tensor | None = None,
+    quantise: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """One clip for each asked label, and context; latent i depends on (seed, i) alone."""
     labels = asked if generator.num_classes else None
@@ -226,7 +233,7 @@ def _generate(
         seeds = [derive_seed(seed, "evaluation latent", i) for i in range(rows.start, rows.stop)]
         latents = sample_latents(generator, seeds)
         given_labels, given = (None if part is None else part[rows] for part in (labels, context))
-        clips.append(sample_clips(generator, latents, given_labels, given))
+        clips.append(sample_clips(generator, latents, given_labels, given, quantise=quantise))
     return torch.cat(clips), labels
 
 

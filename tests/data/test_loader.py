@@ -75,7 +75,9 @@ def test_errors_arrive_as_one_sentence(dataset, num_workers):
 
 
 ENDLESS = """
-import sys, torch
+import signal, sys, torch
+# Whoever starts the tests in the background of a shell makes them ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 from test_loader import CONFIG, growing_batches
 from vidgan.data.dataset import ClipDataset
@@ -104,7 +106,10 @@ def test_workers_end_with_their_parent(tmp_path, end):
         workers = [int(word) for word in process.stdout.readline().split()]
         assert len(workers) == 2
         process.send_signal(end)
-        process.wait(20)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
     deadline = time.monotonic() + 10
     while any(_is_running(worker) for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.1)

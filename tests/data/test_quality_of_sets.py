@@ -1,4 +1,4 @@
-"""Quality filters, advice, contact sheet and groups through `vidgan data check` and `data build`."""
+"""Quality filters, advice, contact sheets and groups through `data check` and `data build`."""
 
 import json
 import shutil

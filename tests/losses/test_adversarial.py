@@ -169,9 +169,28 @@ def test_settings_change_a_recipe() -> None:
             {"penalties": {"slope": {"wieght": 1.0}}},
             "loss.penalties.slope has no setting 'wieght'; it has weight, every, target, form",
         ),
+        (
+            {"penalties": {"slope": {"form": "analytc"}}},
+            r"loss.penalties.slope: form must be one of .* 'analytc'; did you mean analytic?",
+        ),
+        ({"penalties": {"r1": {"weight": "much"}}}, r"loss.penalties.r1: weight .*'much'"),
+        ({"penalties": {"r1": {"every": 0}}}, "loss.penalties.r1: every=0 must be 1 or more"),
+        ({"penalties": {"r1": {"weight": -1}}}, r"penalties.r1: weight=-1.0 must be 0 or more"),
+        (
+            {"penalties": {"gradient_penalty": {"target": 0}}},
+            "target=0.0 must be above 0; input_gradient is the penalty around 0",
+        ),
+        ({"constraints": {"weight_clipping": {"every": -1}}}, "every=-1 must be 0 or more"),
+        ({"constraints": {"weight_clipping": {"bound": 0}}}, "bound=0.0 must be above 0"),
+        (
+            {"constraints": {"singular_value_clipping": {"least_gamma": 2}}},
+            "least_gamma=2.0 must lie in 0..1",
+        ),
+        ({"auxiliary": {"mask": {"weight": float("nan")}}}, "weight=nan must be 0 or more"),
+        ({"class_weight": -0.5}, "loss.class_weight=-0.5 must be 0 or more"),
     ],
 )
-def test_misspelt_settings_are_one_sentence(settings: dict[str, object], words: str) -> None:
+def test_wrong_settings_are_one_sentence(settings: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         LossConfig(**settings)  # type: ignore[arg-type]
 

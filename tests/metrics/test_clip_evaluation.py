@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,8 @@ from vidgan.metrics.controls import mean_clip
 from vidgan.metrics.own_classifier import ClassifierSettings
 from vidgan.metrics.protocols import PROTOCOLS, Protocol, find_protocol
 from vidgan.metrics.records import format_record, save_record
-from vidgan.metrics.scoring import (
-    RealClips,
-    RealData,
-    plan_comparison,
-    proportional_labels,
-    score_warnings,
-)
+from vidgan.metrics.score_warnings import score_warnings
+from vidgan.metrics.scoring import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.metrics.sliced import SlicedSettings
 
 QUICK = dataclasses.replace(
@@ -219,8 +215,32 @@ def test_a_changed_protocol_gets_a_name_of_its_own() -> None:
     ("value", "learned"), [(260.0, True), (270.0, False), (480.0, False), (490.0, False)]
 )
 def test_a_generator_has_to_beat_the_lower_ceiling(value: float, learned: bool) -> None:
-    scores = {
-        "space_time_swd": {"n": 240},
-        "frechet_distance": {"value": value, "controls": {"mean clip": 972.0, "noise": 535.0}},
-    }
-    assert (score_warnings(scores, None) == []) == learned
+    controls = {"mean clip": 972.0, "noise": 535.0, "shuffled": 300.0}
+    entry = {"n": 240, "better": "lower", "real": 90.0, "floor": 80.0, "controls": controls}
+    scores = {"frechet_distance": {**entry, "value": value}}
+    assert (score_warnings(scores) == []) == learned
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"controls": {"noise": 70.0}}, "cannot tell them apart here"),
+        ({"controls": {"shuffled": 91.0}}, "says nothing of motion here"),
+        ({"value": 540.0}, r"\(540\) are worse than noise or the mean clip \(535\)"),
+        ({"value": 39.0}, "look for copied training clips"),
+        ({"n_real": 24}, "sets of 240: real reference, floor and controls hold 24"),
+    ],
+)
+def test_numbers_that_do_not_stand_in_order_are_named(
+    change: dict[str, Any], said: str | None
+) -> None:
+    controls = {"mean clip": 972.0, "noise": 535.0, "shuffled": 300.0}
+    entry = {"n": 240, "better": "lower", "value": 120.0, "real": 90.0, "floor": 80.0}
+    changed = {**entry, **change, "controls": controls | change.get("controls", {})}
+    warnings = score_warnings({"space_time_swd": changed})
+    assert len(warnings) == (said is not None)
+    if said:
+        assert re.search(said, warnings[0])
+    # More is better: nothing is said of an Inception Score.
+    assert score_warnings({"inception_score": {**entry, "better": "higher"}}) == []

@@ -71,6 +71,39 @@ def test_forward_is_the_clip_among_the_parts(case: Case) -> None:
             gan.generator.parts(*inputs, num_frames=longer)
 
 
+def test_pictures_beside_the_clip_are_those_declared(case: Case) -> None:
+    gan = case.build().train(False)
+    parts = gan.generator.parts(*inputs_of(case, gan, 2))
+    assert set(parts) - {"clip", "category"} == set(gan.generator.shows)
+    for name in gan.generator.shows:
+        part = parts[name].detach()
+        assert part.shape[1] in (1, case.clip_shape.channels)
+        assert part.shape[2:] == parts["clip"].shape[2:]
+        least = 0 if name == "mask" else -1
+        assert least <= float(part.min()) <= float(part.max()) <= 1
+    assert set(gan.generator.motion_parts) <= set(gan.generator.latent_parts)
+
+
+def test_clips_begin_with_the_given_frames_only_where_declared(case: Case) -> None:
+    gan = case.build()
+    context, target = case.split(gan, case.clips(2))
+    begins = context is not None and torch.equal(target[:, :, : context.shape[2]], context)
+    assert gan.generator.repeats_context == begins
+
+
+def test_smallest_batch_trains(case: Case) -> None:
+    gan = case.build().train()
+    count = smallest_batch(gan)
+    inputs = inputs_of(case, gan, count)
+    clips = gan.generator(*inputs)
+    scores = [s for _, s in discriminate(case, gan, clips, inputs[1])]
+    torch.stack([s.realness.mean() for s in scores]).sum().backward()
+    gradients = [p.grad for n in gan.networks.values() for _, p in n.parameters_in_use()]
+    assert all(bool(g.isfinite().all()) for g in gradients if g is not None)
+    reached = [g for g in gradients if g is not None and float(g.abs().max()) > 0]
+    assert len(reached) > len(gradients) / 2
+
+
 def test_generator_is_a_pure_function_of_its_inputs(case: Case) -> None:
     gan = case.build().train(False)
     inputs = inputs_of(case, gan, 2)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from vidgan.config import load_config, presets_folder
-from vidgan.models import dvdgan
+from vidgan.models import MODELS, dvdgan
 from vidgan.models.base import ClipShape
-from vidgan.models.conformance import conformance_sheet
+from vidgan.models.conformance import SHEETS, conformance_sheet
 from vidgan.randomness import BatchRandom
 
 sheet_of = lru_cache(conformance_sheet)
-FAMILIES = ("dvdgan", "dvdgan_fp", "hrvgan")
+FAMILIES = ("dvdgan", "dvdgan_fp", "hrvgan", "hrvgan_repo")
 
 
 @pytest.mark.parametrize("model", FAMILIES)
@@ -32,6 +32,22 @@ def test_layers_have_the_published_shapes() -> None:
     assert shapes["spatial", "block 2048"] == (2048, 4, 4)
     assert shapes["temporal", "3-D block 256->512, down"] == (512, 3, 8, 8)
     assert shapes["temporal", "block 2048"] == (2048, 2, 2)
+
+
+def test_layers_of_prediction_and_of_hrvgan_have_their_shapes() -> None:
+    shapes = {(row.network, row.layer): row.shape for row in sheet_of("dvdgan_fp").rows}
+    assert shapes["generator", "4 px state, Conv2d 3 5x2048->1024"] == (1024, 4, 4)
+    assert shapes["generator", "64 px block 256, up"] == (11, 256, 64, 64)
+    # Given and generated frames together, halved twice.
+    assert shapes["temporal", "3-D block 256->512, down"] == (512, 4, 8, 8)
+    shapes = {(row.network, row.layer): row.shape for row in sheet_of("hrvgan").rows}
+    assert shapes["generator", "ConvT3d 4 s2 64->32, BN"] == (32, 16, 64, 64)
+    assert shapes["generator", "Conv3d 3 8->3"] == (3, 32, 256, 256)
+    assert shapes["discriminator", "Conv3d 4 s2 128->128, IN"] == (128, 4, 4, 4)
+
+
+def test_every_model_has_a_sheet() -> None:
+    assert set(SHEETS) == set(MODELS)
 
 
 def test_totals_move_with_a_width(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ class BuildReport:
             f"{self.num_videos} videos in {self.source}: {self.num_clips} clips of {full.frames}"
             f" frames at {full.resolution} x {full.resolution}, {self.fps:g} frames per second"
         )
-        text = [self.layout, first]
+        text = [printable(self.layout), printable(first)]
         for split, classes in self.counts.items():
             named = ", ".join(f"{name} {count}" for name, count in classes.items() if name)
             if len(classes) > _MAX_NAMED_CLASSES:

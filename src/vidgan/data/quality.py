@@ -35,7 +35,7 @@ _MOVING_SHARE = 0.02
 _BLACK = 32
 """Brightest value of a black bar: video black and the noise that coding adds to it."""
 _BLACK_SHARE = 0.98
-"""Share of a line's pixels that must be black: coding lets the picture spill over here and there."""
+"""Share of a line's pixels that must be black: coding lets the picture spill over a little."""
 _PICTURE_SHARE = 0.5
 """Share of the line inside a bar that must be brighter than it, over all frames."""
 

@@ -2,16 +2,20 @@
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from vidgan.errors import UserError
 from vidgan.files import TEMPORARY_MARK
 from vidgan.video import is_image_folder
+from vidgan.video_frames import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"}
     | {".wmv", ".flv", ".ogv", ".3gp", ".gif", ".vob"}
 )
+_DEEPEST_TABLE = 2
+"""Folders above a table that speaks of the whole set."""
 _OWN_FILES = ("attributes.json", "motions.json")
 
 
@@ -37,6 +41,39 @@ class Tree:
     def names(self) -> list[str]:
         """Videos and folders of numbered pictures, sorted."""
         return sorted([*self.videos, *self.image_folders])
+
+    @cached_property
+    def image_folder_set(self) -> frozenset[str]:
+        """`image_folders`, for looking up."""
+        return frozenset(self.image_folders)
+
+    def tables(self, suffix: str) -> list[str]:
+        """Other files with a suffix, near the root: deeper ones belong to single videos."""
+        near = (name for name in self.others if name.count("/") <= _DEEPEST_TABLE)
+        return [name for name in near if _suffix(name) == suffix]
+
+    def pictures(self) -> list[str]:
+        """All picture files, those in `image_folders` too, sorted."""
+        inside = (name for folder in self.image_folders for name in self._pictures_in(folder))
+        return sorted([*self._loose_pictures, *inside])
+
+    def some_pictures(self, count: int) -> list[str]:
+        """About `count` of the pictures, spread over all, without listing every folder."""
+        step = max(1, 2 * len(self._loose_pictures) // count)
+        loose = self._loose_pictures[::step]
+        step = max(1, len(self.image_folders) * 2 // count)
+        folders = self.image_folders[::step]
+        each = max(1, count // (2 * max(1, len(folders))))
+        inside = (name for folder in folders for name in self._pictures_in(folder)[:each])
+        return [*loose, *inside]
+
+    @cached_property
+    def _loose_pictures(self) -> list[str]:
+        return [name for name in self.others if _suffix(name) in IMAGE_SUFFIXES]
+
+    def _pictures_in(self, folder: str) -> list[str]:
+        names = (file.name for file in (self.root / folder).iterdir() if file.name[0] != ".")
+        return sorted(f"{folder}/{name}" for name in names if _suffix(name) in IMAGE_SUFFIXES)
 
     @property
     def strange(self) -> list[str]:
@@ -115,4 +152,8 @@ def no_videos(tree: Tree) -> UserError:
 
 def _is_video(name: str) -> bool:
     hidden = name.startswith((".", TEMPORARY_MARK))
-    return not hidden and Path(name).suffix.lower() in VIDEO_SUFFIXES
+    return not hidden and _suffix(name) in VIDEO_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
+from vidgan.config_io import from_dict
 from vidgan.errors import UserError
 from vidgan.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss
 from vidgan.losses.auxiliary import AUXILIARY, Auxiliary
@@ -106,6 +107,9 @@ class LossConfig:
                         f"loss.{kind}.{name} has no setting {min(unknown)!r}; it has "
                         f"{', '.join(known)}"
                     )
+        if not self.class_weight >= 0:
+            raise UserError(f"loss.class_weight={self.class_weight} must be 0 or more")
+        make_loss(self)
 
     @property
     def requires(self) -> Mapping[str, Any]:
@@ -141,9 +145,9 @@ class Loss:
 def make_loss(config: LossConfig) -> Loss:
     """Resolve a recipe and what the settings change of it."""
     recipe = RECIPES[config.name]
-    penalties = _make(PENALTIES, recipe.penalties, config.penalties)
-    constraints = _make(CONSTRAINTS, recipe.constraints, config.constraints)
-    auxiliary = _make(AUXILIARY, {}, config.auxiliary)
+    penalties = _make("penalties", PENALTIES, recipe.penalties, config.penalties)
+    constraints = _make("constraints", CONSTRAINTS, recipe.constraints, config.constraints)
+    auxiliary = _make("auxiliary", AUXILIARY, {}, config.auxiliary)
     return Loss(
         adversarial=ADVERSARIAL_LOSSES[config.adversarial or recipe.adversarial],
         penalties={name: term for name, term in penalties.items() if term.weight},
@@ -154,9 +158,22 @@ def make_loss(config: LossConfig) -> Loss:
     )
 
 
-def _make(table: Mapping[str, type[Term]], recipe: Terms, changes: Terms) -> dict[str, Term]:
-    """The terms of a recipe and those that the settings change or add."""
-    return {
-        name: table[name](**{**recipe.get(name, {}), **changes.get(name, {})})
-        for name in dict.fromkeys([*recipe, *changes])
-    }
+def _make(
+    kind: str, table: Mapping[str, type[Term]], recipe: Terms, changes: Terms
+) -> dict[str, Term]:
+    """The terms of a recipe and those that the settings change or add.
+
+    Raises:
+        UserError: a setting of another type, or out of its range.
+    """
+    made = {}
+    for name in dict.fromkeys([*recipe, *changes]):
+        where = f"loss.{kind}.{name}"
+        try:
+            settings = {**recipe.get(name, {}), **changes.get(name, {})}
+            made[name] = from_dict(table[name], settings, where)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from error
+    return made

@@ -18,10 +18,13 @@ class AdversarialLoss:
     Attributes:
         discriminator: (real realness, fake realness) -> scalar.
         generator: fake realness -> scalar.
+        needs_bound: whether the discriminator gains without end by larger scores, unless
+            something bounds how fast they may change.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    needs_bound: bool = False
 
 
 def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
@@ -70,9 +73,11 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 ADVERSARIAL_LOSSES = {
-    "wasserstein": AdversarialLoss(wasserstein_discriminator, wasserstein_generator),
+    "wasserstein": AdversarialLoss(
+        wasserstein_discriminator, wasserstein_generator, needs_bound=True
+    ),
     "wasserstein-reversed": AdversarialLoss(
-        reversed_wasserstein_discriminator, reversed_wasserstein_generator
+        reversed_wasserstein_discriminator, reversed_wasserstein_generator, needs_bound=True
     ),
     "non-saturating": AdversarialLoss(non_saturating_discriminator, non_saturating_generator),
     "least-squares": AdversarialLoss(least_squares_discriminator, least_squares_generator),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidgan.clip_ops import to_grey
-from vidgan.losses.penalties import ScoresLike
+from vidgan.losses.penalties import ScoresLike, refuse_unless
 
 Distance = Literal["l1", "mse"]
 
@@ -49,6 +49,9 @@ class Auxiliary:
     needs_real_scores: ClassVar[bool] = False
 
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        refuse_unless(self.weight >= 0, f"weight={self.weight} must be 0 or more")
 
     def __call__(self, at: AuxiliaryInputs) -> Tensor:
         """The unweighted loss, a scalar."""

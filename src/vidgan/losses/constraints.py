@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vidgan.losses.penalties import refuse_unless
+
 
 @dataclass(frozen=True, kw_only=True)
 class Constraint:
@@ -20,6 +22,9 @@ class Constraint:
 
     every: int = 1
 
+    def __post_init__(self) -> None:
+        refuse_unless(self.every >= 0, f"every={self.every} must be 0 or more")
+
     def __call__(self, discriminator: nn.Module) -> None:
         """Edit the parameters in place."""
         raise NotImplementedError
@@ -30,6 +35,10 @@ class WeightClipping(Constraint):
     """Clip every parameter to [-bound, bound] (Arjovsky et al. 2017, algorithm 1)."""
 
     bound: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_unless(self.bound > 0, f"bound={self.bound} must be above 0")
 
     @torch.no_grad()
     def __call__(self, discriminator: nn.Module) -> None:
@@ -49,6 +58,13 @@ class SingularValueClipping(Constraint):
     every: int = 5
     bound: float = 1.0
     least_gamma: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_unless(self.bound > 0, f"bound={self.bound} must be above 0")
+        refuse_unless(
+            0 <= self.least_gamma <= 1, f"least_gamma={self.least_gamma} must lie in 0..1"
+        )
 
     @torch.no_grad()
     def __call__(self, discriminator: nn.Module) -> None:

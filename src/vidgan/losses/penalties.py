@@ -15,6 +15,12 @@ from torch import Tensor, nn
 from vidgan.randomness import BatchRandom
 
 
+def refuse_unless(holds: bool, sentence: str) -> None:
+    """Raise ValueError with the sentence if a setting is out of its range."""
+    if not holds:
+        raise ValueError(sentence)
+
+
 class ScoresLike(Protocol):
     """The part of a discriminator's answer that penalties read."""
 
@@ -64,6 +70,10 @@ class Penalty:
     weight: float = 1.0
     every: int = 1
 
+    def __post_init__(self) -> None:
+        refuse_unless(self.weight >= 0, f"weight={self.weight} must be 0 or more")
+        refuse_unless(self.every >= 1, f"every={self.every} must be 1 or more")
+
     def __call__(self, at: PenaltyInputs) -> Tensor:
         """The unweighted penalty, a scalar."""
         raise NotImplementedError
@@ -81,6 +91,13 @@ class GradientPenalty(Penalty):
 
     weight: float = 10.0
     target: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_unless(
+            self.target > 0,
+            f"target={self.target} must be above 0; input_gradient is the penalty around 0",
+        )
 
     def __call__(self, at: PenaltyInputs) -> Tensor:
         mixed, _ = mix(at.real, at.fake, at.rng)

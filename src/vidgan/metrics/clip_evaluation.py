@@ -3,31 +3,40 @@
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vidgan.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.metrics.agreement import agreement, per_class_agreement
-from vidgan.metrics.controls import memorisation, thumbnails
+from vidgan.metrics.controls import memorisation, nearest_pairs, thumbnails
+from vidgan.metrics.diversity import compare_spread
+from vidgan.metrics.extraction import ScoredSet, shown_frames
+from vidgan.metrics.extractors import Extractor, load_extractor
+from vidgan.metrics.feature_store import FeatureStore
 from vidgan.metrics.judging import clips_hash, obtain_judge
+from vidgan.metrics.motion import compare_motion
 from vidgan.metrics.own_classifier import OwnClassifier
+from vidgan.metrics.protocol_checks import check_clip_shape, check_protocol
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import (
     RECORD_SCHEMA,
     comparability,
+    comparable_protocols,
     environment_record,
     time_stamp,
 )
+from vidgan.metrics.score_functions import missing_scores
+from vidgan.metrics.score_warnings import score_warnings
 from vidgan.metrics.scoring import (
     Comparison,
     RealData,
-    ScoredSet,
     compute_scores,
     plan_comparison,
-    score_warnings,
 )
 
 Progress = Callable[[str], None]
@@ -47,6 +56,8 @@ def evaluate_clips(
     seed: int = 0,
     judge_seed: int = 0,
     cache: str | Path | None = None,
+    features: str | Path | None = None,
+    weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     generator_facts: dict[str, Any] | None = None,
     progress: Progress | None = None,
@@ -54,51 +65,116 @@ def evaluate_clips(
     """Score clips that are in memory; `vidgan.evaluate` gathers them first.
 
     Args:
-        clips: generated, uint8 `[M, C, T, H, W]`.
+        clips: generated, uint8 `[M, C, T, H, W]`; floats in [-1, 1] serve under a protocol that
+            does not round.
         labels: the classes they should show, int64 `[M]`, or None.
         real: the real clips, of the same shape.
         generator_facts: plain values for the record.
-        protocol, seed, judge_seed, cache, device, progress: as in `vidgan.evaluate`.
+        protocol, seed, judge_seed, cache, features, weights, device, progress: as in
+            `vidgan.evaluate`.
 
     Returns:
         The record.
 
     Raises:
-        UserError: shapes differ, or there are too few clips.
+        UserError: shapes differ, there are too few clips, or weights are missing.
     """
     started = time.perf_counter()
-    protocol, tell = find_protocol(protocol), progress or say_nothing
-    _check_shapes(clips, real)
-    clips = clips[: protocol.num_clips]
+    tell = progress or say_nothing
+    clips, protocol, notes = _as_applied(find_protocol(protocol), clips)
     labels = None if labels is None else labels[: protocol.num_clips]
-    comparison = plan_comparison(real, clips.shape[0], seed)
-    if protocol.extractor is not None:
-        tell("training the judge, or loading it")
-    judge, note = find_judge(real, protocol, judge_seed, cache, device)
-    card = None if judge is None else judge_card(judge)
-    judge = judge if judge is not None and judge.passed else None
+    check_protocol(protocol, weights)
+    _check_shapes(clips, real)
+    check_clip_shape(protocol, clips.shape[1:])
+    comparison = plan_comparison(real, clips.shape[0], seed, protocol)
+    judge, extractor, said = _find_extractor(
+        real, protocol, judge_seed, cache, weights, device, tell
+    )
+    store = None if features is None else FeatureStore(features)
     tell("scoring")
-    parts = (clips, real.train.clips, real.heldout.clips)
-    fake, seen, unseen = (ScoredSet.of(part, judge) for part in parts)
-    scores = compute_scores(fake, seen, unseen, comparison, judge, protocol, seed)
+    rounded = clips if clips.dtype == torch.uint8 else to_uint8(clips)
+    fake = ScoredSet.of(rounded, extractor, store, seen=clips)
+    seen, unseen = (
+        ScoredSet.of(part.clips, extractor, store) for part in (real.train, real.heldout)
+    )
+    scores = compute_scores(fake, seen, unseen, comparison, extractor, protocol, seed, store)
+    missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
+    card = None if judge is None else judge_card(judge)
+    network = extractor.record() if extractor is not None and protocol.network else None
+    warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
     return {
         "schema": RECORD_SCHEMA,
         "created": time_stamp(),
         "protocol": protocol.record(),
-        "counts": _counts(clips, real, comparison),
+        "counts": _counts(rounded, real, comparison),
         "scores": scores,
-        "agreement": _agreement(fake, labels, unseen, real),
-        "memorisation": _memorisation(fake, seen, unseen),
+        **_beside_scores(fake, seen, unseen, labels, real, protocol),
         "judge": card,
+        "extractor": network,
         "data": data_facts(real),
-        "generator": _generator_facts(generator_facts, clips, labels),
+        "generator": _generator_facts(generator_facts, rounded, labels),
         "seeds": {"evaluation": seed, "judge": judge_seed},
         "environment": environment_record(str(device)),
         "wall_seconds": round(time.perf_counter() - started, 1),
-        "warnings": [*real.warnings, *note, *score_warnings(scores, judge)],
-        "comparable_to": [],
-        "sentence": comparability(card),
+        "warnings": [*real.warnings, *warnings],
+        "comparable_to": comparable_protocols(protocol, network),
+        "sentence": comparability(card, protocol, network),
     }
+
+
+def _beside_scores(
+    fake: ScoredSet,
+    seen: ScoredSet,
+    unseen: ScoredSet,
+    labels: Tensor | None,
+    real: RealData,
+    protocol: Protocol,
+) -> dict[str, Any]:
+    """What stands beside the scores: agreement, copies, spread inside classes, motion."""
+    is_judged = fake.extraction is not None and protocol.extractor == "own-c3d"
+    space = "judge features" if is_judged else "features"
+    return {
+        "agreement": _agreement(fake, labels, unseen, real) if is_judged else None,
+        "memorisation": _memorisation(fake, seen, unseen, real, space),
+        "diversity": _diversity(fake, labels, unseen, real) if is_judged else None,
+        "motion": compare_motion(fake.clips, unseen.clips) if fake.clips.shape[2] > 1 else None,
+    }
+
+
+def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, list[str]]:
+    """The clips that count, the protocol that bytes allow, and what has to be said.
+
+    One without rounding becomes another for clips that were rounded already.
+    """
+    clips = clips[: protocol.num_clips]
+    if protocol.quantise or clips.dtype != torch.uint8:
+        return clips, protocol, []
+    applied = replace(protocol, quantise=True)
+    sentence = (
+        f"{protocol.name} takes clips that were never rounded and these are bytes, so the "
+        f"protocol is {applied.identity}"
+    )
+    return clips, applied, [sentence]
+
+
+def _find_extractor(
+    real: RealData,
+    protocol: Protocol,
+    judge_seed: int,
+    cache: str | Path | None,
+    weights: str | Path | None,
+    device: torch.device | str,
+    tell: Progress,
+) -> tuple[OwnClassifier | None, Extractor | None, list[str]]:
+    """The judge if the protocol wants one, what gives features, and what has to be said."""
+    if protocol.network is not None:
+        tell(f"loading {protocol.network.name}")
+        loaded = load_extractor(protocol.network, folder=weights, device=device)
+        return None, shown_frames(loaded, protocol), []
+    if protocol.extractor is not None:
+        tell("training the judge, or loading it")
+    judge, said = find_judge(real, protocol, judge_seed, cache, device)
+    return judge, judge if judge is not None and judge.passed else None, said
 
 
 def _counts(clips: Tensor, real: RealData, comparison: Comparison) -> dict[str, int]:
@@ -194,14 +270,28 @@ def _agreement(
 
 
 def _memorisation(
-    generated: ScoredSet, train: ScoredSet, heldout: ScoredSet
-) -> dict[str, dict[str, float | None]]:
+    generated: ScoredSet, train: ScoredSet, heldout: ScoredSet, real: RealData, space: str
+) -> dict[str, dict[str, Any]]:
     parts = generated, heldout, train
-    result = {"thumbnails": memorisation(*(thumbnails(part.clips) for part in parts))}
-    features = [part.extraction.features for part in parts if part.extraction]
-    if features:
-        result["judge features"] = memorisation(*features)
-    return result
+    spaces = {"thumbnails": [thumbnails(part.clips) for part in parts]}
+    if all(part.extraction for part in parts):
+        spaces[space] = [part.features for part in parts]
+    found: dict[str, dict[str, Any]] = {}
+    for name, features in spaces.items():
+        found[name] = dict(memorisation(*features))
+        if features[0].shape[0] == generated.clips.shape[0]:
+            videos, pairs = real.train.video_ids, nearest_pairs(features[0], features[2])
+            found[name]["nearest"] = [{**pair, "video": videos[pair["train"]]} for pair in pairs]
+    return found
+
+
+def _diversity(
+    generated: ScoredSet, asked: Tensor | None, heldout: ScoredSet, real: RealData
+) -> dict[str, Any] | None:
+    """Spread inside the asked classes, or inside those the judge sees if none were asked for."""
+    labels = generated.probabilities.argmax(1) if asked is None else asked
+    fake, unseen = (generated.features, labels), (heldout.features, real.heldout.labels)
+    return compare_spread(fake, unseen, real.classes)
 
 
 def data_facts(real: RealData) -> dict[str, Any]:

@@ -4,6 +4,7 @@ All functions map uint8 clips `[M, C, T, H, W]` to as many clips of the same sha
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +65,28 @@ def motion_sensitivity(shuffled: float, floor: float, ceiling: float) -> float |
     Near 0 the metric does not see motion. None if floor and ceiling do not differ.
     """
     return (shuffled - floor) / (ceiling - floor) if ceiling > floor else None
+
+
+def nearest_pairs(queries: Tensor, references: Tensor, count: int = 6) -> list[dict[str, Any]]:
+    """The queries `[M, F]` that lie nearest to any reference `[R, F]`, the nearest first.
+
+    Returns:
+        At most `count` pairs of different references: rows `generated` and `train`, `distance`.
+    """
+    references = references.double()
+    found = [
+        torch.cdist(block.double(), references, compute_mode="donot_use_mm_for_euclid_dist").min(1)
+        for block in torch.split(queries, NEAREST_BLOCK)
+    ]
+    distances = torch.cat([part.values for part in found])
+    nearest = torch.cat([part.indices for part in found]).tolist()
+    pairs: dict[int, dict[str, Any]] = {}
+    for row in distances.argsort(stable=True).tolist():
+        if len(pairs) == count:
+            break
+        pair = {"generated": row, "train": nearest[row], "distance": float(distances[row])}
+        pairs.setdefault(nearest[row], pair)
+    return list(pairs.values())
 
 
 def nearest_distances(queries: Tensor, references: Tensor) -> Tensor:

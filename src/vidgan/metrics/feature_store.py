@@ -126,7 +126,7 @@ class FeatureStore:
             return None
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            is_known = manifest["schema"] == STORE_SCHEMA and manifest["facts"] == dict(facts)
+            is_known = manifest["schema"] == STORE_SCHEMA and manifest["facts"] == _plain(facts)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} cannot be read ({error!r}); {_CURE}") from error
         if not is_known:
@@ -173,7 +173,7 @@ class FeatureStore:
                     progress(stop, count)
             processes.barrier()
             if processes.is_first:
-                _finish(folder, dict(facts), parts)
+                _finish(folder, _plain(facts), parts)
             processes.barrier()
             found = self.find(facts)
         if found is None:
@@ -197,6 +197,12 @@ def read_features(path: str | Path) -> Tensor:
     if not is_matrix or array.dtype.kind != "f" or not numpy.isfinite(array).all():
         raise UserError(f"{path} must hold finite floats [clips, features] to serve as features")
     return torch.from_numpy(array.astype(numpy.float32))
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts as JSON gives them back."""
+    found: dict[str, Any] = json.loads(json.dumps(dict(facts)))
+    return found
 
 
 def _checked(arrays: Arrays, rows: int) -> Arrays:

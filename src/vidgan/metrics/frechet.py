@@ -12,7 +12,7 @@ best ones: the rows themselves, or the triangles of their QR decomposition. From
 are Cholesky factors, and for a singular covariance eigenvectors.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ class FrechetResult:
         relative: distance / tr S_b, with the second set (the real one) as the yardstick; None when
             that set does not vary.
         few_rows: whether a set has fewer rows than features, which had to be allowed.
+        divides_by_n: whether covariances were divided by n in place of n - 1.
     """
 
     distance: float
@@ -51,6 +52,7 @@ class FrechetResult:
     clipped_mass: float
     relative: float | None
     few_rows: bool
+    divides_by_n: bool = False
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for a JSON record."""
@@ -60,7 +62,7 @@ class FrechetResult:
             "relative_to_real_trace": self.relative,
             "estimator": {
                 "method": self.method,
-                "covariance_divisor": "n-1",
+                "covariance_divisor": "n" if self.divides_by_n else "n-1",
                 "clipped_mass": self.clipped_mass,
                 "regularisation": 0.0,
                 "few_rows": self.few_rows,
@@ -69,7 +71,13 @@ class FrechetResult:
         }
 
 
-def frechet_distance(features_a: Tensor, features_b: Tensor, *, allow_few: bool = False) -> float:
+def frechet_distance(
+    features_a: Tensor,
+    features_b: Tensor,
+    *,
+    allow_few: bool = False,
+    divides_by_n: bool = False,
+) -> float:
     """Squared Frechet distance between Gaussians fitted to two feature sets.
 
     Args:
@@ -77,6 +85,7 @@ def frechet_distance(features_a: Tensor, features_b: Tensor, *, allow_few: bool 
         features_b: `[M_b, F]`.
         allow_few: whether sets of fewer rows than features are compared; their distance is mostly
             sampling noise.
+        divides_by_n: whether covariances are divided by n, as some published codes do.
 
     Returns:
         A float64 number that is not negative. It shrinks with the number of rows even for equal
@@ -91,32 +100,42 @@ def frechet_distance(features_a: Tensor, features_b: Tensor, *, allow_few: bool 
         >>> frechet_distance(torch.zeros(4, 3), torch.ones(4, 3))
         3.0
     """
-    return frechet_from_features(features_a, features_b, allow_few=allow_few).distance
+    result = frechet_from_features(
+        features_a, features_b, allow_few=allow_few, divides_by_n=divides_by_n
+    )
+    return result.distance
 
 
 def frechet_from_features(
-    features_a: Tensor, features_b: Tensor, *, allow_few: bool = False
+    features_a: Tensor, features_b: Tensor, *, allow_few: bool = False, divides_by_n: bool = False
 ) -> FrechetResult:
     """`frechet_distance` with a note of how it was computed; arguments as there."""
     rows_a, rows_b = _checked(features_a, features_b)
     count, dim = min(rows_a.shape[0], rows_b.shape[0]), rows_a.shape[1]
     _refuse_few(count, dim, allow_few)
     if count > dim > MAX_SINGULAR_VALUE_DIM:
-        return frechet_from_statistics(FeatureStatistics.of(rows_a), FeatureStatistics.of(rows_b))
+        moments = FeatureStatistics.of(rows_a), FeatureStatistics.of(rows_b)
+        return frechet_from_statistics(*moments, divides_by_n=divides_by_n)
     mean_a, mean_b = rows_a.mean(0), rows_b.mean(0)
-    factor_a = (rows_a - mean_a) / (rows_a.shape[0] - 1) ** 0.5
-    factor_b = (rows_b - mean_b) / (rows_b.shape[0] - 1) ** 0.5
+    lost = 0 if divides_by_n else 1
+    factor_a = (rows_a - mean_a) / (rows_a.shape[0] - lost) ** 0.5
+    factor_b = (rows_b - mean_b) / (rows_b.shape[0] - lost) ** 0.5
     traces = (factor_a.square().sum(), factor_b.square().sum())
     if count > dim:
         # As F F^T = R^T R, the triangles serve as factors, and nothing is squared on the way.
         factor_a, factor_b = (torch.linalg.qr(f, mode="r").R for f in (factor_a, factor_b))
     cross = torch.linalg.svdvals(factor_a @ factor_b.T).sum()
     method = "qr-svd" if count > dim else "rows-svd"
-    return _result(mean_a - mean_b, traces, cross, method=method, few_rows=count < dim)
+    result = _result(mean_a - mean_b, traces, cross, method=method, few_rows=count < dim)
+    return replace(result, divides_by_n=divides_by_n)
 
 
 def frechet_from_statistics(
-    a: FeatureStatistics, b: FeatureStatistics, *, allow_few: bool = False
+    a: FeatureStatistics,
+    b: FeatureStatistics,
+    *,
+    allow_few: bool = False,
+    divides_by_n: bool = False,
 ) -> FrechetResult:
     """Frechet distance from moments alone, for example those of a cached reference set.
 
@@ -127,7 +146,10 @@ def frechet_from_statistics(
     if a.mean.shape != b.mean.shape:
         sizes = f"{a.mean.numel()} and {b.mean.numel()}"
         raise ValueError(f"the two feature sets have different lengths: {sizes}")
-    cov_a, cov_b = a.covariance, b.covariance
+    cov_a, cov_b = (
+        moments.covariance * ((moments.count - 1) / moments.count if divides_by_n else 1.0)
+        for moments in (a, b)
+    )
     count, dim = min(a.count, b.count), a.mean.numel()
     _refuse_few(count, dim, allow_few)
     traces = (cov_a.trace(), cov_b.trace())
@@ -146,9 +168,10 @@ def frechet_from_statistics(
         eigenvalues = torch.linalg.eigvalsh(lower_a.T @ cov_b @ lower_a)
         cross = eigenvalues.clamp_min(0).sqrt().sum()
         method = "cholesky-eigh"
-    return _result(
+    result = _result(
         a.mean - b.mean, traces, cross, method=method, clipped=clipped, few_rows=count < dim
     )
+    return replace(result, divides_by_n=divides_by_n)
 
 
 def _refuse_few(count: int, dim: int, allow_few: bool) -> None:

@@ -104,7 +104,13 @@ class Extrapolation:
 
 
 def extrapolated_frechet(
-    fake: Tensor, real: Tensor, *, points: int = 15, smallest: int | None = None, seed: int = 0
+    fake: Tensor,
+    real: Tensor,
+    *,
+    points: int = 15,
+    smallest: int | None = None,
+    seed: int = 0,
+    **options: bool,
 ) -> Extrapolation:
     """Fit the Frechet distance of nested subsets against 1/n and read off n = infinity.
 
@@ -117,6 +123,7 @@ def extrapolated_frechet(
         points: subsets, at equal steps of 1/n.
         smallest: least n; by default half of the rows, and more than F where that is possible.
         seed: of the order.
+        options: `allow_few` and `divides_by_n` of the distance.
 
     Raises:
         ValueError: there are too few rows for two sizes.
@@ -136,7 +143,8 @@ def extrapolated_frechet(
         for name, rows in (("fake", fake), ("real", real))
     )
     distances = [
-        frechet_from_features(fake[order_fake[:n]], real[order_real[:n]]).distance for n in sizes
+        frechet_from_features(fake[order_fake[:n]], real[order_real[:n]], **options).distance
+        for n in sizes
     ]
     x = 1 / torch.tensor(sizes, dtype=torch.float64)
     y = torch.tensor(distances, dtype=torch.float64)

@@ -121,6 +121,36 @@ class OwnClassifier:
         """Whether the judge is good enough to give scores."""
         return float(self.report["accuracy"]["joint"]) >= self.required_accuracy
 
+    @property
+    def name(self) -> str:
+        """Its name as an extractor."""
+        return "own-c3d"
+
+    @property
+    def dim(self) -> int:
+        """F, the length of its features."""
+        return self.settings.feature_dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return self.hash
+
+    def record(self) -> dict[str, Any]:
+        """Everything that decides its features, as plain values."""
+        return {
+            "name": self.name,
+            "layer": "penultimate, after ReLU",
+            "dim": self.dim,
+            "width": self.settings.width,
+            "clip_shape": list(self.clip_shape),
+            "fingerprint": self.fingerprint,
+        }
+
+    def arrays(self, clips: Tensor) -> dict[str, Tensor]:
+        """`extract` as a dictionary, what every extractor gives."""
+        return self.extract(clips)._asdict()
+
     @torch.no_grad()
     def extract(self, clips: Tensor) -> Extraction:
         """Features and probabilities of uint8 (or float, in [-1, 1]) clips `[M, C, T, H, W]`.

@@ -41,6 +41,7 @@ import torch
 from vidgan import __version__
 from vidgan.errors import UserError
 from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.metrics.protocol_fields import Protocol
 
 RECORD_SCHEMA = 1
 
@@ -101,12 +102,40 @@ def time_stamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def comparability(judge: dict[str, Any] | None) -> str:
-    """The sentence that every record ends with."""
-    if judge is None:
+def comparability(
+    judge: dict[str, Any] | None,
+    protocol: Protocol | None = None,
+    network: dict[str, Any] | None = None,
+) -> str:
+    """The sentence that every record ends with.
+
+    Args:
+        judge: card of the judge, if the protocol has one.
+        protocol: as it was applied.
+        network: record of any other extractor.
+    """
+    if judge is not None:
+        accuracy = judge["accuracy"]["joint"]
+        return f"own classifier, acc={accuracy:.2f}, not comparable with published scores"
+    if network is None or protocol is None:
         return "weight-free scores of the user's own data, not comparable with published scores"
-    accuracy = judge["accuracy"]["joint"]
-    return f"own classifier, acc={accuracy:.2f}, not comparable with published scores"
+    if not protocol.is_published:
+        return "features of an untrained network, not comparable with published scores"
+    if comparable_protocols(protocol, network):
+        return (
+            f"comparable with scores of {protocol.name} on the same data, and with no others; "
+            "read it beside its real reference"
+        )
+    return (
+        f"protocol {protocol.identity} or its weights differ from every published procedure, not "
+        "comparable with published scores"
+    )
+
+
+def comparable_protocols(protocol: Protocol, network: dict[str, Any] | None) -> list[str]:
+    """Registered protocols whose published scores these may stand beside."""
+    is_true = protocol.is_published and protocol.identity == protocol.name
+    return [protocol.name] if is_true and network and network.get("is_verified") else []
 
 
 def plain_hash(value: Any) -> str:
@@ -216,13 +245,50 @@ def format_record(record: dict[str, Any]) -> str:
         lines += [
             f"{TITLES[key]} ({score['better']} is better)",
             f"  generated    {_short(score['value'])}{spread}",
-            f"  real         {_short(score['real'])}  (held-out clips, same n)",
+            f"  real         {_short(score['real'])}  (held-out clips, {_count(score)})",
             f"  floor        {_short(score['floor'])}  ({score['floor_meaning']})",
         ]
         lines += [f"  {name:12} {_short(value)}" for name, value in score["controls"].items()]
-    lines += _agreement_lines(record) + _memorisation_lines(record)
+        lines += _certainty_lines(score)
+    lines += _agreement_lines(record) + _diversity_lines(record) + _memorisation_lines(record)
     lines += [f"warning: {warning}" for warning in record["warnings"]]
     return "\n".join([*lines, record["sentence"]])
+
+
+def _count(score: dict[str, Any]) -> str:
+    return f"n = {score['n_real']}" if "n_real" in score else "same n"
+
+
+def _certainty_lines(score: dict[str, Any]) -> list[str]:
+    lines = []
+    if "interval" in score:
+        ends = score["interval"]
+        lines.append(
+            f"  {ends['level']:.0%} interval {_short(ends['low'])} to {_short(ends['high'])}  "
+            f"({ends['method']})"
+        )
+    if "extrapolated" in score:
+        value = score["extrapolated"]["value"]
+        lines.append(f"  infinitely many clips {_short(value)}  (line in 1/n)")
+    return lines
+
+
+def _diversity_lines(record: dict[str, Any]) -> list[str]:
+    lines = []
+    spread, motion = record.get("diversity"), record.get("motion")
+    if spread:
+        lowest = spread["lowest"]
+        lines.append(
+            f"spread inside classes: generated / held-out = {_short(spread['ratio'])}, lowest "
+            f"{_short(lowest['ratio'])} ({lowest['class']})"
+        )
+    if motion:
+        lines.append(
+            f"change from frame to frame: generated / held-out = {_short(motion['ratio'])}, still "
+            f"clips {motion['generated']['still']:.0%} of generated, "
+            f"{motion['heldout']['still']:.0%} of held-out"
+        )
+    return lines
 
 
 def _agreement_lines(record: dict[str, Any]) -> list[str]:

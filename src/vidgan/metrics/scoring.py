@@ -10,20 +10,19 @@ training clips in one way, since all these scores move with n:
 """
 
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vidgan.errors import UserError
 from vidgan.metrics.controls import CONTROLS, motion_sensitivity
-from vidgan.metrics.frechet import frechet_from_features
-from vidgan.metrics.inception_score import inception_score
-from vidgan.metrics.own_classifier import Extraction, OwnClassifier
-from vidgan.metrics.protocols import Protocol
-from vidgan.metrics.sliced import SlicedReference
+from vidgan.metrics.extraction import ScoredSet
+from vidgan.metrics.extractors import Extractor
+from vidgan.metrics.feature_store import FeatureStore
+from vidgan.metrics.protocol_fields import Protocol
+from vidgan.metrics.score_functions import ScoreFunction, extras_of, score_functions
 from vidgan.randomness import keyed_rng
 
 MIN_CLIPS = 8
@@ -53,24 +52,6 @@ class RealClips:
         return self.clips.shape[0]
 
 
-class ScoredSet(NamedTuple):
-    """Clips, uint8 `[M, C, T, H, W]`, and what the judge made of them (None without a judge)."""
-
-    clips: Tensor
-    extraction: Extraction | None
-
-    @classmethod
-    def of(cls, clips: Tensor, judge: OwnClassifier | None) -> "ScoredSet":
-        """The clips with the judge's features and probabilities."""
-        return cls(clips, None if judge is None else judge.extract(clips))
-
-    def take(self, rows: Tensor) -> "ScoredSet":
-        """The clips in `rows`, int64; nothing is computed again."""
-        if self.extraction is None:
-            return ScoredSet(self.clips[rows], None)
-        return ScoredSet(self.clips[rows], Extraction(*(part[rows] for part in self.extraction)))
-
-
 @dataclass(frozen=True)
 class RealData:
     """The real clips of an evaluation.
@@ -93,7 +74,7 @@ class Comparison:
     """Which clips take part in an evaluation, as int64 rows of the splits; see the module.
 
     Attributes:
-        n: clips of every set that is scored.
+        n: generated clips of every set that is scored.
         reference, floor: rows of the training clips, of different videos.
         heldout: rows of the held-out clips.
     """
@@ -104,33 +85,46 @@ class Comparison:
     heldout: Tensor
 
 
-def plan_comparison(real: RealData, num_generated: int, seed: int) -> Comparison:
+def plan_comparison(
+    real: RealData, num_generated: int, seed: int, protocol: Protocol | None = None
+) -> Comparison:
     """Choose n and the real clips.
 
+    A protocol with a `set_size` fixes n; where there are not as many real clips, floor and held-out
+    clips are fewer.
+
     Raises:
-        UserError: too few clips or videos for any comparison.
+        UserError: too few clips or videos for any comparison, or for the protocol.
     """
     train, heldout = real.train, real.heldout
-    n = min(num_generated, len(heldout), len(train) // 2)
-    if n < MIN_CLIPS:
+    n = m = min(num_generated, len(heldout), len(train) // 2)
+    if protocol is not None and protocol.set_size:
+        n = protocol.set_size
+        m = min(n, m)
+    if n > num_generated or m < MIN_CLIPS:
         raise UserError(
-            f"an evaluation needs {MIN_CLIPS} generated, {MIN_CLIPS} held-out and {2 * MIN_CLIPS} "
-            f"training clips, got {num_generated}, {len(heldout)} and {len(train)}; hold out more "
-            "videos or generate more clips"
+            f"an evaluation needs {max(MIN_CLIPS, n)} generated, {MIN_CLIPS} held-out and "
+            f"{2 * MIN_CLIPS} training clips, got {num_generated}, {len(heldout)} and "
+            f"{len(train)}; hold out more videos or generate more clips"
         )
     ranks = _balanced_ranks(train, seed)
     rows = ranks.argsort(stable=True)
-    reference = rows[ranks[rows] > ranks[rows[n - 1]]]
+    reference = rows[ranks[rows] > ranks[rows[m - 1]]]
     if reference.shape[0] < MIN_CLIPS:
         raise UserError(
             f"the training clips come from {len(set(train.video_ids))} videos, too few to compare "
             "some with the others; add videos"
         )
-    chosen = _balanced_ranks(heldout, seed).argsort(stable=True)[:n]
-    return Comparison(n, reference, rows[:n], chosen)
-
-
-Metric = Callable[[ScoredSet], float]
+    wanted = 0 if protocol is None else protocol.reference_size
+    if reference.shape[0] < wanted:
+        raise UserError(
+            f"protocol {protocol.identity if protocol else ''} compares with {wanted} real clips, "
+            f"and {reference.shape[0]} of {len(train)} training clips are left beside {m} for the "
+            "floor: take another protocol, or change its reference_size, which makes it a custom "
+            "one"
+        )
+    chosen = _balanced_ranks(heldout, seed).argsort(stable=True)[:m]
+    return Comparison(n, reference[:wanted] if wanted else reference, rows[:m], chosen)
 
 
 def compute_scores(
@@ -138,19 +132,21 @@ def compute_scores(
     train: ScoredSet,
     heldout: ScoredSet,
     comparison: Comparison,
-    judge: OwnClassifier | None,
+    extractor: Extractor | None,
     protocol: Protocol,
     seed: int,
+    store: FeatureStore | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """All scores of the protocol; those that need the judge are left out without one.
+    """All scores of the protocol that the clips allow; see `missing_scores` for the others.
 
     Args:
         generated: at least n clips.
         train, heldout: all real clips.
         comparison: from `plan_comparison`.
-        judge: one that passed its gate, or None.
+        extractor: the network behind their features, or None.
         protocol: what to compute.
         seed: of the controls and of the sliced distance.
+        store: where features of controls are kept.
 
     Returns:
         By metric: `value` with its `spread` over groups, `real`, `floor`, `controls` and more.
@@ -161,58 +157,47 @@ def compute_scores(
     real, floor = heldout.take(comparison.heldout), train.take(comparison.floor)
     reference = train.take(comparison.reference)
     controls = {
-        name: ScoredSet.of(make(real.clips, seed), judge) for name, make in CONTROLS.items()
+        name: ScoredSet.of(make(real.clips, seed), extractor, store)
+        for name, make in CONTROLS.items()
     }
-    metrics = _metrics(reference, n, protocol, seed)
-    scores: dict[str, dict[str, Any]] = {}
-    for key, metric in metrics.items():
-        values = [metric(group) for group in groups]
+    scores = {}
+    for key, function in score_functions(reference, n, protocol, seed).items():
+        values = [function(group) for group in groups]
         entry: dict[str, Any] = {
             "value": statistics.fmean(values),
             "spread": statistics.pstdev(values) if len(values) > 1 else None,
             "values": values,
             "n": n,
-            "real": metric(real),
-            "controls": {name: metric(control) for name, control in controls.items()},
+            "real": function(real),
+            "controls": {name: function(control) for name, control in controls.items()},
+            "better": function.better,
         }
-        if key == "inception_score":
-            entry["better"] = "higher"
-            entry["floor"] = abs(metric(floor) - entry["real"])
-            entry["floor_meaning"] = "difference between two sets of real clips, same n"
-            entry["share_of_real"] = entry["value"] / entry["real"]
-        else:
-            entry["better"] = "lower"
-            entry["floor"] = metric(floor)
-            entry["floor_meaning"] = "other training clips against the reference, same n"
-            entry["motion_sensitivity"] = motion_sensitivity(
-                entry["controls"]["shuffled"], entry["real"], entry["controls"]["noise"]
-            )
-        scores[key] = entry
-    if groups[0].extraction and reference.extraction:
-        pair = groups[0].extraction.features, reference.extraction.features
-        scores["frechet_distance"]["first_group"] = frechet_from_features(*pair).as_record()
+        if real.clips.shape[0] != n:
+            entry["n_real"] = real.clips.shape[0]
+        scores[key] = entry | _floor(key, entry, function, floor)
+        scores[key] |= extras_of(function, generated, reference, n, protocol, seed)
     return scores
 
 
-def score_warnings(scores: dict[str, dict[str, Any]], judge: OwnClassifier | None) -> list[str]:
-    """What a reader of these scores has to know, a sentence each."""
-    warnings = []
-    n = scores["space_time_swd"]["n"]
-    if judge is not None and n <= judge.settings.feature_dim:
-        warnings.append(
-            f"n = {n} clips a set is not more than the {judge.settings.feature_dim} features: the "
-            "Frechet distance is dominated by sampling noise; read it beside its real reference"
+def _floor(
+    key: str, entry: dict[str, Any], function: ScoreFunction, floor: ScoredSet
+) -> dict[str, Any]:
+    """The floor of a score and what follows from it."""
+    if key == "inception_score":
+        return {
+            "floor": abs(function(floor) - entry["real"]),
+            "floor_meaning": "difference between two sets of real clips, same n",
+            "share_of_real": entry["value"] / entry["real"],
+        }
+    found: dict[str, Any] = {
+        "floor": function(floor),
+        "floor_meaning": "other training clips against the reference, same n",
+    }
+    if function.better == "lower":
+        found["motion_sensitivity"] = motion_sensitivity(
+            entry["controls"]["shuffled"], entry["real"], entry["controls"]["noise"]
         )
-    distance = scores.get("frechet_distance")
-    if distance:
-        # Which of the two is worse depends on the judge: a generator has to beat both.
-        ceiling = min(distance["controls"]["mean clip"], distance["controls"]["noise"])
-        if distance["value"] > 0.5 * ceiling:
-            warnings.append(
-                "the Frechet distance is above half of that of noise or of the mean clip: the "
-                "generator has not learned the data"
-            )
-    return warnings
+    return found
 
 
 def proportional_labels(labels: Tensor, count: int, seed: int) -> Tensor:
@@ -244,30 +229,3 @@ def _balanced_ranks(real: RealClips, seed: int) -> Tensor:
             places.append(((place + 0.5) / len(videos), ties[place], videos[index]))
     rank_of = {video: rank for rank, (_, _, video) in enumerate(sorted(places))}
     return torch.tensor([rank_of[video] for video in real.video_ids])
-
-
-def _metrics(reference: ScoredSet, n: int, protocol: Protocol, seed: int) -> dict[str, Metric]:
-    chosen = torch.randperm(reference.clips.shape[0], generator=keyed_rng(seed, "stswd reference"))[
-        :n
-    ]
-    sliced = SlicedReference(reference.clips[chosen], protocol.sliced, seed)
-    metrics: dict[str, Metric] = {
-        "space_time_swd": lambda scored: sliced.distance(scored.clips).value
-    }
-    if reference.extraction is None:
-        return metrics
-    features = reference.extraction.features
-
-    def inception(scored: ScoredSet) -> float:
-        return inception_score(_judged(scored).probabilities, protocol.splits)[0]
-
-    def frechet(scored: ScoredSet) -> float:
-        return frechet_from_features(_judged(scored).features, features).distance
-
-    return {"inception_score": inception, "frechet_distance": frechet, **metrics}
-
-
-def _judged(scored: ScoredSet) -> Extraction:
-    if scored.extraction is None:
-        raise ValueError("the reference was judged and a set that is compared with it was not")
-    return scored.extraction

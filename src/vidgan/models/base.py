@@ -161,6 +161,13 @@ class Generator(Network):
     supports_truncation: bool = False
     supports_mask: bool = False
     """Whether the generator fills in what `cover` hides."""
+    repeats_context: bool = False
+    """Whether a generated clip begins with the given frames."""
+    shows: tuple[str, ...] = ()
+    """Pictures among the parts beside the clip, `[B, 1 or C, T, H, W]` in [-1, 1]; a `mask` lies in
+    [0, 1]."""
+    motion_parts: tuple[str, ...] = ()
+    """Latent parts that move a clip, where the others hold what it shows."""
 
     frame_noise: Mapping[str, int] = {}
     """Latent parts that hold so many numbers for each frame, one frame after the other."""

@@ -19,6 +19,7 @@ SHEETS = {
     "dvdgan": "vidgan.models.dvdgan_sheets:dvdgan",
     "dvdgan_fp": "vidgan.models.dvdgan_sheets:dvdgan_fp",
     "hrvgan": "vidgan.models.dvdgan_sheets:hrvgan",
+    "hrvgan_repo": "vidgan.models.progressive_sheet:published_hrvgan",
 }
 """Model to `module:function` that returns its sheet."""
 

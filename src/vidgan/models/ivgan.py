@@ -179,6 +179,7 @@ class IVGANGenerator(Generator):
         given = {"generate": 0, "predict": 1}.get(config.task, shape.frames)
         self.context_frames = self.context_overlap = given
         self.supports_mask = config.task == "inpaint"
+        self.repeats_context = config.task == "predict"
 
         # What the task starts from, as features at 4 px.
         widths = [config.width << i for i in reversed(range(len(plan.factors)))]

@@ -138,6 +138,7 @@ class MoCoGANGenerator(Generator):
     """
 
     couples_batch = "batch"
+    motion_parts = ("start", "motion")
 
     def __init__(
         self, config: MoCoGANConfig, levels: Levels, shape: ClipShape, num_classes: int

@@ -7,8 +7,9 @@ follow from the printed layers and agree with the printed totals of 3.7 million 
 
 import torch
 
-from vidgan.models.base import GAN
+from vidgan.models.base import GAN, ClipShape
 from vidgan.models.conformance import PrintedLayer, Sheet, Total, count_in_use, layer_rows
+from vidgan.models.hrvgan import HRVGANRepoConfig
 from vidgan.models.progressive import ProgressiveConfig, ProgressiveDiscriminator
 
 SOURCE = "D. Acharya 2018, tables A.1 and A.2"
@@ -52,6 +53,8 @@ DISCRIMINATOR = (
 
 RECORDED = {256: (3_702_091, 3_705_801), 128: (3_696_915, 3_700_625)}
 """Side in px to the counts of generator and discriminator, all but the heads of lower levels."""
+RECORDED_ENCODER = 3_705_672
+"""The discriminator at 256 px up to its encoding of 128 numbers."""
 RECORDED_HEAD = 16_640
 """The sliced Wasserstein head: 128 projections of 128 numbers, a scale and a shift for each."""
 
@@ -75,11 +78,31 @@ def sheet() -> Sheet:
         networks = _on_no_device(side).networks
         for (name, network), count in zip(networks.items(), recorded, strict=True):
             totals.append(Total(f"{name}, {side} px", count_in_use(network), count))
-    sliced = _on_no_device(256, head="sliced_wasserstein").discriminators["discriminator"]
-    head = sliced.get_submodule("head")
-    size = sum(parameter.numel() for parameter in head.parameters())
-    totals.append(Total("sliced Wasserstein head", size, RECORDED_HEAD))
+    sliced = _on_no_device(256, head="sliced_wasserstein")
+    totals.append(Total("sliced Wasserstein head", _head_size(sliced), RECORDED_HEAD))
     return Sheet(SOURCE, rows, tuple(totals))
+
+
+def published_hrvgan() -> Sheet:
+    """What the published code of HRVGAN was cut from, at 256 px: totals, in the layers above."""
+    with torch.device("meta"):
+        gan = HRVGANRepoConfig().build(ClipShape(3, 32, 256, 256))
+    size, encoding = _head_size(gan), count_in_use(gan.discriminators["discriminator"])
+    generator = count_in_use(gan.generator)
+    return Sheet(
+        f"{SOURCE} (layers: vidgan models pvgan --conformance)",
+        (),
+        (
+            Total("generator", generator, RECORDED[256][0]),
+            Total("discriminator up to the encoding", encoding - size, RECORDED_ENCODER),
+            Total("sliced Wasserstein head", size, RECORDED_HEAD),
+        ),
+    )
+
+
+def _head_size(gan: GAN) -> int:
+    head = gan.discriminators["discriminator"].get_submodule("head")
+    return sum(parameter.numel() for parameter in head.parameters())
 
 
 def _on_no_device(side: int, **settings: str) -> GAN:

@@ -147,6 +147,7 @@ class VGANGenerator(Generator):
         given = config.condition == "first_frame"
         self.latent_length = 0 if given else config.latent
         self.context_frames = self.context_overlap = int(given)
+        self.repeats_context = given
 
         # Foreground trunk; widths from 4 px up.
         widths = [config.width << i for i in reversed(range(len(plan.factors)))]
@@ -164,6 +165,7 @@ class VGANGenerator(Generator):
         self.to_foreground = double3d(widths[-1], shape.channels, last_factor)
         self.has_background = config.streams == 2
         if self.has_background:
+            self.shows = ("mask", "foreground", "background")
             self.to_mask = double3d(widths[-1], 1, last_factor)
             self.background = Background(config, widths, shape.channels)
         start_normal(self, WEIGHT_DEVIATION, SCALE_DEVIATION)

@@ -16,7 +16,7 @@ class Column:
 
     Attributes:
         title: its name.
-        better: `higher` or `lower`.
+        better: `higher`, `lower` or `nearer to 1`.
         real: what held-out real clips score, if that is defined.
         floor: how far two sets of real clips are apart.
         percent: whether values are shares of 1.

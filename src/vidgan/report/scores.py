@@ -33,6 +33,7 @@ def table_of_record(record: Mapping[str, Any]) -> Scores:
     """The table of one record: every score with its real reference, floor and controls."""
     step = record["generator"].get("step")
     counts = record["counts"]
+    warnings = record.get("warnings") or []
     rows = [score_row(key, score) for key, score in record["scores"].items()]
     return {
         "title": "" if step is None else f"Checkpoint of step {step:,}",
@@ -40,8 +41,13 @@ def table_of_record(record: Mapping[str, Any]) -> Scores:
         "num_generated": counts["generated"],
         "num_real": counts["heldout"],
         "num_per_set": counts["n"],
-        "note": record["sentence"],
-        "rows": rows + agreement_rows(record) + memorisation_rows(record),
+        "note": " ".join([*(f"Warning: {said}." for said in warnings), record["sentence"]]),
+        "rows": [
+            *rows,
+            *agreement_rows(record),
+            *spread_rows(record),
+            *memorisation_rows(record),
+        ],
     }
 
 
@@ -73,6 +79,31 @@ def agreement_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
         for part, share in generated.items()
         if share is not None
     ]
+
+
+def spread_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
+    """Spread inside classes and change from frame to frame, beside those of real clips."""
+    rows: list[ScoreRow] = []
+    spread, motion = record.get("diversity"), record.get("motion")
+    if spread:
+        lowest = spread["lowest"]
+        rows.append(
+            {
+                "metric": f"Spread inside classes (lowest: {lowest['ratio']:.0%} of real, "
+                f"{lowest['class']})",
+                "value": spread["generated"],
+                "real": spread["heldout"],
+            }
+        )
+    if motion:
+        rows.append(
+            {
+                "metric": "Change from frame to frame (0 to 255)",
+                "value": motion["generated"]["change"],
+                "real": motion["heldout"]["change"],
+            }
+        )
+    return rows
 
 
 def memorisation_rows(record: Mapping[str, Any]) -> list[ScoreRow]:

@@ -22,6 +22,7 @@ def sample_clips(
     context: Tensor | None = None,
     truncation: float | None = None,
     num_frames: int | None = None,
+    quantise: bool = True,
 ) -> Tensor:
     """Generate clips.
 
@@ -32,9 +33,10 @@ def sample_clips(
         context: float clips `[B, C, T0, H, W]` in [-1, 1] for a generator that needs them.
         truncation: bound of the latents in standard deviations, for generators that support it.
         num_frames: length T of the clips, for generators that make any; by default the trained one.
+        quantise: whether clips are rounded to bytes.
 
     Returns:
-        uint8 `[B, C, T, H, W]` on the CPU.
+        uint8 `[B, C, T, H, W]` on the CPU; float32, around [-1, 1], if they are not rounded.
 
     Raises:
         UserError: labels or context missing, not wanted or out of range, or truncation or the
@@ -48,6 +50,40 @@ def sample_clips(
         >>> clips.shape, clips.dtype
         (torch.Size([2, 3, 4, 8, 8]), torch.uint8)
     """
+    given = (latents, labels, context, truncation, num_frames)
+    return _sample(generator, ("clip",), *given, quantise=quantise)["clip"]
+
+
+def sample_pictures(
+    generator: Generator,
+    latents: Tensor,
+    labels: Tensor | None = None,
+    context: Tensor | None = None,
+    truncation: float | None = None,
+    num_frames: int | None = None,
+) -> dict[str, Tensor]:
+    """Generate clips together with the pictures that the generator makes them of.
+
+    Takes what `sample_clips` takes.
+
+    Returns:
+        uint8 `[B, 1 or C, T, H, W]` on the CPU: `clip`, then those that `generator.shows` names; a
+        mask is black for 0 and white for 1.
+    """
+    given = (latents, labels, context, truncation, num_frames)
+    return _sample(generator, ("clip", *generator.shows), *given)
+
+
+def _sample(
+    generator: Generator,
+    names: tuple[str, ...],
+    latents: Tensor,
+    labels: Tensor | None,
+    context: Tensor | None,
+    truncation: float | None,
+    num_frames: int | None,
+    quantise: bool = True,
+) -> dict[str, Tensor]:
     _check_inputs(generator, latents, labels, num_frames)
     _check_context(generator, latents, context)
     if truncation is not None:
@@ -61,12 +97,12 @@ def sample_clips(
     with _sampling(generator):
         # The first clips tell how large clips are. Never one alone: torch computes a single clip
         # in float32 with a far slower kernel.
-        clips = [_generate(generator, slice(0, 2), latents, labels, context, num_frames)]
-        share = max(2, BATCH_VOXELS // clips[0][0, 0].numel())
+        given = (latents, labels, context, num_frames, quantise)
+        batches = [_generate(generator, names, slice(0, 2), *given)]
+        share = max(2, BATCH_VOXELS // batches[0]["clip"][0, 0].numel())
         for first in range(2, len(latents), share):
-            rows = slice(first, first + share)
-            clips.append(_generate(generator, rows, latents, labels, context, num_frames))
-    return torch.cat(clips)
+            batches.append(_generate(generator, names, slice(first, first + share), *given))
+    return {name: torch.cat([batch[name] for batch in batches]) for name in names}
 
 
 def interpolate(
@@ -107,15 +143,20 @@ def interpolate(
 @torch.no_grad()
 def _generate(
     generator: Generator,
+    names: tuple[str, ...],
     rows: slice,
     latents: Tensor,
     labels: Tensor | None,
     context: Tensor | None,
     num_frames: int | None,
-) -> Tensor:
+    quantise: bool,
+) -> dict[str, Tensor]:
     labels, context = (None if given is None else given[rows] for given in (labels, context))
-    clip = generator.parts(latents[rows], labels, context, num_frames)["clip"]
-    return to_uint8(clip).cpu().contiguous()
+    parts = generator.parts(latents[rows], labels, context, num_frames)
+    # A mask lies in [0, 1], everything else in [-1, 1].
+    pictures = {name: parts[name] * 2 - 1 if name == "mask" else parts[name] for name in names}
+    kept = {name: to_uint8(p) if quantise else p.float() for name, p in pictures.items()}
+    return {name: picture.cpu().contiguous() for name, picture in kept.items()}
 
 
 @contextmanager
@@ -132,7 +173,7 @@ def _check_context(generator: Generator, latents: Tensor, context: Tensor | None
     if context is None and generator.context_frames:
         raise UserError(
             f"this generator needs {generator.context_frames} given frames for every clip; "
-            f"pass them as context"
+            f"pass them as context, or use vidgan predict"
         )
     if context is not None and len(context) != len(latents):
         raise UserError(f"{len(latents)} latents need {len(latents)} contexts, got {len(context)}")

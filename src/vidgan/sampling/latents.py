@@ -31,6 +31,9 @@ def sample_latents(
     Returns:
         float32 `[B, Z]`, standard normal; row i depends on seed i alone.
 
+    Raises:
+        UserError: the generator makes clips of one length, and not of this one.
+
     Example:
         >>> import vidgan
         >>> generator = vidgan.build_gan("pvgan", (3, 4, 8, 8)).generator
@@ -38,7 +41,10 @@ def sample_latents(
         >>> bool((both[1:] == vidgan.sample_latents(generator, [8])).all())
         True
     """
-    latents = torch.zeros(len(seeds), generator.latent_dim(num_frames))
+    try:
+        latents = torch.zeros(len(seeds), generator.latent_dim(num_frames))
+    except ValueError as error:
+        raise UserError(str(error)) from error
     for latent, seed in zip(latents, seeds, strict=True):
         for name, part in generator.latent_parts.items():
             if name not in generator.frame_noise:

@@ -29,6 +29,9 @@ LABELS_FILE = "labels.csv"
 FOLDER_BATCH = 64
 """Clips of a sample folder that are generated together."""
 
+MAX_FRAMES = 8
+"""Frames in a row of a picture."""
+
 ANIMATIONS = {".mp4": write_mp4, ".gif": write_gif, ".webp": write_webp}
 
 
@@ -52,11 +55,12 @@ def sample(
     seeds: Sequence[int],
     class_name: str | None = None,
     truncation: float | None = None,
+    num_frames: int | None = None,
 ) -> Samples:
     """Generate one clip for each seed; without `class_name` the seed draws the class too."""
     labels = labels_of(generator, seeds, class_name)
-    latents = sample_latents(generator, seeds)
-    clips = sample_clips(generator, latents, labels, truncation=truncation)
+    latents = sample_latents(generator, seeds, num_frames)
+    clips = sample_clips(generator, latents, labels, None, truncation, num_frames)
     return Samples(clips, tuple(seeds), labels)
 
 
@@ -99,7 +103,7 @@ def write_sample_grid(
     suffix = path.suffix.lower()
     scale = display_scale(samples.clips)
     if suffix == ".png":
-        write_png(path, frame_strip(samples.clips, max_frames=8, scale=scale))
+        write_png(path, frame_strip(samples.clips, max_frames=MAX_FRAMES, scale=scale))
     elif suffix in ANIMATIONS:
         ANIMATIONS[suffix](path, tile_clips(samples.clips, columns, scale=scale), fps)
     else:
@@ -123,6 +127,7 @@ def write_sample_folder(
     seed: int = 0,
     class_name: str | None = None,
     truncation: float | None = None,
+    num_frames: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write `num` clips as lossless MP4 files with `labels.csv`, for anybody's metrics.
@@ -137,6 +142,7 @@ def write_sample_folder(
         seed: seed of the first clip.
         class_name: one class for all clips; None draws a class from every seed.
         truncation: see `sample_clips`.
+        num_frames: see `sample_clips`.
         on_progress: called with (clips written, clips in all).
 
     Raises:
@@ -152,6 +158,7 @@ def write_sample_folder(
         "seed": seed,
         "class": class_name,
         "truncation": truncation,
+        "num_frames": num_frames,
     }
     _claim(folder, request)
     seeds = range(seed, seed + num)
@@ -162,9 +169,10 @@ def write_sample_folder(
         if missing:
             part = sample_clips(
                 generator,
-                sample_latents(generator, [seeds[row] for row in missing]),
+                sample_latents(generator, [seeds[row] for row in missing], num_frames),
                 None if labels is None else labels[missing],
                 truncation=truncation,
+                num_frames=num_frames,
             )
             for row, clip in zip(missing, part, strict=True):
                 write_mp4(folder / _clip_name(row), clip, card.fps, lossless=True)

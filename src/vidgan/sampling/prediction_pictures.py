@@ -115,15 +115,20 @@ def write_film(path: str | Path, rows: Sequence[Row], fps: float) -> None:
 def write_strip(path: str | Path, rows: Sequence[Row]) -> None:
     """Write the frames of every row side by side as one PNG, each row behind its name."""
     strip = frame_strip(_framed(rows), max_frames=MAX_FRAMES)
-    names = [text_image(row.name) for row in rows]
+    write_png(path, beside_rows(strip, [row.name for row in rows]))
+
+
+def beside_rows(strip: Tensor, names: Sequence[str]) -> Tensor:
+    """A picture `[3, H, W]` of equally high rows, with a name in front of each row."""
+    images = [text_image(name) for name in names]
     margin = torch.full(
-        (3, strip.shape[1], max(n.shape[2] for n in names)), WHITE, dtype=torch.uint8
+        (3, strip.shape[1], max(image.shape[2] for image in images)), WHITE, dtype=torch.uint8
     )
-    row_height = strip.shape[1] / len(rows)
-    for index, name in enumerate(names):
-        top = round(row_height * (index + 0.5) - name.shape[1] / 2)
-        margin[:, top : top + name.shape[1], : name.shape[2]] = name
-    write_png(path, torch.cat([margin, strip], dim=2))
+    row_height = strip.shape[1] / len(names)
+    for index, image in enumerate(images):
+        top = round(row_height * (index + 0.5) - image.shape[1] / 2)
+        margin[:, top : top + image.shape[1], : image.shape[2]] = image
+    return torch.cat([margin, strip], dim=2)
 
 
 def text_image(text: str) -> Tensor:

@@ -6,7 +6,6 @@ from math import lcm
 from vidgan.data.dataset import ClipRequest
 from vidgan.distributed import Processes
 from vidgan.errors import UserError
-from vidgan.losses import Loss
 from vidgan.models.base import GAN, ClipShape
 from vidgan.training.optimizers import PLAYERS, player_settings
 from vidgan.training.run_config import Config
@@ -32,23 +31,6 @@ def plan_schedule(config: Config, clip_shape: Sequence[int]) -> Schedule:
         rates = player_settings(settings, player).lr
         per_level(rates, len(schedule.levels), f"training.{player}.lr")
     return schedule
-
-
-def check_loss(gan: GAN, loss: Loss) -> None:
-    """Refuse penalties that a discriminator's normalisation would make meaningless.
-
-    Raises:
-        UserError: a penalty differentiates the score of each clip alone, but batch norm makes it
-            depend on all of them (Gulrajani et al. 2017, section 4).
-    """
-    coupled = [n for n, d in gan.discriminators.items() if d.couples_batch == "batch"]
-    for name, penalty in loss.penalties.items():
-        if penalty.differentiates_clips and coupled:
-            raise UserError(
-                f"loss.penalties.{name} needs the score of each clip to depend on that clip alone, "
-                f"but the {coupled[0]} has batch norm; set model.discriminator_norm=layer or "
-                f"choose another loss"
-            )
 
 
 def check_batches(

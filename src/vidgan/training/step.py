@@ -22,8 +22,8 @@ from vidgan.randomness import BatchRandom, Key, keyed_rng
 from vidgan.training.augment import augment
 from vidgan.training.batch import Batch as Batch
 from vidgan.training.ema import measure_statistics, update_average
+from vidgan.training.loss_checks import check_loss
 from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
-from vidgan.training.planner import check_loss
 from vidgan.training.settings import TrainingConfig
 
 Logs = dict[str, Tensor]

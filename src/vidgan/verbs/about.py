@@ -73,8 +73,9 @@ def print_sheet(name: str, as_json: bool) -> None:
             for row in sheet.rows
         ]
         print(f"{name} beside {sheet.source}\n")
-        print_table(rows, ["network", "layer", "output", "ours", "printed", "remark"])
-        print()
+        if rows:
+            print_table(rows, ["network", "layer", "output", "ours", "printed", "remark"])
+            print()
         totals = [
             {"total": total.what, "ours": total.num_parameters, "recorded": total.recorded}
             for total in sheet.totals

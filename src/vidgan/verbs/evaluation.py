@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from vidgan.config import Config
     from vidgan.data.dataset import ClipDataset
     from vidgan.data.settings import DataConfig
+    from vidgan.metrics.protocols import Protocol
 
 Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 
 def evaluate(
-    run: Run,
+    run: Run = "",
     words: Words = (),
     /,
     *,
@@ -29,6 +30,9 @@ def evaluate(
     checkpoint: str = "last",
     seed: int = 0,
     verify: bool = False,
+    watch: bool = False,
+    list: bool = False,
+    show: str = "",
     json: bool = False,
 ) -> None:
     """Score a generator or a folder of clips, beside real clips, the noise floor and broken clips.
@@ -40,15 +44,34 @@ def evaluate(
         run: run folder; or a generator file, or a folder of clips that any program generated, with
             data=FOLDER behind it.
         words: data=FOLDER and other settings of the data, if they differ from those of the run;
-            judge_seed=1 for another judge: publish with another one than you develop with.
-        protocol: own-c3d (judged by a classifier trained on the data) or stswd (weight-free).
+            judge_seed=1 for another judge: publish with another one than you develop with;
+            protocol.num_clips=256 and the like change a protocol, which makes it a custom one.
+        protocol: own-c3d (judged by a classifier trained on the data), stswd (weight-free) or
+            another one of --list.
         checkpoint: last, best or a step.
         seed: of latents, labels and choices of clips.
         verify: RUN is a record: compute it again from its inputs and name whatever differs.
+        watch: follow RUN while it trains in another process: evaluate every new checkpoint once,
+            with one core in four and low priority, until the run is finished.
+        list: name every protocol, with a line each.
+        show: print this protocol in full.
         json: print the whole record.
     """
+    if list or show:
+        # Behind --show there is no run, so the first word is one of the protocol's.
+        print(protocol_table() if list else protocol_sheet(show, (run, *words) if run else ()))
+        return
+    if not run:
+        raise UserError("name a run folder, a generator file or a folder of clips to evaluate")
     if verify:
         verify_record(run, words, json)
+        return
+    words, judge_seed = take_judge_seed(words)
+    words, chosen = take_protocol(protocol, words)
+    if watch:
+        from vidgan.verbs.watching import watch_run
+
+        watch_run(run, words, protocol=chosen, seed=seed, judge_seed=judge_seed, json_lines=json)
         return
 
     import torch
@@ -57,17 +80,17 @@ def evaluate(
     from vidgan.evaluation import format_record, save_record
     from vidgan.metrics.records import without_clips
 
-    words, judge_seed = take_judge_seed(words)
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
     record = score(
         run,
         data,
-        protocol,
+        chosen,
         checkpoint=checkpoint,
         seed=seed,
         judge_seed=judge_seed,
         cache=cache_folder() / "judges",
+        features=cache_folder() / "features",
         device="cuda" if torch.cuda.is_available() else "cpu",
         progress=say,
     )
@@ -111,6 +134,36 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
     if not verdict.agrees:
         count = len(verdict.findings)
         raise UserError(f"{path} does not verify: {count} finding{'s' * (count > 1)}, listed above")
+
+
+def protocol_table() -> str:
+    """Every protocol with a line each."""
+    from vidgan.metrics.protocols import list_protocols
+
+    rows = list_protocols()
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {summary}" for name, summary in rows)
+
+
+def protocol_sheet(name: str, words: tuple[str, ...]) -> str:
+    """A protocol in full, with the changes that words make."""
+    from vidgan.metrics.protocols import describe_protocol
+
+    return describe_protocol(take_protocol(name, words)[1])
+
+
+def take_protocol(name: str, words: tuple[str, ...]) -> tuple[tuple[str, ...], "Protocol"]:
+    """The words without `protocol.FIELD=VALUE`, and the protocol they make of the named one.
+
+    Raises:
+        UserError: no such protocol or field.
+    """
+    from vidgan.metrics.protocols import changed_protocol
+
+    mark = "protocol."
+    changes = [word.removeprefix(mark) for word in words if word.startswith(mark)]
+    rest = tuple(word for word in words if not word.startswith(mark))
+    return rest, changed_protocol(name, changes)
 
 
 def choose_best(run: Path, config: "Config", record: dict[str, Any]) -> None:

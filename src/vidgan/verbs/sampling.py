@@ -26,6 +26,8 @@ def sample(
     num: int = 16,
     class_name: ClassName = None,
     truncation: float | None = None,
+    frames: int | None = None,
+    show: Literal["clips", "layers", "motions"] = "clips",
     seed: int = 0,
     checkpoint: str = "best",
     json: bool = False,
@@ -38,12 +40,17 @@ def sample(
         num: number of clips.
         class_name: one class for all clips; without it every clip draws its own.
         truncation: bound of the latents in standard deviations, where the model supports it.
+        frames: length of the clips, where the model makes any; by default the trained one.
+        show: clips; layers shows mask, foreground and background beside each clip (vgan); motions
+            is a square of clips with the same content along rows and the same motion along columns
+            (mocogan).
         seed: seed of the first clip; clip i has seed + i.
         checkpoint: best, last or a step.
         json: print a JSON document.
     """
     from vidgan.sampling.outputs import sample as draw_samples
     from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
+    from vidgan.sampling.showing import layers_table, motions_table, rows_of_square, write_table
     from vidgan.sampling.storage import card_of, load_generator
 
     suffix = out.suffix.lower()
@@ -54,10 +61,23 @@ def sample(
         )
     if num < 1:
         raise UserError(f"--num {num} asks for no clip; give 1 or more")
+    if frames is not None and frames < 1:
+        raise UserError(f"--frames {frames} asks for no frame; give 1 or more")
+    if show != "clips" and suffix not in GRID_SUFFIXES:
+        raise UserError(
+            f"--show {show} is one picture or film; name a file that ends in one of "
+            f"{', '.join(sorted(GRID_SUFFIXES))}, not {out}"
+        )
     generator = load_generator(run, checkpoint)
     card = card_of(generator)
-    if suffix in GRID_SUFFIXES:
-        samples = draw_samples(generator, range(seed, seed + num), class_name, truncation)
+    wishes = (class_name, truncation, frames)
+    if show == "layers":
+        write_table(out, layers_table(generator, range(seed, seed + num), *wishes), card.fps)
+    elif show == "motions":
+        seeds = range(seed, seed + rows_of_square(num))
+        write_table(out, motions_table(generator, seeds, *wishes), card.fps)
+    elif suffix in GRID_SUFFIXES:
+        samples = draw_samples(generator, range(seed, seed + num), *wishes)
         write_sample_grid(out, samples, card.fps)
     else:
         with progress_on_stderr() as progress:
@@ -66,8 +86,7 @@ def sample(
                 generator,
                 num,
                 seed,
-                class_name,
-                truncation,
+                *wishes,
                 lambda done, total: progress(done, total, "generating clips"),
             )
     if json:

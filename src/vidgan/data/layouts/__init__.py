@@ -8,10 +8,14 @@ from pathlib import Path
 
 from vidgan.config_io import closest
 from vidgan.data.containers.reading import CONTAINER_SUFFIXES, is_container
-from vidgan.data.index import is_packed
+from vidgan.data.index import MANIFEST_NAME, is_packed
+from vidgan.data.layouts.activitynet import ACTIVITYNET
 from vidgan.data.layouts.base import Layout
 from vidgan.data.layouts.containers import ARCHIVE, ARRAYS, TFRECORDS, WEBDATASET
 from vidgan.data.layouts.folders import CLASSES, FOLDER
+from vidgan.data.layouts.kinetics import KINETICS
+from vidgan.data.layouts.strips import STRIPS, TINYVIDEO
+from vidgan.data.layouts.ucf101 import UCF101
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources import SourceScan, settle
 from vidgan.data.tree import Tree, look_at, no_videos
@@ -19,7 +23,11 @@ from vidgan.errors import UserError
 
 __all__ = ["LAYOUTS", "Layout", "scan_sources"]
 
-LAYOUTS: tuple[Layout, ...] = (WEBDATASET, TFRECORDS, ARRAYS, ARCHIVE, CLASSES, FOLDER)
+LAYOUTS: tuple[Layout, ...] = (
+    *(KINETICS, ACTIVITYNET, UCF101, TINYVIDEO, STRIPS),
+    *(WEBDATASET, TFRECORDS, ARRAYS, ARCHIVE),
+    *(CLASSES, FOLDER),
+)
 """The most telling first: the first one that recognises a source is taken."""
 
 
@@ -36,7 +44,7 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
             f"{root} is a file: name the folder that holds the videos, or an archive or file of"
             f" arrays ({' '.join(CONTAINER_SUFFIXES)})"
         )
-    if is_packed(root):
+    if MANIFEST_NAME in tree.others and is_packed(root):
         raise UserError(f"{root} is a packed clip set already: train with data={root}")
     layout, why = _choose(tree, config)
     told = f"{root} is read as {layout.what} (data.layout={layout.name}), {why}"

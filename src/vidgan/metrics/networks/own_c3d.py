@@ -18,6 +18,7 @@ ClipShape = tuple[int, int, int, int]
 BASE_CHANNELS = 64
 MAX_CHANNELS = 512
 MIN_STAGES = 3
+FEATURE_DIM = 128
 
 
 class ClassifierOutput(NamedTuple):
@@ -106,7 +107,7 @@ class C3D(nn.Module):
         num_classes: int,
         *,
         width: float = 0.25,
-        feature_dim: int = 128,
+        feature_dim: int = FEATURE_DIM,
         dropout: float = 0.0,
         parts: Sequence[Tensor] = (),
     ) -> None:

@@ -1,0 +1,1 @@
+"""Published weight files: which there are, how they are read, checked and kept."""
