@@ -6,6 +6,7 @@ a generator, a clip, a judge's weights, a value.
 """
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +108,8 @@ def verify(
             )
         except UserError as error:
             return Verdict((*findings, f"it cannot be computed again: {error}"), tuple(elsewhere))
+    # As a file would hold it: lists for tuples, words for keys.
+    again = json.loads(json.dumps(again))
     findings += _changes(record, again, bool(elsewhere))
     return Verdict(tuple(findings), tuple(elsewhere))
 
@@ -183,7 +186,7 @@ def _real_clips(
         )
     config = from_dict(DataConfig, inputs["settings"], "the settings of the data in the record")
     config = replace(config, path=data or config.path)
-    if not Path(config.path).exists():
+    if not is_packed(config.path) and not Path(config.path).exists():
         raise UserError(
             f"the real clips of {path} are not in {config.path}: give the command where the record "
             "was made, or data=FOLDER behind it"

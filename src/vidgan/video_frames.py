@@ -138,13 +138,13 @@ class Fitter:
             interpolation=kind | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
             threads=1,
         )
-        pixels: Pixels = np.rot90(_rgb_planes(converted), quarter_turn(frame) // 90, (1, 2))
+        pixels: Pixels = np.rot90(rgb_planes(converted), quarter_turn(frame) // 90, (1, 2))
         if side is not None:
             pixels = _crop_or_pad(pixels, side)
         return np.ascontiguousarray(pixels).transpose(1, 2, 0)
 
 
-def _rgb_planes(frame: "VideoFrame") -> Pixels:
+def rgb_planes(frame: "VideoFrame") -> Pixels:
     """Pixels `[3, H, W]` of a frame in planes of green, blue and red."""
     green, blue, red = (_plane_pixels(plane)[:, : frame.width] for plane in frame.planes)
     return np.stack([red, green, blue])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,18 +30,12 @@ from vidgan.video_frames import (
     read_images,
     stack_frames,
 )
+from vidgan.video_index import FrameIndex, frame_index, packets_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-MAX_BROKEN_PACKETS = 1000
-"""A file with more broken packets than this is given up, so that garbage cannot stall a build."""
-
-_MAX_ERRORS_IN_A_ROW = 10
-"""Attempts to find a packet behind broken bytes; at the end of some damaged files none succeeds."""
 
 _MAX_PIXELS = 1 << 27
 """Pixels of a frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of times more
@@ -61,7 +55,7 @@ def probe(path: str | Path) -> VideoInfo:
     if path.is_dir():
         return probe_images(path)
     with _open(path) as (container, stream):
-        index = _read_index(container, stream)
+        index = frame_index(path, container, stream)
         pts = index.times
         num_missing = stream.frames - index.num_packets
         time_base = float(stream.time_base or 1)
@@ -131,7 +125,7 @@ def read_frames(
     fit = Fitter(resolution, resize)
     found: dict[int, Pixels] = {}
     with _open(path) as (container, stream):
-        index = _read_index(container, stream)
+        index = frame_index(path, container, stream)
         pts = index.times
         outside = [n for n in indices if not 0 <= n < len(pts)]
         if outside or not indices:
@@ -239,60 +233,6 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         yield container, stream
 
 
-@dataclass(frozen=True)
-class _Index:
-    """What the packets of a video stream tell without being decoded.
-
-    Attributes:
-        times: Sorted times of the shown packets; Nones if the container stores none.
-        sizes: Bytes of the packet of each time.
-        num_packets: Packets, the ones that are not shown included.
-    """
-
-    times: list[Any]
-    sizes: dict[int | None, int]
-    num_packets: int
-
-
-def _packets(
-    container: "InputContainer", stream: "VideoStream", num_corrupt: list[int]
-) -> Iterator["Packet[Any]"]:
-    """Yield the packets that can be told apart; add every run of broken ones to `num_corrupt`."""
-    import av
-
-    packets = container.demux(stream)
-    errors_in_a_row = 0
-    while num_corrupt[0] < MAX_BROKEN_PACKETS and errors_in_a_row < _MAX_ERRORS_IN_A_ROW:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.error.EOFError):
-            return
-        except (av.error.FFmpegError, IndexError, UnicodeDecodeError):
-            # Garbage also makes up streams that PyAV does not expect (IndexError).
-            num_corrupt[0] += errors_in_a_row == 0
-            errors_in_a_row += 1
-            packets = container.demux(stream)
-            continue
-        errors_in_a_row = 0
-        yield packet
-
-
-def _read_index(container: "InputContainer", stream: "VideoStream") -> _Index:
-    times: list[int | None] = []
-    sizes: dict[int | None, int] = {}
-    num_packets = 0
-    for packet in _packets(container, stream, [0]):
-        num_packets += packet.size > 0
-        if packet.size and not packet.is_discard:
-            times.append(packet.pts)
-            sizes[packet.pts] = packet.size
-    if not times:
-        raise NoVideoStreamError(container.name, "has a video stream without a single frame")
-    if None in times:
-        return _Index([None] * len(times), {}, num_packets)
-    return _Index(sorted(set(times)), sizes, num_packets)
-
-
 def _decode(
     container: "InputContainer",
     stream: "VideoStream",
@@ -305,7 +245,7 @@ def _decode(
     """
     import av
 
-    for packet in _packets(container, stream, num_corrupt):
+    for packet in packets_of(container, stream, num_corrupt):
         if needed_from is not None:
             early = packet.pts is not None and packet.pts < needed_from
             stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
@@ -348,7 +288,7 @@ def _read_counted(
 def _seek_and_read(
     container: "InputContainer",
     stream: "VideoStream",
-    index: _Index,
+    index: FrameIndex,
     wanted: set[int],
     fit: Fitter,
 ) -> dict[int, Pixels]:
@@ -370,12 +310,12 @@ def _seek_and_read(
     return _read_wanted(chain([start], frames), wanted, fit)
 
 
-def _is_as_indexed(container: "InputContainer", stream: "VideoStream", index: _Index) -> bool:
+def _is_as_indexed(container: "InputContainer", stream: "VideoStream", index: FrameIndex) -> bool:
     """Whether the next key frame has the time that it has when the file is read from the start.
 
     MPEG program streams time groups of frames; a seek into a group shifts its times by a frame.
     """
-    for packet in _packets(container, stream, [0]):
+    for packet in packets_of(container, stream, [0]):
         if packet.is_keyframe:
             return index.sizes.get(packet.pts) == packet.size
     return False

@@ -186,8 +186,8 @@ def test_damage_on_disk_is_named(packed, tmp_path):
     flipped[-100] ^= 1
     for damaged, message in (
         (bytes(flipped), r"clip \d \(\d\.mp4\).*checksum differs"),
-        (whole[:-100], "missing or damaged"),
-        (None, "missing or damaged"),
+        (whole[:-100], r"chunk-00000\.safetensors is damaged"),
+        (None, r"chunk-00000\.safetensors is missing"),
     ):
         file.unlink()
         if damaged is not None:

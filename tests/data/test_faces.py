@@ -27,6 +27,7 @@ from face_films import (  # noqa: E402
 from landmark_plugins import MARK  # noqa: E402
 
 from vidgan.data.build import DataConfig, build_clips  # noqa: E402
+from vidgan.data.engine import Engine  # noqa: E402
 from vidgan.data.faces.align import AlignConfig, shape_in_clip  # noqa: E402
 from vidgan.data.faces.build import build_faces, film_key, read_report  # noqa: E402
 from vidgan.data.faces.config import ClipConfig, FacesConfig  # noqa: E402
@@ -279,7 +280,9 @@ def test_a_film_that_hangs_costs_one_record(short_films, tmp_path):
     films = tmp_path / "films"
     shutil.copytree(short_films, films)
     write_film(films / "endless.mp4", (marked(SHORT[0], (0, 0, 0)),))
-    report = build_faces(films, tmp_path / "out", FRAGILE, workers=1, time_limit_s=30.0)
+    report = build_faces(
+        films, tmp_path / "out", FRAGILE, workers=1, engine=Engine(time_limit_s=30.0)
+    )
     assert report.num_clips == 2
     assert report.failed == (("endless.mp4", "took longer than 30 seconds"),)
 

@@ -118,10 +118,13 @@ def test_advice_tells_size_balance_and_held_out_clips(folder, tmp_path):
 def test_the_command_line_takes_filters_and_draws_the_set(folder, tmp_path, capsys):
     words = ["resolution=32", "frames=8", "quality.static=drop", "quality.min_motion=5"]
     out, sheet = tmp_path / "set", tmp_path / "sheet.png"
-    assert run(["data", "build", str(folder), str(out), *words, "--sheet", str(sheet)]) == 0
+    assert run(["data", "build", str(folder), str(out), *words]) == 0
     printed = capsys.readouterr().out
     assert "train/disc-up/x-still.mp4: nearly static" in printed
+    assert run(["data", "check", str(out), "--sheet", str(sheet)]) == 0
+    printed = capsys.readouterr().out
     assert f"contact sheet: {sheet}" in printed
+    assert "training set: 15 clips" in printed
     with Image.open(sheet) as picture:
         assert picture.width > 8 * 64
     assert run(["data", "build", str(folder), str(out), "quality.static=delete"]) == 2

@@ -1,6 +1,7 @@
 """Reading videos: exact frames from awkward files, and a word about each broken one."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from video_files import (
     write_video,
 )
 
+from vidgan import video_index
 from vidgan.video import (
     CorruptVideoError,
     NoVideoStreamError,
@@ -219,3 +221,23 @@ def test_frames_outside_the_file_are_refused(tmp_path):
     for wanted in ([5], [-1], []):
         with pytest.raises(VideoError, match=r"short\.mp4"):
             read_frames(path, wanted)
+
+
+def test_a_file_that_changed_is_indexed_anew(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 40, options={"g": "12"})
+    assert frame_numbers(read_frames(path, [3, 30]).clip) == [3, 30]
+    write_video(path, 25, times=[40 * n + 29 * (n % 2) for n in range(25)])
+    assert probe(path).num_frames == 25
+    assert frame_numbers(read_frames(path, [3, 24]).clip) == [3, 24]
+    with pytest.raises(CorruptVideoError, match="asked of 25 frames"):
+        read_frames(path, [30])
+
+
+def test_few_frame_times_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr("vidgan.video_index._MAX_REMEMBERED", 50)
+    video_index.forget()
+    paths = [write_video(tmp_path / f"{n}.mp4", 20) for n in range(3)]
+    for path in [*paths, paths[1]]:
+        read_frames(path, [5])
+    # The one that was not used for longest went.
+    assert [Path(key[0]).name for key in video_index._remembered] == ["2.mp4", "1.mp4"]

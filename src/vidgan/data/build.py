@@ -21,8 +21,10 @@ from torch import Tensor
 
 import vidgan
 from vidgan.data.chunks import ChunkWriter, locked
+from vidgan.data.cloud import is_url
 from vidgan.data.duplicates import DuplicateGate
 from vidgan.data.encode import EncodedClip, EncodeJob, encode_video, full_levels
+from vidgan.data.engine import Engine, num_cores
 from vidgan.data.index import Level, is_packed, read_manifest, write_manifest
 from vidgan.data.layouts import scan_sources
 from vidgan.data.outcome import (
@@ -34,13 +36,10 @@ from vidgan.data.outcome import (
     refuse_unusable,
     unmet_settings,
 )
-from vidgan.data.payload import pool_uint8
-from vidgan.data.pool import map_in_order
 from vidgan.data.settings import DataConfig
-from vidgan.data.shards import open_store
+from vidgan.data.sheet import SHEET_CLIPS, draw_sheet
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
-from vidgan.video import frame_strip, write_png
 
 __all__ = [
     "BuildReport",
@@ -48,7 +47,6 @@ __all__ = [
     "build_clips",
     "cached_build",
     "check_source",
-    "draw_packed",
     "is_packed",
 ]
 
@@ -58,8 +56,6 @@ Progress = Callable[[int, int, str], None]
 _CHUNK_BYTES = 64 << 20
 _FEW_VIDEOS = 400
 """Below this many videos, starting worker processes costs more than it saves."""
-_SHEET_CLIPS = 16
-_PREVIEW_SIDE = 64
 
 
 def build_clips(
@@ -70,6 +66,7 @@ def build_clips(
     progress: Progress | None = None,
     *,
     wait: bool = False,
+    engine: Engine | None = None,
 ) -> BuildReport:
     """Build the packed clip set `out` from the folder or container `source`.
 
@@ -83,6 +80,7 @@ def build_clips(
         levels: Lower (frames, resolution) levels to store beside the full size.
         progress: Called with (done, total, what).
         wait: Wait for another process that builds the same set, instead of raising.
+        engine: Where videos are decoded; None takes processes of this machine.
 
     Raises:
         UserError: nothing usable, a foreign `out`, another build in progress, a full disk, or a
@@ -98,14 +96,14 @@ def build_clips(
             return _finished_report(out, scan, plan)
         writer = ChunkWriter(folder, plan, stored)
         try:
-            _encode_all(writer, scan, config, stored, progress)
+            _encode_all(writer, scan, config, stored, engine or Engine(), progress)
             manifest = make_manifest(scan, writer.records, plan, config, stored)
             refuse_unusable(scan, writer.records, manifest, config)
         except UserError:
             # Other videos or settings are needed, with which nothing here can be continued.
             shutil.rmtree(folder)
             raise
-        report = make_report(scan, manifest, out)
+        report = make_report(scan.root, scan.told, manifest, out)
         writer.finish()
         write_manifest(folder, manifest)
         writer.publish(out)
@@ -131,10 +129,11 @@ def check_source(
     """
     stored = full_levels(config, ())
     scan = scan_sources(source, config)
-    jobs = [_job(source, config, stored, preview=_PREVIEW_SIDE) for source in scan.sources]
+    jobs = [_job(source, config, stored, preview=True) for source in scan.sources]
     records: list[dict[str, Any]] = []
     previews: dict[str, list[Tensor]] = defaultdict(list)
-    results = map_in_order(encode_video, jobs, _num_workers(config, len(jobs)))
+    default = _default_workers(len(jobs))
+    results = Engine().map_in_order(encode_video, jobs, config.workers, default)
     gate = DuplicateGate(config.quality, scan.sources)
     for number, result in enumerate(results):
         if isinstance(result, EncodedClip):
@@ -143,7 +142,7 @@ def check_source(
         class_name = scan.sources[number].class_name or ""
         if isinstance(result, EncodedClip) and result.preview is not None:
             few = previews[class_name]
-            if len(few) < -(-_SHEET_CLIPS // max(1, len(scan.classes))):
+            if len(few) < -(-SHEET_CLIPS // max(1, len(scan.classes))):
                 few.append(result.preview[:, : config.frames])
         if progress:
             progress(number + 1, len(jobs), "checking videos")
@@ -151,33 +150,8 @@ def check_source(
     refuse_unusable(scan, records, manifest, config)
     if contact_sheet_path is not None:
         clips = [clip for name in sorted(previews) for clip in previews[name]]
-        _draw_sheet(contact_sheet_path, clips)
-    return make_report(scan, manifest, None)
-
-
-def draw_packed(folder: str | Path, contact_sheet_path: str | Path) -> None:
-    """Draw some clips of a packed set, spread over its classes, as `check_source` does.
-
-    Raises:
-        UserError: `folder` is no packed set.
-    """
-    store = open_store(folder)
-    full = store.levels[0]
-    by_label: dict[int, list[int]] = defaultdict(list)
-    for number, item in enumerate(store.items):
-        by_label[item.label].append(number)
-    few = -(-_SHEET_CLIPS // max(1, len(by_label)))
-    chosen = [number for label in sorted(by_label) for number in by_label[label][:few]]
-    factor = max(1, full.resolution // _PREVIEW_SIDE)
-    side = full.resolution // factor * factor
-    clips = [store.read(number, full)[:, : full.frames, :side, :side] for number in chosen]
-    _draw_sheet(contact_sheet_path, [pool_uint8(clip, (1, factor, factor)) for clip in clips])
-
-
-def _draw_sheet(path: str | Path, clips: list[Tensor]) -> None:
-    # Evenly over the alphabet of the classes, where there are more than rows.
-    count = min(len(clips), _SHEET_CLIPS)
-    write_png(path, _contact_sheet([clips[n * len(clips) // count] for n in range(count)]))
+        draw_sheet(contact_sheet_path, clips)
+    return make_report(scan.root, scan.told, manifest, None)
 
 
 def cached_build(
@@ -186,7 +160,7 @@ def cached_build(
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
-) -> Path:
+) -> Path | str:
     """The packed clip set for `config.path`, built into the user's cache if need be.
 
     The cache is `cache_dir`, else the environment variable VIDGAN_CACHE, else ~/.cache/vidgan; a
@@ -201,13 +175,13 @@ def cached_build(
     if not config.path:
         raise UserError("no data given: set data=FOLDER to a folder of videos or a packed set")
     path = Path(config.path)
-    if is_packed(path):
-        manifest = read_manifest(path)
+    if is_packed(config.path):
+        manifest = open_store(config.path).manifest
         refuse_misfit(manifest, config, path)
         unmet = unmet_settings(manifest, config)
         if unmet and tell:
             tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
-        return path
+        return config.path if is_url(config.path) else path
     cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
     scan = scan_sources(path, config)
     stored = full_levels(config, levels)
@@ -241,9 +215,11 @@ def _plan(scan: SourceScan, config: DataConfig, levels: Sequence[Level]) -> dict
 
 
 def _job(
-    source: Source, config: DataConfig, levels: tuple[Level, ...], preview: int | None = None
+    source: Source, config: DataConfig, levels: tuple[Level, ...], preview: bool = False
 ) -> EncodeJob:
-    return EncodeJob(str(source.path), config, levels, preview, source.kind, source.member)
+    # Absolute: the workers of a cluster run elsewhere.
+    path = str(source.path.absolute())
+    return EncodeJob(path, config, levels, preview, source.kind, source.member)
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -257,11 +233,8 @@ def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
-def _num_workers(config: DataConfig, num_videos: int) -> int:
-    if config.workers is not None:
-        return config.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if num_videos < _FEW_VIDEOS else min(cores or 1, 32)
+def _default_workers(num_videos: int) -> int:
+    return 0 if num_videos < _FEW_VIDEOS else min(num_cores(), 32)
 
 
 def _encode_all(
@@ -269,11 +242,13 @@ def _encode_all(
     scan: SourceScan,
     config: DataConfig,
     levels: tuple[Level, ...],
+    engine: Engine,
     progress: Progress | None,
 ) -> None:
     first, total = len(writer.records), len(scan.sources)
     jobs = (_job(source, config, levels) for source in scan.sources[first:])
-    results = map_in_order(encode_video, jobs, _num_workers(config, total - first))
+    default = _default_workers(total - first)
+    results = engine.map_in_order(encode_video, jobs, config.workers, default)
     gate = DuplicateGate(config.quality, scan.sources)
     for record in writer.records:
         gate.remember(record)
@@ -303,15 +278,7 @@ def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> Build
     if manifest is None or not same:
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
-    return make_report(scan, manifest, out)
-
-
-def _contact_sheet(clips: list[Tensor]) -> Tensor:
-    import torch
-
-    shortest = min(clip.shape[1] for clip in clips)
-    stack = torch.stack([clip[:, :shortest] for clip in clips])
-    return frame_strip(stack, 8, scale=max(1, 96 // stack.shape[-1]))
+    return make_report(scan.root, scan.told, manifest, out)
 
 
 @contextmanager

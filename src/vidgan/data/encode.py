@@ -14,6 +14,7 @@ from vidgan.data.index import Level
 from vidgan.data.payload import codec_for, encode_payload, is_one_column, pool_uint8
 from vidgan.data.quality import find_flaws, measure_clip
 from vidgan.data.settings import DataConfig
+from vidgan.data.sheet import shrunk
 from vidgan.data.sources import SourceKind
 from vidgan.data.video_sources import open_source
 from vidgan.errors import UserError
@@ -31,8 +32,8 @@ class EncodeJob:
     path: str
     config: DataConfig
     levels: tuple[Level, ...]
-    preview: int | None = None
-    """Side in pixels of the clip that is returned to be looked at instead of stored bytes."""
+    preview: bool = False
+    """Whether a small clip is returned to be looked at instead of stored bytes."""
     kind: SourceKind = "file"
     member: str = ""
 
@@ -183,11 +184,6 @@ def _encode(cut: _Cut, job: EncodeJob) -> EncodedClip | Rejected:
     if unwanted:
         return Rejected(", ".join(unwanted), clip.shape[1])
     payloads = _payloads(cut, job)
-    preview = None
-    if job.preview is not None:
-        factor = max(1, clip.shape[2] // job.preview)
-        small = clip[:, :, : clip.shape[2] // factor * factor, : clip.shape[3] // factor * factor]
-        preview = pool_uint8(small, (1, factor, factor))
     return EncodedClip(
         payloads=() if job.preview else payloads,
         checksums=() if job.preview else tuple(zlib.crc32(payload) for payload in payloads),
@@ -198,7 +194,7 @@ def _encode(cut: _Cut, job: EncodeJob) -> EncodedClip | Rejected:
         num_bytes=sum(map(len, payloads)),
         flaws=found,
         signature=measures.signature.tobytes(),
-        preview=preview,
+        preview=shrunk(clip) if job.preview else None,
     )
 
 

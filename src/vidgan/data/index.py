@@ -4,8 +4,9 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from vidgan.data.cloud import is_url
 from vidgan.data.payload import Codec
 from vidgan.errors import UserError
 from vidgan.files import write_json_atomically
@@ -13,6 +14,7 @@ from vidgan.files import write_json_atomically
 FORMAT = "vidgan-clips"
 SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
+ChunkFormat = Literal["safetensors", "litdata"]
 
 
 class Level(NamedTuple):
@@ -67,6 +69,7 @@ class Manifest:
         settings: Settings of the build.
         source_hash: Hash of the names and sizes of the source files.
         builder: Version of vidgan that wrote the set.
+        chunks: Format of the chunk folders.
         layout: What the source was read as, a name for `data.layout`.
     """
 
@@ -84,6 +87,7 @@ class Manifest:
     settings: dict[str, Any]
     source_hash: str
     builder: str
+    chunks: ChunkFormat = "safetensors"
     layout: str = ""
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -96,8 +100,8 @@ class Manifest:
 
 
 def is_packed(path: str | Path) -> bool:
-    """Whether a folder is a finished packed clip set."""
-    return (Path(path) / MANIFEST_NAME).is_file()
+    """Whether a folder is a finished packed clip set; an address in an object store names one."""
+    return is_url(path) or (Path(path) / MANIFEST_NAME).is_file()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -118,6 +122,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
                 {"frames": level.frames, "resolution": level.resolution, "codec": codec}
                 for level, codec in zip(manifest.levels, manifest.codecs, strict=True)
             ],
+            "chunks": manifest.chunks,
             "items_per_chunk": manifest.items_per_chunk,
             "layout": manifest.layout,
             "settings": manifest.settings,
@@ -149,10 +154,15 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise UserError(f"{folder} is no packed clip set: make one with `vidgan data build`")
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
-        if table.get("format") != FORMAT or table.get("schema") != SCHEMA:
+        if table["format"] != FORMAT:
             raise UserError(
-                f"{file} has schema {table.get('schema')} where this version reads {SCHEMA}:"
-                " build the set again"
+                f"{folder} is no packed clip set, its {MANIFEST_NAME} says {table['format']}: name"
+                " one that `vidgan data build` made"
+            )
+        if table["schema"] > SCHEMA:
+            raise UserError(
+                f"{folder} was made by a newer vidgan (schema {table['schema']}, this one knows"
+                f" {SCHEMA}): update vidgan"
             )
         columns = table["items"]
         rows = zip(
@@ -161,7 +171,8 @@ def read_manifest(folder: str | Path) -> Manifest:
             columns["source"],
             columns["stored_frames"],
             (tuple(sums) for sums in columns["crc32"]),
-            columns["group"],
+            # Sets of the first release know no groups.
+            columns.get("group", [""] * len(columns["label"])),
             strict=True,
         )
         return Manifest(
@@ -179,7 +190,9 @@ def read_manifest(folder: str | Path) -> Manifest:
             settings=table["settings"],
             source_hash=table["source_hash"],
             builder=table["builder"],
-            layout=table["layout"],
+            # Nor do they name a layout or a format of chunks.
+            chunks=table.get("chunks", "safetensors"),
+            layout=table.get("layout", ""),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import vidgan
 from vidgan.config_io import differences
-from vidgan.data.pool import Crashed, map_in_order
+from vidgan.data.engine import Engine, num_cores
+from vidgan.data.pool import Crashed
 from vidgan.data.tree import list_videos
 from vidgan.errors import UserError
 from vidgan.files import TEMPORARY_MARK, write_json_atomically
@@ -211,7 +212,7 @@ def work_through(
     clear: Callable[[set[str]], None],
     *,
     workers: int | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
+    engine: Engine | None = None,
     retry: bool = False,
     progress: Progress | None = None,
 ) -> None:
@@ -223,9 +224,9 @@ def work_through(
         function: Module-level function from a job to a record; what it raises ends the work.
         job_of: The job of an item.
         clear: Removes whatever the videos with these keys have left.
-        workers: Processes; None takes one a core. 0 works in this process, without protection
-            against videos that crash or hang.
-        time_limit_s: Longest time for one item.
+        workers: Items at the same time; None takes one a core. 0 works in this process, without
+            protection against videos that crash or hang.
+        engine: Where the work is done; None takes processes of this machine.
         retry: Try items again that failed before.
         progress: Called with (done, total, what).
     """
@@ -234,9 +235,11 @@ def work_through(
     clear(keys)
     for key in keys:
         folder.record_file(key).unlink(missing_ok=True)
-    num_workers = _num_workers(len(todo)) if workers is None else workers
+    engine = engine or Engine(time_limit_s=TIME_LIMIT_S)
+    # At least one process of its own: a video that crashes its decoder must not end the work.
+    default = max(1, min(num_cores(), len(todo)))
     jobs = [job_of(item) for item in todo]
-    results = map_in_order(function, jobs, num_workers, time_limit_s)
+    results = engine.map_in_order(function, jobs, workers, default)
     for done, (item, result) in enumerate(zip(todo, results, strict=True), 1):
         if isinstance(result, Crashed):
             clear({item.key})
@@ -262,9 +265,3 @@ def read_object(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{file} is damaged: delete it, and its video is done again")
     return value
-
-
-def _num_workers(num_items: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # At least one process of its own: a video that crashes its decoder must not end the work.
-    return max(1, min(cores or 1, num_items))

@@ -172,11 +172,18 @@ def make_manifest(
     )
 
 
-def make_report(scan: SourceScan, manifest: Manifest, out: Path | None) -> BuildReport:
-    """The report on a manifest."""
+def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | None) -> BuildReport:
+    """The report on a manifest, of a set that was or would be made out of `root`.
+
+    Args:
+        root: The source.
+        told: What it was recognised as, in words.
+        manifest: The set's.
+        out: The set; None for a check.
+    """
     return BuildReport(
-        source=str(scan.root),
-        layout=scan.told,
+        source=str(root),
+        layout=told,
         out=None if out is None else str(out),
         num_videos=len(manifest.items) + len(manifest.dropped),
         counts=manifest.counts(),

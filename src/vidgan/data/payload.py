@@ -1,7 +1,9 @@
-"""Clips as bytes and back: raw, zstd (exact) and JPEG strips (small); and the exact pooling."""
+"""Clips as bytes and back: raw, zstd (both exact), JPEG strips and H.264; and the exact pooling."""
 
 import io
-from typing import Literal
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -9,17 +11,28 @@ from torch import Tensor
 
 from vidgan.clip_ops import Factor, pool_clip
 from vidgan.data.settings import Payload
+from vidgan.video_frames import rgb_planes
 
-Codec = Literal["raw", "zstd", "jpeg"]
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+Codec = Literal["raw", "zstd", "jpeg", "h264"]
 
 _MAX_JPEG_SIDE = 65_000
 """JPEG stores sides in 16 bits; a longer strip continues in the next column."""
+_MIN_H264_SIDE = 32
+"""Below two macroblocks the frames of H.264 are mostly headers and padding."""
 
 
 def codec_for(payload: Payload, resolution: int) -> Codec:
-    """The codec of a level: exact where clips are small, JPEG where they would fill the disk."""
+    """The codec of a level: exact where clips are small, JPEG where they would fill the disk.
+
+    H.264 halves the resolution of colour, so levels that are tiny or odd stay exact beside it.
+    """
     if payload == "auto":
         return "zstd" if resolution <= 64 else "jpeg"
+    if payload == "h264" and (resolution < _MIN_H264_SIDE or resolution % 2):
+        return "zstd"
     return payload
 
 
@@ -34,6 +47,8 @@ def encode_payload(clip: Tensor, codec: Codec) -> bytes:
     """Bytes of a uint8 clip `[3, T, H, W]`."""
     if codec == "jpeg":
         return _encode_jpeg(clip)
+    if codec == "h264":
+        return _encode_h264(clip)
     data = clip.contiguous().numpy().tobytes()
     if codec == "raw":
         return data
@@ -46,6 +61,8 @@ def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) 
     """The uint8 clip `[3, T, H, W]` of this shape that `encode_payload` made into `data`."""
     if codec == "jpeg":
         return _decode_jpeg(data, shape)
+    if codec == "h264":
+        return _decode_h264(data, shape)
     if codec == "zstd":
         import zstandard
 
@@ -82,6 +99,55 @@ def _decode_jpeg(data: bytes, shape: tuple[int, int, int, int]) -> Tensor:
 
     c, t, h, w = shape
     rows, columns = _strip_layout(t, h)
-    pixels = torch.from_numpy(np.array(Image.open(io.BytesIO(data))))
-    strip = pixels.reshape(rows, h, columns, w, c).permute(4, 2, 0, 1, 3)
-    return strip.reshape(c, rows * columns, h, w)[:, :t].contiguous()
+    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    strip = pixels.reshape(rows, h, columns, w, c).transpose(4, 2, 0, 1, 3)
+    clip = strip.reshape(c, rows * columns, h, w)[:, :t]
+    return torch.from_numpy(np.array(clip, order="C"))
+
+
+def _encode_h264(clip: Tensor) -> bytes:
+    import av
+
+    encoder = av.VideoCodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = clip.shape[3], clip.shape[2], "yuv420p"
+    encoder.time_base = Fraction(1, 25)
+    # One thread and, as for MP4 files, no vector code, with which x264 gives other bytes from call
+    # to call. fastdecode: read often, written once.
+    # chromaloc: swscale averages colour over whole blocks, and must be told so when it goes back.
+    encoder.thread_count = 1
+    encoder.options = {"crf": "18", "tune": "fastdecode", "x264-params": "asm=0:chromaloc=1"}
+    encoder.options |= {"g": str(clip.shape[1])}
+    frames = clip.permute(1, 2, 3, 0).contiguous().numpy()
+    packets = []
+    convert = _colour_converter()
+    for number, pixels in enumerate(frames):
+        frame = convert(av.VideoFrame.from_ndarray(pixels, format="rgb24"), "yuv420p")
+        frame.pts = number
+        packets += encoder.encode(frame)
+    return b"".join(bytes(packet) for packet in [*packets, *encoder.encode(None)])
+
+
+def _decode_h264(data: bytes, shape: tuple[int, int, int, int]) -> Tensor:
+    import av
+
+    c, t, h, w = shape
+    decoder = av.VideoCodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    convert = _colour_converter()
+    clip = np.empty((c, t, h, w), np.uint8)
+    packets = [*decoder.parse(data), *decoder.parse(), None]
+    frames = (frame for packet in packets for frame in decoder.decode(packet))
+    for number, frame in enumerate(frames):
+        clip[:, number] = rgb_planes(convert(frame, "gbrp"))
+    return torch.from_numpy(clip)
+
+
+def _colour_converter() -> Callable[["VideoFrame", str], "VideoFrame"]:
+    from av.video.reformatter import Interpolation, VideoReformatter
+
+    reformatter = VideoReformatter()
+    # swscale's quick rounding darkens green by more than a level each way.
+    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    return lambda frame, kind: reformatter.reformat(
+        frame, format=kind, interpolation=exact, threads=1
+    )

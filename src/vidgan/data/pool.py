@@ -26,6 +26,16 @@ class Crashed:
     reason: str
 
 
+def crashed() -> Crashed:
+    """What became of a job that ended its process."""
+    return Crashed("crashed the decoding process")
+
+
+def too_slow(time_limit_s: float) -> Crashed:
+    """What became of a job that ran past the time limit."""
+    return Crashed(f"took longer than {time_limit_s:.0f} seconds")
+
+
 def map_in_order(
     function: Callable[[Job], Result],
     jobs: Iterable[Job],
@@ -97,15 +107,15 @@ def _take(
         yield future.result(time_limit_s)
         return
     except TimeoutError:
-        result = Crashed(f"took longer than {time_limit_s:.0f} seconds")
+        result = too_slow(time_limit_s)
     except BrokenProcessPool:
         pool.restart(1)
         try:
             result = pool.submit(job).result(time_limit_s)
         except TimeoutError:
-            result = Crashed(f"took longer than {time_limit_s:.0f} seconds")
+            result = too_slow(time_limit_s)
         except BrokenProcessPool:
-            result = Crashed("crashed the decoding process")
+            result = crashed()
     pool.restart()
     again = [waiting_job for waiting_job, _ in waiting]
     waiting.clear()

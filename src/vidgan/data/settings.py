@@ -12,7 +12,7 @@ from vidgan.video import ResizePolicy
 ClipPolicy = Literal["central", "random", "first"]
 ShortPolicy = Literal["drop", "loop", "hold"]
 SplitPolicy = Literal["auto", "off"]
-Payload = Literal["auto", "raw", "zstd", "jpeg"]
+Payload = Literal["auto", "raw", "zstd", "jpeg", "h264"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class DataConfig:
         group_by: Regular expression whose first part in parentheses, found in a video's name,
             tells its group: videos of one film, person or place, which are held out together.
         flip: Mirror half of the training samples; it also swaps motions to the left and right.
-        payload: How clips are stored: raw, zstd (exact), jpeg (small), or auto, which is zstd up
-            to 64 pixels and jpeg above.
+        payload: How clips are stored: raw, zstd (exact), jpeg (small), h264 (smallest, but with
+            artefacts in colour and time), or auto: zstd up to 64 pixels and jpeg above.
         stored_frames: Frames kept of every video; None keeps a clip's worth, or for random clips
             the whole video.
         workers: Processes that decode; None chooses by the number of videos and cores.

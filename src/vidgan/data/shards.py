@@ -1,14 +1,15 @@
-"""Stores of clips behind one protocol: packed sets on disk, and small sets in memory."""
+"""Stores of clips behind one protocol: packed sets, and small sets in memory."""
 
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
-from vidgan.data.chunks import chunk_file, item_key
-from vidgan.data.index import ClipItem, Level, read_manifest
+from vidgan.data.chunk_files import open_chunks
+from vidgan.data.cloud import is_url
+from vidgan.data.index import MANIFEST_NAME, ClipItem, Level
 from vidgan.data.payload import decode_payload
 from vidgan.errors import UserError
 
@@ -48,7 +49,7 @@ class ClipStore(Protocol):
 
 
 def open_store(path: str | Path) -> "PackedStore":
-    """Open a packed clip set.
+    """Open a packed clip set in a folder or, by its address, in an object store.
 
     Raises:
         UserError: `path` is none.
@@ -57,11 +58,12 @@ def open_store(path: str | Path) -> "PackedStore":
 
 
 class PackedStore:
-    """A packed clip set on disk; may be shared by threads and sent to processes."""
+    """A packed clip set; may be shared by threads and sent to processes."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        manifest = read_manifest(path)
+        self.path = path if is_url(path) else Path(path)
+        folder, manifest, self._chunks = open_chunks(path)
+        self.manifest_file = folder / MANIFEST_NAME
         self.manifest = manifest
         self.items: Sequence[ClipItem] = manifest.items
         self.classes: Sequence[str] = manifest.classes
@@ -69,14 +71,9 @@ class PackedStore:
         self.levels: Sequence[Level] = manifest.levels
         self.fps = manifest.fps
         self.items_per_chunk = manifest.items_per_chunk
-        self._chunks: dict[tuple[Level, int], Any] = {}
 
     def __len__(self) -> int:
         return len(self.items)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Open files stay behind; the receiving process opens its own.
-        return {**self.__dict__, "_chunks": {}}
 
     def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
         """Clip `index` at a stored level: uint8 `[3, stored frames, H, W]`.
@@ -84,38 +81,29 @@ class PackedStore:
         Raises:
             UserError: the level is not stored, or the clip is damaged on disk.
         """
+        payload = self.payload(index, level)
+        level, full = Level(*level), self.levels[0]
+        frames = self.items[index].stored_frames // (full.frames // level.frames)
+        shape = (3, frames, level.resolution, level.resolution)
+        return decode_payload(payload, self.manifest.codecs[self.levels.index(level)], shape)
+
+    def payload(self, index: int, level: Level | tuple[int, int]) -> bytes:
+        """The stored bytes of clip `index`, once they are known to be whole.
+
+        Raises:
+            UserError: as `read`.
+        """
         level = Level(*level)
         if level not in self.levels:
             raise UserError(f"{self.path} stores no level {level}: it has {list(self.levels)}")
-        number = self.levels.index(level)
         item = self.items[index]
-        chunk = index // self.items_per_chunk
-        file = chunk_file(self.path, level, chunk)
-        try:
-            payload = self._open(level, chunk).get_tensor(item_key(index)).numpy().tobytes()
-        except Exception as error:
-            # safetensors raises a type of its own for every kind of damage.
+        payload = self._chunks.payload(level, index)
+        if zlib.crc32(payload) != item.checksums[self.levels.index(level)]:
             raise UserError(
-                f"{file} is missing or damaged ({error}): build the set again"
-            ) from error
-        if zlib.crc32(payload) != item.checksums[number]:
-            raise UserError(
-                f"clip {index} ({item.source}) in {file} is damaged, its checksum differs:"
-                " build the set again"
+                f"clip {index} ({item.source}) in {self._chunks.place(level, index)} is damaged,"
+                " its checksum differs: build the set again"
             )
-        full = self.levels[0]
-        frames = item.stored_frames // (full.frames // level.frames)
-        shape = (3, frames, level.resolution, level.resolution)
-        return decode_payload(payload, self.manifest.codecs[number], shape)
-
-    def _open(self, level: Level, chunk: int) -> Any:
-        from safetensors import safe_open
-
-        key = level, chunk
-        if key not in self._chunks:
-            file = chunk_file(self.path, level, chunk)
-            self._chunks[key] = safe_open(file, framework="pt")
-        return self._chunks[key]
+        return payload
 
 
 class MemoryStore:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from vidgan.config_io import to_dict
+from vidgan.data.engine import Engine
 from vidgan.data.item_work import (
-    TIME_LIMIT_S,
     Progress,
     WorkFolder,
     WorkItem,
@@ -88,7 +88,7 @@ def stabilize_folder(
     config: StabilizeConfig | None = None,
     *,
     workers: int | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
+    engine: Engine | None = None,
     retry: bool = False,
     progress: Progress | None = None,
 ) -> StabilizeReport:
@@ -101,8 +101,8 @@ def stabilize_folder(
         source: Folder of videos, at any depth.
         out: Folder to make or to continue.
         config: Settings; None takes the defaults.
-        workers: Processes; None takes one a core, 0 works in this process.
-        time_limit_s: Longest time for one video.
+        workers: Videos at the same time; None takes one a core, 0 works in this process.
+        engine: Where the work is done; None takes processes of this machine.
         retry: Try videos again that failed before.
         progress: Called with (done, total, what).
 
@@ -112,7 +112,8 @@ def stabilize_folder(
     """
     config = config or StabilizeConfig()
     opencv()
-    root, out = Path(source), Path(out)
+    # Absolute: the workers of a cluster run elsewhere.
+    root, out = Path(source).absolute(), Path(out).absolute()
     folder = WorkFolder(out, "stabilize", SCHEMA, "stabilised clips")
     items = [WorkItem(n, _key(n), fingerprint(root / n)) for n in video_names(root)]
     targets = {item.key: out / "clips" / item.name for item in items}
@@ -134,7 +135,7 @@ def stabilize_folder(
             ),
             clear,
             workers=workers,
-            time_limit_s=time_limit_s,
+            engine=engine,
             retry=retry,
             progress=progress,
         )

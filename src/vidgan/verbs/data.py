@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vidgan.data.settings import DataConfig
 
 Levels = list[tuple[int, int]]
+EngineKind = Literal["processes", "ray"]
 
 Source = Annotated[Path, tyro.conf.arg(metavar="SOURCE")]
 Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
@@ -31,9 +32,11 @@ def build(
     *,
     preset: str | None = None,
     levels: str = "",
-    sheet: Path | None = None,
     workers: int | None = None,
     strict: bool = False,
+    engine: EngineKind = "processes",
+    address: str | None = None,
+    time_limit: float = 600.0,
     json: bool = False,
 ) -> None:
     """Pack the clips of a folder, an archive or a published set, so that training reads them fast.
@@ -49,20 +52,22 @@ def build(
         words: settings of the clips as key=value, such as resolution=64 frames=16 clip=random.
         preset: take the settings, and the lower levels, from a preset of vidgan train.
         levels: lower levels to store too, as FRAMESxSIZE separated by commas, such as 8x32,4x16.
-        sheet: picture to write, a row of frames for each of some clips.
-        workers: processes that decode.
+        workers: processes that decode, at the same time.
         strict: refuse the folder if any video is dropped or damaged.
+        engine: processes of this machine, or ray (needs vidgan[cluster]).
+        address: of a running Ray cluster; without it Ray starts here.
+        time_limit: seconds for one video, after which it is dropped.
         json: print the report as JSON.
     """
-    from vidgan.data.build import build_clips, draw_packed
+    from vidgan.data.build import build_clips
+    from vidgan.data.engine import Engine
 
     config, lower = clip_settings(words, preset, workers, strict)
     lower = parse_levels(levels) if levels else lower
+    place = Engine(kind=engine, address=address, time_limit_s=time_limit)
     with progress_on_stderr() as progress:
-        report = build_clips(source, out, config, lower, progress)
-    if sheet:
-        draw_packed(out, sheet)
-    print_report(report, json, contact_sheet=str(sheet or ""))
+        report = build_clips(source, out, config, lower, progress, engine=place)
+    print_report(report, json)
 
 
 def check(
@@ -77,16 +82,29 @@ def check(
 ) -> None:
     """Say what a source looks like and what a build would keep and drop, and draw some clips.
 
+    Of a packed clip set, every clip is read and compared with its checksum.
+
     Args:
-        source: folder of videos, archive (zip, tar), or file of arrays or TFRecords.
+        source: folder of videos, archive (zip, tar), file of arrays or TFRecords, or packed clip
+            set.
         words: settings of the clips as key=value, such as resolution=64 frames=16 short=loop.
         preset: take the settings from a preset of vidgan train.
         sheet: picture to write, a row of frames for each of some clips.
         workers: processes that decode.
         json: print the report as JSON.
     """
-    from vidgan.data.build import check_source
+    from vidgan.data.build import check_source, is_packed
 
+    if is_packed(source):
+        from vidgan.data.sheet import draw_packed
+        from vidgan.data.verify import verify_set
+
+        with progress_on_stderr() as progress:
+            report = verify_set(source, progress)
+        draw_packed(source, sheet)
+        all_clips = "read, and as they were stored"
+        print_report(report, json, all_clips=all_clips, contact_sheet=str(sheet))
+        return
     config, _ = clip_settings(words, preset, workers, strict=False)
     with progress_on_stderr() as progress:
         report = check_source(source, config, sheet, progress)
@@ -95,30 +113,37 @@ def check(
 
 def export(
     source: Source,
-    out: Out,
+    out: Annotated[str, tyro.conf.arg(metavar="OUT")],
     /,
     *,
-    format: Literal["webdataset"] = "webdataset",
+    format: Literal["webdataset", "litdata"] = "webdataset",
     clips: Literal["npy", "mp4"] = "npy",
     shard_clips: int = 1000,
     json: bool = False,
 ) -> None:
-    """Write a packed clip set in a form that other tools read: WebDataset shards.
+    """Write a packed clip set as WebDataset shards, or with litdata's chunks for object stores.
 
-    Every split gets tar files SPLIT-000000.tar; a sample is KEY.npy or KEY.mp4, KEY.cls, KEY.json.
+    As webdataset every split gets tar files SPLIT-000000.tar; a sample is KEY.npy or KEY.mp4,
+    KEY.cls, KEY.json. As litdata it stays a packed set, which training also reads from an object
+    store, as data=s3://bucket/set (needs vidgan[cloud]).
 
     Args:
         source: packed clip set, made by vidgan data build.
-        out: folder to make.
-        format: webdataset, so far the only one.
-        clips: npy (exact pixels, frames x height x width x 3) or mp4 (H.264, smaller).
-        shard_clips: clips in a tar file at most.
+        out: folder to make; with litdata also an address to copy it to, such as s3://bucket/set.
+        format: webdataset or litdata.
+        clips: npy (exact pixels, frames x height x width x 3) or mp4 (H.264, smaller); of
+            webdataset.
+        shard_clips: clips in a tar file at most; of webdataset.
         json: print the report as JSON.
     """
+    from vidgan.data.cloud_export import export_to_litdata
     from vidgan.data.export import export_clips
 
     with progress_on_stderr() as progress:
-        report = export_clips(source, out, clips, shard_clips, progress)
+        if format == "litdata":
+            report = export_to_litdata(source, out, progress)
+        else:
+            report = export_clips(source, out, clips, shard_clips, progress)
     if json:
         print_json({**asdict(report), "num_clips": report.num_clips})
         return

@@ -11,6 +11,7 @@ import tyro
 from vidgan.config_io import apply_overrides, from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.files import write_text_atomically
+from vidgan.verbs.data import EngineKind
 from vidgan.verbs.output import print_json
 from vidgan.verbs.progress import progress_on_stderr
 
@@ -38,6 +39,8 @@ def faces(
     workers: int | None = None,
     time_limit: float = 3600.0,
     retry: bool = False,
+    engine: EngineKind = "processes",
+    address: str | None = None,
     json: bool = False,
 ) -> None:
     """Make aligned clips of faces out of films: shots, faces, alignment, one person a clip.
@@ -52,8 +55,11 @@ def faces(
         workers: processes; one a core by default.
         time_limit: seconds for one film, after which it is given up.
         retry: try films again that failed before.
+        engine: processes of this machine, or ray (needs vidgan[cluster]).
+        address: of a running Ray cluster; without it Ray starts here.
         json: print the report as JSON.
     """
+    from vidgan.data.engine import Engine
     from vidgan.data.faces.build import build_faces
     from vidgan.data.faces.config import FacesConfig
 
@@ -64,7 +70,7 @@ def faces(
             out,
             config,
             workers=workers,
-            time_limit_s=time_limit,
+            engine=Engine(kind=engine, address=address, time_limit_s=time_limit),
             retry=retry,
             progress=progress,
         )
@@ -93,6 +99,8 @@ def stabilize(
     workers: int | None = None,
     time_limit: float = 3600.0,
     retry: bool = False,
+    engine: EngineKind = "processes",
+    address: str | None = None,
     json: bool = False,
 ) -> None:
     """Take the shaking of the camera out of videos, as the tiny-video set did.
@@ -107,8 +115,11 @@ def stabilize(
         workers: processes; one a core by default.
         time_limit: seconds for one video, after which it is given up.
         retry: try videos again that failed before.
+        engine: processes of this machine, or ray (needs vidgan[cluster]).
+        address: of a running Ray cluster; without it Ray starts here.
         json: print the report as JSON.
     """
+    from vidgan.data.engine import Engine
     from vidgan.data.stabilize import StabilizeConfig
     from vidgan.data.stabilize_build import stabilize_folder
 
@@ -119,7 +130,7 @@ def stabilize(
             out,
             config,
             workers=workers,
-            time_limit_s=time_limit,
+            engine=Engine(kind=engine, address=address, time_limit_s=time_limit),
             retry=retry,
             progress=progress,
         )

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 from vidgan.config_io import to_dict
+from vidgan.data.engine import Engine
 from vidgan.data.faces.config import FacesConfig
 from vidgan.data.faces.film import FilmJob, process_film
 from vidgan.data.faces.landmarks import make_landmarker
 from vidgan.data.faces.outcome import FacesReport, make_report
 from vidgan.data.faces.shots import cut_detector
 from vidgan.data.item_work import (
-    TIME_LIMIT_S,
     Progress,
     WorkFolder,
     WorkItem,
@@ -35,7 +35,7 @@ def build_faces(
     config: FacesConfig | None = None,
     *,
     workers: int | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
+    engine: Engine | None = None,
     retry: bool = False,
     progress: Progress | None = None,
 ) -> FacesReport:
@@ -50,9 +50,9 @@ def build_faces(
         films: Folder of video files and of folders of numbered images, at any depth.
         out: Folder to make or to continue.
         config: Settings; None takes the defaults.
-        workers: Processes; None takes one a core. 0 works in this process, without protection
-            against films that crash or hang.
-        time_limit_s: Longest time for one film.
+        workers: Films at the same time; None takes one a core. 0 works in this process, without
+            protection against films that crash or hang.
+        engine: Where the work is done; None takes processes of this machine.
         retry: Try films again that failed before.
         progress: Called with (done, total, what).
 
@@ -61,7 +61,8 @@ def build_faces(
             another process at work there, or a package or model that is missing.
     """
     config = config or FacesConfig()
-    out, root = Path(out), Path(films)
+    # Absolute: the workers of a cluster run elsewhere.
+    out, root = Path(out).absolute(), Path(films).absolute()
     opencv()
     make_landmarker(config.landmarks)
     cut_detector(config.shots)
@@ -88,7 +89,7 @@ def build_faces(
             job,
             lambda keys: _clear(out, keys),
             workers=workers,
-            time_limit_s=time_limit_s,
+            engine=engine,
             retry=retry,
             progress=progress,
         )
