@@ -37,7 +37,8 @@ from vidgan.data.outcome import (
     unmet_settings,
 )
 from vidgan.data.settings import DataConfig
-from vidgan.data.sheet import SHEET_CLIPS, draw_sheet
+from vidgan.data.shards import open_store
+from vidgan.data.sheet import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
 
@@ -129,7 +130,7 @@ def check_source(
     """
     stored = full_levels(config, ())
     scan = scan_sources(source, config)
-    jobs = [_job(source, config, stored, preview=True) for source in scan.sources]
+    jobs = [_job(source, config, stored, preview=PREVIEW_SIDE) for source in scan.sources]
     records: list[dict[str, Any]] = []
     previews: dict[str, list[Tensor]] = defaultdict(list)
     default = _default_workers(len(jobs))
@@ -215,7 +216,7 @@ def _plan(scan: SourceScan, config: DataConfig, levels: Sequence[Level]) -> dict
 
 
 def _job(
-    source: Source, config: DataConfig, levels: tuple[Level, ...], preview: bool = False
+    source: Source, config: DataConfig, levels: tuple[Level, ...], preview: int | None = None
 ) -> EncodeJob:
     # Absolute: the workers of a cluster run elsewhere.
     path = str(source.path.absolute())

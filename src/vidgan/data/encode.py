@@ -11,10 +11,9 @@ from torch import Tensor
 
 from vidgan.data.containers.reading import VideoReader
 from vidgan.data.index import Level
-from vidgan.data.payload import codec_for, encode_payload, is_one_column, pool_uint8
+from vidgan.data.payload import codec_for, encode_payload, is_one_column, pool_uint8, shrunk
 from vidgan.data.quality import find_flaws, measure_clip
 from vidgan.data.settings import DataConfig
-from vidgan.data.sheet import shrunk
 from vidgan.data.sources import SourceKind
 from vidgan.data.video_sources import open_source
 from vidgan.errors import UserError
@@ -32,8 +31,8 @@ class EncodeJob:
     path: str
     config: DataConfig
     levels: tuple[Level, ...]
-    preview: bool = False
-    """Whether a small clip is returned to be looked at instead of stored bytes."""
+    preview: int | None = None
+    """Side in pixels of the clip that is returned to be looked at instead of stored bytes."""
     kind: SourceKind = "file"
     member: str = ""
 
@@ -194,7 +193,7 @@ def _encode(cut: _Cut, job: EncodeJob) -> EncodedClip | Rejected:
         num_bytes=sum(map(len, payloads)),
         flaws=found,
         signature=measures.signature.tobytes(),
-        preview=shrunk(clip) if job.preview else None,
+        preview=shrunk(clip, job.preview) if job.preview else None,
     )
 
 

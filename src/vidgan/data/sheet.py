@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vidgan.data.payload import pool_uint8
+from vidgan.data.payload import shrunk
 from vidgan.data.shards import open_store
 from vidgan.video import frame_strip, write_png
 
@@ -35,14 +35,7 @@ def draw_packed(folder: str | Path, path: str | Path) -> None:
     few = -(-SHEET_CLIPS // max(1, len(by_label)))
     chosen = [number for label in sorted(by_label) for number in by_label[label][:few]]
     clips = [store.read(number, full)[:, : full.frames] for number in chosen]
-    draw_sheet(path, [shrunk(clip) for clip in clips])
-
-
-def shrunk(clip: Tensor) -> Tensor:
-    """A clip `[3, T, S, S]` averaged to less than twice `PREVIEW_SIDE`, by a whole factor."""
-    factor = max(1, clip.shape[2] // PREVIEW_SIDE)
-    side = clip.shape[2] // factor * factor
-    return pool_uint8(clip[:, :, :side, :side], (1, factor, factor))
+    draw_sheet(path, [shrunk(clip, PREVIEW_SIDE) for clip in clips])
 
 
 def draw_sheet(path: str | Path, clips: list[Tensor]) -> None:
