@@ -222,7 +222,8 @@ def test_groups_are_held_out_whole(sizes):
     held = sum(s.split == "heldout" for s in marked)
     assert round(0.2 * len(sources)) <= held < round(0.2 * len(sources)) + max(sizes)
     num_groups = sum(split == "heldout" for _, split in splits)
-    assert f"{held} of {len(sources)} videos ({num_groups} whole groups)" in note
+    groups = "group" if num_groups == 1 else "groups"
+    assert f"{held} of {len(sources)} videos ({num_groups} whole {groups})" in note
     assert hold_out(sources[::-1], 0.2)[0][::-1] == marked
 
 

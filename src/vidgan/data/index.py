@@ -71,6 +71,7 @@ class Manifest:
         builder: Version of vidgan that wrote the set.
         chunks: Format of the chunk folders.
         layout: What the source was read as, a name for `data.layout`.
+        num_missing: Of the dropped ones, videos that a published list names and nobody had.
     """
 
     levels: tuple[Level, ...]
@@ -89,6 +90,7 @@ class Manifest:
     builder: str
     chunks: ChunkFormat = "safetensors"
     layout: str = ""
+    num_missing: int = 0
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of clips by split and class (class "" without labels)."""
@@ -125,6 +127,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             "chunks": manifest.chunks,
             "items_per_chunk": manifest.items_per_chunk,
             "layout": manifest.layout,
+            "num_missing": manifest.num_missing,
             "settings": manifest.settings,
             "source_hash": manifest.source_hash,
             "dropped": [list(pair) for pair in manifest.dropped],
@@ -193,6 +196,7 @@ def read_manifest(folder: str | Path) -> Manifest:
             # Nor do they name a layout or a format of chunks.
             chunks=table.get("chunks", "safetensors"),
             layout=table.get("layout", ""),
+            num_missing=table.get("num_missing", 0),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):

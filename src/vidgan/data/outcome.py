@@ -169,6 +169,7 @@ def make_manifest(
         source_hash=plan["source_hash"],
         builder=plan["builder"],
         layout=scan.layout,
+        num_missing=scan.num_missing,
     )
 
 
@@ -185,7 +186,7 @@ def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | Non
         source=str(root),
         layout=told,
         out=None if out is None else str(out),
-        num_videos=len(manifest.items) + len(manifest.dropped),
+        num_videos=len(manifest.items) + len(manifest.dropped) - manifest.num_missing,
         counts=manifest.counts(),
         dropped=manifest.dropped,
         notes=manifest.notes,

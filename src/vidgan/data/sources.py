@@ -48,6 +48,7 @@ class Found:
     Attributes:
         sources: Usable candidates.
         dropped: Name and reason of videos that are left out before any is opened.
+        num_missing: Of those, videos that a table lists and that are not there at all.
         notes: Sentences about choices that were made.
         class_order: Published order of the classes; others follow in alphabetical order.
         attributes: What each class is made of.
@@ -55,6 +56,7 @@ class Found:
 
     sources: Sequence[Source]
     dropped: Sequence[tuple[str, str]] = ()
+    num_missing: int = 0
     notes: Sequence[str] = ()
     class_order: Sequence[str] = ()
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class SourceScan:
         sources: Usable candidates in a fixed order.
         classes: Class names, alphabetical unless the layout has an order; empty without labels.
         dropped: Name and reason of videos that are left out before any is opened.
+        num_missing: Of those, videos that are listed and not there at all.
         notes: Sentences about choices that the scan made.
         attributes: What each class is made of.
     """
@@ -81,6 +84,7 @@ class SourceScan:
     sources: list[Source]
     classes: list[str]
     dropped: list[tuple[str, str]]
+    num_missing: int
     notes: list[str]
     attributes: dict[str, dict[str, str]]
 
@@ -115,6 +119,7 @@ def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig)
         sources=sources,
         classes=classes,
         dropped=dropped,
+        num_missing=found.num_missing,
         notes=notes,
         attributes=attributes,
     )
@@ -159,7 +164,7 @@ def hold_out(sources: list[Source], fraction: float) -> tuple[list[Source], str]
     if not chosen:
         return sources, "nothing is held out: all videos are of one group" if wanted else ""
     marked = [replace(s, split="heldout") if s.name in chosen else s for s in sources]
-    whole = f" ({num_groups} whole groups)" if num_groups else ""
+    whole = f" ({num_groups} whole group{'s'[: num_groups > 1]})" if num_groups else ""
     note = f"{len(chosen)} of {len(sources)} videos{whole} were held out by a fixed draw"
     return marked, note
 

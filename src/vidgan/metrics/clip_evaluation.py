@@ -1,6 +1,7 @@
 """From clips in memory to an evaluation record; knows neither models nor files of clips."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -104,7 +105,7 @@ def evaluate_clips(
     scores = compute_scores(fake, seen, unseen, comparison, extractor, protocol, seed, store)
     missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
     card = None if judge is None else judge_card(judge)
-    network = extractor.record() if extractor is not None and protocol.network else None
+    network = _network_record(extractor, protocol)
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
     if pictures is not None:
         _show_nearest(Path(pictures), fake, seen, beside["memorisation"], tell)
@@ -127,6 +128,14 @@ def evaluate_clips(
         "comparable_to": comparable_protocols(protocol, network),
         "sentence": comparability(card, protocol, network),
     }
+
+
+def _network_record(extractor: Extractor | None, protocol: Protocol) -> dict[str, Any] | None:
+    """What a record tells of any network but a judge, as a file gives it back."""
+    if extractor is None or protocol.network is None:
+        return None
+    found: dict[str, Any] = json.loads(json.dumps(extractor.record()))
+    return found
 
 
 def _beside_scores(

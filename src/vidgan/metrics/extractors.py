@@ -7,6 +7,7 @@ trained on the user's data (`own_classifier.OwnClassifier`) offers the same `Ext
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -113,7 +114,7 @@ class NetworkExtractor:
             "layer": self.spec.layer,
             "dim": self.dim,
             "width": self.spec.width,
-            "spec": asdict(self.spec),
+            "spec": plain(self.spec),
             "weights_file": source.file,
             "bytes": source.bytes,
             "is_verified": source.is_verified,
@@ -196,7 +197,7 @@ class RandomC3D:
             "layer": self.spec.layer,
             "dim": self.dim,
             "width": self.spec.width,
-            "spec": asdict(self.spec),
+            "spec": plain(self.spec),
             "weights_file": f"seed {self.spec.seed}",
             "bytes": None,
             "is_verified": True,
@@ -241,6 +242,12 @@ def exact_arithmetic() -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
+
+
+def plain(spec: ExtractorSpec) -> dict[str, Any]:
+    """A spec as JSON keeps it, so that a record that was stored equals a new one."""
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    return fields
 
 
 def build_network(spec: ExtractorSpec) -> nn.Module:

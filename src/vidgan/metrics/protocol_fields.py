@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from vidgan.config_io import to_dict
 from vidgan.errors import UserError
 from vidgan.metrics.extractor_specs import ExtractorSpec
 from vidgan.metrics.kernel import KernelRule
@@ -150,8 +151,8 @@ class Protocol:
         return self.network is not None and self.network.weights is not None
 
     def record(self) -> dict[str, Any]:
-        """Identity and every field as plain values."""
-        return {"id": self.identity, **asdict(self)}
+        """Identity and every field as plain values, as a file gives them back."""
+        return {"id": self.identity, **to_dict(self)}
 
 
 def default_protocol(classes: Sequence[str]) -> str:
