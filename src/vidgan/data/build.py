@@ -246,6 +246,8 @@ def _encode_all(
     engine: Engine,
     progress: Progress | None,
 ) -> None:
+    if config.strict and scan.dropped:
+        raise _not_clean(*scan.dropped[0])
     first, total = len(writer.records), len(scan.sources)
     jobs = (_job(source, config, levels) for source in scan.sources[first:])
     default = _default_workers(total - first)
@@ -258,14 +260,17 @@ def _encode_all(
             result = gate.judge(number, result)
         record = make_record(number, result)
         if config.strict and (record["reason"] or record["num_corrupt"]):
-            what = record["reason"] or record["notes"][0]
-            raise UserError(
-                f"{scan.sources[number].name} is not clean ({what}) and data.strict is set:"
-                " mend or remove the file, or drop data.strict"
-            )
+            raise _not_clean(scan.sources[number].name, record["reason"] or record["notes"][0])
         writer.add(record, result if isinstance(result, EncodedClip) else None)
         if progress:
             progress(number + 1, total, "building clips")
+
+
+def _not_clean(name: str, what: str) -> UserError:
+    return UserError(
+        f"{name} is not clean ({what}) and data.strict is set: mend or remove the file, or drop"
+        " data.strict"
+    )
 
 
 def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> BuildReport:

@@ -160,7 +160,7 @@ def hold_out(sources: list[Source], fraction: float) -> tuple[list[Source], str]
         members = units[key]
         if len(chosen) < wanted and len(chosen) + len(members) < len(sources):
             chosen |= {source.name for source in members}
-            num_groups += key[1]
+            num_groups += len(members) > 1
     if not chosen:
         return sources, "nothing is held out: all videos are of one group" if wanted else ""
     marked = [replace(s, split="heldout") if s.name in chosen else s for s in sources]
