@@ -1,6 +1,7 @@
 """The videos of a source with their classes, splits and groups, whatever layout they came in."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,8 @@ class SourceScan:
 def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig) -> SourceScan:
     """Drop what has no class where others have one, and hold out what no split is known for."""
     sources = sorted(found.sources, key=lambda source: source.name)
+    if config.group_by:
+        sources = [_grouped(source, config.group_by) for source in sources]
     if config.splits == "off":
         sources = [replace(source, split="train") for source in sources]
     dropped, notes = list(found.dropped), list(found.notes)
@@ -120,6 +123,11 @@ def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig)
         notes=notes,
         attributes=attributes,
     )
+
+
+def _grouped(source: Source, pattern: str) -> Source:
+    found = re.search(pattern, source.name)
+    return source if found is None else replace(source, group=found.group(1))
 
 
 def split_and_class(folders: Iterable[str], splits: str) -> tuple[str, str | None]:
