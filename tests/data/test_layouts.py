@@ -11,6 +11,7 @@ import pytest
 from tfrecord_files import example, write_records
 from video_files import numbered_frame, write_video
 
+from vidgan.cli import run
 from vidgan.data.build import DataConfig, build_clips, cached_build
 from vidgan.data.export import export_clips
 from vidgan.data.index import read_manifest
@@ -106,6 +107,23 @@ def test_dangerous_members_are_dropped_and_named(videos, tmp_path):
     config = replace(CONFIG, strict=True, short="loop")
     with pytest.raises(UserError, match=r"evil\.mp4 is not clean \(has a name that leads out"):
         build_clips(path, tmp_path / "clean", config)
+
+
+def test_a_bomb_is_refused_alone_and_named_beside_others(videos, tmp_path, capsys):
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    with zipfile.ZipFile(
+        folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1
+    ) as archive:
+        archive.writestr("cats/a.mp4", bytes(65 << 20))
+    words = ["resolution=16", "frames=4", "workers=0"]
+    assert run(["data", "build", str(folder / "bomb.zip"), str(tmp_path / "set"), *words]) == 2
+    error = capsys.readouterr().err
+    assert "bomb.zip unpacks to over 200 times its size" in error
+    zipped(videos, folder / "good.zip")
+    report = build_clips(folder, tmp_path / "set", CONFIG)
+    assert report.num_clips == 8
+    assert "decompression bomb" in dict(report.dropped)["bomb.zip"]
 
 
 def test_workers_read_containers_too(videos, tmp_path):
