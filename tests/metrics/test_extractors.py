@@ -127,6 +127,31 @@ def test_the_c3d_extractor_is_preparation_then_network(tmp_path: Path) -> None:
     assert json.loads(json.dumps(found.record())) == found.record()
 
 
+def test_a_spec_of_ones_own_reads_other_weights_and_another_layer(tmp_path: Path) -> None:
+    spec = replace(
+        EXTRACTORS["c3d-tgan2-fc7"],
+        width=1 / 32,
+        weights="c3d-ucf101-caffe",
+        num_classes=0,
+        probabilities=None,
+        layer="pool5",
+        batch_clips=1,
+    )
+    save_random(spec, tmp_path)
+    save_weights("c3d-mean", {"mean": torch.zeros(MEAN_SHAPE)}, source(), tmp_path)
+    clips = clips_of(1, frames=16, side=112)
+    found = load_extractor(spec, folder=tmp_path)
+    arrays = found.arrays(clips)
+    assert set(arrays) == {"features"}
+    assert arrays["features"].shape == (1, found.dim) == (1, 16 * 4 * 4)
+    assert found.name.startswith("custom:")
+    padded = load_extractor(replace(spec, pool5="pad"), folder=tmp_path)
+    assert not torch.equal(padded.arrays(clips)["features"], arrays["features"])
+    before = load_extractor(replace(spec, layer="fc6_before_relu"), folder=tmp_path)
+    assert before.dim == 128
+    assert float(before.arrays(clips)["features"].min()) < 0
+
+
 def test_networks_of_frames_give_a_row_for_every_frame(tmp_path: Path) -> None:
     spec = replace(EXTRACTORS["inception-clean"], width=1 / 64, num_classes=4, batch_clips=2)
     save_random(spec, tmp_path)

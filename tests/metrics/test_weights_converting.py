@@ -1,7 +1,6 @@
 """Published files of every kind, width-reduced: read, checked and converted."""
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,13 +29,6 @@ from vidgan.metrics.weights.converting import (
 from vidgan.metrics.weights.layouts import LAYOUTS
 from vidgan.metrics.weights.reading import identify
 from vidgan.metrics.weights.store import load_weights, weights_path
-
-
-def save_script(path: Path, entries: wf.Weights) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(wf.holder_of(entries)), str(path))
-    return path
 
 
 def deepmind(path: Path, weights: wf.Weights) -> Path:
@@ -112,7 +104,7 @@ KINDS: dict[str, tuple[Callable[[], wf.Weights], Writer, str, str]] = {
     "i3d_pretrained_400.pt": (wf.i3d_weights, data_parallel, "pytorch-i3d", "i3d-k400"),
     "i3d_torchscript.pt": (
         wf.i3d_weights,
-        lambda path, w: save_script(path, wf.i3dpt_entries(w)),
+        lambda path, w: wf.save_script(path, wf.i3dpt_entries(w)),
         "i3dpt",
         "i3d-k400",
     ),

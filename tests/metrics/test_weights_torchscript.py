@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from weight_files import holder_of
+from weight_files import save_script
 
 from vidgan.metrics.weights.torchscript import (
     Called,
@@ -20,12 +20,6 @@ from vidgan.metrics.weights.torchscript import (
     is_torchscript,
     read_torchscript,
 )
-
-
-def save_script(path: Path, entries: dict[str, torch.Tensor]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(holder_of(entries)), str(path))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ The names are spelled out here a second time, apart from the package's own table
 """
 
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -245,4 +246,11 @@ def save_legacy(path: Path, entries: Any) -> Path:
 
 def save_zip(path: Path, entries: Any) -> Path:
     torch.save(entries, path)
+    return path
+
+
+def save_script(path: Path, entries: Weights) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(holder_of(entries)), str(path))
     return path

@@ -7,7 +7,6 @@ would be called. What comes out is a tree of names, from which the tensors are t
 """
 
 import io
-import pickle
 import pickletools
 import zipfile
 from collections.abc import Callable, Iterator
@@ -90,12 +89,8 @@ def read_torchscript(path: str | Path) -> dict[str, Tensor]:
             if not found:
                 raise ValueError("it describes no module with tensors")
             return {name: _tensor(call, archive, root) for name, call in found.items()}
-    except (
-        *(IndexError, KeyError, OSError, RecursionError, RuntimeError, TypeError, ValueError),
-        *(AttributeError, OverflowError, zipfile.BadZipFile, pickle.UnpicklingError),
-    ) as error:
-        if isinstance(error, UserError):
-            raise
+    except Exception as error:
+        # Damaged bytes make zipfile, pickletools and torch raise errors of any class.
         raise UnreadableArchiveError(
             f"{path} is not a TorchScript archive, or it is damaged ({error!r}); download it again"
         ) from error
