@@ -115,8 +115,8 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"no Ray cluster answers at {address} ({reason}): check the address, or start one"
-            " with: ray start --head"
+            f"no Ray cluster answers at {address} ({reason}): check the address and the token"
+            " of the cluster (RAY_AUTH_TOKEN), or start one with: ray start --head"
         ) from error
     try:
         yield ray
