@@ -204,3 +204,17 @@ def test_a_higher_inception_score_is_better(record: dict[str, Any], run: Path) -
             "scores": {**record["scores"], "inception_score": score},
         }
         assert update_best(run, changed, "inception_score") == is_better
+
+
+def test_data_without_classes_get_a_judge_that_needs_none() -> None:
+    labelled = motion_data(["train"] * 40 + ["heldout"] * 10)
+    store = MemoryStore(labelled.real_clips(40, seed=0)[0], splits=["train"] * 32 + ["heldout"] * 8)
+    data = ClipDataset(store, DataConfig(resolution=16, frames=4), seed=0)
+    classifier = dataclasses.replace(PROTOCOLS["own-ssl"].classifier, clips_seen=64, width=0.0625)
+    protocol = dataclasses.replace(PROTOCOLS["own-ssl"], classifier=classifier, num_clips=8)
+    patch = pytest.MonkeyPatch()
+    patch.setitem(PROTOCOLS, "own-ssl", protocol)
+    record = vidgan.evaluate(small_generator(0), data)
+    patch.undo()
+    assert record["protocol"]["extractor"] == "own-ssl"
+    assert record["judge"]["extractor"] == "own-ssl"

@@ -35,6 +35,9 @@ VERBS = {
     "sample": "vidgan.verbs.sampling:sample",
     "interpolate": "vidgan.verbs.sampling:interpolate",
     "predict": "vidgan.verbs.prediction:predict",
+    "weights list": "vidgan.verbs.weights:list_weights",
+    "weights verify": "vidgan.verbs.weights:verify",
+    "weights convert": "vidgan.verbs.weights:convert",
     "models": "vidgan.verbs.about:models",
     "doctor": "vidgan.verbs.about:doctor",
 }

@@ -19,6 +19,7 @@ from vidgan.errors import UserError
 from vidgan.gathering import Gathered, Source, gather, gather_real
 from vidgan.metrics.clip_evaluation import Progress, evaluate_clips, say_nothing
 from vidgan.metrics.protocol_checks import check_protocol
+from vidgan.metrics.protocol_fields import default_protocol
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import format_record, save_record, seal_record
 from vidgan.metrics.scoring import RealClips, RealData
@@ -39,7 +40,7 @@ __all__ = [
 def evaluate(
     source: Source,
     data: ClipDataset,
-    protocol: str | Protocol = "own-c3d",
+    protocol: str | Protocol | None = None,
     *,
     checkpoint: str | int = "best",
     seed: int = 0,
@@ -47,6 +48,7 @@ def evaluate(
     cache: str | Path | None = None,
     features: str | Path | None = None,
     weights: str | Path | None = None,
+    pictures: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -60,7 +62,8 @@ def evaluate(
             that any program generated; or batches of uint8 clips `[B, C, T, H, W]` with int64
             labels `[B]` or None.
         data: the real clips, with a training and a held-out split.
-        protocol: name of a protocol, or one with fields of your own.
+        protocol: name of a protocol, or one with fields of your own; None takes `own-c3d`, or
+            `own-ssl` for data without classes.
         checkpoint: of a run folder: `best`, `last` or a step.
         seed: of latents, labels, controls and choices of clips.
         judge_seed: of the judge; publish with another one than the one used while developing.
@@ -68,6 +71,8 @@ def evaluate(
         features: folder where features are kept between calls, so that each set of clips is
             extracted once; None keeps nothing.
         weights: folder of converted weight files; None takes the one of `vidgan weights`.
+        pictures: folder for a picture of the generated clips that lie nearest to training clips;
+            None writes none.
         device: where the generator and the judge compute.
         progress: told in a few words what happens next.
 
@@ -79,7 +84,8 @@ def evaluate(
     Raises:
         UserError: the source or the data do not serve.
     """
-    protocol, tell = find_protocol(protocol), progress or say_nothing
+    tell = progress or say_nothing
+    protocol = find_protocol(default_protocol(data.classes) if protocol is None else protocol)
     check_protocol(protocol, weights)
     gathered = gather(
         source, data, protocol, checkpoint=checkpoint, seed=seed, device=device, tell=tell
@@ -95,6 +101,7 @@ def evaluate(
         cache=cache,
         features=features,
         weights=weights,
+        pictures=pictures,
         device=device,
         generator_facts=gathered.facts,
         progress=tell,

@@ -6,6 +6,7 @@ a generator, a clip, a judge's weights, a value.
 """
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +108,8 @@ def verify(
             )
         except UserError as error:
             return Verdict((*findings, f"it cannot be computed again: {error}"), tuple(elsewhere))
+    # As a file would hold it: lists for tuples, words for keys.
+    again = json.loads(json.dumps(again))
     findings += _changes(record, again, bool(elsewhere))
     return Verdict(tuple(findings), tuple(elsewhere))
 

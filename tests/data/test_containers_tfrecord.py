@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vidgan.data.containers.crc32c import crc32c, masked_crc32c
+from vidgan.crc32c import crc32c, masked_crc32c
 from vidgan.data.containers.tfrecord import index_records, parse_record, read_record
 from vidgan.video import UnreadableVideoError
 

@@ -109,6 +109,9 @@ def test_ucf101_finds_lists_beside_it_and_does_without(tmp_path):
         by_group.setdefault(source.group, set()).add(source.split)
     assert all(len(splits) == 1 for splits in by_group.values())
     assert sum(splits == {"heldout"} for splits in by_group.values()) == 3
+    # Names tell groups in any layout.
+    classes = scan_sources(root / "UCF-101", replace(CONFIG, layout="classes"))
+    assert {s.group for s in classes.sources} == {s.group for s in without.sources}
     off = scan_sources(root / "UCF-101", replace(CONFIG, splits="off"))
     assert {s.split for s in off.sources} == {"train"}
 
@@ -136,6 +139,7 @@ def test_kinetics_tables_give_labels_splits_groups_and_coverage(tmp_path):
         ("abcdefghij4_000007_000017.mp4", "is listed in train.csv and not on the disk"),
         ("train/zzzzzzzzzzz_000001_000011.mp4", "stands in no table"),
     )
+    assert report.num_videos == 6
     notes = [note for _, note in report.notes]
     assert (
         "5 of the 7 videos listed in test.csv, train.csv, validate.csv are there (71.4 %):"
@@ -186,6 +190,7 @@ def test_frame_folders_take_the_split_of_the_asked_file(tmp_path):
         "1 folders, ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01 first, hold another" in n for n in notes
     )
     second = scan_sources(root, replace(CONFIG, fold=2))
+    assert "ucf101_02.json gives 6 of its 6 videos" in second.told
     assert [source.split for source in second.sources] == ["train", "val", "train"] * 2
     with pytest.raises(UserError, match=r"data\.fold=3 fits none of ucf101_01\.json"):
         scan_sources(root, replace(CONFIG, fold=3))

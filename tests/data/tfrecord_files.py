@@ -4,7 +4,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vidgan.data.containers.crc32c import masked_crc32c
+from vidgan.crc32c import masked_crc32c
 
 Values = Sequence[bytes] | Sequence[int]
 

@@ -10,6 +10,8 @@ from vidgan.metrics.controls import (
     memorisation,
     motion_sensitivity,
     nearest_distances,
+    nearest_pairs,
+    nearest_picture,
     thumbnails,
 )
 
@@ -57,3 +59,22 @@ def test_copies_of_training_clips_are_found(
     fresh = memorisation(heldout[:40], heldout[40:], train)
     assert fresh["ratio"] == pytest.approx(1, abs=0.3)
     assert memorisation(heldout, train, train)["ratio"] is None
+
+
+def test_the_nearest_training_clips_are_shown_below_the_generated_ones(
+    training_shapes: Labelled, other_shapes: Labelled
+) -> None:
+    train, fresh = training_shapes.clips, other_shapes.clips
+    fake = torch.cat([fresh[:10], train[7:9], train[7:8]])
+    pairs = nearest_pairs(thumbnails(fake), thumbnails(train), count=3)
+    # Rows 10, 11 and 12 are copies; two of the same training clip count once.
+    assert [(pair["generated"], pair["train"]) for pair in pairs[:2]] == [(10, 7), (11, 8)]
+    assert pairs[0]["distance"] == pairs[1]["distance"] == 0
+    assert pairs[2]["distance"] > 0
+    assert len(nearest_pairs(thumbnails(fake), thumbnails(train[:2]))) <= 2
+    picture = nearest_picture(fake, train, pairs[:1])
+    assert picture.dtype == torch.uint8
+    # Above and below are the same frames, four of 16 pixels, six times enlarged.
+    height, width = 2 * (96 + 2) + 2 + 4 * 6, 4 * (96 + 2) + 2
+    assert tuple(picture.shape) == (3, height, width)
+    assert torch.equal(picture[:, 2:98], picture[:, 100:196])

@@ -1,6 +1,7 @@
 """Extraction under a protocol: stored once, the frames it names, evaluations by network."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
     distance = record["scores"]["kernel_distance"]
     assert distance["value"] < 0.5 * distance["controls"]["noise"]
     assert record["extractor"]["name"] == "random-c3d"
+    assert json.loads(json.dumps(record)) == record
     assert record["judge"] is None
     assert record["agreement"] is None
     assert record["diversity"] is None

@@ -1,5 +1,6 @@
 """Extractors: the table, the interface, batches, and weights from files and from seeds."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def test_the_c3d_extractor_is_preparation_then_network(tmp_path: Path) -> None:
     assert found.record()["weights_file"] == source().file
     assert found.record()["mean_sha256"] != found.record()["sha256"]
     assert len(found.fingerprint) == 64
+    assert json.loads(json.dumps(found.record())) == found.record()
 
 
 def test_networks_of_frames_give_a_row_for_every_frame(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_files_of_another_network_are_refused(kept: Path, tmp_path: Path) -> Non
     state = load_weights(weights_path("i3d-k400", kept)).tensors
     del state["Mixed_5b.b2b.bn.bias"]
     save_weights("i3d-k400", state, source(), tmp_path)
-    with pytest.raises(MissingEntryError, match=r"no entry for Mixed_5b\.b2b\.bn\.bias"):
+    with pytest.raises(MissingEntryError, match=r"no entry Mixed_5b\.b2b\.bn\.bias"):
         load_extractor(SMALL_I3D, folder=tmp_path)
 
 

@@ -120,6 +120,7 @@ def test_any_changed_field_gives_a_custom_name(name: str) -> None:
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_record_gives_the_protocol_back(name: str) -> None:
     record = json.loads(json.dumps(PROTOCOLS[name].record()))
+    assert record == PROTOCOLS[name].record()
     assert record.pop("id") == name
     assert from_dict(Protocol, record, "the record") == PROTOCOLS[name]
     assert from_dict(Protocol, to_dict(PROTOCOLS[name]), "it").identity == name

@@ -64,11 +64,14 @@ class Manifest:
         items: All items; their order is that of the chunks.
         dropped: Name and reason of each video that was left out.
         notes: Name and remark of each video that was handled specially.
+        flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        num_bytes: Length of all payloads together.
         settings: Settings of the build.
         source_hash: Hash of the names and sizes of the source files.
         builder: Version of vidgan that wrote the set.
         chunks: Format of the chunk folders.
         layout: What the source was read as, a name for `data.layout`.
+        num_missing: Of the dropped ones, videos that a published list names and nobody had.
     """
 
     levels: tuple[Level, ...]
@@ -80,11 +83,14 @@ class Manifest:
     items: tuple[ClipItem, ...]
     dropped: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
+    flaws: tuple[tuple[str, str, str], ...]
+    num_bytes: int
     settings: dict[str, Any]
     source_hash: str
     builder: str
     chunks: ChunkFormat = "safetensors"
     layout: str = ""
+    num_missing: int = 0
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of clips by split and class (class "" without labels)."""
@@ -121,10 +127,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             "chunks": manifest.chunks,
             "items_per_chunk": manifest.items_per_chunk,
             "layout": manifest.layout,
+            "num_missing": manifest.num_missing,
             "settings": manifest.settings,
             "source_hash": manifest.source_hash,
             "dropped": [list(pair) for pair in manifest.dropped],
             "notes": [list(pair) for pair in manifest.notes],
+            "flaws": [list(flaw) for flaw in manifest.flaws],
+            "num_bytes": manifest.num_bytes,
             "items": {
                 "source": [item.source for item in items],
                 "split": [item.split for item in items],
@@ -179,12 +188,15 @@ def read_manifest(folder: str | Path) -> Manifest:
             items=tuple(ClipItem(*row) for row in rows),
             dropped=tuple((name, reason) for name, reason in table["dropped"]),
             notes=tuple((name, note) for name, note in table["notes"]),
+            flaws=tuple((name, key, what) for name, key, what in table["flaws"]),
+            num_bytes=table["num_bytes"],
             settings=table["settings"],
             source_hash=table["source_hash"],
             builder=table["builder"],
             # Nor do they name a layout or a format of chunks.
             chunks=table.get("chunks", "safetensors"),
             layout=table.get("layout", ""),
+            num_missing=table.get("num_missing", 0),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):

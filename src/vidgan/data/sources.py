@@ -1,6 +1,7 @@
 """The videos of a source with their classes, splits and groups, whatever layout they came in."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,7 @@ class Found:
     Attributes:
         sources: Usable candidates.
         dropped: Name and reason of videos that are left out before any is opened.
+        num_missing: Of those, videos that a table lists and that are not there at all.
         notes: Sentences about choices that were made.
         class_order: Published order of the classes; others follow in alphabetical order.
         attributes: What each class is made of.
@@ -54,6 +56,7 @@ class Found:
 
     sources: Sequence[Source]
     dropped: Sequence[tuple[str, str]] = ()
+    num_missing: int = 0
     notes: Sequence[str] = ()
     class_order: Sequence[str] = ()
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class SourceScan:
         sources: Usable candidates in a fixed order.
         classes: Class names, alphabetical unless the layout has an order; empty without labels.
         dropped: Name and reason of videos that are left out before any is opened.
+        num_missing: Of those, videos that are listed and not there at all.
         notes: Sentences about choices that the scan made.
         attributes: What each class is made of.
     """
@@ -80,6 +84,7 @@ class SourceScan:
     sources: list[Source]
     classes: list[str]
     dropped: list[tuple[str, str]]
+    num_missing: int
     notes: list[str]
     attributes: dict[str, dict[str, str]]
 
@@ -87,6 +92,8 @@ class SourceScan:
 def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig) -> SourceScan:
     """Drop what has no class where others have one, and hold out what no split is known for."""
     sources = sorted(found.sources, key=lambda source: source.name)
+    if config.group_by:
+        sources = [_grouped(source, config.group_by) for source in sources]
     if config.splits == "off":
         sources = [replace(source, split="train") for source in sources]
     dropped, notes = list(found.dropped), list(found.notes)
@@ -112,9 +119,15 @@ def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig)
         sources=sources,
         classes=classes,
         dropped=dropped,
+        num_missing=found.num_missing,
         notes=notes,
         attributes=attributes,
     )
+
+
+def _grouped(source: Source, pattern: str) -> Source:
+    found = re.search(pattern, source.name)
+    return source if found is None else replace(source, group=found.group(1))
 
 
 def split_and_class(folders: Iterable[str], splits: str) -> tuple[str, str | None]:
@@ -147,11 +160,11 @@ def hold_out(sources: list[Source], fraction: float) -> tuple[list[Source], str]
         members = units[key]
         if len(chosen) < wanted and len(chosen) + len(members) < len(sources):
             chosen |= {source.name for source in members}
-            num_groups += key[1]
+            num_groups += len(members) > 1
     if not chosen:
         return sources, "nothing is held out: all videos are of one group" if wanted else ""
     marked = [replace(s, split="heldout") if s.name in chosen else s for s in sources]
-    whole = f" ({num_groups} whole groups)" if num_groups else ""
+    whole = f" ({num_groups} whole group{'s'[: num_groups > 1]})" if num_groups else ""
     note = f"{len(chosen)} of {len(sources)} videos{whole} were held out by a fixed draw"
     return marked, note
 

@@ -1,6 +1,7 @@
 """From clips in memory to an evaluation record; knows neither models nor files of clips."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from torch import Tensor
 from vidgan.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.metrics.agreement import agreement, per_class_agreement
-from vidgan.metrics.controls import memorisation, nearest_pairs, thumbnails
+from vidgan.metrics.controls import memorisation, nearest_pairs, nearest_picture, thumbnails
 from vidgan.metrics.diversity import compare_spread
 from vidgan.metrics.extraction import ScoredSet, shown_frames
 from vidgan.metrics.extractors import Extractor, load_extractor
@@ -21,7 +22,9 @@ from vidgan.metrics.feature_store import FeatureStore
 from vidgan.metrics.judging import clips_hash, obtain_judge
 from vidgan.metrics.motion import compare_motion
 from vidgan.metrics.own_classifier import OwnClassifier
+from vidgan.metrics.pretext import TIMES
 from vidgan.metrics.protocol_checks import check_clip_shape, check_protocol
+from vidgan.metrics.protocol_fields import JUDGES
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import (
     RECORD_SCHEMA,
@@ -38,6 +41,7 @@ from vidgan.metrics.scoring import (
     compute_scores,
     plan_comparison,
 )
+from vidgan.video_writing import write_png
 
 Progress = Callable[[str], None]
 """Told in a few words what happens next."""
@@ -58,6 +62,7 @@ def evaluate_clips(
     cache: str | Path | None = None,
     features: str | Path | None = None,
     weights: str | Path | None = None,
+    pictures: str | Path | None = None,
     device: torch.device | str = "cpu",
     generator_facts: dict[str, Any] | None = None,
     progress: Progress | None = None,
@@ -70,7 +75,7 @@ def evaluate_clips(
         labels: the classes they should show, int64 `[M]`, or None.
         real: the real clips, of the same shape.
         generator_facts: plain values for the record.
-        protocol, seed, judge_seed, cache, features, weights, device, progress: as in
+        protocol, seed, judge_seed, cache, features, weights, pictures, device, progress: as in
             `vidgan.evaluate`.
 
     Returns:
@@ -100,7 +105,10 @@ def evaluate_clips(
     scores = compute_scores(fake, seen, unseen, comparison, extractor, protocol, seed, store)
     missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
     card = None if judge is None else judge_card(judge)
-    network = extractor.record() if extractor is not None and protocol.network else None
+    network = _network_record(extractor, protocol)
+    beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
+    if pictures is not None:
+        _show_nearest(Path(pictures), fake, seen, beside["memorisation"], tell)
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
     return {
         "schema": RECORD_SCHEMA,
@@ -108,7 +116,7 @@ def evaluate_clips(
         "protocol": protocol.record(),
         "counts": _counts(rounded, real, comparison),
         "scores": scores,
-        **_beside_scores(fake, seen, unseen, labels, real, protocol),
+        **beside,
         "judge": card,
         "extractor": network,
         "data": data_facts(real),
@@ -122,6 +130,14 @@ def evaluate_clips(
     }
 
 
+def _network_record(extractor: Extractor | None, protocol: Protocol) -> dict[str, Any] | None:
+    """What a record tells of any network but a judge, as a file gives it back."""
+    if extractor is None or protocol.network is None:
+        return None
+    found: dict[str, Any] = json.loads(json.dumps(extractor.record()))
+    return found
+
+
 def _beside_scores(
     fake: ScoredSet,
     seen: ScoredSet,
@@ -132,13 +148,26 @@ def _beside_scores(
 ) -> dict[str, Any]:
     """What stands beside the scores: agreement, copies, spread inside classes, motion."""
     is_judged = fake.extraction is not None and protocol.extractor == "own-c3d"
-    space = "judge features" if is_judged else "features"
+    space = "judge features" if protocol.extractor in JUDGES else "features"
     return {
         "agreement": _agreement(fake, labels, unseen, real) if is_judged else None,
         "memorisation": _memorisation(fake, seen, unseen, real, space),
         "diversity": _diversity(fake, labels, unseen, real) if is_judged else None,
         "motion": compare_motion(fake.clips, unseen.clips) if fake.clips.shape[2] > 1 else None,
     }
+
+
+def _show_nearest(
+    folder: Path, fake: ScoredSet, train: ScoredSet, found: dict[str, Any], tell: Progress
+) -> None:
+    """Write `nearest-<hash>.png`: generated clips that lie nearest to a training clip."""
+    # Features of a network know a copy that was shifted or recoloured; thumbnails do not.
+    spaces = [space for space in found.values() if "nearest" in space]
+    picture = nearest_picture(fake.clips, train.clips, spaces[-1]["nearest"])
+    nothing = torch.zeros(0, dtype=torch.int64)
+    path = folder / f"nearest-{clips_hash(fake.clips, nothing)}.png"
+    write_png(path, picture)
+    tell(f"generated clips above their nearest training clips: {path}")
 
 
 def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, list[str]]:
@@ -221,8 +250,12 @@ def find_judge(
     """The judge, if the protocol wants one and the data allow it, and what has to be said."""
     if protocol.extractor is None:
         return None, []
-    if len(real.classes) < 2:
-        return None, ["the data has no two classes, so only weight-free scores are given"]
+    if protocol.classifier.task == "classes" and len(real.classes) < 2:
+        sentence = (
+            "the data has no two classes, so only weight-free scores are given; the protocol "
+            "own-ssl needs none"
+        )
+        return None, [sentence]
     judge = obtain_judge(
         real.train.clips,
         real.train.labels,
@@ -234,7 +267,7 @@ def find_judge(
         device=device,
     )
     if judge.passed:
-        return judge, []
+        return judge, judge_warnings(judge)
     accuracy = judge.report["accuracy"]["joint"]
     sentence = (
         f"the judge names only {accuracy:.0%} of unseen real clips rightly and needs "
@@ -243,10 +276,22 @@ def find_judge(
     return judge, [sentence]
 
 
+def judge_warnings(judge: OwnClassifier) -> list[str]:
+    """What has to be said of a judge that passed: one of changes may be blind to motion."""
+    accuracy = judge.report["accuracy"]["motion"]
+    if judge.settings.task == "classes" or accuracy >= 2 / len(TIMES):
+        return []
+    sentence = (
+        f"the judge names only {accuracy:.0%} of the changes of time rightly, little more than "
+        f"{1 / len(TIMES):.0%} by chance: its distance says little about motion"
+    )
+    return [sentence]
+
+
 def judge_card(judge: OwnClassifier) -> dict[str, Any]:
     """What a record tells of a judge."""
     return {
-        "extractor": "own-c3d",
+        "extractor": judge.name,
         "hash": judge.hash,
         "passed": judge.passed,
         "required_accuracy": judge.required_accuracy,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vidgan.clip_ops import to_float
 from vidgan.randomness import keyed_rng
+from vidgan.video_writing import frame_strip
 
 NEAREST_BLOCK = 1024
 """Rows of the distance matrix that are in memory at once."""
@@ -87,6 +88,25 @@ def nearest_pairs(queries: Tensor, references: Tensor, count: int = 6) -> list[d
         pair = {"generated": row, "train": nearest[row], "distance": float(distances[row])}
         pairs.setdefault(nearest[row], pair)
     return list(pairs.values())
+
+
+def nearest_picture(fake: Tensor, train: Tensor, pairs: list[dict[str, Any]]) -> Tensor:
+    """Two rows of frames for every pair: the generated clip and below it its training clip.
+
+    Args:
+        fake, train: uint8 `[M, C, T, H, W]`.
+        pairs: from `nearest_pairs`.
+
+    Returns:
+        uint8 `[C, H', W']`, small pixels enlarged.
+    """
+    rows = [clip for p in pairs for clip in (fake[p["generated"]], train[p["train"]])]
+    scale = max(1, 96 // fake.shape[-1])
+    strips = [
+        frame_strip(torch.stack(rows[i : i + 2]), 8, scale=scale) for i in range(0, len(rows), 2)
+    ]
+    gap = strips[0].new_full((*strips[0].shape[:1], 4 * scale, strips[0].shape[2]), 255)
+    return torch.cat([part for strip in strips for part in (strip, gap)], 1)
 
 
 def nearest_distances(queries: Tensor, references: Tensor) -> Tensor:

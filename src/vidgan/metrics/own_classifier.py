@@ -1,4 +1,4 @@
-"""The judge: a classifier trained on the user's own labelled real videos.
+"""The judge: a classifier trained on the user's own real videos, labelled or not.
 
 It serves where no published weights are at hand or fit. It is trained on real training videos
 only, checked on other real videos, and never sees a generated clip before it judges one. Scores on
@@ -13,7 +13,7 @@ import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from vidgan.metrics.agreement import (
 )
 from vidgan.metrics.classifier_data import augment, shuffled_batches, split_by_video
 from vidgan.metrics.networks.own_c3d import C3D, ClipShape
+from vidgan.metrics.pretext import PRETEXT_CLASSES, change_clips, every_change, random_changes
 from vidgan.randomness import derive_seed, keyed_rng
 
 SCHEMA_VERSION = 1
@@ -62,6 +63,9 @@ class ClassifierSettings:
     """Largest random shift in training, as a share of height and width."""
     mirror: bool = False
     """Whether clips are mirrored in training; wrong wherever left and right are classes."""
+    task: Literal["classes", "changes"] = "classes"
+    """What the judge learns to name: the classes of the data, or, where there are none, what was
+    done to a clip; see `vidgan.metrics.pretext`."""
     gate_multiple: float = 5.0
     """Scores are given only if the accuracy on validation videos reaches this multiple of chance
     (or half way from chance to 1, if that is less)."""
@@ -111,6 +115,11 @@ class OwnClassifier:
         self.report = report
 
     @property
+    def name(self) -> str:
+        """Its name as an extractor."""
+        return "own-c3d" if self.settings.task == "classes" else "own-ssl"
+
+    @property
     def required_accuracy(self) -> float:
         """Validation accuracy below which no score is given."""
         chance = float(self.report["chance"])
@@ -120,11 +129,6 @@ class OwnClassifier:
     def passed(self) -> bool:
         """Whether the judge is good enough to give scores."""
         return float(self.report["accuracy"]["joint"]) >= self.required_accuracy
-
-    @property
-    def name(self) -> str:
-        """Its name as an extractor."""
-        return "own-c3d"
 
     @property
     def dim(self) -> int:
@@ -253,12 +257,12 @@ def train_own_classifier(
     settings: ClassifierSettings | None = None,
     device: torch.device | str = "cpu",
 ) -> OwnClassifier:
-    """Train a judge on labelled real clips and check it on videos it has not seen.
+    """Train a judge on real clips and check it on videos it has not seen.
 
     Args:
         clips: uint8 `[M, C, T, H, W]`, real training clips.
-        labels: int64 `[M]`.
-        classes: N names.
+        labels: int64 `[M]`; without meaning for a judge of changes.
+        classes: N names; likewise.
         video_ids: M names of source videos; clips of one video stay on one side of the split.
         seed: of the split, the weights, the order and the augmentation.
         settings: None for the defaults.
@@ -268,10 +272,12 @@ def train_own_classifier(
         UserError: there are fewer than two classes, or no video can be held out.
     """
     settings = settings or ClassifierSettings()
+    if settings.task == "changes":
+        classes, labels = PRETEXT_CLASSES, torch.zeros_like(labels)
     if len(classes) < 2:
         raise UserError(
             "a classifier that judges clips needs at least two classes; evaluate unlabelled data "
-            "with the weight-free distance (protocol=stswd)"
+            "with --protocol own-ssl or stswd"
         )
     started = time.process_time()
     train_rows, check_rows = split_by_video(labels, video_ids, settings.validation_share, seed)
@@ -282,15 +288,18 @@ def train_own_classifier(
         _place(network, device)
         _fit(network, clips, labels, train_rows, seed, settings, torch.device(device))
     judge = OwnClassifier(network, classes, (c, t, h, w), settings, {})
-    probabilities = judge.probabilities(clips[check_rows])
+    checked, answers = clips[check_rows], labels[check_rows]
+    if settings.task == "changes":
+        checked, answers = every_change(checked, seed)
+    probabilities = judge.probabilities(checked)
     judge.report = {
         "seed": seed,
         "num_training_clips": train_rows.shape[0],
         "num_validation_clips": check_rows.shape[0],
         "num_videos": len(set(video_ids)),
-        "accuracy": agreement(probabilities, labels[check_rows], classes),
-        "chance": chance_accuracy(labels[check_rows]),
-        "calibration_error": expected_calibration_error(probabilities, labels[check_rows]),
+        "accuracy": agreement(probabilities, answers, classes),
+        "chance": chance_accuracy(answers),
+        "calibration_error": expected_calibration_error(probabilities, answers),
         "training_cpu_seconds": round(time.process_time() - started, 1),
     }
     return judge
@@ -343,10 +352,15 @@ def _fit(
             colour=settings.colour,
             shift=settings.shift,
             mirror=settings.mirror,
-        ).to(device, memory_format=torch.channels_last_3d)
+        )
+        answers = labels[batch]
+        if settings.task == "changes":
+            answers = random_changes(len(batch), rng)
+            augmented = change_clips(augmented, answers, rng)
         with torch.autocast(device.type, torch.bfloat16):
-            logits = network(augmented).logits
-        loss = F.cross_entropy(logits.float(), labels[batch].to(device))
+            shown = augmented.to(device, memory_format=torch.channels_last_3d)
+            logits = network(shown).logits
+        loss = F.cross_entropy(logits.float(), answers.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from vidgan.config_io import to_dict
 from vidgan.errors import UserError
 from vidgan.metrics.extractor_specs import ExtractorSpec
 from vidgan.metrics.kernel import KernelRule
@@ -24,7 +26,10 @@ METRICS = {
 }
 """What each metric is computed from; `manifold` is precision, recall, density and coverage."""
 
-WITHOUT_NETWORK = (None, "own-c3d", "given")
+JUDGES = ("own-c3d", "own-ssl")
+"""Extractors that are trained on the user's data."""
+
+WITHOUT_NETWORK = (None, *JUDGES, "given")
 """Extractors that no `ExtractorSpec` describes."""
 
 PAIRED = frozenset({"psnr", "ssim"})
@@ -42,8 +47,9 @@ class Protocol:
     metrics: tuple[str, ...] = ("inception_score", "frechet_distance", "space_time_swd")
     """Keys of `METRICS`."""
     extractor: str | None
-    """`own-c3d`, the judge trained on the user's data; `given`, features that another program
-    stored as .npy files; the name of `network`; or None for weight-free scores alone."""
+    """`own-c3d`, the judge trained on the user's data; `own-ssl`, one that needs no classes;
+    `given`, features that another program stored as .npy files; the name of `network`; or None for
+    weight-free scores alone."""
     network: ExtractorSpec | None = None
     """Network, weights, layer and preparation of clips, of any other extractor."""
     given_features: str = ""
@@ -102,8 +108,8 @@ class Protocol:
         expected = self.network.name if self.network else self.extractor
         if self.extractor != expected or (not self.network and expected not in WITHOUT_NETWORK):
             raise UserError(
-                f"{where}: there is no extractor {self.extractor!r}; use own-c3d, given or none, "
-                "or the name of the network it holds"
+                f"{where}: there is no extractor {self.extractor!r}; use own-c3d, own-ssl, given "
+                "or none, or the name of the network it holds"
             )
         unknown = [name for name in self.metrics if name not in METRICS]
         if unknown or not self.metrics:
@@ -145,5 +151,10 @@ class Protocol:
         return self.network is not None and self.network.weights is not None
 
     def record(self) -> dict[str, Any]:
-        """Identity and every field as plain values."""
-        return {"id": self.identity, **asdict(self)}
+        """Identity and every field as plain values, as a file gives them back."""
+        return {"id": self.identity, **to_dict(self)}
+
+
+def default_protocol(classes: Sequence[str]) -> str:
+    """The protocol that suits data with these classes: own-c3d, or own-ssl without any."""
+    return "own-c3d" if len(classes) > 1 else "own-ssl"

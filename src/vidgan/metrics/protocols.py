@@ -15,6 +15,7 @@ from typing import Any
 from vidgan.config_io import apply_overrides, from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.metrics.extractor_specs import EXTRACTORS
+from vidgan.metrics.own_classifier import ClassifierSettings
 from vidgan.metrics.protocol_fields import Protocol
 
 __all__ = [
@@ -75,6 +76,15 @@ _OWN = [
         summary="precision, recall, density, coverage by the judge, k = 5",
         metrics=("manifold",),
         extractor="own-c3d",
+    ),
+    Protocol(
+        name="own-ssl",
+        summary="Frechet and kernel distance by a judge that needs no classes",
+        metrics=("frechet_distance", "kernel_distance", "space_time_swd"),
+        extractor="own-ssl",
+        # One of the two questions answered three times out of four is enough, and few features
+        # let a Frechet distance be given of few clips.
+        classifier=ClassifierSettings(task="changes", gate_multiple=3.0, feature_dim=32),
     ),
     Protocol(
         name="random-c3d-fid",

@@ -116,6 +116,11 @@ def comparability(
     """
     if judge is not None:
         accuracy = judge["accuracy"]["joint"]
+        if judge.get("extractor") == "own-ssl":
+            return (
+                f"own classifier of turned and retimed clips, acc={accuracy:.2f}, not comparable "
+                "with published scores"
+            )
         return f"own classifier, acc={accuracy:.2f}, not comparable with published scores"
     if network is None or protocol is None:
         return "weight-free scores of the user's own data, not comparable with published scores"

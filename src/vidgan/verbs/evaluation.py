@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,7 @@ def evaluate(
     words: Words = (),
     /,
     *,
-    protocol: str = "own-c3d",
+    protocol: str | None = None,
     checkpoint: str = "last",
     seed: int = 0,
     verify: bool = False,
@@ -46,8 +47,8 @@ def evaluate(
         words: data=FOLDER and other settings of the data, if they differ from those of the run;
             judge_seed=1 for another judge: publish with another one than you develop with;
             protocol.num_clips=256 and the like change a protocol, which makes it a custom one.
-        protocol: own-c3d (judged by a classifier trained on the data), stswd (weight-free) or
-            another one of --list.
+        protocol: own-c3d (judged by a classifier trained on the data, the default for data with
+            classes), own-ssl (the same without classes), stswd (weight-free) or one of --list.
         checkpoint: last, best or a step.
         seed: of latents, labels and choices of clips.
         verify: RUN is a record: compute it again from its inputs and name whatever differs.
@@ -67,11 +68,11 @@ def evaluate(
         verify_record(run, words, json)
         return
     words, judge_seed = take_judge_seed(words)
-    words, chosen = take_protocol(protocol, words)
+    words, choose = take_protocol(protocol, words)
     if watch:
         from vidgan.verbs.watching import watch_run
 
-        watch_run(run, words, protocol=chosen, seed=seed, judge_seed=judge_seed, json_lines=json)
+        watch_run(run, words, choose=choose, seed=seed, judge_seed=judge_seed, json_lines=json)
         return
 
     import torch
@@ -85,12 +86,13 @@ def evaluate(
     record = score(
         run,
         data,
-        chosen,
+        choose(data.classes),
         checkpoint=checkpoint,
         seed=seed,
         judge_seed=judge_seed,
         cache=cache_folder() / "judges",
         features=cache_folder() / "features",
+        pictures=folder,
         device="cuda" if torch.cuda.is_available() else "cpu",
         progress=say,
     )
@@ -147,23 +149,36 @@ def protocol_table() -> str:
 
 def protocol_sheet(name: str, words: tuple[str, ...]) -> str:
     """A protocol in full, with the changes that words make."""
-    from vidgan.metrics.protocols import describe_protocol
+    from vidgan.metrics.protocols import changed_protocol, describe_protocol
 
-    return describe_protocol(take_protocol(name, words)[1])
+    changes = [word.removeprefix("protocol.") for word in words]
+    return describe_protocol(changed_protocol(name, changes))
 
 
-def take_protocol(name: str, words: tuple[str, ...]) -> tuple[tuple[str, ...], "Protocol"]:
-    """The words without `protocol.FIELD=VALUE`, and the protocol they make of the named one.
+def take_protocol(
+    name: str | None, words: tuple[str, ...]
+) -> tuple[tuple[str, ...], Callable[[Sequence[str]], "Protocol"]]:
+    """The words without `protocol.FIELD=VALUE`, and what chooses a protocol for class names.
+
+    Args:
+        name: of a protocol; None leaves the choice to the classes of the data.
+        words: of the command line.
 
     Raises:
-        UserError: no such protocol or field.
+        UserError: no such protocol or field, or its weights are not there.
     """
+    from vidgan.metrics.protocol_checks import check_protocol
+    from vidgan.metrics.protocol_fields import default_protocol
     from vidgan.metrics.protocols import changed_protocol
 
     mark = "protocol."
     changes = [word.removeprefix(mark) for word in words if word.startswith(mark)]
     rest = tuple(word for word in words if not word.startswith(mark))
-    return rest, changed_protocol(name, changes)
+    named = None if name is None else changed_protocol(name, changes)
+    if named is not None:
+        # Before videos are read, which may take long.
+        check_protocol(named)
+    return rest, lambda classes: named or changed_protocol(default_protocol(classes), changes)
 
 
 def choose_best(run: Path, config: "Config", record: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from vidgan.errors import UserError
 from vidgan.evaluation import data_inputs, evaluate, save_record
-from vidgan.metrics.protocols import Protocol, find_protocol
+from vidgan.metrics.protocols import Protocol
 from vidgan.metrics.records import without_clips
 from vidgan.report.scores import read_records
 from vidgan.sampling.storage import (
@@ -124,12 +124,20 @@ def watch_run(
     run: str,
     words: tuple[str, ...],
     *,
-    protocol: str | Protocol,
+    choose: Callable[[Sequence[str]], Protocol],
     seed: int,
     judge_seed: int,
     json_lines: bool,
 ) -> None:
     """Evaluate every checkpoint of a run, those to come included, until the run is finished.
+
+    Args:
+        run: the run folder.
+        words: settings of the data, if they differ from those of the run.
+        choose: the protocol for data with these classes.
+        seed: as in `evaluate`, and so is `judge_seed`.
+        judge_seed: of the judge.
+        json_lines: print a record a line.
 
     Raises:
         UserError: no run folder, or no checkpoint could be evaluated.
@@ -141,6 +149,7 @@ def watch_run(
     _step_back()
     config, data = open_data(run, words, "last")
     assert config is not None
+    protocol = choose(data.classes)
 
     def score(step: int) -> dict[str, Any]:
         return evaluate(
@@ -155,7 +164,7 @@ def watch_run(
         )
 
     seeds = {"evaluation": seed, "judge": judge_seed}
-    known = _evaluated(Path(run), find_protocol(protocol).identity, seeds, data_inputs(data))
+    known = _evaluated(Path(run), protocol.identity, seeds, data_inputs(data))
     if known:
         say(f"{len(known)} checkpoints were evaluated before and are not evaluated again")
     watch = Watch(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vidgan.data.containers.crc32c import masked_crc32c
+from vidgan.crc32c import masked_crc32c
 from vidgan.video import UnreadableVideoError
 
 Feature = list[bytes] | list[float] | list[int]

@@ -26,8 +26,10 @@ _COUNT_FILE = "n_frames"
 
 def _why(tree: Tree, config: DataConfig) -> str | None:
     tables = _tables(tree)
-    there = by_stem(tree)
-    for name, database in tables.items():
+    there = by_stem(tree) if tables else {}
+    chosen = [name for name in tables if _number(name) == config.fold]
+    for name in [*chosen, *tables]:
+        database = tables[name]
         count = sum(key in there for key in database)
         if count:
             return f"{name} gives {count:,} of its {len(tree.names):,} videos a subset and a label"
@@ -69,6 +71,7 @@ def _find(tree: Tree, config: DataConfig) -> Found:
     return Found(
         sources=list(sources.values()),
         dropped=[*unlabelled, *unlisted, *coverage.missing],
+        num_missing=len(coverage.missing),
         notes=notes,
     )
 
@@ -103,17 +106,19 @@ def _database(file: Path, time: int) -> dict[str, Any]:
 
 def _of_fold(tables: dict[str, dict[str, Any]], fold: int) -> dict[str, dict[str, Any]]:
     """The file of the asked split where several are numbered, as ucf101_01.json; else all."""
-    numbers = {name: re.search(r"(\d+)\.json$", name.lower()) for name in tables}
-    if len(tables) < 2 or not all(numbers.values()):
+    if len(tables) < 2 or None in map(_number, tables):
         return tables
-    chosen = {
-        name: tables[name] for name, match in numbers.items() if match and int(match[1]) == fold
-    }
+    chosen = {name: database for name, database in tables.items() if _number(name) == fold}
     if not chosen:
         raise UserError(
             f"data.fold={fold} fits none of {', '.join(tables)}: choose one of their numbers"
         )
     return chosen
+
+
+def _number(name: str) -> int | None:
+    digits = re.search(r"([0-9]+)\.json$", name.lower())
+    return int(digits[1]) if digits else None
 
 
 def _label(entry: dict[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from vidgan.data.containers.reading import is_container, list_container
 from vidgan.data.containers.scan import find_containers, scan_containers
 from vidgan.data.containers.tfrecord_items import TFRECORD_SUFFIXES
 from vidgan.data.layouts.base import Layout
+from vidgan.data.layouts.lists import group_of
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources import Found, Source, split_and_class
 from vidgan.data.tree import Tree
@@ -71,6 +72,8 @@ def _find(suffixes: tuple[str, ...], told: str, tree: Tree, config: DataConfig) 
     for file, item in found.videos:
         folders = [part for part in item.folder.split("/") if part]
         split, class_name = split_and_class(folders, config.splits)
+        class_name = item.class_name or class_name
+        stem = Path(item.name).stem
         sources.append(
             Source(
                 name=item.name,
@@ -78,8 +81,8 @@ def _find(suffixes: tuple[str, ...], told: str, tree: Tree, config: DataConfig) 
                 kind="item",
                 member=item.member,
                 split=item.split or split,
-                class_name=item.class_name or class_name,
-                group=item.group,
+                class_name=class_name,
+                group=item.group or group_of(stem, class_name),
             )
         )
     classes, attributes = _index(tree.root)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from vidgan.data.containers.reading import is_container
 from vidgan.data.layouts.base import Layout
+from vidgan.data.layouts.lists import group_of, stem_of
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources import SPLITS, Found, Source, split_and_class
 from vidgan.data.tree import Tree, no_videos
@@ -45,7 +46,12 @@ def _sources(tree: Tree, splits: str) -> list[Source]:
     sources = []
     for name in tree.names:
         split, class_name = split_and_class(name.split("/")[:-1], splits)
-        sources.append(Source(name=name, path=tree.root / name, split=split, class_name=class_name))
+        group = group_of(stem_of(name, tree), class_name)
+        sources.append(
+            Source(
+                name=name, path=tree.root / name, split=split, class_name=class_name, group=group
+            )
+        )
     return sources
 
 

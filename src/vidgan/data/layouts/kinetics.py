@@ -106,7 +106,12 @@ def _find(tree: Tree, config: DataConfig) -> Found:
         notes.append(
             f"{num_bad:,} rows of the tables lack an address or times and were passed over"
         )
-    return Found(sources=kept, dropped=[*unlabelled, *unlisted, *coverage.missing], notes=notes)
+    return Found(
+        sources=kept,
+        dropped=[*unlabelled, *unlisted, *coverage.missing],
+        num_missing=len(coverage.missing),
+        notes=notes,
+    )
 
 
 def _rows(file: Path) -> Iterator[_Row | None]:

@@ -65,7 +65,12 @@ def _find_tiny(tree: Tree, config: DataConfig) -> Found:
     unlisted = len(pictures) - len(sources)
     if unlisted:
         notes.append(f"{unlisted:,} pictures that stand in no list were passed over")
-    return Found(sources=list(sources.values()), dropped=coverage.missing, notes=notes)
+    return Found(
+        sources=list(sources.values()),
+        dropped=coverage.missing,
+        num_missing=len(coverage.missing),
+        notes=notes,
+    )
 
 
 def _row_why(tree: Tree, config: DataConfig) -> str | None:

@@ -55,6 +55,7 @@ def _find(tree: Tree, config: DataConfig) -> Found:
     return Found(
         sources=kept,
         dropped=[*dropped, *coverage.missing],
+        num_missing=len(coverage.missing),
         notes=[coverage.note(tables)],
         class_order=order,
     )

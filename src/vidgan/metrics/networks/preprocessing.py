@@ -1,5 +1,6 @@
 """From clips to what a network was fed by the code whose numbers a protocol repeats."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,8 @@ class Preprocessing:
     kernel: str
     """Resize kernel, one of `resize.KERNELS`."""
     size: tuple[int, int]
-    """Height and width after the resize; under "shorter-side" the least height and width."""
+    """Height and width after the resize; equal, and those of the shorter side, under
+    "shorter-side"."""
     aspect: Literal["stretch", "shorter-side"] = "stretch"
     """Whether frames are stretched to `size` or enlarged until both sides reach it."""
     crop: tuple[int, int] | None = None
@@ -69,7 +71,7 @@ class Preprocessing:
         x = to_float(clips) if clips.dtype == torch.uint8 else clips.float()
         x = x.clamp(-1, 1) if self.clamp == "before" else x
         num_clips = x.shape[0]
-        frames = resize_frames(fold_time(x), self._resized(x.shape[3], x.shape[4]), self.kernel)
+        frames = resize_frames(fold_time(x), self.resized(x.shape[3], x.shape[4]), self.kernel)
         frames = frames.clamp(-1, 1) if self.clamp == "after" else frames
         x = unfold_time(frames, num_clips) * self.scale + self.offset
         if self.channel_order == "BGR":
@@ -78,12 +80,15 @@ class Preprocessing:
             x = x - self._mean_window(x, mean)
         return x if self.crop is None else centre_crop(x, self.crop)
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that frames of this size have behind the resize."""
         if self.aspect == "stretch":
             return self.size
-        factor = max(self.size[0] / height, self.size[1] / width)
-        # Rounding up as the code this rule comes from does, but not over float dust.
-        return _ceil(height * factor), _ceil(width * factor)
+        # Rounded up in floats as the code does that this rule comes from.
+        scale = self.size[0] / min(height, width)
+        if height < width:
+            return self.size[0], math.ceil(width * scale)
+        return math.ceil(height * scale), self.size[1]
 
     def _mean_window(self, x: Tensor, mean: Tensor | None) -> Tensor:
         if mean is None or self.mean_corner is None:
@@ -127,10 +132,6 @@ def centre_crop(x: Tensor, size: tuple[int, int]) -> Tensor:
     """The centre `size` (H, W) of `[..., H, W]`; of an odd rest the larger half stays behind."""
     top, left = (x.shape[-2] - size[0]) // 2, (x.shape[-1] - size[1]) // 2
     return x[..., top : top + size[0], left : left + size[1]]
-
-
-def _ceil(value: float) -> int:
-    return int(-(-round(value, 6) // 1))
 
 
 C3D_TGAN = Preprocessing(

@@ -46,13 +46,17 @@ def resize_frames(frames: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     if kernel == "bilinear-tf1":
         return _tf1_axis(_tf1_axis(frames, 2, size[0]), 3, size[1])
     mode = kernel.partition("-")[0]
-    return F.interpolate(
-        frames,
+    # In float32 the places of cubic kernels are off by up to 1e-2 grey levels; OpenCV and Pillow
+    # compute them in float64.
+    exact = frames.double() if mode == "bicubic" else frames
+    resized = F.interpolate(
+        exact,
         size,
         mode=mode,
         align_corners=kernel == "bilinear-corners",
         antialias=kernel == "bicubic-antialias",
     )
+    return resized.to(frames.dtype)
 
 
 def _tf1_axis(frames: Tensor, axis: int, size: int) -> Tensor:

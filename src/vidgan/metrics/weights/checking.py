@@ -1,6 +1,6 @@
 """Whether weights fit a network, entry by entry, and what is wrong if they do not."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +33,19 @@ class WrongValuesError(WrongWeightsError):
     """An entry holds NaN, infinity or a negative variance, or no floats."""
 
 
-def check_tensors(tensors: Mapping[str, Tensor], shapes: Shapes, where: str) -> None:
+def check_tensors(
+    tensors: Mapping[str, Tensor],
+    shapes: Shapes,
+    where: str,
+    entry_of: Callable[[str], str] = str,
+) -> None:
     """Compare weights with the table of a network.
 
     Args:
         tensors: by the names of the network.
         shapes: the table.
         where: the file, for the sentence.
+        entry_of: from the network's name of a weight to the file's, for the sentence.
 
     Raises:
         WrongWeightsError: the first fault found, one of its five kinds.
@@ -47,10 +53,10 @@ def check_tensors(tensors: Mapping[str, Tensor], shapes: Shapes, where: str) -> 
     for name, shape in shapes.items():
         if name not in tensors:
             raise MissingEntryError(
-                f"{where} has no entry for {name}, which must be {_size(shape)}; it is another "
-                "network or an incomplete download"
+                f"{where} has no entry {entry_of(name)}, which holds the {_size(shape)} numbers of "
+                f"{name}; it is another network or an incomplete download"
             )
-        _check_entry(name, tensors[name], shape, where)
+        _check_entry(name, entry_of(name), tensors[name], shape, where)
     for name, value in tensors.items():
         if name not in shapes:
             raise ExtraEntryError(
@@ -59,11 +65,11 @@ def check_tensors(tensors: Mapping[str, Tensor], shapes: Shapes, where: str) -> 
             )
 
 
-def _check_entry(name: str, value: Tensor, shape: tuple[int, ...], where: str) -> None:
+def _check_entry(name: str, entry: str, value: Tensor, shape: tuple[int, ...], where: str) -> None:
     found = tuple(value.shape)
     if found != shape and sorted(found) == sorted(shape):
         raise TransposedEntryError(
-            f"{where} holds {name} as {_size(found)}, which is {_size(shape)} transposed; it was "
+            f"{where} holds {entry} as {_size(found)}, which is {_size(shape)} transposed; it was "
             "written for another framework, so take the file that 'vidgan weights list' names"
         )
     if found != shape:
@@ -71,15 +77,15 @@ def _check_entry(name: str, value: Tensor, shape: tuple[int, ...], where: str) -
         if len(found) == len(shape) and found[1:] == shape[1:] and name.startswith(("fc8", "logi")):
             hint = f"; it was trained for {found[0]} classes, not {shape[0]}"
         raise WrongShapeError(
-            f"{where} holds {name} as {_size(found)} where the network has {_size(shape)}{hint}; "
+            f"{where} holds {entry} as {_size(found)} where the network has {_size(shape)}{hint}; "
             "take the file that 'vidgan weights list' names"
         )
     if not value.dtype.is_floating_point or not bool(torch.isfinite(value).all()):
         raise WrongValuesError(
-            f"{where} holds {name} with values that are not finite floats; download it again"
+            f"{where} holds {entry} with values that are not finite floats; download it again"
         )
     if name.endswith("running_var") and bool((value < 0).any()):
-        raise WrongValuesError(f"{where} holds {name} with negative variances; download it again")
+        raise WrongValuesError(f"{where} holds {entry} with negative variances; download it again")
 
 
 def shapes_of(network: nn.Module) -> Shapes:

@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), the checksum of TFRecord files, fast enough for megabytes.
+"""CRC-32C (Castagnoli), the checksum of TensorFlow's files, fast enough for megabytes.
 
 A CRC is linear over GF(2). Long data is therefore cut into lanes of equal length whose registers
 NumPy advances together, byte by byte; the lanes are then joined by the operator that feeds a lane
@@ -44,7 +44,7 @@ def crc32c(data: bytes | memoryview) -> int:
 
 
 def masked_crc32c(data: bytes | memoryview) -> int:
-    """CRC-32C as TFRecord stores it: rotated right by 15 bits, plus a constant."""
+    """CRC-32C as TensorFlow's files store it: rotated right by 15 bits, plus a constant."""
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & _ALL
 
