@@ -42,14 +42,15 @@ test-slow: $(STAMP)
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
-EXTRAS := faces,oracles
+EXTRAS := arrays,faces,oracles
 EXTRA_TESTS := tests/data/test_faces*.py tests/data/test_stabilize.py tests/test_faces_verb.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
-  tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py
+  tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
+  tests/data/test_containers_*.py tests/data/test_export.py tests/data/test_layouts.py
 
 test-extras: $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm webdataset
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  $(BIN)/python -m pip install --quiet --no-deps scenedetect
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --no-skips \

@@ -11,6 +11,7 @@ import pytest
 from tfrecord_files import example, write_records
 from video_files import numbered_frame, write_video
 
+from vidgan.cli import run
 from vidgan.data.build import DataConfig, build_clips, cached_build
 from vidgan.data.export import export_clips
 from vidgan.data.index import read_manifest
@@ -103,6 +104,26 @@ def test_dangerous_members_are_dropped_and_named(videos, tmp_path):
     assert ("../../cats/evil.mp4", "has a name that leads out of the archive") in report.dropped
     assert report.num_clips == 8
     assert not list(tmp_path.parent.glob("**/evil.mp4"))
+    config = replace(CONFIG, strict=True, short="loop")
+    with pytest.raises(UserError, match=r"evil\.mp4 is not clean \(has a name that leads out"):
+        build_clips(path, tmp_path / "clean", config)
+
+
+def test_a_bomb_is_refused_alone_and_named_beside_others(videos, tmp_path, capsys):
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    with zipfile.ZipFile(
+        folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1
+    ) as archive:
+        archive.writestr("cats/a.mp4", bytes(65 << 20))
+    words = ["resolution=16", "frames=4", "workers=0"]
+    assert run(["data", "build", str(folder / "bomb.zip"), str(tmp_path / "set"), *words]) == 2
+    error = capsys.readouterr().err
+    assert "bomb.zip unpacks to over 200 times its size" in error
+    zipped(videos, folder / "good.zip")
+    report = build_clips(folder, tmp_path / "set", CONFIG)
+    assert report.num_clips == 8
+    assert "decompression bomb" in dict(report.dropped)["bomb.zip"]
 
 
 def test_workers_read_containers_too(videos, tmp_path):
@@ -143,6 +164,24 @@ def test_arrays_need_their_axes_only_where_nobody_can_tell(tmp_path):
     with pytest.raises(UserError, match=r"data\.axes=NTHW"):
         scan_sources(unclear, CONFIG)
     assert len(scan_sources(unclear, replace(CONFIG, axes="TNHW")).sources) == 6
+
+
+def test_hdf5_files_keep_splits_and_labels(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="HDF5 needs the extra arrays")
+    clips = np.random.default_rng(0).integers(0, 255, (6, 4, 16, 16, 3), dtype=np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for split, some in (("train", slice(0, 4)), ("test", slice(4, 6))):
+            file[f"{split}/videos"] = clips[some]
+            file[f"{split}/labels"] = np.arange(6)[some] % 2
+    build_clips(tmp_path / "a.h5", tmp_path / "set", CONFIG)
+    store = open_store(tmp_path / "set")
+    found = [(i.split, store.classes[i.label], i.source) for i in store.items]
+    assert found == [
+        *[("test", f"class-{n % 2}", f"test/videos/{n:06d}") for n in range(2)],
+        *[("train", f"class-{n % 2}", f"train/videos/{n:06d}") for n in range(4)],
+    ]
+    pixels = store.read(0, (4, 16)).permute(1, 2, 3, 0).numpy()
+    assert np.array_equal(pixels, clips[4])
 
 
 def test_trailer_faces_are_read_at_the_asked_size(tmp_path):
@@ -221,9 +260,10 @@ def test_groups_are_held_out_whole(sizes):
     assert len(splits) == len(sizes)
     held = sum(s.split == "heldout" for s in marked)
     assert round(0.2 * len(sources)) <= held < round(0.2 * len(sources)) + max(sizes)
-    num_groups = sum(split == "heldout" for _, split in splits)
-    groups = "group" if num_groups == 1 else "groups"
-    assert f"{held} of {len(sources)} videos ({num_groups} whole {groups})" in note
+    chosen = [group for group, split in splits if split == "heldout"]
+    num_groups = sum(sizes[int(group)] > 1 for group in chosen)
+    told = f" ({num_groups} whole group{'s' if num_groups > 1 else ''})" if num_groups else ""
+    assert note == f"{held} of {len(sources)} videos{told} were held out by a fixed draw"
     assert hold_out(sources[::-1], 0.2)[0][::-1] == marked
 
 

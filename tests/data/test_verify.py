@@ -34,10 +34,10 @@ def flip_byte(folder, place=-20):
     file.write_bytes(data)
 
 
-def test_a_whole_set_is_read_and_reported(packed, capsys):
+def test_a_whole_set_is_read_and_reported(packed, tmp_path, capsys):
     report = verify_set(packed)
     assert (report.num_clips, report.levels) == (12, ((4, 16), (2, 8)))
-    assert run(["data", "check", str(packed)]) == 0
+    assert run(["data", "check", str(packed), "--sheet", str(tmp_path / "sheet.png")]) == 0
     assert "all clips: read, and as they were stored" in capsys.readouterr().out
 
 

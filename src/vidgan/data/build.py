@@ -22,6 +22,7 @@ from torch import Tensor
 import vidgan
 from vidgan.data.chunks import ChunkWriter, locked
 from vidgan.data.cloud import is_url
+from vidgan.data.duplicates import DuplicateGate
 from vidgan.data.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.engine import Engine, num_cores
 from vidgan.data.index import Level, is_packed, read_manifest, write_manifest
@@ -37,11 +38,18 @@ from vidgan.data.outcome import (
 )
 from vidgan.data.settings import DataConfig
 from vidgan.data.shards import open_store
+from vidgan.data.sheet import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
-from vidgan.video import frame_strip, write_png
 
-__all__ = ["BuildReport", "DataConfig", "build_clips", "cached_build", "check_source", "is_packed"]
+__all__ = [
+    "BuildReport",
+    "DataConfig",
+    "build_clips",
+    "cached_build",
+    "check_source",
+    "is_packed",
+]
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) after every video."""
@@ -49,7 +57,6 @@ Progress = Callable[[int, int, str], None]
 _CHUNK_BYTES = 64 << 20
 _FEW_VIDEOS = 400
 """Below this many videos, starting worker processes costs more than it saves."""
-_SHEET_CLIPS = 16
 
 
 def build_clips(
@@ -123,17 +130,20 @@ def check_source(
     """
     stored = full_levels(config, ())
     scan = scan_sources(source, config)
-    jobs = [_job(source, config, stored, preview=64) for source in scan.sources]
+    jobs = [_job(source, config, stored, preview=PREVIEW_SIDE) for source in scan.sources]
     records: list[dict[str, Any]] = []
     previews: dict[str, list[Tensor]] = defaultdict(list)
     default = _default_workers(len(jobs))
     results = Engine().map_in_order(encode_video, jobs, config.workers, default)
+    gate = DuplicateGate(config.quality, scan.sources)
     for number, result in enumerate(results):
+        if isinstance(result, EncodedClip):
+            result = gate.judge(number, result)
         records.append(make_record(number, result))
         class_name = scan.sources[number].class_name or ""
         if isinstance(result, EncodedClip) and result.preview is not None:
             few = previews[class_name]
-            if len(few) < -(-_SHEET_CLIPS // max(1, len(scan.classes))):
+            if len(few) < -(-SHEET_CLIPS // max(1, len(scan.classes))):
                 few.append(result.preview[:, : config.frames])
         if progress:
             progress(number + 1, len(jobs), "checking videos")
@@ -141,10 +151,7 @@ def check_source(
     refuse_unusable(scan, records, manifest, config)
     if contact_sheet_path is not None:
         clips = [clip for name in sorted(previews) for clip in previews[name]]
-        # Evenly over the alphabet of the classes, where there are more than rows.
-        count = min(len(clips), _SHEET_CLIPS)
-        clips = [clips[n * len(clips) // count] for n in range(count)]
-        write_png(contact_sheet_path, _contact_sheet(clips))
+        draw_sheet(contact_sheet_path, clips)
     return make_report(scan.root, scan.told, manifest, None)
 
 
@@ -239,21 +246,31 @@ def _encode_all(
     engine: Engine,
     progress: Progress | None,
 ) -> None:
+    if config.strict and scan.dropped:
+        raise _not_clean(*scan.dropped[0])
     first, total = len(writer.records), len(scan.sources)
     jobs = (_job(source, config, levels) for source in scan.sources[first:])
     default = _default_workers(total - first)
     results = engine.map_in_order(encode_video, jobs, config.workers, default)
+    gate = DuplicateGate(config.quality, scan.sources)
+    for record in writer.records:
+        gate.remember(record)
     for number, result in enumerate(results, first):
+        if isinstance(result, EncodedClip):
+            result = gate.judge(number, result)
         record = make_record(number, result)
         if config.strict and (record["reason"] or record["num_corrupt"]):
-            what = record["reason"] or record["notes"][0]
-            raise UserError(
-                f"{scan.sources[number].name} is not clean ({what}) and data.strict is set:"
-                " mend or remove the file, or drop data.strict"
-            )
+            raise _not_clean(scan.sources[number].name, record["reason"] or record["notes"][0])
         writer.add(record, result if isinstance(result, EncodedClip) else None)
         if progress:
             progress(number + 1, total, "building clips")
+
+
+def _not_clean(name: str, what: str) -> UserError:
+    return UserError(
+        f"{name} is not clean ({what}) and data.strict is set: mend or remove the file, or drop"
+        " data.strict"
+    )
 
 
 def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> BuildReport:
@@ -268,14 +285,6 @@ def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> Build
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
     return make_report(scan.root, scan.told, manifest, out)
-
-
-def _contact_sheet(clips: list[Tensor]) -> Tensor:
-    import torch
-
-    shortest = min(clip.shape[1] for clip in clips)
-    stack = torch.stack([clip[:, :shortest] for clip in clips])
-    return frame_strip(stack, 8, scale=max(1, 96 // stack.shape[-1]))
 
 
 @contextmanager

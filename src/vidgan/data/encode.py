@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vidgan.data.containers.reading import VideoReader
 from vidgan.data.index import Level
-from vidgan.data.payload import codec_for, encode_payload, is_one_column, pool_uint8
+from vidgan.data.payload import codec_for, encode_payload, is_one_column, pool_uint8, shrunk
+from vidgan.data.quality import find_flaws, measure_clip
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources import SourceKind
 from vidgan.data.video_sources import open_source
@@ -47,6 +48,9 @@ class EncodedClip:
         fps: Rate at which the stored frames play.
         notes: What was unusual about the video and was handled.
         num_corrupt: Frames of the video that are damaged or cut off.
+        num_bytes: Length of all payloads together.
+        flaws: What is doubtful about the clip, by filter of `QualityConfig`, in words.
+        signature: Near for clips that look alike.
         preview: uint8 `[3, T, H, W]` if the job asked for one.
     """
 
@@ -55,7 +59,10 @@ class EncodedClip:
     stored_frames: int
     fps: float
     notes: tuple[str, ...]
-    num_corrupt: int = 0
+    num_corrupt: int
+    num_bytes: int
+    flaws: dict[str, str]
+    signature: bytes
     preview: Tensor | None = None
 
 
@@ -168,26 +175,39 @@ def _strip_fits(info: VideoInfo, job: EncodeJob) -> bool:
     )
 
 
-def _encode(cut: _Cut, job: EncodeJob) -> EncodedClip:
+def _encode(cut: _Cut, job: EncodeJob) -> EncodedClip | Rejected:
     config, clip = job.config, cut.clip
-    fps = (config.fps or cut.info.fps) / config.stride
-    notes = _notes(cut.info, cut.num_corrupt, cut.num_frames, config)
-    if job.preview is not None:
-        factor = max(1, clip.shape[2] // job.preview)
-        small = clip[:, :, : clip.shape[2] // factor * factor, : clip.shape[3] // factor * factor]
-        preview = pool_uint8(small, (1, factor, factor))
-        return EncodedClip((), (), clip.shape[1], fps, notes, cut.num_corrupt, preview)
-    full = job.levels[0]
+    measures = measure_clip(clip, config.quality, is_padded=config.resize == "letterbox")
+    found = find_flaws(measures, config.quality)
+    unwanted = [what for name, what in found.items() if getattr(config.quality, name) == "drop"]
+    if unwanted:
+        return Rejected(", ".join(unwanted), clip.shape[1])
+    payloads = _payloads(cut, job)
+    return EncodedClip(
+        payloads=() if job.preview else payloads,
+        checksums=() if job.preview else tuple(zlib.crc32(payload) for payload in payloads),
+        stored_frames=clip.shape[1],
+        fps=(config.fps or cut.info.fps) / config.stride,
+        notes=_notes(cut.info, cut.num_corrupt, cut.num_frames, config),
+        num_corrupt=cut.num_corrupt,
+        num_bytes=sum(map(len, payloads)),
+        flaws=found,
+        signature=measures.signature.tobytes(),
+        preview=shrunk(clip, job.preview) if job.preview else None,
+    )
+
+
+def _payloads(cut: _Cut, job: EncodeJob) -> tuple[bytes, ...]:
+    config, full = job.config, job.levels[0]
     payloads = []
     for level in job.levels:
         space = full.resolution // level.resolution
         if level == full and cut.strip is not None:
             payloads.append(cut.strip)
             continue
-        pooled = pool_uint8(clip, (full.frames // level.frames, space, space))
+        pooled = pool_uint8(cut.clip, (full.frames // level.frames, space, space))
         payloads.append(encode_payload(pooled, codec_for(config.payload, level.resolution)))
-    checksums = tuple(zlib.crc32(payload) for payload in payloads)
-    return EncodedClip(tuple(payloads), checksums, clip.shape[1], fps, notes, cut.num_corrupt)
+    return tuple(payloads)
 
 
 def _timeline(times_s: Sequence[float], config: DataConfig) -> list[int]:

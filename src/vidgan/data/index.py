@@ -64,6 +64,8 @@ class Manifest:
         items: All items; their order is that of the chunks.
         dropped: Name and reason of each video that was left out.
         notes: Name and remark of each video that was handled specially.
+        flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        num_bytes: Length of all payloads together.
         settings: Settings of the build.
         source_hash: Hash of the names and sizes of the source files.
         builder: Version of vidgan that wrote the set.
@@ -81,6 +83,8 @@ class Manifest:
     items: tuple[ClipItem, ...]
     dropped: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
+    flaws: tuple[tuple[str, str, str], ...]
+    num_bytes: int
     settings: dict[str, Any]
     source_hash: str
     builder: str
@@ -128,6 +132,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             "source_hash": manifest.source_hash,
             "dropped": [list(pair) for pair in manifest.dropped],
             "notes": [list(pair) for pair in manifest.notes],
+            "flaws": [list(flaw) for flaw in manifest.flaws],
+            "num_bytes": manifest.num_bytes,
             "items": {
                 "source": [item.source for item in items],
                 "split": [item.split for item in items],
@@ -182,6 +188,8 @@ def read_manifest(folder: str | Path) -> Manifest:
             items=tuple(ClipItem(*row) for row in rows),
             dropped=tuple((name, reason) for name, reason in table["dropped"]),
             notes=tuple((name, note) for name, note in table["notes"]),
+            flaws=tuple((name, key, what) for name, key, what in table["flaws"]),
+            num_bytes=table["num_bytes"],
             settings=table["settings"],
             source_hash=table["source_hash"],
             builder=table["builder"],

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median, median_low
 from typing import Any
 
+from vidgan.data.advice import advise
 from vidgan.data.encode import EncodedClip, Rejected
 from vidgan.data.index import ClipItem, Level, Manifest
 from vidgan.data.payload import codec_for
@@ -32,6 +33,8 @@ class BuildReport:
         counts: Kept clips by split and class (class "" without labels).
         dropped: Name and reason of each video left out.
         notes: Name and remark of each video that was handled specially ("" is the whole folder).
+        flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        advice: Sentences about the size and the balance of the set.
         levels: Stored sizes, full size first.
         fps: Median frame rate of the clips.
     """
@@ -43,6 +46,8 @@ class BuildReport:
     counts: dict[str, dict[str, int]]
     dropped: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
+    flaws: tuple[tuple[str, str, str], ...]
+    advice: tuple[str, ...]
     levels: tuple[Level, ...]
     fps: float
 
@@ -64,18 +69,21 @@ class BuildReport:
             if len(classes) > _MAX_NAMED_CLASSES:
                 few, many = min(classes.values()), max(classes.values())
                 named = f"{len(classes)} classes with {few} to {many} clips"
-            named = f" ({printable(named)})" if named else ""
+            named = f" ({named})" if named else ""
             text.append(f"  {split}: {sum(classes.values())}{named}")
-        text += [f"  {printable(note)}" for name, note in self.notes if not name]
+        text += [f"  {note}" for name, note in self.notes if not name]
         handled = [(name, note) for name, note in self.notes if name]
-        for title, pairs in (("dropped", self.dropped), ("handled", handled)):
+        doubtful = [(name, what) for name, _, what in self.flaws]
+        titled = (("dropped", self.dropped), ("handled", handled), ("doubtful", doubtful))
+        for title, pairs in titled:
             if pairs:
                 lines = _grouped(pairs)
                 text.append(f"{title}: {len(pairs)}")
                 text += [f"  {line}" for line in lines[:limit]]
                 if len(lines) > limit:
                     text.append(f"  and {len(lines) - limit} more")
-        return text
+        text += self.advice
+        return [printable(line) for line in text]
 
 
 def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:
@@ -89,7 +97,7 @@ def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:
             lines.append(f"{len(all_names)} videos, {all_names[0]} first: {what}")
         else:
             lines += [f"{name}: {what}" for name in all_names]
-    return [printable(line) for line in lines]
+    return lines
 
 
 def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[str, Any]:
@@ -103,6 +111,9 @@ def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[s
             "stored_frames": result.stored_frames,
             "fps": result.fps,
             "crc32": list(result.checksums),
+            "num_bytes": result.num_bytes,
+            "flaws": result.flaws,
+            "signature": result.signature.hex(),
         }
     num_frames = result.num_frames if isinstance(result, Rejected) else None
     return {"source": number, "reason": result.reason, "num_frames": num_frames, "notes": []}
@@ -148,6 +159,12 @@ def make_manifest(
                 if record["notes"]
             ),
         ),
+        flaws=tuple(
+            (scan.sources[record["source"]].name, name, what)
+            for record in kept
+            for name, what in record["flaws"].items()
+        ),
+        num_bytes=sum(record["num_bytes"] for record in kept),
         settings=plan["settings"],
         source_hash=plan["source_hash"],
         builder=plan["builder"],
@@ -173,6 +190,8 @@ def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | Non
         counts=manifest.counts(),
         dropped=manifest.dropped,
         notes=manifest.notes,
+        flaws=manifest.flaws,
+        advice=tuple(advise(manifest)),
         levels=manifest.levels,
         fps=manifest.fps,
     )

@@ -151,3 +151,10 @@ def _colour_converter() -> Callable[["VideoFrame", str], "VideoFrame"]:
     return lambda frame, kind: reformatter.reformat(
         frame, format=kind, interpolation=exact, threads=1
     )
+
+
+def shrunk(clip: Tensor, side: int) -> Tensor:
+    """A clip `[3, T, S, S]` averaged by a whole factor to less than twice `side`."""
+    factor = max(1, clip.shape[2] // side)
+    whole = clip.shape[2] // factor * factor
+    return pool_uint8(clip[:, :, :whole, :whole], (1, factor, factor))

@@ -1,9 +1,11 @@
 """Settings of a clip set: what is cut out of every video, and how it is stored."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vidgan.data.containers.axes import Axes
+from vidgan.data.quality import QualityConfig
 from vidgan.errors import UserError
 from vidgan.video import ResizePolicy
 
@@ -36,12 +38,15 @@ class DataConfig:
         splits: auto reads first-level folders named train, val, test or heldout as splits and
             otherwise holds out a fraction of the videos; off trains on everything.
         heldout_fraction: Share of the videos that is held out when the folders do not say.
+        group_by: Regular expression whose first part in parentheses, found in a video's name,
+            tells its group: videos of one film, person or place, which are held out together.
         flip: Mirror half of the training samples; it also swaps motions to the left and right.
         payload: How clips are stored: raw, zstd (exact), jpeg (small), h264 (smallest, but with
             artefacts in colour and time), or auto: zstd up to 64 pixels and jpeg above.
         stored_frames: Frames kept of every video; None keeps a clip's worth, or for random clips
             the whole video.
         workers: Processes that decode; None chooses by the number of videos and cores.
+        quality: Which clips are thought doubtful, and whether they are dropped.
         strict: Refuse the whole folder if any video is dropped or damaged.
     """
 
@@ -58,10 +63,12 @@ class DataConfig:
     short: ShortPolicy = "drop"
     splits: SplitPolicy = "auto"
     heldout_fraction: float = 0.1
+    group_by: str = ""
     flip: bool = False
     payload: Payload = "auto"
     stored_frames: int | None = None
     workers: int | None = None
+    quality: QualityConfig = field(default_factory=QualityConfig)
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -78,6 +85,17 @@ class DataConfig:
             raise UserError(
                 f"data.stored_frames={self.stored_frames} must be at least"
                 f" data.frames={self.frames}"
+            )
+        try:
+            num_parts = re.compile(self.group_by).groups
+        except re.error as error:
+            raise UserError(
+                f"data.group_by={self.group_by} is no regular expression ({error})"
+            ) from error
+        if self.group_by and not num_parts:
+            raise UserError(
+                f"data.group_by={self.group_by} needs a part in parentheses that names the group,"
+                " such as (.*)_part"
             )
         if self.workers is not None and self.workers < 0:
             raise UserError(f"data.workers={self.workers} must be 0 or more")

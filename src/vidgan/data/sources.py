@@ -1,6 +1,7 @@
 """The videos of a source with their classes, splits and groups, whatever layout they came in."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,8 @@ class SourceScan:
 def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig) -> SourceScan:
     """Drop what has no class where others have one, and hold out what no split is known for."""
     sources = sorted(found.sources, key=lambda source: source.name)
+    if config.group_by:
+        sources = [_grouped(source, config.group_by) for source in sources]
     if config.splits == "off":
         sources = [replace(source, split="train") for source in sources]
     dropped, notes = list(found.dropped), list(found.notes)
@@ -120,6 +123,11 @@ def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig)
         notes=notes,
         attributes=attributes,
     )
+
+
+def _grouped(source: Source, pattern: str) -> Source:
+    found = re.search(pattern, source.name)
+    return source if found is None else replace(source, group=found.group(1))
 
 
 def split_and_class(folders: Iterable[str], splits: str) -> tuple[str, str | None]:
@@ -152,7 +160,7 @@ def hold_out(sources: list[Source], fraction: float) -> tuple[list[Source], str]
         members = units[key]
         if len(chosen) < wanted and len(chosen) + len(members) < len(sources):
             chosen |= {source.name for source in members}
-            num_groups += key[1]
+            num_groups += len(members) > 1
     if not chosen:
         return sources, "nothing is held out: all videos are of one group" if wanted else ""
     marked = [replace(s, split="heldout") if s.name in chosen else s for s in sources]

@@ -96,11 +96,14 @@ def check(
     from vidgan.data.build import check_source, is_packed
 
     if is_packed(source):
+        from vidgan.data.sheet import draw_packed
         from vidgan.data.verify import verify_set
 
         with progress_on_stderr() as progress:
             report = verify_set(source, progress)
-        print_report(report, json, all_clips="read, and as they were stored")
+        draw_packed(source, sheet)
+        all_clips = "read, and as they were stored"
+        print_report(report, json, all_clips=all_clips, contact_sheet=str(sheet))
         return
     config, _ = clip_settings(words, preset, workers, strict=False)
     with progress_on_stderr() as progress:

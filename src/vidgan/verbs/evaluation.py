@@ -149,9 +149,10 @@ def protocol_table() -> str:
 
 def protocol_sheet(name: str, words: tuple[str, ...]) -> str:
     """A protocol in full, with the changes that words make."""
-    from vidgan.metrics.protocols import describe_protocol
+    from vidgan.metrics.protocols import changed_protocol, describe_protocol
 
-    return describe_protocol(take_protocol(name, words)[1](()))
+    changes = [word.removeprefix("protocol.") for word in words]
+    return describe_protocol(changed_protocol(name, changes))
 
 
 def take_protocol(
@@ -164,8 +165,9 @@ def take_protocol(
         words: of the command line.
 
     Raises:
-        UserError: no such protocol or field.
+        UserError: no such protocol or field, or its weights are not there.
     """
+    from vidgan.metrics.protocol_checks import check_protocol
     from vidgan.metrics.protocol_fields import default_protocol
     from vidgan.metrics.protocols import changed_protocol
 
@@ -173,6 +175,9 @@ def take_protocol(
     changes = [word.removeprefix(mark) for word in words if word.startswith(mark)]
     rest = tuple(word for word in words if not word.startswith(mark))
     named = None if name is None else changed_protocol(name, changes)
+    if named is not None:
+        # Before videos are read, which may take long.
+        check_protocol(named)
     return rest, lambda classes: named or changed_protocol(default_protocol(classes), changes)
 
 

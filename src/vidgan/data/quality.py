@@ -1,0 +1,221 @@
+"""What a clip is worth for training: does it move, is it one scene, does it fill the frame.
+
+Every clip is measured while it is built; what the measures mean is settled by thresholds with a
+name. By default such clips are kept and named, because published sets must stay whole for their
+numbers to be comparable; each filter drops them when it is told to.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from vidgan.errors import UserError
+
+Policy = Literal["keep", "drop"]
+Signature = npt.NDArray[np.uint8]
+
+FILTERS = {
+    "static": "stand nearly still",
+    "cuts": "hold a scene cut",
+    "bars": "have black bars",
+    "duplicates": "nearly repeat an earlier one",
+}
+"""The filters of `QualityConfig`, and what clips that fall to them do."""
+
+SIGNATURE_TIMES = 4
+SIGNATURE_SIDE = 8
+_CELLS = 16
+"""Side of the grid of averages on which motion and cuts are measured: camera noise and coding
+errors of single pixels vanish in it, a small object that moves by a pixel does not."""
+_MOVING_SHARE = 0.02
+"""Share of the cells that must move: an object of a seventh of the side covers as much."""
+_BLACK = 32
+"""Brightest value of a black bar: video black and the noise that coding adds to it."""
+_BLACK_SHARE = 0.98
+"""Share of a line's pixels that must be black: coding lets the picture spill over a little."""
+_PICTURE_SHARE = 0.5
+"""Share of the line inside a bar that must be brighter than it, over all frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """Filters of clips that teach a generator the wrong thing.
+
+    Attributes:
+        static: What happens to clips that stand nearly still.
+        cuts: What happens to clips that hold a cut from one scene to another.
+        bars: What happens to clips with black bars.
+        duplicates: What happens to clips that nearly repeat an earlier one, in the order of names.
+        min_motion: Grey levels (of 255) by which the brightness of the busiest fiftieth of the
+            picture must vary within a clip. 12: still pictures with noise vary by up to 10 after
+            coding at low quality, pans by four pixels in a clip by 32, the motions set by 39.
+        cut_jump: Least mean difference (of 255) between the frames before and after a cut. 12
+            finds every cut between clips of the motions set and none within one.
+        cut_ratio: How many times the usual difference of a clip's frames a cut must exceed. 2.5:
+            a fast pan differs as much, but from every frame to the next; 4 misses a third of the
+            cuts between pans.
+        bar_share: Least share of the side that a bar covers on two opposite sides. 0.04: the bars
+            of a 1.85:1 film in a 16:9 frame just count.
+        duplicate_distance: Largest root mean square difference (of 255) of two clips at 8 x 8
+            cells and 4 times. 6: copies coded anew or scaled differ by less, other clips of the
+            motions set by more.
+    """
+
+    static: Policy = "keep"
+    cuts: Policy = "keep"
+    bars: Policy = "keep"
+    duplicates: Policy = "keep"
+    min_motion: float = 12.0
+    cut_jump: float = 12.0
+    cut_ratio: float = 2.5
+    bar_share: float = 0.04
+    duplicate_distance: float = 6.0
+
+    def __post_init__(self) -> None:
+        for name in ("min_motion", "cut_jump", "cut_ratio", "duplicate_distance"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"data.quality.{name}={getattr(self, name)} must be at least 0")
+        if not 0 < self.bar_share < 0.5:
+            raise UserError(f"data.quality.bar_share={self.bar_share} must lie between 0 and 0.5")
+
+
+@dataclass(frozen=True)
+class ClipMeasures:
+    """What was measured of a clip.
+
+    Attributes:
+        motion: Grey levels by which the busiest fiftieth of the picture varies.
+        cut: Number of the frame that starts another scene; None without a cut.
+        bars: Where black bars lie: "top and bottom", "left and right", "all sides" or "".
+        signature: uint8 of a fixed length; near for clips that look alike.
+    """
+
+    motion: float
+    cut: int | None
+    bars: str
+    signature: Signature
+
+
+def measure_clip(clip: Tensor, config: QualityConfig, *, is_padded: bool = False) -> ClipMeasures:
+    """Measure a clip.
+
+    Args:
+        clip: uint8 `[3, T, H, W]`.
+        config: Thresholds of cuts and bars.
+        is_padded: Whether bars were added on purpose, so that none are looked for.
+    """
+    frames = clip.numpy()
+    cells = cell_means(frames, _CELLS)
+    return ClipMeasures(
+        motion=_motion(cells),
+        cut=_find_cut(cells, config),
+        bars="" if is_padded else _find_bars(frames, config.bar_share),
+        signature=_signature(frames),
+    )
+
+
+def find_flaws(measures: ClipMeasures, config: QualityConfig) -> dict[str, str]:
+    """The filters that a clip falls to, with what is wrong with it in words."""
+    found = {}
+    if measures.motion < config.min_motion:
+        found["static"] = "nearly static"
+    if measures.cut is not None:
+        found["cuts"] = "scene cut"
+    if measures.bars:
+        found["bars"] = f"black bars at {measures.bars}"
+    return found
+
+
+def cell_means(frames: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.float32]:
+    """Means of a grid of cells, float `[3, T, side, side]` from uint8 `[3, T, H, W]`.
+
+    Pictures smaller than the grid keep their pixels as cells. Cells may differ by a pixel in size.
+    """
+    height, width = frames.shape[2:]
+    rows = np.arange(min(side, height) + 1) * height // min(side, height)
+    columns = np.arange(min(side, width) + 1) * width // min(side, width)
+    areas = (np.diff(rows)[:, None] * np.diff(columns)[None]).astype(np.float32)
+    means = np.empty((3, frames.shape[1], len(rows) - 1, len(columns) - 1), np.float32)
+    for number in range(frames.shape[1]):
+        # One frame at a time: the clip may be a whole film.
+        sums = np.add.reduceat(frames[:, number].astype(np.float32), rows[:-1], axis=1)
+        means[:, number] = np.add.reduceat(sums, columns[:-1], axis=2) / areas
+    return means
+
+
+def _motion(cells: npt.NDArray[np.float32]) -> float:
+    grey = cells.mean(axis=0)
+    ranges = np.sort((grey.max(axis=0) - grey.min(axis=0)).ravel())
+    return round(float(ranges[-max(1, round(_MOVING_SHARE * len(ranges))) :].min()), 3)
+
+
+def _find_cut(cells: npt.NDArray[np.float32], config: QualityConfig) -> int | None:
+    """The frame behind the largest step, if the step is one between scenes."""
+    if cells.shape[1] < 2:
+        return None
+    steps = _difference(cells[:, 1:], cells[:, :-1])
+    place = int(steps.argmax())
+    others = np.delete(steps, place)
+    usual = float(np.median(others)) if len(others) else 0.0
+    jump = float(steps[place])
+    if place + 2 < cells.shape[1]:
+        # Behind a flash of light the frames are as before it: that is no other scene.
+        jump = min(jump, float(_difference(cells[:, place + 2], cells[:, place])))
+    if place > 0:
+        jump = min(jump, float(_difference(cells[:, place + 1], cells[:, place - 1])))
+    return place + 1 if jump > max(config.cut_jump, config.cut_ratio * usual) else None
+
+
+def _difference(
+    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Mean absolute difference over colours and cells, for every frame if there are several."""
+    difference: npt.NDArray[np.float32] = np.abs(first - second).mean(axis=(0, -2, -1))
+    return difference
+
+
+def _find_bars(frames: npt.NDArray[np.uint8], share: float) -> str:
+    brightest = frames.max(axis=0)
+    across = _has_bars(brightest, share)
+    upright = _has_bars(brightest.transpose(0, 2, 1), share)
+    if across and upright:
+        return "all sides"
+    return "top and bottom" if across else "left and right" if upright else ""
+
+
+def _has_bars(brightest: npt.NDArray[np.uint8], share: float) -> bool:
+    """Whether the first and the last lines are black, and a picture begins along all their length.
+
+    An object before a black background leaves black lines too, but touches them at one place.
+
+    Args:
+        brightest: `[T, lines, pixels of a line]`, the brightest colour of each pixel.
+        share: Least share of the lines on either side.
+    """
+    dark = brightest <= _BLACK
+    black: npt.NDArray[np.bool_] = dark.mean(axis=(0, 2)) >= _BLACK_SHARE
+    least = max(1, int(share * len(black)))
+    if black.all():
+        return False
+    for lines, blacks in ((dark, black), (dark[:, ::-1], black[::-1])):
+        width = int(np.argmin(blacks))
+        # The line at the edge may be a mixture of both, which scaling makes.
+        begins = ~lines[:, width : width + 2].all(axis=1)
+        if width < least or begins.mean() < _PICTURE_SHARE:
+            return False
+    return True
+
+
+def _signature(frames: npt.NDArray[np.uint8]) -> Signature:
+    """Brightness of `SIGNATURE_SIDE`^2 cells at a few times."""
+    times = np.round(np.linspace(0, frames.shape[1] - 1, SIGNATURE_TIMES)).astype(int)
+    chosen = frames[:, times]
+    if min(chosen.shape[2:]) < SIGNATURE_SIDE:
+        factor = -(-SIGNATURE_SIDE // min(chosen.shape[2:]))
+        chosen = chosen.repeat(factor, axis=2).repeat(factor, axis=3)
+    cells = cell_means(chosen, SIGNATURE_SIDE).mean(axis=0)
+    signature: Signature = np.round(cells).astype(np.uint8).ravel()
+    return signature
