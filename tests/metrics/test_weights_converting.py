@@ -189,7 +189,7 @@ def i3d_file(tmp_path: Path) -> Path:
 
 
 def test_other_bytes_under_a_published_name_need_trust(tmp_path: Path, i3d_file: Path) -> None:
-    with pytest.raises(HashMismatchError, match="has not the bytes of i3d_pretrained_400"):
+    with pytest.raises(HashMismatchError, match="not the published ones of i3d_pretrained_400"):
         convert(i3d_file, folder=tmp_path, width=wf.WIDTH)
     _, source = convert(i3d_file, trust=True, folder=tmp_path, width=wf.WIDTH)
     assert not source.is_verified
@@ -260,6 +260,8 @@ def test_the_verbs_list_verify_and_convert(
     assert capsys.readouterr().out == f"mean2.npz (not verified) is kept in {kept}\n"
     assert cli.run(["weights", "verify", str(kept)]) == 0
     assert "unchanged since it was converted" in capsys.readouterr().out
+    assert cli.run(["weights", "convert", str(kept)]) == 2
+    assert "holds c3d-mean and is converted already; copy it to" in capsys.readouterr().err
 
     assert cli.run(["weights", "list"]) == 0
     shown = capsys.readouterr().out
@@ -276,12 +278,23 @@ def test_the_verbs_list_verify_and_convert(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_full_size_is_converted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_of_full_size_are_verified_and_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(wf, "WIDTH", 1.0)
-    path = deepmind(tmp_path / "rgb_scratch", wf.i3d_weights(has_scales=False))
-    assert identify(path).bytes == 50_818_176
-    found = examine(path)
-    assert choose(found, "i3d-k400", trust=True).file == "rgb_scratch"
-    assert converting.weights_names()["i3d-k400"][0].bytes == found.identity.bytes
+    monkeypatch.setenv("VIDGAN_WEIGHTS", str(tmp_path / "kept"))
+    weights = wf.i3d_weights(has_scales=False)
+    path = deepmind(tmp_path / "rgb_scratch", weights)
+    assert identify(path).bytes == converting.weights_names()["i3d-k400"][0].bytes
+    assert cli.run(["weights", "verify", str(path)]) == 2
+    told = capsys.readouterr()
+    assert "bytes        50,818,176" in told.out
+    assert "not the published ones of rgb_scratch" in told.err
+    assert cli.run(["weights", "convert", str(path), "--trust"]) == 0
+
+    state = wf.save_zip(tmp_path / "mine.pt", wf.pytorch_i3d_entries(weights))
+    assert cli.run(["weights", "verify", str(state)]) == 0
+    assert "weights      i3d-k400 or i3d-k400-imagenet" in capsys.readouterr().out
+    extractor = load_extractor("i3d-tf")
+    clip = torch.zeros(1, 3, 9, 32, 32, dtype=torch.uint8)
+    assert extractor.arrays(clip)["features"].shape == (1, 400)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from vidgan.errors import UserError
 from vidgan.verbs.output import print_json
 
 if TYPE_CHECKING:
@@ -84,29 +85,41 @@ def _shortened(digest: str, full: int) -> str:
 def verify(file: File, /, *, json: bool = False) -> None:
     """Say which published weights a file holds: hashes, names, shapes and values of every entry.
 
+    The exit code is 2 if the file is damaged, or if its hash is published and is another.
+
     Args:
         file: a published file as it was downloaded (of a TensorFlow checkpoint its folder or one of
             its files), or one that vidgan weights convert wrote.
         json: print a JSON document.
     """
-    facts = _converted_facts(file) if file.suffix == ".safetensors" else _published_facts(file)
+    from vidgan.metrics.weights.store import SUFFIX
+
+    facts, complaint = _converted_facts(file) if file.suffix == SUFFIX else _published_facts(file)
     if json:
         print_json(facts)
-        return
-    for key, value in facts.items():
-        shown = f"{value:,}" if isinstance(value, int) else value
-        print(f"{key.replace('_', ' '):<10}{shown}")
+    else:
+        for key, value in facts.items():
+            shown = f"{value:,}" if isinstance(value, int) else value
+            print(f"{key.replace('_', ' '):<13}{shown}")
+    if complaint:
+        raise UserError(complaint)
 
 
-def _published_facts(path: Path) -> dict[str, Any]:
-    from vidgan.metrics.weights.converting import choose, examine
+def _published_facts(path: Path) -> tuple[dict[str, Any], str]:
+    """What is known of a file, and what speaks against it."""
+    from vidgan.metrics.weights.converting import examine, fitting, mismatch
 
     found = examine(path)
-    chosen = choose(found, trust=True)
+    files = fitting(found)
+    names = list(dict.fromkeys(file.weights for file in files))
+    complaint = ""
     if found.published:
         verdict = f"verified: {found.published.file} as published"
-    elif chosen.has_hash:
-        verdict = f"not verified: these are not the bytes of {chosen.file}"
+    elif len(names) > 1:
+        verdict = "not verified: the bytes of no published file; names, shapes and values are right"
+    elif files[0].has_hash:
+        verdict = f"not verified: these are not the published bytes of {files[0].file}"
+        complaint = mismatch(found, files[0])
     else:
         verdict = "not verified: nobody has published a hash; names, shapes and values are right"
     return {
@@ -116,12 +129,12 @@ def _published_facts(path: Path) -> dict[str, Any]:
         "git_blob": found.identity.git_blob,
         "layout": f"{found.layout.name}, network {found.layout.network}",
         "numbers": found.num_weights,
-        "weights": chosen.weights,
+        "weights": " or ".join(names),
         "verdict": verdict,
-    }
+    }, complaint
 
 
-def _converted_facts(path: Path) -> dict[str, Any]:
+def _converted_facts(path: Path) -> tuple[dict[str, Any], str]:
     from vidgan.metrics.weights.store import load_weights
 
     stored = load_weights(path)
@@ -129,11 +142,11 @@ def _converted_facts(path: Path) -> dict[str, Any]:
     return {
         "file": path.name,
         "weights": stored.name,
-        "sha256": stored.fingerprint,
+        "fingerprint": stored.fingerprint,
         "numbers": sum(value.numel() for value in stored.tensors.values()),
         "made_from": f"{stored.source.file}, {checked}, SHA-256 {stored.source.sha256}",
         "verdict": "unchanged since it was converted",
-    }
+    }, ""
 
 
 def convert(

@@ -11,7 +11,7 @@ from vidgan.metrics.weights.catalogue import CATALOGUE, WeightFile, candidates, 
 from vidgan.metrics.weights.checking import check_tensors
 from vidgan.metrics.weights.layouts import Layout, find_layout, num_classes_of, shapes_for
 from vidgan.metrics.weights.reading import FileIdentity, identify, read_tensors
-from vidgan.metrics.weights.store import Source, save_weights
+from vidgan.metrics.weights.store import SUFFIX, Source, load_weights, save_weights, weights_path
 
 
 class HashMismatchError(UserError):
@@ -69,17 +69,14 @@ def examine(path: str | Path, width: float = 1.0) -> Examined:
     return Examined(identity, layout, classes, tensors, published)
 
 
-def choose(found: Examined, name: str | None = None, trust: bool = False) -> WeightFile:
-    """Which published file this one is, or stands for.
+def fitting(found: Examined, name: str | None = None) -> list[WeightFile]:
+    """Published files that a file may be, by names of entries, classes and its own name.
 
     Args:
         found: the file.
         name: name of weights that the user says it holds.
-        trust: accept other bytes than the published ones.
 
     Raises:
-        HashMismatchError: it carries the name of a file whose hash is known and is another.
-        AmbiguousFileError: several fit; `name` has to decide.
         UserError: it does not hold the weights of this name.
     """
     if found.published is not None:
@@ -88,29 +85,50 @@ def choose(found: Examined, name: str | None = None, trust: bool = False) -> Wei
                 f"{found.identity.file} is {found.published.file} to the last byte, which holds "
                 f"{found.published.weights} and not {name}"
             )
-        return found.published
-    fitting = candidates(found.layout.name, found.classes)
+        return [found.published]
+    files = candidates(found.layout.name, found.classes)
     if name is not None:
-        fitting = [file for file in fitting if file.weights == name]
-        if not fitting:
+        files = [file for file in files if file.weights == name]
+        if not files:
             raise UserError(
                 f"{found.identity.file} does not fit {name}: its entries are named as in "
                 f"{found.layout.name}, with {found.classes} classes; leave --name away"
             )
-    named = [file for file in fitting if file.file == found.identity.file] or fitting
-    if len({file.weights for file in named}) > 1:
-        options = ", ".join(dict.fromkeys(file.weights for file in named))
+    return [file for file in files if file.file == found.identity.file] or files
+
+
+def choose(found: Examined, name: str | None = None, trust: bool = False) -> WeightFile:
+    """Which published file this one is, or stands for.
+
+    Args:
+        found, name: as in `fitting`.
+        trust: accept other bytes than the published ones.
+
+    Raises:
+        HashMismatchError: the hash of the file it should be is known and is another.
+        AmbiguousFileError: several fit; `name` has to decide.
+        UserError: as in `fitting`.
+    """
+    files = fitting(found, name)
+    if len({file.weights for file in files}) > 1:
+        options = ", ".join(dict.fromkeys(file.weights for file in files))
         raise AmbiguousFileError(
             f"{found.identity.file} has the shape of {options} and the bytes of no file that is "
             "known; say which it is with --name, and --trust that it is genuine"
         )
-    if named[0].has_hash and not trust:
-        raise HashMismatchError(
-            f"{found.identity.file} has not the bytes of {named[0].file} (SHA-256 "
-            f"{found.identity.sha256[:16]}, git blob {found.identity.git_blob[:16]}); download it "
-            f"again from {named[0].source}, or accept it with --trust"
-        )
-    return named[0]
+    if files[0].has_hash and found.published is None and not trust:
+        raise HashMismatchError(mismatch(found, files[0]))
+    return files[0]
+
+
+def mismatch(found: Examined, expected: WeightFile) -> str:
+    """What to say of a file that has not the published bytes."""
+    identity = found.identity
+    return (
+        f"the bytes of {identity.file} are not the published ones of {expected.file} (SHA-256 "
+        f"{identity.sha256[:16]}, git blob {identity.git_blob[:16]}); download it again from "
+        f"{expected.source}, or accept it with 'vidgan weights convert --trust'"
+    )
 
 
 def convert(
@@ -134,6 +152,11 @@ def convert(
     Raises:
         UserError: as in `examine` and `choose`.
     """
+    if Path(path).suffix == SUFFIX:
+        name = load_weights(path).name
+        raise UserError(
+            f"{path} holds {name} and is converted already; copy it to {weights_path(name, folder)}"
+        )
     found = examine(path, width)
     chosen = choose(found, name, trust)
     source = Source(

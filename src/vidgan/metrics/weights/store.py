@@ -19,6 +19,7 @@ from vidgan.errors import UserError
 from vidgan.files import write_file_atomically
 
 SCHEMA_VERSION = 1
+SUFFIX = ".safetensors"
 HEADER_KEY = "vidgan_weights"
 
 
@@ -70,7 +71,7 @@ def weights_folder() -> Path:
 
 def weights_path(name: str, folder: str | Path | None = None) -> Path:
     """Where the converted weights of this name lie, or would."""
-    return Path(folder or weights_folder()) / f"{name}.safetensors"
+    return Path(folder or weights_folder()) / f"{name}{SUFFIX}"
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
