@@ -42,8 +42,9 @@ test-slow: $(STAMP)
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
-EXTRAS := arrays,faces,oracles
-EXTRA_TESTS := tests/data/test_faces*.py tests/data/test_stabilize.py tests/test_faces_verb.py \
+EXTRAS := arrays,faces,oracles,cluster,cloud
+EXTRA_TESTS := tests/data/test_engine.py tests/data/test_cloud.py \
+  tests/data/test_faces*.py tests/data/test_stabilize.py tests/test_faces_verb.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
   tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
   tests/metrics/test_preprocessing.py \

@@ -1,5 +1,6 @@
 """Recognised layouts in general: the table, overrides, groups, and containers as sources."""
 
+import json
 import shutil
 import tarfile
 import zipfile
@@ -148,6 +149,20 @@ def test_exported_shards_come_back_as_they_were(videos, tmp_path):
     assert back.classes == first.classes
     assert back.attributes == first.attributes == {"cats": {"sound": "meow"}}
     assert back.fps == first.fps
+
+
+def test_sets_of_the_first_release_are_read(videos, tmp_path):
+    build_clips(videos, tmp_path / "set", CONFIG)
+    expected = hashes(tmp_path / "set")
+    file = tmp_path / "set" / "manifest.json"
+    table = json.loads(file.read_text())
+    for name in ("chunks", "flaws", "layout", "num_bytes", "num_missing"):
+        del table[name]
+    del table["items"]["group"]
+    file.write_text(json.dumps(table))
+    assert hashes(tmp_path / "set") == expected
+    manifest = read_manifest(tmp_path / "set")
+    assert (manifest.layout, manifest.num_missing, manifest.flaws) == ("", 0, ())
 
 
 def test_arrays_need_their_axes_only_where_nobody_can_tell(tmp_path):

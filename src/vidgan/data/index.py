@@ -188,12 +188,12 @@ def read_manifest(folder: str | Path) -> Manifest:
             items=tuple(ClipItem(*row) for row in rows),
             dropped=tuple((name, reason) for name, reason in table["dropped"]),
             notes=tuple((name, note) for name, note in table["notes"]),
-            flaws=tuple((name, key, what) for name, key, what in table["flaws"]),
-            num_bytes=table["num_bytes"],
+            flaws=tuple((name, key, what) for name, key, what in table.get("flaws", ())),
+            num_bytes=table.get("num_bytes", 0),
             settings=table["settings"],
             source_hash=table["source_hash"],
             builder=table["builder"],
-            # Nor do they name a layout or a format of chunks.
+            # Nor do they know of flaws, sizes, layouts, missing videos and formats of chunks.
             chunks=table.get("chunks", "safetensors"),
             layout=table.get("layout", ""),
             num_missing=table.get("num_missing", 0),

@@ -5,6 +5,7 @@ same as with processes of this machine, so the outcome is the same bit for bit.
 """
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from vidgan.errors import UserError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+_CONNECT_LIMIT_S = 10.0
 
 
 def map_on_ray(
@@ -106,14 +109,23 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
     if address is None:
         settings |= {"num_cpus": workers or num_cores(), "include_dashboard": False}
     try:
+        if address is not None:
+            _knock(address)
         ray.init(address, **settings)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"no Ray cluster answers at {address} ({reason}): check the address, or start one"
-            " with: ray start --head"
+            f"no Ray cluster answers at {address} ({reason}): check the address and the token"
+            " of the cluster (RAY_AUTH_TOKEN), or start one with: ray start --head"
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise an `OSError` if nothing listens at `HOST:PORT`; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), _CONNECT_LIMIT_S).close()
