@@ -60,7 +60,10 @@ def watcher() -> Iterator[subprocess.Popen[str]]:
     """A watch in a process of its own."""
     command = [sys.executable, "-m", "vidgan", *WATCH]
     pipe = subprocess.PIPE
+    # Started in the background of a shell, tests and their children would ignore SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+    signal.signal(signal.SIGINT, before)
     yield process
     process.kill()
     process.wait()
