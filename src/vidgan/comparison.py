@@ -188,6 +188,9 @@ def basis_of(record: Mapping[str, Any]) -> dict[str, str]:
         "Real clips": data["hash"],
         "Judge": judge.get("hash"),
         "Weights": (record.get("extractor") or {}).get("sha256"),
+        "LPIPS": (record.get("perceptual") or {}).get("fingerprint"),
+        "Given frames": counts.get("given_frames"),
+        "Seed of the evaluation": (record.get("seeds") or {}).get("evaluation"),
     }
     return known_facts(facts)
 
