@@ -112,6 +112,14 @@ def test_mistakes_are_named(words: list[str], sentence: str) -> None:
         load_config(CPU, words)
 
 
+def test_a_preset_may_be_a_word() -> None:
+    assert load_config(None, ["data=x", f"preset={CPU}", "seed=2"]) == load_config(
+        CPU, ["data=x", "seed=2"]
+    )
+    with pytest.raises(UserError, match=f"from {CPU}, so preset=gpu/x has to be left"):
+        load_config(CPU, ["preset=gpu/x"])
+
+
 def test_presets_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"did you mean {CPU}"):
         load_config("cpu/pvgan-clip-32x16")

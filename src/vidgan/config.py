@@ -30,7 +30,7 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
         source: a preset of `list_presets()`, a YAML file, the folder of a run to continue, or None
             for a preset that suits the device.
         overrides: `key=value` words; `data=`, `model=` and `loss=` stand for `data.path=`,
-            `model.name=` and `loss.name=`.
+            `model.name=` and `loss.name=`, and `preset=` for a source that is not given.
 
     Raises:
         UserError: no such preset or setting, a value of the wrong kind, or settings that exclude
@@ -43,6 +43,9 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     """
     words = [_expand(word) for word in overrides]
     asked = apply_overrides({}, words)
+    if "preset" in asked:
+        source = _one_source(source, str(asked.pop("preset")))
+        words = [word for word in words if not word.startswith("preset=")]
     if source is not None and (Path(source) / CONFIG_FILE).is_file():
         where = str(Path(source) / CONFIG_FILE)
         mapping = load_yaml(where) | {"run": str(source)}
@@ -55,6 +58,13 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     config = config_from_dict(mapping, where)
     config = require_for_loss(config, mapping.get("model", {}))
     return dataclasses.replace(config, run=config.run or default_run(config))
+
+
+def _one_source(source: str | Path | None, preset: str) -> str:
+    """The preset that the words name in place of a source."""
+    if source is not None:
+        raise UserError(f"the settings come from {source}, so preset={preset} has to be left out")
+    return preset
 
 
 def default_preset(asked: Mapping[str, Any]) -> str:
