@@ -29,7 +29,7 @@ LEVELS = (
     | {"video", "video_frames", "video_index", "video_reading", "video_writing"},
     {"models", "losses", "data", "metrics"},
     {"sampling"},
-    {"gathering", "evaluation", "verification", "prediction"},
+    {"origins", "gathering", "evaluation", "verification", "prediction"},
     {"report"},
     {"training"},
     {"config"},

@@ -1,28 +1,22 @@
 """Evaluating a generator: its clips against the data's, as one record of plain values."""
 
-import hashlib
 import json
-import zlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from vidgan.config_io import to_dict
 from vidgan.data.dataset import ClipDataset
-from vidgan.data.index import is_packed
-from vidgan.data.shards import PackedStore
 from vidgan.errors import UserError
-from vidgan.gathering import Gathered, Source, gather, gather_real
+from vidgan.gathering import Source, gather, gather_real
 from vidgan.metrics.clip_evaluation import Progress, evaluate_clips, say_nothing
 from vidgan.metrics.protocol_checks import check_protocol
 from vidgan.metrics.protocol_fields import default_protocol
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.metrics.records import format_record, save_record, seal_record
 from vidgan.metrics.scoring import RealClips, RealData
+from vidgan.origins import data_inputs, list_clips, list_real_clips
 from vidgan.sampling.storage import read_pointer, write_pointer
 
 __all__ = [
@@ -112,44 +106,11 @@ def evaluate(
         "weights": {"judge": (record["judge"] or {}).get("hash")},
         "options": {"device": str(device), "threads": torch.get_num_threads()},
     }
-    record["clips"] = list_clips(gathered)
-    return seal_record(record)
-
-
-def data_inputs(data: ClipDataset) -> dict[str, Any]:
-    """Where real clips come from and how they were cut, enough to read them again."""
-    store, settings = data.store, to_dict(data.config)
-    if not isinstance(store, PackedStore):
-        return {"kind": "memory"}
-    path = str(data.config.path)
-    kind = "videos" if path and not is_packed(path) else "packed"
-    facts: dict[str, Any] = {"kind": kind, "settings": settings, "seed": data.seed}
-    facts["levels"] = [list(level) for level in store.levels]
-    if kind == "packed":
-        settings["path"] = str(store.path)
-        manifest = store.manifest_file.read_bytes()
-        facts["manifest_sha256"] = hashlib.sha256(manifest).hexdigest()
-    return facts
-
-
-def list_clips(gathered: Gathered) -> dict[str, dict[str, list[Any]]]:
-    """Name, label and checksum of every clip that was read from a file."""
-    real = gathered.real
-    lists = {
-        split: _columns(part.video_ids, part.clips, part.labels)
-        for split, part in (("train", real.train), ("heldout", real.heldout))
-    }
+    record["clips"] = list_real_clips(gathered.real)
     if gathered.names:
-        lists["generated"] = _columns(gathered.names, gathered.clips, gathered.labels)
-    return lists
-
-
-def _columns(names: Sequence[str], clips: Tensor, labels: Tensor | None) -> dict[str, list[Any]]:
-    return {
-        "name": list(names),
-        "label": [-1] * len(names) if labels is None else labels.tolist(),
-        "crc32": [zlib.crc32(clip.contiguous().numpy()) for clip in clips],
-    }
+        named = list_clips(gathered.names, gathered.clips, gathered.labels)
+        record["clips"]["generated"] = named
+    return seal_record(record)
 
 
 def update_best(run: str | Path, record: dict[str, Any], metric: str) -> bool:

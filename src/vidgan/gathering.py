@@ -17,6 +17,7 @@ from vidgan.metrics.protocol_checks import check_clip_shape
 from vidgan.metrics.protocols import Protocol
 from vidgan.metrics.scoring import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.models.base import Generator
+from vidgan.origins import IN_MEMORY, generator_origin
 from vidgan.randomness import derive_seed, keyed_rng
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
@@ -58,7 +59,7 @@ class Gathered:
     labels: Tensor | None
     real: RealData
     facts: dict[str, Any] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=lambda: {"kind": "memory"})
+    origin: dict[str, Any] = field(default_factory=lambda: dict(IN_MEMORY))
     names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -89,12 +90,12 @@ def gather(
     if isinstance(source, str | Path) and is_folder_of_clips(source):
         return _gather_from_folder(source, data, protocol, seed, tell)
     facts: dict[str, Any] = {"source": "clips"}
-    origin: dict[str, Any] = {"kind": "memory"}
+    origin: dict[str, Any] = dict(IN_MEMORY)
     if isinstance(source, str | Path):
         # One look at a run folder decides which file is meant, for facts and weights alike.
         file = find_generator_file(source, checkpoint)
         facts = file_facts(file)
-        origin = {"kind": "generator", "path": str(file), "sha256": facts["sha256"]}
+        origin = generator_origin(file, facts)
         source = load_generator(file)
     if not isinstance(source, Generator):
         return _gather_from_batches(source, data, protocol, seed, tell)

@@ -1,8 +1,9 @@
 """Scoring predictions on many held-out clips, as one record of plain values.
 
-Frames are compared with the true ones (PSNR, SSIM), beside forecasts that need no model. Where the
-data has classes, a judge that was trained on real clips of just these frames also tells how far the
-predicted frames are from real ones as a set, and whether they show the motion that was given.
+Frames are compared with the true ones (PSNR, SSIM, on request LPIPS), beside forecasts that need no
+model. Where the data has classes, a judge that was trained on real clips of just these frames also
+tells how far the predicted frames are from real ones as a set, and whether they show the motion
+that was given.
 """
 
 import time
@@ -29,16 +30,28 @@ from vidgan.metrics.clip_evaluation import (
 from vidgan.metrics.frechet import frechet_from_features
 from vidgan.metrics.image_quality import K1, K2, MAX_PSNR_DB, SIGMA, WINDOW
 from vidgan.metrics.own_classifier import OwnClassifier
+from vidgan.metrics.perceptual import load_perceptual
 from vidgan.metrics.prediction import score_frames
 from vidgan.metrics.protocols import find_protocol
-from vidgan.metrics.records import RECORD_SCHEMA, comparability, environment_record, time_stamp
+from vidgan.metrics.records import (
+    RECORD_SCHEMA,
+    comparability,
+    environment_record,
+    seal_record,
+    time_stamp,
+)
 from vidgan.metrics.scoring import RealData, plan_comparison
 from vidgan.models.base import Box, Generator
+from vidgan.origins import IN_MEMORY, data_inputs, generator_origin, list_real_clips
 from vidgan.randomness import keyed_rng
 from vidgan.sampling.predict import Parted, check_takes_context, part_windows, predict, targets_of
 from vidgan.sampling.storage import find_generator_file, load_generator
 
 JUDGE_PROTOCOL = find_protocol("own-c3d")
+PREDICTION = "prediction"
+"""Name of the protocol in records of predictions."""
+
+FRAME_METRICS = ("psnr", "ssim", "lpips")
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,8 @@ def evaluate_predictions(
     box: Box | None = None,
     checkpoint: str | int = "best",
     cache: str | Path | None = None,
+    lpips: str | None = None,
+    weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[dict[str, Any], Predictions]:
@@ -80,31 +95,28 @@ def evaluate_predictions(
         num_clips: held-out clips, a seeded choice; all of them if there are fewer.
         num_samples: predictions for every clip; a model without a latent makes one.
         seed: of latents, of damage and of choices of clips.
-        judge_seed, cache, device, progress, checkpoint: as in `vidgan.evaluate`.
+        judge_seed, cache, weights, device, progress, checkpoint: as in `vidgan.evaluate`.
         box: of every clip hide this, for a generator that inpaints.
+        lpips: backbone of LPIPS, `alex` or `vgg`, whose weights were converted; None leaves it out.
 
     Returns:
-        The record, and the clips behind it.
+        The sealed record, and the clips behind it.
 
     Raises:
-        UserError: the generator takes no context, or the data do not fit it.
+        UserError: the generator takes no context, the data do not fit it, or weights are missing.
     """
     started, tell = time.perf_counter(), progress or say_nothing
-    facts: dict[str, Any] = {"source": "generator"}
-    if isinstance(source, str | Path):
-        file = find_generator_file(source, checkpoint)
-        facts, source = file_facts(file), load_generator(file)
-    check_takes_context(source)
-    check_classes(source, data)
-    generator = source.to(device)
-    facts["given_frames"] = generator.context_frames
-    facts["is_labelled"] = generator.num_classes > 0
-
+    generator, facts, origin = _open(source, checkpoint)
+    check_classes(generator, data)
+    perceptual = load_perceptual(lpips, weights, device=device) if lpips else None
+    generator = generator.to(device)
     tell("reading real clips")
-    real, parted = _part_heldout(generator, data, num_clips, seed, box)
+    windows, real, parted = _part_heldout(generator, data, num_clips, seed, box)
+    if perceptual is not None:
+        perceptual.check_side(min(parted.target.shape[-2:]))
     tell(f"predicting {len(real.heldout)} held-out clips")
     predictions = _predict(generator, real, parted, num_samples, seed)
-    scores = score_frames(predictions.samples, parted.target, predictions.baselines)
+    scores = score_frames(predictions.samples, parted.target, predictions.baselines, perceptual)
     tell("training the judge, or loading it")
     judge, notes = find_judge(real, JUDGE_PROTOCOL, judge_seed, cache, device)
     found = None
@@ -118,13 +130,25 @@ def evaluate_predictions(
     record = _record(predictions, real, facts, scores, card) | {
         "agreement": found,
         "mask": None if box is None else list(box),
+        "perceptual": None if perceptual is None else perceptual.record(),
+        "inputs": {
+            "source": origin,
+            "data": data_inputs(data),
+            "weights": {
+                "judge": (card or {}).get("hash"),
+                "lpips": None if perceptual is None else perceptual.fingerprint,
+            },
+            "options": _options(device, num_clips, num_samples),
+        },
+        # Whole windows: an edited given frame moves a score as well.
+        "clips": list_real_clips(windows),
         "seeds": {"evaluation": seed, "judge": judge_seed},
         "environment": environment_record(str(device)),
         "wall_seconds": round(time.perf_counter() - started, 1),
     }
     missing = num_clips - len(real.heldout)
     record["warnings"] = [*real.warnings, *notes, *_warnings(record, missing)]
-    return record, predictions
+    return seal_record(record), predictions
 
 
 def table_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -136,7 +160,7 @@ def table_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     def row(name: str, frame: str, control: str | None = None) -> dict[str, Any]:
         cells: dict[str, Any] = {"": name}
-        for metric in ("psnr", "ssim"):
+        for metric in FRAME_METRICS:
             entry = scores.get(metric)
             if entry:
                 cells[metric.upper()] = entry["controls"][control] if control else entry[frame]
@@ -169,19 +193,40 @@ def headline(record: Mapping[str, Any]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------
-# Clips
+# Generator and clips
+
+
+def _open(
+    source: str | Path | Generator, checkpoint: str | int
+) -> tuple[Generator, dict[str, Any], dict[str, Any]]:
+    """A generator that takes a context, what a record says of it, and where it lies."""
+    facts: dict[str, Any] = {"source": "generator"}
+    origin: dict[str, Any] = dict(IN_MEMORY)
+    if isinstance(source, str | Path):
+        file = find_generator_file(source, checkpoint)
+        facts, source = file_facts(file), load_generator(file)
+        origin = generator_origin(file, facts)
+    check_takes_context(source)
+    facts["given_frames"] = source.context_frames
+    facts["is_labelled"] = source.num_classes > 0
+    return source, facts, origin
 
 
 def _part_heldout(
     generator: Generator, data: ClipDataset, num_clips: int, seed: int, box: Box | None
-) -> tuple[RealData, Parted]:
-    """A seeded choice of held-out clips, parted as in training; the real data are the targets."""
+) -> tuple[RealData, RealData, Parted]:
+    """A seeded choice of held-out clips, parted as in training.
+
+    Returns:
+        The real windows, their targets, and the parted held-out clips.
+    """
     windows = gather_real(data, data.config.frames, data.config.resolution, JUDGE_PROTOCOL, seed)
     order = torch.randperm(len(windows.heldout), generator=keyed_rng(seed, "predicted clips"))
     heldout = windows.heldout.take(order[:num_clips])
     parted = part_windows(generator, heldout.clips, seed, box)
     train = replace(windows.train, clips=targets_of(generator, windows.train.clips))
-    return replace(windows, train=train, heldout=replace(heldout, clips=parted.target)), parted
+    targets = replace(windows, train=train, heldout=replace(heldout, clips=parted.target))
+    return replace(windows, heldout=heldout), targets, parted
 
 
 def _predict(
@@ -225,10 +270,20 @@ def _record(
     }
 
 
+def _options(device: torch.device | str, num_clips: int, num_samples: int) -> dict[str, Any]:
+    """What was asked for, and what may move the last digits."""
+    return {
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "num_clips": num_clips,
+        "num_samples": num_samples,
+    }
+
+
 def _protocol_record() -> dict[str, Any]:
     """Everything that moves a score, but for counts and seeds, which the record holds."""
     return {
-        "id": "prediction",
+        "id": PREDICTION,
         "clip_rule": JUDGE_PROTOCOL.clip_rule,
         "psnr": {"peak": 255, "averaged": "frames, samples, clips", "cap_db": MAX_PSNR_DB},
         "ssim": {"window": WINDOW, "sigma": SIGMA, "k1": K1, "k2": K2, "border": "valid"},

@@ -38,8 +38,10 @@ from vidgan.metrics.records import (
     environment_record,
     read_sealed_record,
 )
+from vidgan.models.base import Box
+from vidgan.prediction import PREDICTION, evaluate_predictions
 
-FOUNDATION = {"protocol", "inputs", "seeds"}
+FOUNDATION = {"protocol", "inputs", "seeds", "mask", "perceptual"}
 """Fields without which nothing can be computed again."""
 
 
@@ -89,29 +91,57 @@ def verify(
     if seals.keys() & FOUNDATION:
         return Verdict(tuple(seals.values()))
     source = _find_source(record["inputs"]["source"], path)
-    protocol = _protocol_of(record)
+    again_from = _predicted_again if is_prediction(record) else _scored_again
     findings = [*seals.values(), *_file_findings(record, source)]
     device = _device_of(record)
     with _threads_of(record), _real_clips(record["inputs"]["data"], data, path, tell) as clips:
         findings += _manifest_findings(record, clips)
         elsewhere = same_machine(record["environment"], environment_record(device))
         try:
-            again = evaluate(
-                source,
-                clips,
-                protocol,
-                seed=record["seeds"]["evaluation"],
-                judge_seed=record["seeds"]["judge"],
-                cache=cache,
-                device=device,
-                progress=tell,
-            )
+            again = again_from(record, source, clips, cache=cache, device=device, progress=tell)
         except UserError as error:
             return Verdict((*findings, f"it cannot be computed again: {error}"), tuple(elsewhere))
     # As a file would hold it: lists for tuples, words for keys.
     again = json.loads(json.dumps(again))
     findings += _changes(record, again, bool(elsewhere))
     return Verdict(tuple(findings), tuple(elsewhere))
+
+
+def is_prediction(record: dict[str, Any]) -> bool:
+    """Whether a record is one of `vidgan predict`."""
+    return bool(record["protocol"]["id"] == PREDICTION)
+
+
+def _scored_again(
+    record: dict[str, Any], source: Path, clips: ClipDataset, **options: Any
+) -> dict[str, Any]:
+    seeds = record["seeds"]
+    return evaluate(
+        source,
+        clips,
+        _protocol_of(record),
+        seed=seeds["evaluation"],
+        judge_seed=seeds["judge"],
+        **options,
+    )
+
+
+def _predicted_again(
+    record: dict[str, Any], source: Path, clips: ClipDataset, **options: Any
+) -> dict[str, Any]:
+    asked, seeds = record["inputs"]["options"], record["seeds"]
+    again, _ = evaluate_predictions(
+        source,
+        clips,
+        asked["num_clips"],
+        asked["num_samples"],
+        seed=seeds["evaluation"],
+        judge_seed=seeds["judge"],
+        box=None if record["mask"] is None else Box(*record["mask"]),
+        lpips=(record["perceptual"] or {}).get("backbone"),
+        **options,
+    )
+    return again
 
 
 def _seal_findings(record: dict[str, Any], path: Path) -> dict[str, str]:
@@ -223,13 +253,15 @@ def _manifest_findings(record: dict[str, Any], clips: ClipDataset) -> list[str]:
 def _changes(record: dict[str, Any], again: dict[str, Any], is_elsewhere: bool) -> list[str]:
     """Clips and values that differ from the record."""
     clips = clip_changes(record["clips"], again["clips"]) if "clips" in record else []
-    old, new = (found["inputs"]["weights"]["judge"] for found in (record, again))
-    judge = []
-    if old != new:
-        judge = [f"the weights of the judge are others: hash {new} instead of {old}"]
+    old, new = (found["inputs"]["weights"] for found in (record, again))
+    weights = [
+        f"the weights of {name} are others: hash {new.get(key)} instead of {old.get(key)}"
+        for key, name in (("judge", "the judge"), ("lpips", "LPIPS"))
+        if old.get(key) != new.get(key)
+    ]
     skipped = set()
     if is_elsewhere and record["inputs"]["source"]["kind"] == "generator":
         # Rounding to bytes may fall to the other side of a half.
         skipped.add("generator.clips_hash")
     tolerance = TOLERANCE if is_elsewhere else 0.0
-    return [*clips, *judge, *value_changes(record, again, tolerance, frozenset(skipped))]
+    return [*clips, *weights, *value_changes(record, again, tolerance, frozenset(skipped))]

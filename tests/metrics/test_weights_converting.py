@@ -17,6 +17,7 @@ from vidgan.errors import UserError
 from vidgan.metrics.extractor_specs import EXTRACTORS
 from vidgan.metrics.extractors import load_extractor
 from vidgan.metrics.networks.preprocessing import MEAN_SHAPE
+from vidgan.metrics.perceptual import WEIGHTS
 from vidgan.metrics.weights import catalogue, converting
 from vidgan.metrics.weights.catalogue import CATALOGUE, WeightFile
 from vidgan.metrics.weights.converting import (
@@ -114,6 +115,30 @@ KINDS: dict[str, tuple[Callable[[], wf.Weights], Writer, str, str]] = {
         "pytorch-fid",
         "inception-2015",
     ),
+    "alexnet-owt-7be5be79.pth": (
+        lambda: wf.backbone_weights("alex"),
+        lambda path, w: wf.save_legacy(path, wf.torchvision_entries(w)),
+        "torchvision AlexNet",
+        "alexnet",
+    ),
+    "vgg16-397923af.pth": (
+        lambda: wf.backbone_weights("vgg"),
+        lambda path, w: wf.save_zip(path, wf.torchvision_entries(w)),
+        "torchvision VGG-16",
+        "vgg16",
+    ),
+    "alex.pth": (
+        lambda: wf.channel_weights("alex"),
+        lambda path, w: wf.save_legacy(path, wf.lpips_entries(w)),
+        "LPIPS of AlexNet",
+        "lpips-alex",
+    ),
+    "vgg.safetensors": (
+        lambda: wf.channel_weights("vgg"),
+        lambda path, w: wf.save_safetensors(path, wf.lpips_entries(w)),
+        "LPIPS of VGG-16",
+        "lpips-vgg",
+    ),
 }
 
 
@@ -138,6 +163,7 @@ def test_every_layout_and_every_catalogued_file_is_covered() -> None:
         assert file.source
         assert file.terms
     wanted = {spec.weights for spec in EXTRACTORS.values()} - {None}
+    wanted |= {name for parts in WEIGHTS.values() for name in parts}
     assert wanted <= {file.weights for file in CATALOGUE}
 
 

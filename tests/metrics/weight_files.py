@@ -11,12 +11,14 @@ from typing import Any
 import numpy
 import torch
 from array_layers import randomised
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vidgan.crc32c import masked_crc32c
 from vidgan.metrics.networks.c3d import C3D
 from vidgan.metrics.networks.i3d import I3D
 from vidgan.metrics.networks.inception import InceptionV3
+from vidgan.metrics.networks.lpips import backbone_shapes, channel_shapes
 
 Weights = dict[str, Tensor]
 WIDTH = 1 / 32
@@ -46,6 +48,35 @@ def i3d_weights(num_classes: int = 400, has_scales: bool = True) -> Weights:
 
 def inception_weights() -> Weights:
     return weights_of(InceptionV3(1008, width=WIDTH))
+
+
+def backbone_weights(backbone: str, seed: int = 0) -> Weights:
+    rng = torch.Generator().manual_seed(seed)
+    shapes = backbone_shapes(backbone, WIDTH)
+    return {name: torch.randn(shape, generator=rng) * 0.1 for name, shape in shapes.items()}
+
+
+def channel_weights(backbone: str, seed: int = 1) -> Weights:
+    rng = torch.Generator().manual_seed(seed)
+    shapes = channel_shapes(backbone, WIDTH)
+    return {name: torch.rand(shape, generator=rng) for name, shape in shapes.items()}
+
+
+def torchvision_entries(weights: Weights) -> Weights:
+    """A whole classifier: the hidden layers and classes stand behind the features."""
+    layers = (1, 4, 6) if len(weights) == 10 else (0, 3, 6)
+    hidden = {f"classifier.{i}.weight": torch.ones(3, 2) for i in layers}
+    return weights | hidden | {f"classifier.{i}.bias": torch.ones(3) for i in layers}
+
+
+def lpips_entries(weights: Weights) -> Weights:
+    """Channel weights behind a dropout layer."""
+    return {f"lin{i}.model.1.weight": weights[f"lin{i}.weight"] for i in range(5)}
+
+
+def save_safetensors(path: Path, entries: Weights) -> Path:
+    save_file(entries, path)
+    return path
 
 
 def chainer_entries(weights: Weights) -> dict[str, numpy.ndarray]:

@@ -14,6 +14,9 @@ from vidgan.metrics.image_quality import MAX_PSNR_DB, WINDOW, psnr, ssim
 
 Scores = dict[str, dict[str, Any]]
 
+FrameMetric = Callable[[Tensor, Tensor], Tensor]
+"""From uint8 clips `[..., C, T, H, W]` and true ones to a float64 value for every frame."""
+
 
 def repeat_last(context: Tensor, num_frames: int) -> Tensor:
     """The last given frame again and again.
@@ -46,40 +49,52 @@ BASELINES: dict[str, Baseline] = {"repeat last": repeat_last, "linear": linear_e
 """Forecasts by the name under which a record lists them."""
 
 
-def score_frames(samples: Tensor, truth: Tensor, baselines: Mapping[str, Tensor]) -> Scores:
-    """PSNR and SSIM of predicted frames, each beside those of the baselines.
+def score_frames(
+    samples: Tensor,
+    truth: Tensor,
+    baselines: Mapping[str, Tensor],
+    perceptual: FrameMetric | None = None,
+) -> Scores:
+    """PSNR, SSIM and, on request, LPIPS of predicted frames, each beside those of the baselines.
 
     A value is the mean over frames, then samples, then clips. Best of k takes, for every clip, the
-    sample with the highest mean over frames.
+    sample with the best mean over frames.
 
     Args:
         samples: uint8 `[M, K, C, T, H, W]`, K predictions for every clip.
         truth: uint8 `[M, C, T, H, W]`.
         baselines: by name, uint8 `[M, C, T, H, W]`.
+        perceptual: the distance to add as `lpips`.
 
     Returns:
-        `psnr`, and `ssim` unless frames are smaller than its window: plain values, with means,
-        values of every frame, and shares of clips on which the samples' mean beats a baseline.
+        `psnr`, `ssim` unless frames are smaller than its window, and `lpips`: plain values, with
+        means, values of every frame, and shares of clips on which the samples' mean beats a
+        baseline.
     """
-    metrics = {"psnr": psnr, "ssim": ssim} if min(truth.shape[-2:]) >= WINDOW else {"psnr": psnr}
+    metrics: dict[str, FrameMetric] = {"psnr": psnr}
+    if min(truth.shape[-2:]) >= WINDOW:
+        metrics["ssim"] = ssim
+    if perceptual is not None:
+        metrics["lpips"] = perceptual
     scores: Scores = {}
     for name, metric in metrics.items():
         ours = metric(samples, truth[:, None])  # [M, K, T]
         theirs = {key: metric(clips, truth) for key, clips in baselines.items()}
-        scores[name] = _entry(ours, theirs)
+        scores[name] = _entry(ours, theirs, "lower" if name == "lpips" else "higher")
     scores["psnr"]["equal_frames"] = int((psnr(samples, truth[:, None]) == MAX_PSNR_DB).sum())
     return scores
 
 
-def _entry(ours: Tensor, theirs: Mapping[str, Tensor]) -> dict[str, Any]:
+def _entry(ours: Tensor, theirs: Mapping[str, Tensor], better: str) -> dict[str, Any]:
     """What is told of one metric; ours `[M, K, T]`, theirs `[M, T]`."""
     num_clips, num_samples, num_frames = ours.shape
+    sign = 1 if better == "higher" else -1
     by_clip = ours.mean(dim=(1, 2))  # [M]
-    best = ours.mean(dim=2).argmax(dim=1)  # [M]
+    best = (sign * ours).mean(dim=2).argmax(dim=1)  # [M]
     best_frames = ours.gather(1, best[:, None, None].expand(-1, 1, num_frames))[:, 0]  # [M, T]
     error = float(by_clip.std() / num_clips**0.5) if num_clips > 1 else None
     return {
-        "better": "higher",
+        "better": better,
         "value": float(by_clip.mean()),
         "spread": None,
         "standard_error": error,
@@ -90,7 +105,7 @@ def _entry(ours: Tensor, theirs: Mapping[str, Tensor]) -> dict[str, Any]:
         "floor": None,
         "controls": {name: float(values.mean()) for name, values in theirs.items()},
         "share_above": {
-            name: float((by_clip > values.mean(1)).double().mean())
+            name: float((sign * by_clip > sign * values.mean(1)).double().mean())
             for name, values in theirs.items()
         },
         "per_frame": ours.mean(dim=(0, 1)).tolist(),

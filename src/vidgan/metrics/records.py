@@ -16,6 +16,7 @@ A record is one JSON object. Fields are only ever added, so a reader takes those
 * `judge`: the classifier that was trained on the data, or None.
 * `extractor`: of a protocol with published weights `name`, `layer`, `dim`, `weights_file`, `bytes`,
   `sha256`, `width`; None for any other.
+* `perceptual`: of predictions the weights of LPIPS, or None; `mask`: the hidden box, or None.
 * `data`, `generator`, `seeds`: what was compared, with hashes.
 * `inputs`: what `vidgan evaluate --verify` needs to do everything again: `source` (kind, path, hash
   of a generator's file), `data` (kind, settings, hash of a packed set's manifest), `weights`,
@@ -65,6 +66,7 @@ TITLES = {
     "coverage": "Coverage",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
+    "lpips": "LPIPS",
     "space_time_swd": "Space-time sliced Wasserstein distance (x1000)",
 }
 """Metrics by their key in a record's `scores`."""

@@ -53,7 +53,8 @@ def predict(
 
     Args:
         run: run folder, checkpoint folder, generator file, or hub id.
-        clips: videos; or data=FOLDER, to score held-out clips (without either: those of the run).
+        clips: videos; or data=FOLDER, to score held-out clips (without either: those of the run);
+            lpips=alex or lpips=vgg adds LPIPS, whose weights you have converted (vidgan weights).
         context: given frames; only the number that the model was trained with will do.
         num: predictions for every clip; a model without a latent makes one.
         seed: of predictions, of chosen clips and of the judge.
@@ -70,6 +71,7 @@ def predict(
         raise UserError("--num and --num-clips ask for nothing; give 1 or more")
     words = tuple(word for word in clips if "=" in word and not Path(word).exists())
     files = [Path(word) for word in clips if word not in words]
+    words, lpips = take_lpips(words)
     file = find_generator_file(run, CHECKPOINT)
     generator = load_generator(file)
     check_takes_context(generator)
@@ -83,7 +85,7 @@ def predict(
     if class_name is not None and not (files and generator.num_classes):
         raise UserError("--class is for single clips and a model with classes; leave it out")
     folder = out or (Path(run) if Path(run).is_dir() else Path()) / "predictions"
-    wanted = Wanted(num, seed, None if mask is None else parse_box(mask), folder)
+    wanted = Wanted(num, seed, None if mask is None else parse_box(mask), folder, lpips)
     if files:
         labels = labels_for_files(generator, class_name)
         told = predict_files(generator, settings_of(run, words), files, labels, wanted)
@@ -107,6 +109,7 @@ class Wanted(NamedTuple):
     seed: int
     box: "Box | None"
     folder: Path
+    lpips: str | None
 
 
 class Told(NamedTuple):
@@ -116,6 +119,13 @@ class Told(NamedTuple):
     lines: list[str]
     table: list[dict[str, Any]]
     remarks: list[str]
+
+
+def take_lpips(words: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+    """The words without `lpips=BACKBONE`, and the backbone."""
+    mark = "lpips="
+    given = [word.removeprefix(mark) for word in words if word.startswith(mark)]
+    return tuple(word for word in words if not word.startswith(mark)), given[-1] if given else None
 
 
 def parse_box(text: str) -> "Box":
@@ -145,11 +155,13 @@ def predict_files(
     """Predict the clips of video files, draw them and compare them with their ends."""
     import torch
 
+    from vidgan.metrics.perceptual import load_perceptual
     from vidgan.metrics.prediction import score_frames
     from vidgan.sampling.predict import part_windows
     from vidgan.sampling.predict import predict as predict_frames
     from vidgan.sampling.prediction_pictures import write_pictures
 
+    perceptual = load_perceptual(wanted.lpips) if wanted.lpips else None
     done, entries, lines = [], [], []
     for path, name in zip(files, names_of_files(files), strict=True):
         window, fps = read_window(path, settings, generator.context_frames)
@@ -164,14 +176,14 @@ def predict_files(
         entry["scores"] = None
         if parted.target.shape[2]:
             done.append((samples, parted.target, baselines))
-            entry["scores"] = score_frames(*done[-1])
+            entry["scores"] = score_frames(*done[-1], perceptual)
         entries.append(entry)
         lines += [str(film), str(strip)]
     scores, table, remarks = None, [], []
     if done:
         all_samples, all_targets = (torch.cat(part) for part in list(zip(*done, strict=True))[:2])
         others = {name: torch.cat([entry[2][name] for entry in done]) for name in done[0][2]}
-        scores = score_frames(all_samples, all_targets, others)
+        scores = score_frames(all_samples, all_targets, others, perceptual)
         table = rows_of_frames(scores)
         remarks = [f"mean over {len(done)} clips"] if len(done) > 1 else []
     if len(done) < len(files):
@@ -278,7 +290,7 @@ def predict_heldout(
     """Score predictions of held-out clips, keep the record, and draw some."""
     import torch
 
-    from vidgan.metrics.records import save_record
+    from vidgan.metrics.records import save_record, without_clips
     from vidgan.prediction import evaluate_predictions, headline, table_rows
     from vidgan.sampling.prediction_pictures import picture_name, write_pictures
     from vidgan.verbs.training import write_page_of
@@ -292,6 +304,7 @@ def predict_heldout(
         seed=wanted.seed,
         judge_seed=wanted.seed,
         box=wanted.box,
+        lpips=wanted.lpips,
         cache=cache_folder() / "judges",
         device="cuda" if torch.cuda.is_available() else "cpu",
         progress=say,
@@ -307,4 +320,5 @@ def predict_heldout(
         lines += map(str, write_pictures(stem, *shown, data.store.fps, index))
     lines.append(headline(record))
     remarks = [f"warning: {warning}" for warning in record["warnings"]]
-    return Told(record, lines, table_rows(record), [*remarks, record["sentence"]])
+    document = without_clips(record)
+    return Told(document, lines, table_rows(record), [*remarks, record["sentence"]])

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from vidgan.errors import UserError
-from vidgan.evaluation import data_inputs, evaluate, save_record
+from vidgan.evaluation import evaluate, save_record
 from vidgan.metrics.protocols import Protocol
 from vidgan.metrics.records import without_clips
+from vidgan.origins import data_inputs
 from vidgan.report.scores import read_records
 from vidgan.sampling.storage import (
     GENERATOR_FILE,

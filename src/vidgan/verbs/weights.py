@@ -43,6 +43,7 @@ def list_weights(*, json: bool = False) -> None:
 def _rows(folder: Path) -> list[dict[str, Any]]:
     from vidgan.metrics.extractor_specs import EXTRACTORS
     from vidgan.metrics.extractors import MEAN_WEIGHTS
+    from vidgan.metrics.perceptual import WEIGHTS
     from vidgan.metrics.weights.converting import weights_names
     from vidgan.metrics.weights.store import weights_path
 
@@ -54,6 +55,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
             if spec.weights == name
             or (name == MEAN_WEIGHTS and spec.preprocessing and spec.preprocessing.mean_corner)
         ]
+        used += [f"lpips={backbone}" for backbone, parts in WEIGHTS.items() if name in parts]
         rows.append(
             {
                 "name": name,
@@ -92,9 +94,9 @@ def verify(file: File, /, *, json: bool = False) -> None:
             its files), or one that vidgan weights convert wrote.
         json: print a JSON document.
     """
-    from vidgan.metrics.weights.store import SUFFIX
+    from vidgan.metrics.weights.store import is_converted
 
-    facts, complaint = _converted_facts(file) if file.suffix == SUFFIX else _published_facts(file)
+    facts, complaint = _converted_facts(file) if is_converted(file) else _published_facts(file)
     if json:
         print_json(facts)
     else:

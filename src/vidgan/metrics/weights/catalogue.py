@@ -9,6 +9,11 @@ from dataclasses import dataclass
 _DEEPMIND = "google-deepmind/kinetics-i3d on GitHub, folder data/checkpoints/"
 _APACHE = "Apache-2.0"
 _NONE = "none are stated with the file"
+_TORCHVISION = "none are stated with the file; the code of torchvision is under BSD-3-Clause"
+_LINEAR = (
+    "folder lpips/weights/v0.1 of richzhang/PerceptualSimilarity on GitHub; the Python packages "
+    "lpips and torchmetrics hold the same bytes"
+)
 _CONVERTED = "converted from weights under Apache-2.0; the repository has terms of its own"
 
 
@@ -176,6 +181,50 @@ CATALOGUE: tuple[WeightFile, ...] = (
         "same bytes as weights-inception-2015-12-05-6726825d.pth",
         terms=_APACHE,
         remark="Inception-v3 of 2015-12-05, the network of FID",
+    ),
+    WeightFile(
+        file="alexnet-owt-7be5be79.pth",
+        weights="alexnet",
+        layout="torchvision AlexNet",
+        classes=0,
+        sha256="7be5be79",
+        source="the AlexNet weights IMAGENET1K_V1 of torchvision",
+        terms=_TORCHVISION,
+        remark="AlexNet trained on ImageNet, the backbone of LPIPS (alex)",
+    ),
+    WeightFile(
+        file="alex.pth",
+        weights="lpips-alex",
+        layout="LPIPS of AlexNet",
+        classes=0,
+        bytes=6009,
+        sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        git_blob="1df9dfe62abb1fc89cc7f82b4e5fe886c979708e",
+        source=_LINEAR,
+        terms="BSD-2-Clause",
+        remark="channel weights of LPIPS (alex), version 0.1",
+    ),
+    WeightFile(
+        file="vgg16-397923af.pth",
+        weights="vgg16",
+        layout="torchvision VGG-16",
+        classes=0,
+        sha256="397923af",
+        source="the VGG16 weights IMAGENET1K_V1 of torchvision",
+        terms=_TORCHVISION,
+        remark="VGG-16 trained on ImageNet, the backbone of LPIPS (vgg)",
+    ),
+    WeightFile(
+        file="vgg.pth",
+        weights="lpips-vgg",
+        layout="LPIPS of VGG-16",
+        classes=0,
+        bytes=7289,
+        sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+        git_blob="47e943cfacabf7040b4af8cf4084ab91177f1b88",
+        source=_LINEAR,
+        terms="BSD-2-Clause",
+        remark="channel weights of LPIPS (vgg), version 0.1",
     ),
 )
 """Every file that is known, best choice first for each name of weights."""

@@ -30,7 +30,7 @@ class WrongShapeError(WrongWeightsError):
 
 
 class WrongValuesError(WrongWeightsError):
-    """An entry holds NaN, infinity or a negative variance, or no floats."""
+    """An entry holds NaN, infinity, a negative variance or weight of a distance, or no floats."""
 
 
 def check_tensors(
@@ -86,6 +86,11 @@ def _check_entry(name: str, entry: str, value: Tensor, shape: tuple[int, ...], w
         )
     if name.endswith("running_var") and bool((value < 0).any()):
         raise WrongValuesError(f"{where} holds {entry} with negative variances; download it again")
+    if name.startswith("lin") and bool((value < 0).any()):
+        raise WrongValuesError(
+            f"{where} holds {entry} with negative weights, under which LPIPS is no distance; "
+            "download it again"
+        )
 
 
 def shapes_of(network: nn.Module) -> Shapes:

@@ -8,10 +8,16 @@ from torch import Tensor
 
 from vidgan.errors import UserError
 from vidgan.metrics.weights.catalogue import CATALOGUE, WeightFile, candidates, find_by_hash
-from vidgan.metrics.weights.checking import check_tensors
-from vidgan.metrics.weights.layouts import Layout, find_layout, num_classes_of, shapes_for
+from vidgan.metrics.weights.checking import WrongWeightsError, check_tensors
+from vidgan.metrics.weights.layouts import Layout, find_layouts, num_classes_of, shapes_for
 from vidgan.metrics.weights.reading import FileIdentity, identify, read_tensors
-from vidgan.metrics.weights.store import SUFFIX, Source, load_weights, save_weights, weights_path
+from vidgan.metrics.weights.store import (
+    Source,
+    is_converted,
+    load_weights,
+    save_weights,
+    weights_path,
+)
 
 
 class HashMismatchError(UserError):
@@ -58,15 +64,28 @@ def examine(path: str | Path, width: float = 1.0) -> Examined:
     """
     identity = identify(path)
     entries = read_tensors(path)
-    layout = find_layout(entries, identity.file)
+    published = find_by_hash(identity.bytes, identity.sha256, identity.git_blob)
+    wrong = []
+    for layout in find_layouts(entries, identity.file):
+        try:
+            classes, tensors = _fitted(layout, entries, identity.file, width)
+        except WrongWeightsError as error:
+            wrong.append(error)
+        else:
+            return Examined(identity, layout, classes, tensors, published)
+    raise wrong[0]
+
+
+def _fitted(
+    layout: Layout, entries: Mapping[str, Tensor], file: str, width: float
+) -> tuple[int, dict[str, Tensor]]:
+    """Rows of the class layer, and tensors by the names of the network, which they fit."""
     tensors = layout.convert(entries)
     classes = num_classes_of(layout, tensors)
     known = {f.classes for f in CATALOGUE if f.layout == layout.name}
     expected = classes if classes in known else min(known)
-    shapes = shapes_for(layout.network, expected, width)
-    check_tensors(tensors, shapes, identity.file, layout.entry_of)
-    published = find_by_hash(identity.bytes, identity.sha256, identity.git_blob)
-    return Examined(identity, layout, classes, tensors, published)
+    check_tensors(tensors, shapes_for(layout.network, expected, width), file, layout.entry_of)
+    return classes, tensors
 
 
 def fitting(found: Examined, name: str | None = None) -> list[WeightFile]:
@@ -152,7 +171,7 @@ def convert(
     Raises:
         UserError: as in `examine` and `choose`.
     """
-    if Path(path).suffix == SUFFIX:
+    if is_converted(path):
         name = load_weights(path).name
         raise UserError(
             f"{path} holds {name} and is converted already; copy it to {weights_path(name, folder)}"

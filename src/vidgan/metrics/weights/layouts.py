@@ -15,12 +15,15 @@ from torch import Tensor
 from vidgan.metrics.networks.c3d import CONVOLUTIONS, c3d_shapes
 from vidgan.metrics.networks.i3d import i3d_shapes, i3d_units
 from vidgan.metrics.networks.inception import inception_shapes
+from vidgan.metrics.networks.lpips import backbone_shapes, channel_shapes
 from vidgan.metrics.networks.preprocessing import MEAN_SHAPE
 from vidgan.metrics.networks.widths import Shapes
 from vidgan.metrics.weights.checking import MissingEntryError, WrongShapeError
 
 Change = Callable[[Tensor], Tensor]
-NetworkName = Literal["c3d", "i3d", "inception", "mean"]
+NetworkName = Literal[
+    "c3d", "i3d", "inception", "mean", "alexnet", "vgg16", "lpips-alex", "lpips-vgg"
+]
 
 
 def as_is(value: Tensor) -> Tensor:
@@ -184,6 +187,21 @@ def _pytorch_inception() -> Layout:
     return Layout("pytorch-fid", "inception", entries, ignored=("num_batches_tracked",))
 
 
+def _torchvision(name: str, network: NetworkName, backbone: str) -> Layout:
+    """Files of torchvision's classifiers, of which LPIPS reads the features alone."""
+    entries: dict[str, tuple[str, Change]] = {n: (n, as_is) for n in backbone_shapes(backbone)}
+    hidden = tuple(f"classifier.{i}.{end}" for i in (0, 1, 3, 4, 6) for end in ("weight", "bias"))
+    return Layout(name, network, entries, ignored=hidden)
+
+
+def _lpips(name: str, network: NetworkName, backbone: str) -> Layout:
+    """Channel weights as version 0.1 of LPIPS stores them, behind a dropout layer."""
+    names = channel_shapes(backbone)
+    return Layout(
+        name, network, {n: (n.replace(".weight", ".model.1.weight"), as_is) for n in names}
+    )
+
+
 def mean_clip(value: Tensor) -> Tensor:
     """The mean clip of C3D in the shape [3, 16, 128, 171].
 
@@ -226,8 +244,12 @@ LAYOUTS: tuple[Layout, ...] = (
     _piergiaj_i3d(),
     _i3dpt(),
     _pytorch_inception(),
+    _torchvision("torchvision AlexNet", "alexnet", "alex"),
+    _torchvision("torchvision VGG-16", "vgg16", "vgg"),
+    _lpips("LPIPS of AlexNet", "lpips-alex", "alex"),
+    _lpips("LPIPS of VGG-16", "lpips-vgg", "vgg"),
 )
-"""Every layout that is known. The first that a file fits best is its own."""
+"""Every layout that is known."""
 
 
 def shapes_for(network: NetworkName, classes: int, width: float) -> Shapes:
@@ -238,23 +260,27 @@ def shapes_for(network: NetworkName, classes: int, width: float) -> Shapes:
         return i3d_shapes(width, classes)
     if network == "inception":
         return inception_shapes(width, classes)
+    if network in ("alexnet", "vgg16"):
+        return backbone_shapes("alex" if network == "alexnet" else "vgg", width)
+    if network in ("lpips-alex", "lpips-vgg"):
+        return channel_shapes(network.removeprefix("lpips-"), width)
     return {"mean": MEAN_SHAPE}
 
 
-def find_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:
-    """The layout whose entries a file holds.
+def find_layouts(tensors: Mapping[str, Tensor], where: str) -> list[Layout]:
+    """The layouts that fit the names of a file's entries best; of several, shapes have to decide.
 
     Raises:
         MissingEntryError: the file holds less than half of the entries of any.
     """
-    best = max(LAYOUTS, key=lambda layout: layout.share(tensors))
-    if best.share(tensors) < 0.5:
+    best = max(layout.share(tensors) for layout in LAYOUTS)
+    if best < 0.5:
         examples = ", ".join(list(tensors)[:3]) or "none"
         raise MissingEntryError(
             f"the entries of {where} ({examples}, ...) are named like those of no weight file that "
             "is known; 'vidgan weights list' names the files that are"
         )
-    return best
+    return [layout for layout in LAYOUTS if layout.share(tensors) == best]
 
 
 def num_classes_of(layout: Layout, converted: Mapping[str, Tensor]) -> int:

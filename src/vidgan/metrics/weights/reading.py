@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vidgan.errors import UserError
@@ -104,8 +105,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         # zipfile, pickle, NumPy and torch raise whatever class their code runs into when bytes are
         # damaged; the cure is always the same.
         raise UnreadableFileError(
-            f"{path} is none of the weight files that are read (npz, torch.save, TorchScript, a "
-            f"TensorFlow checkpoint), or it is damaged ({error!r}); download it again"
+            f"{path} is none of the weight files that are read (npz, torch.save, safetensors, "
+            "TorchScript, a TensorFlow checkpoint), or it is damaged "
+            f"({error!r}); download it again"
         ) from error
 
 
@@ -117,6 +119,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         return read_tensor_table(prefix)
     if path.suffix == ".npz":
         return read_npz(path)
+    if path.suffix == ".safetensors":
+        return load_file(path)
     if is_torchscript(path):
         return read_torchscript(path)
     return read_state_dict(path)

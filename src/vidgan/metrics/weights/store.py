@@ -100,6 +100,17 @@ def save_weights(
     return path
 
 
+def is_converted(path: str | Path) -> bool:
+    """Whether `save_weights` wrote a file, as against safetensors of another program."""
+    if Path(path).suffix != SUFFIX or not Path(path).is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return HEADER_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def load_weights(path: str | Path) -> StoredWeights:
     """Read what `save_weights` wrote.
 
