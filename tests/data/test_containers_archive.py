@@ -26,6 +26,11 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+def copies(cache: Path) -> list[Path]:
+    """What unpacking left in the cache, whole or not, beside its empty locks."""
+    return [p for p in cache.rglob("*") if p.is_file() and not p.name.startswith(".tmp-lock-")]
+
+
 def write_zip(path: Path, files=FILES, compression=zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, data in files.items():
@@ -71,7 +76,7 @@ def test_members_are_listed_and_read_in_place(tmp_path, cache, name):
     assert archive.notes == ()
     # Only compressed tars leave anything, and that under a name of ours in the cache.
     compressed = name not in ("a.zip", "a.tar")
-    assert len([p for p in cache.rglob("*") if p.is_file()]) == compressed
+    assert len(copies(cache)) == compressed
     assert {p.name for p in tmp_path.iterdir()} <= {name, "cache"}
 
 
@@ -185,7 +190,27 @@ def test_bombs_are_refused_before_they_unpack(tmp_path, cache, name):
     assert path.stat().st_size < 1 << 20
     with pytest.raises(UserError, match="over 200 times its size, as a decompression bomb does"):
         open_archive(path)
-    assert not [p for p in cache.rglob("*") if p.is_file()]
+    assert not copies(cache)
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar.zst"])
+def test_a_bomb_with_a_long_tail_is_known_before_it_fills_the_disk(tmp_path, cache, name):
+    bomb = PACKERS[name](bytes(80 << 20))
+    # Damage behind it is never reached, nor does the tail make the whole look harmless.
+    (tmp_path / name).write_bytes(bomb + bytes(4 << 20))
+    with pytest.raises(UserError, match="over 200 times its size, as a decompression bomb does"):
+        open_archive(tmp_path / name)
+    assert not copies(cache)
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path, cache):
+    path = write_archive(tmp_path / "a.tar.gz")
+    assert open_archive(path).read("run/a.mp4")
+    (copy,) = copies(cache)
+    left = copy.with_name(f".tmp-99999999-{copy.name}")
+    copy.rename(left)
+    assert open_archive(path).read("run/a.mp4")
+    assert copies(cache) == [copy]
 
 
 def test_small_things_that_shrink_well_are_no_bombs(tmp_path):
@@ -257,7 +282,7 @@ def test_damaged_streams_are_one_sentence(tmp_path, cache, name):
     path.write_bytes(data)
     with pytest.raises(UserError, match=rf"{name} is damaged|is no zip or tar archive"):
         open_archive(path)
-    assert not [p for p in cache.rglob("*") if p.is_file() and p.stat().st_size == 0]
+    assert all(copy.stat().st_size for copy in copies(cache))
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,12 @@ def list_archive(path: Path) -> Listing:
     archive = open_archive(path)
     parts = _parts(archive)
     if not parts.videos:
-        more = f", {len(archive.dropped)} that are not read" if archive.dropped else ""
+        first = next(iter(archive.dropped), None)
+        more = f" and {len(archive.dropped)} that are not read" if first else ""
+        why = f" (the first one, {printable(first[0])}, {first[1]})" if first else ""
         raise UserError(
-            f"{path} holds no videos, only {parts.num_others} other files{more}: name an archive of"
-            " video files, of folders of numbered pictures, or WebDataset shards"
+            f"{path} holds no videos, only {parts.num_others} other files{more}{why}: name an"
+            " archive of video files, of folders of numbered pictures, or WebDataset shards"
         )
     infos = {address: _sidecar(archive, parts, key) for address, key in parts.videos.items()}
     labels = {address: _label(info) for address, info in infos.items()}

@@ -117,8 +117,8 @@ class _Packed:
 
     def __call__(self) -> Any:
         opener: Any = partial(open_zipped, self._path, self._archive.members[self._member])
-        packed = self._path.stat().st_size
-        return _map_npy(unpack(self._path, self._member, opener, packed), self._path)
+        size = self._path.stat().st_size
+        return _map_npy(unpack(self._path, self._member, opener, lambda: size), self._path)
 
     def _header(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
         start = io.BytesIO(self._archive.read(self._member, _HEADER_BYTES))

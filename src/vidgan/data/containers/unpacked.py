@@ -15,13 +15,13 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from zstandard import ZstdDecompressor, ZstdError
 
 from vidgan.data.containers.limits import LIMITS, Limits
 from vidgan.errors import UserError
-from vidgan.files import write_file_atomically
+from vidgan.files import TEMPORARY_MARK, one_at_a_time, write_file_atomically
 
 _BLOCK_BYTES = 1 << 20
 
@@ -38,20 +38,27 @@ def unpacked(path: Path, limits: Limits = LIMITS) -> Path:
     """
     with path.open("rb") as file:
         start = file.read(6)
-    for magic, opener in _OPENERS.items():
-        if start.startswith(magic):
-            return unpack(path, "", partial(opener, path), path.stat().st_size, limits)
+        file.seek(0)
+        for magic, opener in _OPENERS.items():
+            if start.startswith(magic):
+                return unpack(path, "", partial(opener, file), file.tell, limits)
     return path
 
 
-def unpack(path: Path, part: str, open_part: Opener, packed: int, limits: Limits = LIMITS) -> Path:
+def unpack(
+    path: Path,
+    part: str,
+    open_part: Opener,
+    num_read: Callable[[], int],
+    limits: Limits = LIMITS,
+) -> Path:
     """The cached plain copy of one compressed stream.
 
     Args:
         path: The file that holds it; a change of it makes a new copy.
         part: Which of the streams in the file.
         open_part: Opens the stream for reading.
-        packed: Its compressed bytes.
+        num_read: How many compressed bytes have been read of it, or all that it has.
         limits: What it may unpack to.
 
     Raises:
@@ -70,13 +77,20 @@ def unpack(path: Path, part: str, open_part: Opener, packed: int, limits: Limits
             total = 0
             for block in iter(lambda: _read_block(source), b""):
                 total += len(block)
-                limits.check_size(path, total, packed)
+                # Against what was read so far: a bomb is known before it has filled the disk.
+                limits.check_size(path, total, num_read())
                 target.write(block)
 
-    try:
-        write_file_atomically(out, write)
-    except _DamagedStreamError as error:
-        raise UserError(f"{path} is damaged ({error}): fetch it again") from error
+    with one_at_a_time(out.with_name(f"{TEMPORARY_MARK}lock-{out.name}")):
+        if out.exists():
+            return out
+        for left in out.parent.glob(f"{TEMPORARY_MARK}[0-9]*-{out.name}"):
+            # Of a process that was killed: whoever writes this holds the lock.
+            left.unlink()
+        try:
+            write_file_atomically(out, write)
+        except _DamagedStreamError as error:
+            raise UserError(f"{path} is damaged ({error}): fetch it again") from error
     return out
 
 
@@ -98,11 +112,11 @@ def _read_block(source: Any) -> bytes:
     return block
 
 
-def _open_zstd(path: Path) -> Any:
-    return ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
+def _open_zstd(file: BinaryIO) -> Any:
+    return ZstdDecompressor().stream_reader(file, read_across_frames=True)
 
 
-_OPENERS: dict[bytes, Callable[[Path], Any]] = {
+_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"\x28\xb5\x2f\xfd": _open_zstd,
     b"BZh": bz2.open,
