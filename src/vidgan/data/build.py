@@ -55,8 +55,8 @@ Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) after every video."""
 
 _CHUNK_BYTES = 64 << 20
-_FEW_VIDEOS = 400
-"""Below this many videos, starting worker processes costs more than it saves."""
+_VIDEOS_A_WORKER = 200
+"""For fewer videos, starting one more worker process costs more than it saves."""
 
 
 def build_clips(
@@ -235,7 +235,8 @@ def _hash(value: Any) -> str:
 
 
 def _default_workers(num_videos: int) -> int:
-    return 0 if num_videos < _FEW_VIDEOS else min(num_cores(), 32)
+    # Never 0: a file that crashes a decoder or makes it hang must not end the build.
+    return min(num_cores(), 32, 1 + num_videos // _VIDEOS_A_WORKER)
 
 
 def _encode_all(

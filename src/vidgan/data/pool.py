@@ -3,18 +3,22 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 import torch
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+T = TypeVar("T")
 
 TIME_LIMIT_S = 600.0
 
@@ -60,6 +64,39 @@ def map_in_order(
         pool.stop()
 
 
+class SpawnPool(ProcessPoolExecutor):
+    """Worker processes for module-level functions of packages, safe to use from any script.
+
+    They are spawned, since forking a process in which torch has started threads can deadlock. A
+    spawned process usually imports the program that started it; a script without an
+    `if __name__ == "__main__"` would begin all over in each. These import only what they are sent.
+    """
+
+    def __init__(
+        self,
+        num_workers: int,
+        initializer: Callable[..., None],
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        super().__init__(num_workers, context, initializer, initargs)
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """As in `ProcessPoolExecutor`, which starts its processes here."""
+        with _program_hidden():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def _program_hidden() -> Iterator[None]:
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
+
+
 class _Pool(Generic[Job, Result]):
     def __init__(self, function: Callable[[Job], Result], num_workers: int) -> None:
         self._function = function
@@ -80,9 +117,7 @@ class _Pool(Generic[Job, Result]):
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, num_workers: int) -> ProcessPoolExecutor:
-        # spawn: forking a process in which torch has started threads can deadlock.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+        return SpawnPool(num_workers, initializer=_start_worker)
 
 
 def _run(
