@@ -3,15 +3,15 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-import torch
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -34,6 +34,14 @@ def crashed() -> Crashed:
 def too_slow(time_limit_s: float) -> Crashed:
     """What became of a job that ran past the time limit."""
     return Crashed(f"took longer than {time_limit_s:.0f} seconds")
+
+
+def use_one_thread() -> None:
+    """Let the libraries of this process, loaded or not, compute with one thread."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def map_in_order(
@@ -67,7 +75,9 @@ class _Pool(Generic[Job, Result]):
         self._executor = self._start(num_workers)
 
     def submit(self, job: Job) -> "Future[Result]":
-        return self._executor.submit(self._function, job)
+        # Here the executor starts processes that are still missing.
+        with _script_hidden(self._function):
+            return self._executor.submit(self._function, job)
 
     def restart(self, num_workers: int | None = None) -> None:
         self.stop()
@@ -125,8 +135,26 @@ def _take(
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+@contextmanager
+def _script_hidden(function: Callable[[Job], Result]) -> Iterator[None]:
+    """Keep new processes from importing the script that runs, unless the function is part of it.
+
+    They would import all that it imports; and run it again, if it does not look at `__name__`.
+    """
+    script = sys.modules["__main__"]
+    spec, file = script.__spec__, getattr(script, "__file__", None)
+    if function.__module__ == "__main__" or file is None:
+        yield
+        return
+    script.__spec__, script.__file__ = None, None
+    try:
+        yield
+    finally:
+        script.__spec__, script.__file__ = spec, file
 
 
 def _end_with_parent() -> None:
