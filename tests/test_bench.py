@@ -88,7 +88,7 @@ def test_a_suite_is_trained_evaluated_compared_and_continued(tmp_path: Path) -> 
     (row,) = table.rows
     assert row.label == "small"
     assert row.facts["seeds"] == "0, 1"
-    assert row.facts["device time a run"]
+    assert row.facts["device-hours a run"]
     assert row.facts["device time a step"]
     assert all(len(cell.values) == 2 for cell in row.cells if cell.values)
     # The one that fails is named with its reason and stops nobody else.

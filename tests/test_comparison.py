@@ -10,14 +10,27 @@ from typing import Any
 import pytest
 
 from vidgan.cli import run as run_cli
-from vidgan.comparison import Result, compare, compare_results, label_systems, write_comparison
+from vidgan.comparison import (
+    TRAINED_ON,
+    Result,
+    compare,
+    compare_results,
+    deviations,
+    label_systems,
+    without_common_device,
+    write_comparison,
+)
 from vidgan.errors import UserError
+from vidgan.metrics.protocols import changed_protocol
+from vidgan.models import list_models
 from vidgan.report.comparison import (
+    Row,
     comparison_csv,
     comparison_latex,
     comparison_markdown,
     comparison_page,
 )
+from vidgan.training.run_facts import device_of
 
 RECORD: dict[str, Any] = {
     "created": "2026-01-01T00:00:00+00:00",
@@ -87,6 +100,10 @@ def test_seeds_of_one_system_share_a_row_with_their_mean_and_range() -> None:
         (("judge", "hash"), "kkkk", "judge kkkk instead of jjjj"),
         (("data", "frames"), 16, "clip 16x16x16 instead of 8x16x16"),
         (("extractor",), {"sha256": "ffff"}, "weights ffff instead of none"),
+        (("extractor",), {"sha256": "ffff", "fingerprint": "99"}, "weights 99 instead of none"),
+        (("perceptual",), {"fingerprint": "eeee"}, "lpips eeee instead of none"),
+        (("counts", "given_frames"), 4, "given frames 4 instead of none"),
+        (("seeds",), {"evaluation": 3}, "seed of the evaluation 3 instead of none"),
     ],
 )
 def test_unlike_scores_never_share_a_column(path: tuple[str, ...], value: Any, named: str) -> None:
@@ -142,12 +159,14 @@ def test_every_form_holds_the_numbers_and_is_well_formed() -> None:
     line = next(csv.DictReader(io.StringIO(comparison_csv(comparison))))
     assert line["system"] == name
     assert (line["mean"], line["real"], line["floor"]) == ("12.0", "3.25", "2.75")
+    assert (line["clips_a_set"], line["steps"], line["device_hours_a_run"]) == ("96", "40", "")
 
     latex = comparison_latex(comparison)
     assert r"50\% <b>wide</b> \& x\_y | z" in latex
-    header, *body = [row for row in latex.splitlines() if row.endswith(r"\\")]
-    counts = {row.replace(r"\&", "").count("&") for row in [header, *body]}
-    assert len(counts) == 1
+    scores, facts = latex.split(r"\end{tabular}")[:2]
+    for part, columns in ((scores, 5), (facts, 7)):
+        rows = [row for row in part.splitlines() if row.endswith(r"\\")]
+        assert {row.replace(r"\&", "").count("&") for row in rows} == {columns - 1}
 
     rows = [row for row in comparison_markdown(comparison).splitlines() if row.startswith("| ")]
     assert r"x_y \| z" in "".join(rows)
@@ -180,3 +199,49 @@ def test_the_verb_prints_the_table_and_names_what_cannot_be_compared(
     assert "| first |" in said.out
     assert "table 2 cannot share columns with table 1: protocol stswd instead of own" in said.err
     assert out.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_the_device_is_told_where_hours_were_spent_on_several(tmp_path: Path) -> None:
+    facts = {"seeds": "0", TRAINED_ON: ""}
+    assert device_of(tmp_path) is None
+    (tmp_path / "environment.json").write_text('{"device_name": "A GPU", "processes": 2}')
+    assert device_of(tmp_path) == "2 x A GPU"
+    rows = [Row(label=name, facts={**facts, TRAINED_ON: name}, cells=()) for name in "ab"]
+    assert [row.facts[TRAINED_ON] for row in without_common_device(rows)] == ["a", "b"]
+    assert all(TRAINED_ON not in row.facts for row in without_common_device(rows[:1]))
+
+
+def test_controls_stand_above_the_systems_in_every_form() -> None:
+    controlled = result(0)
+    controls = {"noise": 700.0, "mean clip": 900.0, "shuffled": 240.0, "frozen": 350.0}
+    controlled.record["scores"]["frechet_distance"]["controls"] = controls
+    comparison = compare_results([controlled], [], "controlled")
+    (table,) = comparison.tables
+    assert [title for title, _ in table.references][2:] == [
+        "control: noise",
+        "control: mean clip",
+        "control: shuffled",
+    ]
+    assert table.references[2][1][:2] == [700.0, None]
+    assert "| control: shuffled | 240 |" in comparison_markdown(comparison)
+    page = comparison_page(comparison)
+    assert page.index("Floor: real against real") < page.index("Control: mean clip")
+    assert page.index("Control: mean clip") < page.index("pvgan, swgan")
+    latex = comparison_latex(comparison).split(r"\hline")
+    assert latex[2].strip().endswith(r"control: shuffled & 240 &  &  &  \\")
+
+
+def test_a_custom_protocol_says_what_it_was_made_from() -> None:
+    protocol = changed_protocol("own-c3d", ["num_clips=500"]).record()
+    comparison = compare_results([result(0, changes={"protocol": protocol})], [], "custom")
+    (table,) = comparison.tables
+    assert table.basis["Made from"] == "own-c3d with num_clips=500"
+    assert "Made from: own-c3d with num_clips=500" in comparison_page(comparison)
+
+
+def test_every_model_says_where_it_departs_from_its_source() -> None:
+    for model in list_models():
+        found = deviations(model)
+        assert len(found) > 1, model
+        assert all(not item.startswith("*") and "\n" not in item for item in found)
+    assert deviations("tgan")[2] == "Clips lie in [-1, 1]; the authors scale to (x - 128) / 128."

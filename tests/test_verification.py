@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from safetensors.torch import load_file, save_file
 from vidgan import cli
 from vidgan.data.motions import MotionSettings, motion_clip
 from vidgan.evaluation import evaluate
+from vidgan.metrics.extractor_specs import EXTRACTORS
+from vidgan.metrics.extractors import build_network
+from vidgan.metrics.networks.seeded import seeded_weights
 from vidgan.metrics.records import seal_record
+from vidgan.metrics.weights.checking import shapes_of
+from vidgan.metrics.weights.store import Source, save_weights
 from vidgan.video import write_mp4, write_png
 
 Capture = pytest.CaptureFixture[str]
@@ -245,6 +251,32 @@ def test_an_edited_judge_is_named(capsys: Capture, monkeypatch: pytest.MonkeyPat
     # A judge that is gone is trained again, to the same bits.
     shutil.rmtree(folder)
     assert cli.run(["evaluate", "--verify", str(record)]) == 0
+
+
+def test_edited_weights_of_a_published_network_are_named(capsys: Capture) -> None:
+    spec = replace(EXTRACTORS["inception-tf"], width=1 / 32)
+    network = build_network(spec)
+    drawn = seeded_weights(shapes_of(network), 0)
+    source = Source(file="f", bytes=1, sha256="0", git_blob="0", layout="pt", is_verified=False)
+    path = save_weights("inception-2015", drawn, source)
+    words = ["network.width=0.03125", "metrics=[kernel_distance]", "num_clips=10"]
+    words = [f"protocol.{word}" for word in [*words, "set_size=0", "reference_size=0"]]
+    command = ["evaluate", "fakes", f"data={PACKED}", "--protocol", "frame-fid-tf", *words]
+    assert cli.run(command) == 0
+    (record,) = Path("fakes/evals").glob("custom-*.json")
+    capsys.readouterr()
+    assert cli.run(["evaluate", "--verify", str(record)]) == 0
+
+    values = load_file(path)
+    name = next(name for name in values if name.endswith("Conv2d_1a_3x3.conv.weight"))
+    save_file({**values, name: 2 * values[name]}, path)
+    (found,) = findings(record, capsys)
+    assert found.startswith("it cannot be computed again: ")
+    # One who writes a new header as well is found out by the record.
+    save_weights("inception-2015", {**drawn, name: -drawn[name]}, source)
+    found = "\n".join(findings(record, capsys))
+    assert "extractor.sha256 is " in found
+    assert "scores.kernel_distance.value is " in found
 
 
 def test_on_another_machine_the_last_digits_may_differ(capsys: Capture) -> None:

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from vidgan.config import load_config
 from vidgan.config_io import dump_yaml
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.motions import render_motions
-from vidgan.data.pool import SpawnPool
 from vidgan.errors import UserError
 from vidgan.evaluation import evaluate, save_record, update_best
 from vidgan.files import write_json_atomically, write_text_atomically
@@ -246,7 +246,13 @@ def _evaluate_all(
     """Evaluate what was trained, `workers` at a time."""
     if not jobs:
         return
-    with SpawnPool(min(workers, len(jobs)), torch.set_num_threads, (suite.threads,)) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        # A fork of a process that runs threads may hang.
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(suite.threads,),
+    ) as pool:
         tell(f"evaluating {len(jobs)} runs")
         tasks = {pool.submit(_evaluate, suite, job, judges): job for job in jobs}
         for task in as_completed(tasks):

@@ -31,6 +31,13 @@ def pool_clip(clip: Tensor, factor: Factor) -> Tensor:
     return F.avg_pool3d(clip, factor)
 
 
+def pool_uint8(clip: Tensor, factor: Factor) -> Tensor:
+    """Mean over blocks of `factor` (T, H, W) of uint8 `[C, T, H, W]`, rounded once."""
+    if factor == (1, 1, 1):
+        return clip
+    return pool_clip(clip[None].float(), factor)[0].round().to(torch.uint8)
+
+
 def upsample_clip(clip: Tensor, factor: Factor) -> Tensor:
     """Repeat every voxel of a clip `[B, C, T, H, W]` `factor` times (nearest neighbour)."""
     if factor == (1, 1, 1):

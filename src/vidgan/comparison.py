@@ -1,8 +1,10 @@
 """Reading runs and records into one comparison, which keeps unlike scores apart."""
 
+import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from vidgan.files import write_text_atomically
 from vidgan.metrics.records import TITLES
 from vidgan.models import MODEL_VARIANTS, model_config_class
 from vidgan.models.conformance import conformance_sheet
+from vidgan.report.basis import basis_of, sentences_on
 from vidgan.report.comparison import (
     FORMS,
     Cell,
@@ -26,10 +29,13 @@ from vidgan.report.page import duration, number
 from vidgan.report.scores import read_records
 from vidgan.sampling.storage import read_pointer
 from vidgan.training.run_config import CONFIG_FILE, config_to_dict, load_run_config
-from vidgan.training.run_facts import count_parameters, device_seconds, media_of
+from vidgan.training.run_facts import count_parameters, device_of, device_seconds, media_of
 
 NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
 """Settings by which runs of one and the same system may differ."""
+NOT_SHOWN = {"frozen", "reversed"}
+"""Controls that stand in records alone: shuffled frames tell of motion as well."""
+TRAINED_ON = "trained on"
 MAX_NAMED = 3
 """Settings that a label names to tell systems apart."""
 
@@ -172,40 +178,6 @@ def compare_results(
 
 
 # ------------------------------------------------------------------------------------------------
-# What may share a column
-
-
-def basis_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Everything that has to be equal for two scores to stand in one column."""
-    counts, data, judge = record["counts"], record["data"], record.get("judge") or {}
-    facts = {
-        "Protocol": record["protocol"]["id"],
-        "Clips a set": counts["n"],
-        "Generated clips": counts["generated"],
-        "Held-out clips": counts["heldout"],
-        "Training clips": counts["train"],
-        "Clip": f"{data['frames']}x{data['height']}x{data['width']}",
-        "Real clips": data["hash"],
-        "Judge": judge.get("hash"),
-        "Weights": (record.get("extractor") or {}).get("sha256"),
-        "LPIPS": (record.get("perceptual") or {}).get("fingerprint"),
-        "Given frames": counts.get("given_frames"),
-        "Seed of the evaluation": (record.get("seeds") or {}).get("evaluation"),
-    }
-    return known_facts(facts)
-
-
-def sentences_on(first: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
-    """How one basis differs from another, field by field."""
-    keys = [*first, *(key for key in other if key not in first)]
-    return tuple(
-        f"{key.lower()} {other.get(key, 'none')} instead of {first.get(key, 'none')}"
-        for key in keys
-        if first.get(key) != other.get(key)
-    )
-
-
-# ------------------------------------------------------------------------------------------------
 # Systems and their rows
 
 
@@ -266,7 +238,7 @@ def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str
         basis=basis,
         differs=sentences_on(first, basis),
         columns=columns,
-        rows=tuple(rows),
+        rows=without_common_device(rows),
         sentence=results[0].record["sentence"] if judge or len(results) == 1 else _NO_JUDGE,
     )
 
@@ -294,6 +266,7 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
                     better=score["better"],
                     real=score["real"],
                     floor=score["floor"],
+                    controls=_shown_controls(score),
                 ),
             )
         agreement = record.get("agreement") or {}
@@ -325,6 +298,10 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
     return tuple(columns.values()), list(columns)
 
 
+def _shown_controls(score: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in (score.get("controls") or {}).items() if k not in NOT_SHOWN}
+
+
 def _value(record: Mapping[str, Any], key: Key) -> float | None:
     value: Any = record
     for name in key:
@@ -346,9 +323,24 @@ def _facts(group: Sequence[Result]) -> dict[str, str]:
         "generator parameters": number(generator) if generator else "",
         "discriminator parameters": number(discriminator) if discriminator else "",
         "steps": number(round(sum(known) / len(known))) if known else "",
-        "device time a run": duration(sum(costs) / len(costs)) if costs else "",
+        "device-hours a run": _hours(sum(costs) / len(costs)) if costs else "",
         "device time a step": f"{1000 * a_step:.1f} ms" if a_step else "",
+        TRAINED_ON: ", ".join(sorted({name for run in runs if (name := device_of(run))})),
     }
+
+
+def without_common_device(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows without the device if all were trained on one; else hours cannot be compared."""
+    if len({row.facts[TRAINED_ON] for row in rows} - {""}) > 1:
+        return tuple(rows)
+    return tuple(
+        replace(row, facts={k: v for k, v in row.facts.items() if k != TRAINED_ON}) for row in rows
+    )
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:{',.1f' if hours >= 10 else '.3f'}} ({duration(seconds)})"
 
 
 def _remarks(group: Sequence[Result]) -> tuple[str, ...]:
@@ -380,13 +372,20 @@ def galleries(results: Sequence[Result], labels: Sequence[str]) -> list[Gallery]
     return list(shown.values())
 
 
+DEVIATIONS = re.compile(r"^(?:Differences from the paper|Readings where)[^\n]*:\n", re.MULTILINE)
+
+
 def deviations(model: str) -> tuple[str, ...]:
-    """Where a model departs from what its source prints, as its conformance sheet says."""
+    """Where a model departs from its source: the list in its module, and its conformance sheet."""
     cls = model_config_class(model)
-    name = MODEL_VARIANTS.name_of(cls)
+    found: dict[str, None] = {}
+    _, *lists = DEVIATIONS.split(inspect.getdoc(inspect.getmodule(cls)) or "")
+    for text in lists:
+        items = text.partition("\n\n")[0].split("* ")
+        found |= {" ".join(item.split()): None for item in items if item.strip()}
     try:
-        sheet = conformance_sheet(name)
+        rows = conformance_sheet(MODEL_VARIANTS.name_of(cls)).rows
     except UserError:
-        return ()
-    found = {f"{row.network}, {row.layer}: {row.remark}": None for row in sheet.rows if row.remark}
+        rows = ()
+    found |= {f"{row.network}, {row.layer}: {row.remark}": None for row in rows if row.remark}
     return tuple(found)

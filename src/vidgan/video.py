@@ -1,7 +1,7 @@
 """Video files in and out; the public names of `video_reading` and `video_writing`.
 
 Both go through PyAV, whose wheel carries its own FFmpeg, and through Pillow for pictures. The two
-are imported where they are used, so importing this module loads no codec.
+are imported where they are used, and so is torch: importing this module loads none of them.
 """
 
 from vidgan.video_frames import (

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from PIL import Image
+    from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
 ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
@@ -88,12 +87,20 @@ class DecodedFrames:
     """Frames of one video.
 
     Attributes:
-        clip: uint8 `[3, T, H, W]`, RGB.
+        pixels: uint8 `[3, T, H, W]`, RGB.
         num_corrupt: Broken packets and damaged frames that were left out.
     """
 
-    clip: Tensor
+    pixels: Pixels
     num_corrupt: int
+
+    @property
+    def clip(self) -> "Tensor":
+        """The pixels as a tensor on the same memory."""
+        # Worker processes that pack clips need no tensors, and start ten times as fast without.
+        import torch
+
+        return torch.from_numpy(self.pixels)
 
 
 def is_image_folder(path: str | Path) -> bool:
@@ -280,9 +287,9 @@ def _frame_of(picture: "Image.Image") -> "VideoFrame":
     return av.VideoFrame.from_ndarray(np.asarray(upright), format="rgb24")
 
 
-def stack_frames(frames: list[Pixels]) -> Tensor:
+def stack_frames(frames: list[Pixels]) -> Pixels:
     """Frames `[H, W, 3]` to a contiguous clip `[3, T, H, W]`."""
     clip = np.empty((3, len(frames), *frames[0].shape[:2]), np.uint8)
     for number, pixels in enumerate(frames):
         clip[:, number] = pixels.transpose(2, 0, 1)
-    return torch.from_numpy(clip)
+    return clip

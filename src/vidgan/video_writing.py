@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from vidgan.files import write_file_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def write_mp4(
-    path: str | Path, clip: Tensor, fps: float, *, quality: int = 18, lossless: bool = False
+    path: str | Path, clip: "Tensor", fps: float, *, quality: int = 18, lossless: bool = False
 ) -> None:
     """Write a clip as MP4: H.264, yuv420p, index in front, so that every browser plays it.
 
@@ -40,7 +39,7 @@ def write_mp4(
     write_file_atomically(path, lambda file: _encode(file, frames, fps, quality, lossless))
 
 
-def mp4_bytes(clip: Tensor, fps: float, *, quality: int = 18) -> bytes:
+def mp4_bytes(clip: "Tensor", fps: float, *, quality: int = 18) -> bytes:
     """The bytes that `write_mp4` writes for uint8 `[C, T, H, W]`, to be embedded in a page."""
     # The index can only be moved to the front of a real file.
     with tempfile.TemporaryDirectory() as folder:
@@ -49,23 +48,23 @@ def mp4_bytes(clip: Tensor, fps: float, *, quality: int = 18) -> bytes:
         return file.read_bytes()
 
 
-def write_gif(path: str | Path, clip: Tensor, fps: float) -> None:
+def write_gif(path: str | Path, clip: "Tensor", fps: float) -> None:
     """Write uint8 `[C, T, H, W]` as an endless GIF (256 colours; times in steps of 10 ms)."""
     _write_animation(path, clip, fps, {"optimize": False, "disposal": 1})
 
 
-def write_webp(path: str | Path, clip: Tensor, fps: float) -> None:
+def write_webp(path: str | Path, clip: "Tensor", fps: float) -> None:
     """Write uint8 `[C, T, H, W]` as an endless, lossless animated WebP."""
     _write_animation(path, clip, fps, {"lossless": True})
 
 
-def write_png(path: str | Path, image: Tensor) -> None:
+def write_png(path: str | Path, image: "Tensor") -> None:
     """Write uint8 `[C, H, W]` (one or three channels) as PNG."""
     picture = _picture(_frames_of(image[:, None])[0])
     write_file_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
-def png_bytes(image: Tensor) -> bytes:
+def png_bytes(image: "Tensor") -> bytes:
     """PNG bytes of a uint8 `[C, H, W]` image."""
     buffer = io.BytesIO()
     _picture(_frames_of(image[:, None])[0]).save(buffer, format="PNG")
@@ -73,8 +72,8 @@ def png_bytes(image: Tensor) -> bytes:
 
 
 def tile_clips(
-    clips: Tensor, columns: int | None = None, *, padding: int = 2, scale: int = 1
-) -> Tensor:
+    clips: "Tensor", columns: int | None = None, *, padding: int = 2, scale: int = 1
+) -> "Tensor":
     """Lay clips out as one grid clip, row by row.
 
     Args:
@@ -99,8 +98,8 @@ def tile_clips(
 
 
 def frame_strip(
-    clips: Tensor, max_frames: int | None = None, *, padding: int = 2, scale: int = 1
-) -> Tensor:
+    clips: "Tensor", max_frames: int | None = None, *, padding: int = 2, scale: int = 1
+) -> "Tensor":
     """One picture of several clips: a row for each clip, a column for each frame.
 
     Args:
@@ -119,8 +118,10 @@ def frame_strip(
     return tile_clips(frames, columns=count, padding=padding, scale=scale)[:, 0]
 
 
-def _frames_of(clip: Tensor) -> Pixels:
+def _frames_of(clip: "Tensor") -> Pixels:
     """Clip `[C, T, H, W]` to frames `[T, H, W, 3]`; one channel is repeated."""
+    import torch
+
     if clip.dtype != torch.uint8 or clip.dim() != 4 or clip.shape[0] not in (1, 3):
         raise ValueError(
             f"a clip to write must be uint8 [1 or 3, T, H, W], got {clip.dtype} {list(clip.shape)}"
@@ -157,7 +158,7 @@ def _encode(path: Path, frames: Pixels, fps: float, quality: int, lossless: bool
             container.mux(packet)
 
 
-def _write_animation(path: str | Path, clip: Tensor, fps: float, options: dict[str, Any]) -> None:
+def _write_animation(path: str | Path, clip: "Tensor", fps: float, options: dict[str, Any]) -> None:
     pictures = [_picture(pixels) for pixels in _frames_of(clip)]
 
     def save(file: Path) -> None:

@@ -37,9 +37,9 @@ def test_a_few_damaged_files_through_the_command_line(tmp_path, capsys):
     names = mutated_folder(tmp_path / "videos", NUMBERS)
     words = ["resolution=16", "frames=8", "heldout_fraction=0", "resize=stretch"]
     folder = tmp_path / "set"
-    # One process of its own, so that a crash of a decoder would be told as such.
+    # Processes of their own decode, so that a crash of a decoder would be told as such.
     build = ["data", "build", str(tmp_path / "videos"), str(folder)]
-    assert run([*build, *words, "--workers", "1"]) == 0
+    assert run([*build, *words]) == 0
     check_set(folder, names)
     assert f"{len(names)} videos in" in capsys.readouterr().out
 
@@ -63,7 +63,7 @@ def test_a_thousand_damaged_files(tmp_path):
         waits.append(time.monotonic() - started)
         started = time.monotonic()
 
-    config = DataConfig(resolution=16, frames=8, workers=0, heldout_fraction=0.0, resize="stretch")
+    config = DataConfig(resolution=16, frames=8, heldout_fraction=0.0, resize="stretch")
     report = build_clips(tmp_path / "videos", tmp_path / "set", config, progress=clock)
     check_set(tmp_path / "set", names)
     assert report.num_videos == len(waits) == 1000

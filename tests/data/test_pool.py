@@ -1,12 +1,9 @@
 """Worker processes: order, crashes, hangs and errors."""
 
 import os
-import subprocess
-import sys
 import time
 
 import pytest
-from video_files import write_video
 
 from vidgan.data.pool import Crashed, map_in_order
 
@@ -39,30 +36,3 @@ def test_without_workers_jobs_run_here():
 def test_errors_of_the_function_are_raised():
     with pytest.raises(ValueError, match="job 15"):
         list(map_in_order(work, [15], 1))
-
-
-SCRIPT = """
-import sys
-from vidgan.data import engine
-from vidgan.data.build import DataConfig, build_clips
-
-print("begins")
-started = []
-
-def watched(function, jobs, workers, limit, start=engine.map_in_order):
-    started.append(workers)
-    return start(function, jobs, workers, limit)
-
-engine.map_in_order = watched
-report = build_clips(sys.argv[1], sys.argv[2], DataConfig(resolution=32, frames=8))
-print(report.num_clips, started)
-"""
-
-
-def test_a_script_builds_in_another_process_and_begins_once(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)  # it has no `if __name__ == "__main__"`
-    videos = write_video(tmp_path / "videos" / "a.mp4", 30).parent
-    command = [sys.executable, str(script), str(videos), str(tmp_path / "set")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ended.stdout, ended.returncode) == ("begins\n1 [1]\n", 0), ended.stderr

@@ -38,7 +38,7 @@ def motions(count: int) -> list[Tensor]:
 
 
 def flaws_of(clip: Tensor) -> dict[str, str]:
-    return find_flaws(measure_clip(clip, CONFIG), CONFIG)
+    return find_flaws(measure_clip(clip.numpy(), CONFIG), CONFIG)
 
 
 def test_cells_are_means_of_whole_pictures_of_any_size():
@@ -80,7 +80,7 @@ def test_a_small_object_that_moves_is_enough():
 def test_cuts_are_found_at_their_frame(place, speed):
     first, second = scene(1, speed=speed), scene(2, speed=speed)
     joined = torch.cat([first[:, :place], second[:, place:]], 1)
-    assert measure_clip(joined, CONFIG).cut == place
+    assert measure_clip(joined.numpy(), CONFIG).cut == place
     assert flaws_of(joined) == {"cuts": "scene cut"}
 
 
@@ -119,14 +119,14 @@ def test_bars_on_one_side_dark_scenes_and_dark_backgrounds_are_no_bars():
     for n in range(NUM_FRAMES):
         ball[:, n, 24:40, 2 * n : 2 * n + 16] = 220
     for clip in (subtitle_strip, night, ball):
-        assert measure_clip(clip, CONFIG).bars == ""
+        assert measure_clip(clip.numpy(), CONFIG).bars == ""
     padded = scene(5, speed=2)
     padded[:, :, :8] = padded[:, :, -8:] = 0
-    assert measure_clip(padded, CONFIG, is_padded=True).bars == ""
+    assert measure_clip(padded.numpy(), CONFIG, is_padded=True).bars == ""
 
 
 def signature(clip: Tensor) -> np.ndarray:
-    return measure_clip(clip, CONFIG).signature
+    return measure_clip(clip.numpy(), CONFIG).signature
 
 
 def test_copies_are_found_and_others_are_not(tmp_path):

@@ -17,8 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 import vidgan
 from vidgan.data.chunks import ChunkWriter, locked
 from vidgan.data.cloud import is_url
@@ -41,6 +39,7 @@ from vidgan.data.shards import open_store
 from vidgan.data.sheet import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
+from vidgan.video_frames import Pixels
 
 __all__ = [
     "BuildReport",
@@ -55,8 +54,8 @@ Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) after every video."""
 
 _CHUNK_BYTES = 64 << 20
-_VIDEOS_A_WORKER = 200
-"""For fewer videos, starting one more worker process costs more than it saves."""
+_VIDEOS_PER_WORKER = 8
+"""Decoding fewer takes no longer than starting another process."""
 
 
 def build_clips(
@@ -132,7 +131,7 @@ def check_source(
     scan = scan_sources(source, config)
     jobs = [_job(source, config, stored, preview=PREVIEW_SIDE) for source in scan.sources]
     records: list[dict[str, Any]] = []
-    previews: dict[str, list[Tensor]] = defaultdict(list)
+    previews: dict[str, list[Pixels]] = defaultdict(list)
     default = _default_workers(len(jobs))
     results = Engine().map_in_order(encode_video, jobs, config.workers, default)
     gate = DuplicateGate(config.quality, scan.sources)
@@ -235,8 +234,8 @@ def _hash(value: Any) -> str:
 
 
 def _default_workers(num_videos: int) -> int:
-    # Never 0: a file that crashes a decoder or makes it hang must not end the build.
-    return min(num_cores(), 32, 1 + num_videos // _VIDEOS_A_WORKER)
+    """At least one process: a file that crashes or hangs its decoder must not end the work."""
+    return max(1, min(num_cores(), 32, num_videos // _VIDEOS_PER_WORKER))
 
 
 def _encode_all(

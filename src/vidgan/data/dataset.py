@@ -9,8 +9,8 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import Tensor
 
+from vidgan.clip_ops import pool_uint8
 from vidgan.data.index import Level
-from vidgan.data.payload import pool_uint8
 from vidgan.data.settings import DataConfig
 from vidgan.data.shards import ClipStore
 from vidgan.errors import UserError

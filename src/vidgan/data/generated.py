@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vidgan.clip_ops import pool_uint8
 from vidgan.config_io import closest
 from vidgan.data.containers.reading import FileReader, VideoReader, is_container, open_item
 from vidgan.data.containers.scan import find_containers, scan_containers
 from vidgan.data.lossless import is_lossless
-from vidgan.data.payload import pool_uint8
 from vidgan.data.tree import VIDEO_SUFFIXES, look_at
 from vidgan.errors import UserError
 from vidgan.randomness import keyed_rng

@@ -3,18 +3,18 @@
 import io
 from collections.abc import Callable
 from fractions import Fraction
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
-from vidgan.clip_ops import Factor, pool_clip
 from vidgan.data.settings import Payload
-from vidgan.video_frames import rgb_planes
+from vidgan.video_frames import Pixels, rgb_planes
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from torch import Tensor
 
 Codec = Literal["raw", "zstd", "jpeg", "h264"]
 
@@ -36,20 +36,31 @@ def codec_for(payload: Payload, resolution: int) -> Codec:
     return payload
 
 
-def pool_uint8(clip: Tensor, factor: Factor) -> Tensor:
-    """Mean over blocks of `factor` (T, H, W) of uint8 `[C, T, H, W]`, rounded once."""
+def pool_pixels(clip: Pixels, factor: tuple[int, int, int]) -> Pixels:
+    """Mean over blocks of `factor` (T, H, W) of uint8 `[C, T, H, W]`, rounded once.
+
+    It gives what `clip_ops.pool_uint8` gives, without torch. The factors divide the clip.
+    """
     if factor == (1, 1, 1):
         return clip
-    return pool_clip(clip[None].float(), factor)[0].round().to(torch.uint8)
+    sums: npt.NDArray[np.integer] = clip
+    for axis, size in ((3, factor[2]), (2, factor[1]), (1, factor[0])):
+        # Every size-th line along the axis, from each of the first ones on.
+        behind = (slice(None),) * axis
+        total = sums[(*behind, slice(0, None, size))].astype(np.uint32)
+        for start in range(1, size):
+            total += sums[(*behind, slice(start, None, size))]
+        sums = total
+    return np.rint(sums / prod(factor)).astype(np.uint8)
 
 
-def encode_payload(clip: Tensor, codec: Codec) -> bytes:
+def encode_payload(clip: Pixels, codec: Codec) -> bytes:
     """Bytes of a uint8 clip `[3, T, H, W]`."""
     if codec == "jpeg":
         return _encode_jpeg(clip)
     if codec == "h264":
         return _encode_h264(clip)
-    data = clip.contiguous().numpy().tobytes()
+    data = clip.tobytes()
     if codec == "raw":
         return data
     import zstandard
@@ -57,12 +68,14 @@ def encode_payload(clip: Tensor, codec: Codec) -> bytes:
     return zstandard.ZstdCompressor(level=3).compress(data)
 
 
-def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) -> Tensor:
+def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) -> "Tensor":
     """The uint8 clip `[3, T, H, W]` of this shape that `encode_payload` made into `data`."""
+    import torch
+
     if codec == "jpeg":
-        return _decode_jpeg(data, shape)
+        return torch.from_numpy(_decode_jpeg(data, shape))
     if codec == "h264":
-        return _decode_h264(data, shape)
+        return torch.from_numpy(_decode_h264(data, shape))
     if codec == "zstd":
         import zstandard
 
@@ -80,21 +93,21 @@ def _strip_layout(num_frames: int, height: int) -> tuple[int, int]:
     return rows, -(-num_frames // rows)
 
 
-def _encode_jpeg(clip: Tensor) -> bytes:
+def _encode_jpeg(clip: Pixels) -> bytes:
     from PIL import Image
 
     c, t, h, w = clip.shape
     rows, columns = _strip_layout(t, h)
-    strip = clip.new_zeros((c, rows * columns, h, w))
+    strip = np.zeros((c, rows * columns, h, w), np.uint8)
     strip[:, :t] = clip
-    strip = strip.reshape(c, columns, rows, h, w).permute(2, 3, 1, 4, 0)
-    pixels = strip.reshape(rows * h, columns * w, c).contiguous().numpy()
+    strip = strip.reshape(c, columns, rows, h, w).transpose(2, 3, 1, 4, 0)
+    pixels = strip.reshape(rows * h, columns * w, c)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=95, subsampling=0)
     return buffer.getvalue()
 
 
-def _decode_jpeg(data: bytes, shape: tuple[int, int, int, int]) -> Tensor:
+def _decode_jpeg(data: bytes, shape: tuple[int, int, int, int]) -> Pixels:
     from PIL import Image
 
     c, t, h, w = shape
@@ -102,10 +115,10 @@ def _decode_jpeg(data: bytes, shape: tuple[int, int, int, int]) -> Tensor:
     pixels = np.asarray(Image.open(io.BytesIO(data)))
     strip = pixels.reshape(rows, h, columns, w, c).transpose(4, 2, 0, 1, 3)
     clip = strip.reshape(c, rows * columns, h, w)[:, :t]
-    return torch.from_numpy(np.array(clip, order="C"))
+    return np.array(clip, order="C")
 
 
-def _encode_h264(clip: Tensor) -> bytes:
+def _encode_h264(clip: Pixels) -> bytes:
     import av
 
     encoder = av.VideoCodecContext.create("libx264", "w")
@@ -117,7 +130,7 @@ def _encode_h264(clip: Tensor) -> bytes:
     encoder.thread_count = 1
     encoder.options = {"crf": "18", "tune": "fastdecode", "x264-params": "asm=0:chromaloc=1"}
     encoder.options |= {"g": str(clip.shape[1])}
-    frames = clip.permute(1, 2, 3, 0).contiguous().numpy()
+    frames = np.ascontiguousarray(clip.transpose(1, 2, 3, 0))
     packets = []
     convert = _colour_converter()
     for number, pixels in enumerate(frames):
@@ -127,7 +140,7 @@ def _encode_h264(clip: Tensor) -> bytes:
     return b"".join(bytes(packet) for packet in [*packets, *encoder.encode(None)])
 
 
-def _decode_h264(data: bytes, shape: tuple[int, int, int, int]) -> Tensor:
+def _decode_h264(data: bytes, shape: tuple[int, int, int, int]) -> Pixels:
     import av
 
     c, t, h, w = shape
@@ -139,7 +152,7 @@ def _decode_h264(data: bytes, shape: tuple[int, int, int, int]) -> Tensor:
     frames = (frame for packet in packets for frame in decoder.decode(packet))
     for number, frame in enumerate(frames):
         clip[:, number] = rgb_planes(convert(frame, "gbrp"))
-    return torch.from_numpy(clip)
+    return clip
 
 
 def _colour_converter() -> Callable[["VideoFrame", str], "VideoFrame"]:
@@ -153,8 +166,8 @@ def _colour_converter() -> Callable[["VideoFrame", str], "VideoFrame"]:
     )
 
 
-def shrunk(clip: Tensor, side: int) -> Tensor:
+def shrunk(clip: Pixels, side: int) -> Pixels:
     """A clip `[3, T, S, S]` averaged by a whole factor to less than twice `side`."""
     factor = max(1, clip.shape[2] // side)
     whole = clip.shape[2] // factor * factor
-    return pool_uint8(clip[:, :, :whole, :whole], (1, factor, factor))
+    return pool_pixels(clip[:, :, :whole, :whole], (1, factor, factor))

@@ -11,14 +11,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Generic, TypeVar
-
-import torch
+from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-T = TypeVar("T")
 
 TIME_LIMIT_S = 600.0
 
@@ -38,6 +34,14 @@ def crashed() -> Crashed:
 def too_slow(time_limit_s: float) -> Crashed:
     """What became of a job that ran past the time limit."""
     return Crashed(f"took longer than {time_limit_s:.0f} seconds")
+
+
+def use_one_thread() -> None:
+    """Let the libraries of this process, loaded or not, compute with one thread."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def map_in_order(
@@ -64,39 +68,6 @@ def map_in_order(
         pool.stop()
 
 
-class SpawnPool(ProcessPoolExecutor):
-    """Worker processes for module-level functions of packages, safe to use from any script.
-
-    They are spawned, since forking a process in which torch has started threads can deadlock. A
-    spawned process usually imports the program that started it; a script without an
-    `if __name__ == "__main__"` would begin all over in each. These import only what they are sent.
-    """
-
-    def __init__(
-        self,
-        num_workers: int,
-        initializer: Callable[..., None],
-        initargs: tuple[Any, ...] = (),
-    ) -> None:
-        context = multiprocessing.get_context("spawn")
-        super().__init__(num_workers, context, initializer, initargs)
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """As in `ProcessPoolExecutor`, which starts its processes here."""
-        with _program_hidden():
-            return super().submit(fn, *args, **kwargs)
-
-
-@contextmanager
-def _program_hidden() -> Iterator[None]:
-    program = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = program
-
-
 class _Pool(Generic[Job, Result]):
     def __init__(self, function: Callable[[Job], Result], num_workers: int) -> None:
         self._function = function
@@ -104,7 +75,9 @@ class _Pool(Generic[Job, Result]):
         self._executor = self._start(num_workers)
 
     def submit(self, job: Job) -> "Future[Result]":
-        return self._executor.submit(self._function, job)
+        # Here the executor starts processes that are still missing.
+        with _script_hidden(self._function):
+            return self._executor.submit(self._function, job)
 
     def restart(self, num_workers: int | None = None) -> None:
         self.stop()
@@ -117,7 +90,9 @@ class _Pool(Generic[Job, Result]):
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, num_workers: int) -> ProcessPoolExecutor:
-        return SpawnPool(num_workers, initializer=_start_worker)
+        # spawn: forking a process in which torch has started threads can deadlock.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
 
 
 def _run(
@@ -160,8 +135,26 @@ def _take(
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+@contextmanager
+def _script_hidden(function: Callable[[Job], Result]) -> Iterator[None]:
+    """Keep new processes from importing the script that runs, unless the function is part of it.
+
+    They would import all that it imports; and run it again, if it does not look at `__name__`.
+    """
+    script = sys.modules["__main__"]
+    spec, file = script.__spec__, getattr(script, "__file__", None)
+    if function.__module__ == "__main__" or file is None:
+        yield
+        return
+    script.__spec__, script.__file__ = None, None
+    try:
+        yield
+    finally:
+        script.__spec__, script.__file__ = spec, file
 
 
 def _end_with_parent() -> None:

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from vidgan.errors import UserError
 
@@ -99,15 +98,16 @@ class ClipMeasures:
     signature: Signature
 
 
-def measure_clip(clip: Tensor, config: QualityConfig, *, is_padded: bool = False) -> ClipMeasures:
+def measure_clip(
+    frames: npt.NDArray[np.uint8], config: QualityConfig, *, is_padded: bool = False
+) -> ClipMeasures:
     """Measure a clip.
 
     Args:
-        clip: uint8 `[3, T, H, W]`.
+        frames: uint8 `[3, T, H, W]`.
         config: Thresholds of cuts and bars.
         is_padded: Whether bars were added on purpose, so that none are looked for.
     """
-    frames = clip.numpy()
     cells = cell_means(frames, _CELLS)
     return ClipMeasures(
         motion=_motion(cells),

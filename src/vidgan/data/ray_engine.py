@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from vidgan.data.engine import num_cores
-from vidgan.data.pool import Crashed, crashed, too_slow
+from vidgan.data.pool import Crashed, crashed, too_slow, use_one_thread
 from vidgan.errors import UserError
 
 Job = TypeVar("Job")
@@ -54,9 +54,7 @@ def map_on_ray(
 
 
 def _run(function: Callable[[Job], Result], job: Job) -> Result:
-    import torch
-
-    torch.set_num_threads(1)
+    use_one_thread()
     return function(job)
 
 

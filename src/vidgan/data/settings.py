@@ -46,7 +46,7 @@ class DataConfig:
         stored_frames: Frames kept of every video; None keeps a clip's worth, or for random clips
             the whole video.
         workers: Processes that decode; None chooses by the number of videos and cores. 0 decodes in
-            this process, where a file that crashes a decoder ends the build.
+            this process, which a video that crashes or hangs its decoder then ends or stops.
         quality: Which clips are thought doubtful, and whether they are dropped.
         strict: Refuse the whole folder if any video is dropped or damaged.
     """

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from vidgan.data.payload import shrunk
 from vidgan.data.shards import open_store
 from vidgan.video import frame_strip, write_png
+from vidgan.video_frames import Pixels
 
 SHEET_CLIPS = 16
 PREVIEW_SIDE = 64
@@ -34,11 +35,11 @@ def draw_packed(folder: str | Path, path: str | Path) -> None:
         by_label[item.label].append(number)
     few = -(-SHEET_CLIPS // max(1, len(by_label)))
     chosen = [number for label in sorted(by_label) for number in by_label[label][:few]]
-    clips = [store.read(number, full)[:, : full.frames] for number in chosen]
+    clips = [store.read(number, full)[:, : full.frames].numpy() for number in chosen]
     draw_sheet(path, [shrunk(clip, PREVIEW_SIDE) for clip in clips])
 
 
-def draw_sheet(path: str | Path, clips: list[Tensor]) -> None:
+def draw_sheet(path: str | Path, clips: list[Pixels]) -> None:
     """Write a PNG with a row for each of up to 16 clips, evenly out of all.
 
     Args:
@@ -49,6 +50,6 @@ def draw_sheet(path: str | Path, clips: list[Tensor]) -> None:
     count = min(len(clips), SHEET_CLIPS)
     chosen = [clips[n * len(clips) // count] for n in range(count)]
     shortest = min(clip.shape[1] for clip in chosen)
-    stack = torch.stack([clip[:, :shortest] for clip in chosen])
+    stack = torch.from_numpy(np.stack([clip[:, :shortest] for clip in chosen]))
     scale = max(1, _SHOWN_SIDE // stack.shape[-1])
     write_png(path, frame_strip(stack, _FRAMES, scale=scale))

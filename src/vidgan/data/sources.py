@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
-from vidgan.randomness import derive_seed
 
 SPLITS = ("train", "val", "test", "heldout")
 SourceKind = Literal["file", "item", "strip"]
@@ -171,6 +170,9 @@ def hold_out(sources: list[Source], fraction: float) -> tuple[list[Source], str]
 
 def _spread(units: dict[tuple[str, bool], list[Source]]) -> list[tuple[str, bool]]:
     """Keys in an order whose every beginning has all classes in their proportions."""
+    # Loads torch, for which processes that only decode would have to wait.
+    from vidgan.randomness import derive_seed
+
     by_class: dict[str | None, list[tuple[str, bool]]] = defaultdict(list)
     for key in sorted(units, key=lambda key: derive_seed("split", key[0])):
         by_class[units[key][0].class_name].append(key)

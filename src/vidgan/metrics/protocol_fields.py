@@ -23,6 +23,7 @@ METRICS = {
     "space_time_swd": "clips",
     "psnr": "pairs",
     "ssim": "pairs",
+    "lpips": "pairs",
 }
 """What each metric is computed from; `manifold` is precision, recall, density and coverage."""
 
@@ -32,7 +33,7 @@ JUDGES = ("own-c3d", "own-ssl")
 WITHOUT_NETWORK = (None, *JUDGES, "given")
 """Extractors that no `ExtractorSpec` describes."""
 
-PAIRED = frozenset({"psnr", "ssim"})
+PAIRED = frozenset({"psnr", "ssim", "lpips"})
 """Metrics that need a true clip for every generated one."""
 
 

@@ -326,11 +326,12 @@ _OTHERS = [
     ),
     Protocol(
         name="prediction",
-        summary="PSNR and SSIM of continued clips beside baselines: made by vidgan predict",
-        metrics=("psnr", "ssim", "frechet_distance"),
+        summary="PSNR, SSIM, LPIPS of continued clips beside baselines: made by vidgan predict",
+        metrics=("psnr", "ssim", "lpips", "frechet_distance"),
         extractor="own-c3d",
         source="PSNR of every frame, at most 100 dB; SSIM with an 11x11 Gaussian window, sigma "
-        "1.5, biased moments, valid places; means over frames, samples, clips, and best of k.",
+        "1.5, biased moments, valid places; LPIPS 0.1 with weights of the user (lpips=alex); means "
+        "over frames, samples, clips, and best of k.",
     ),
 ]
 

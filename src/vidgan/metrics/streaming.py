@@ -24,6 +24,7 @@ from vidgan.metrics.image_quality import psnr, ssim
 from vidgan.metrics.inception_score import inception_score
 from vidgan.metrics.kernel import KernelResult, KernelRule, jedi_from_moments, kernel_distance
 from vidgan.metrics.manifold import ManifoldResult, ManifoldRule, manifold_metrics
+from vidgan.metrics.prediction import FrameMetric
 from vidgan.metrics.statistics import FeatureStatistics
 
 
@@ -238,27 +239,27 @@ class InceptionScore(StreamedMetric[Rows]):
         return inception_score(rows, self.splits, log_guard=self.log_guard)
 
 
-FRAME_METRICS = {"psnr": psnr, "ssim": ssim}
+FRAME_METRICS: dict[str, FrameMetric] = {"psnr": psnr, "ssim": ssim}
 
 
 class FrameQuality(StreamedMetric[Sums]):
-    """Mean `psnr` or `ssim` over frames and clips.
+    """Mean `psnr`, `ssim` or LPIPS over frames and clips.
 
     Args:
-        metric: `psnr` or `ssim`.
+        metric: `psnr`, `ssim`, or a function such as `perceptual.load_perceptual("alex")`.
     """
 
     names = ("frames",)
 
-    def __init__(self, metric: str) -> None:
+    def __init__(self, metric: str | FrameMetric) -> None:
         super().__init__()
-        if metric not in FRAME_METRICS:
-            raise ValueError(f"there is no frame metric {metric!r}; use psnr or ssim")
-        self.metric = metric
+        if isinstance(metric, str) and metric not in FRAME_METRICS:
+            raise ValueError(f"there is no frame metric {metric!r}; use psnr, ssim or a function")
+        self.metric: FrameMetric = FRAME_METRICS[metric] if isinstance(metric, str) else metric
 
     def update(self, clips: Tensor, truth: Tensor) -> None:
         """Take in clips and the truth, uint8 `[M, C, T, H, W]`."""
-        values = FRAME_METRICS[self.metric](clips, truth)
+        values = self.metric(clips, truth)
         self._add("frames", Sums(values.numel(), values.sum()))
 
     def compute(self) -> float:

@@ -19,6 +19,7 @@ class Column:
         better: `higher`, `lower` or `nearer to 1`.
         real: what held-out real clips score, if that is defined.
         floor: how far two sets of real clips are apart.
+        controls: what noise, broken clips or forecasts without a model score, by name.
         percent: whether values are shares of 1.
     """
 
@@ -26,6 +27,7 @@ class Column:
     better: str
     real: float | None = None
     floor: float | None = None
+    controls: Mapping[str, float] = field(default_factory=dict)
     percent: bool = False
 
 
@@ -89,6 +91,18 @@ class Table:
     sentence: str
 
     @property
+    def references(self) -> list[tuple[str, list[float | None]]]:
+        """What stands above the systems: titles, and a value or None for each column."""
+        rows: list[tuple[str, list[float | None]]] = [
+            ("real clips, held out", [column.real for column in self.columns]),
+            ("floor: real against real", [column.floor for column in self.columns]),
+        ]
+        for name in dict.fromkeys(name for column in self.columns for name in column.controls):
+            values = [column.controls.get(name) for column in self.columns]
+            rows.append((f"control: {name}", values))
+        return rows
+
+    @property
     def notes(self) -> list[str]:
         """Every remark on a row once; rows refer to them by number."""
         return list(dict.fromkeys(remark for row in self.rows for remark in row.remarks))
@@ -133,9 +147,11 @@ def comparison_markdown(comparison: Comparison) -> str:
     parts = [f"# {comparison.title}"]
     for table in comparison.tables:
         parts += ["; ".join(f"{key}: {value}" for key, value in table.basis.items()) + "."]
-        parts += [f"Not in one column with the first table: {d}." for d in table.differs]
-        rows = [[_marked(cell) for cell in line] for line in _grid(table)]
-        parts.append(_markdown_table(rows))
+        if table.differs:
+            parts.append(f"Not in one column with the first table: {'; '.join(table.differs)}.")
+        for grid in (_grid(table), _facts_grid(table)):
+            if grid:
+                parts.append(_markdown_table([[_marked(cell) for cell in line] for line in grid]))
         parts += [f"({index}) {note}" for index, note in enumerate(table.notes, 1)]
         parts.append(table.sentence)
     parts += [f"Left out: {item}." for item in comparison.left_out]
@@ -156,33 +172,49 @@ def comparison_csv(comparison: Comparison) -> str:
             for column, cell in zip(table.columns, row.cells, strict=True):
                 if cell.values:
                     values = (
-                        *(index, table.basis.get("Protocol"), row.label, column.title),
+                        *(index, table.basis.get("Protocol"), table.basis.get("Clips a set")),
+                        *(row.label, column.title),
                         *(column.better, cell.mean, min(cell.values), max(cell.values)),
                         *(len(cell.values), column.real, column.floor),
+                        *(_bare(row.facts.get(fact, "")) for fact in CSV_FACTS),
                     )
                     writer.writerow(dict(zip(CSV_COLUMNS, values, strict=True)))
     return buffer.getvalue()
 
 
 def comparison_latex(comparison: Comparison) -> str:
-    """A `tabular` for each table, with its protocol in a comment above."""
+    """Two `tabular`s for each table, scores and cost, with the protocol in a comment above."""
     parts = []
     for table in comparison.tables:
-        lines = [f"% {key}: {value}" for key, value in table.basis.items()]
-        grid = _grid(table)
-        lines.append(rf"\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}")
-        lines.append(r"\hline")
-        for index, line in enumerate(grid):
-            lines.append(" & ".join(map(_latex, line)) + r" \\")
-            if index in (0, 2, len(grid) - 1):
-                lines.append(r"\hline")
-        parts.append("\n".join([*lines, r"\end{tabular}"]))
+        comments = [f"% {key}: {value}" for key, value in table.basis.items()]
+        parts.append("\n".join([*comments, *_tabular(_grid(table), len(table.references))]))
+        facts = _facts_grid(table)
+        parts += ["\n".join(_tabular(facts))] if facts else []
     return "\n\n".join(parts) + "\n"
 
 
+def _tabular(grid: Sequence[Sequence[str]], num_references: int = 0) -> list[str]:
+    """A `tabular` with rules below the header, the references and the last line."""
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}", r"\hline"]
+    for index, line in enumerate(grid):
+        lines.append(" & ".join(map(_latex, line)) + r" \\")
+        if index in (0, num_references, len(grid) - 1):
+            lines.append(r"\hline")
+    return [*lines, r"\end{tabular}"]
+
+
+def _bare(fact: str) -> str:
+    """The number alone: 1234567 of `1,234,567`, 0.083 of `0.083 (5 min)`."""
+    return fact.partition(" ")[0].replace(",", "")
+
+
+CSV_FACTS = ("generator parameters", "discriminator parameters", "steps", "device-hours a run")
+"""Facts on a system that stand on every line of it."""
+
 CSV_COLUMNS = (
-    *("table", "protocol", "system", "metric", "better", "mean", "lowest", "highest"),
-    *("seeds", "real", "floor"),
+    *("table", "protocol", "clips_a_set", "system", "metric", "better", "mean", "lowest"),
+    *("highest", "seeds", "real", "floor"),
+    *(fact.replace(" ", "_").replace("-", "_") for fact in CSV_FACTS),
 )
 
 FORMS: dict[str, Callable[[Comparison], str]] = {
@@ -195,25 +227,29 @@ FORMS: dict[str, Callable[[Comparison], str]] = {
 
 
 def _grid(table: Table) -> list[list[str]]:
-    """Header, real reference, floor, and a line for each system."""
-    facts = list(table.rows[0].facts) if table.rows else []
-    blank = [""] * len(facts)
-    header = ["system", *facts, *(f"{c.title} ({c.better} is better)" for c in table.columns)]
-    lines = [header]
-    for title, key in (("real clips, held out", "real"), ("floor: real against real", "floor")):
-        values = [getattr(column, key) for column in table.columns]
+    """Header, references, and a line with the scores of each system."""
+    lines = [["system", *(f"{c.title} ({c.better} is better)" for c in table.columns)]]
+    for title, values in table.references:
         texts = [
             "" if value is None else Cell(values=(value,)).text(column.percent)
             for value, column in zip(values, table.columns, strict=True)
         ]
-        lines.append([title, *blank, *texts])
+        lines.append([title, *texts])
     for row in table.rows:
         texts = [
             cell.text(column.percent) for cell, column in zip(row.cells, table.columns, strict=True)
         ]
         marks = f" ({table.marks(row)})" if row.remarks else ""
-        lines.append([row.label + marks, *row.facts.values(), *texts])
+        lines.append([row.label + marks, *texts])
     return lines
+
+
+def _facts_grid(table: Table) -> list[list[str]]:
+    """Header and a line with seeds, sizes and cost of each system; empty if none is known."""
+    if not any(value for row in table.rows for value in row.facts.values()):
+        return []
+    header = ["system", *table.rows[0].facts]
+    return [header, *([row.label, *row.facts.values()] for row in table.rows)]
 
 
 def _markdown_table(lines: Sequence[Sequence[str]]) -> str:

@@ -16,6 +16,7 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.distributed import Processes
 from vidgan.errors import UnhealthyTrainingError
 from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.metrics.records import machine_name
 from vidgan.models.base import Generator, Stage
 from vidgan.randomness import BatchRandom, derive_seed
 from vidgan.report.page import Status
@@ -178,14 +179,13 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
 
 def environment(processes: Processes) -> dict[str, Any]:
     """Versions and hardware that the run uses, as plain values."""
-    cuda = processes.device.type == "cuda"
     return {
         "vidgan": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "system": platform.platform(),
         "device": str(processes.device),
-        "device_name": torch.cuda.get_device_name() if cuda else platform.machine(),
+        "device_name": machine_name(str(processes.device)),
         "processes": processes.count,
         "threads": torch.get_num_threads(),
     }

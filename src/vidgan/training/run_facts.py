@@ -25,6 +25,16 @@ def device_seconds(run: Path) -> float | None:
     return float(seconds) * int(environment["processes"])
 
 
+def device_of(run: Path) -> str | None:
+    """What a run was trained on, such as `2 x NVIDIA H200`; None if it does not say."""
+    path = run / "environment.json"
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    name, count = found.get("device_name"), int(found.get("processes", 1))
+    return f"{count} x {name}" if name and count > 1 else name
+
+
 def count_parameters(run: Path) -> tuple[int, int]:
     """Parameters of the generator, and of all discriminators, at the last level."""
     data = json.loads((run / "data.json").read_text(encoding="utf-8"))

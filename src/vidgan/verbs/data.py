@@ -52,7 +52,7 @@ def build(
         words: settings of the clips as key=value, such as resolution=64 frames=16 clip=random.
         preset: take the settings, and the lower levels, from a preset of vidgan train.
         levels: lower levels to store too, as FRAMESxSIZE separated by commas, such as 8x32,4x16.
-        workers: processes that decode, at the same time.
+        workers: processes that decode; 0 decodes in this one, without protection from crashes.
         strict: refuse the folder if any video is dropped or damaged.
         engine: processes of this machine, or ray (needs vidgan[cluster]).
         address: of a running Ray cluster; without it Ray starts here.

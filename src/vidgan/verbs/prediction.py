@@ -207,6 +207,8 @@ def read_window(path: Path, settings: "DataConfig", num_given: int) -> tuple["Te
     Raises:
         UserError: not readable, or a wrong number of frames.
     """
+    import torch
+
     from vidgan.data.encode import EncodeJob, Rejected, encode_video, full_levels
 
     policy = "central" if settings.clip == "random" else settings.clip
@@ -228,7 +230,7 @@ def read_window(path: Path, settings: "DataConfig", num_given: int) -> tuple["Te
     if found.notes:
         say(f"{path}: {', '.join(found.notes)}")
     assert found.preview is not None
-    return found.preview, found.fps
+    return torch.from_numpy(found.preview), found.fps
 
 
 def names_of_files(files: list[Path]) -> list[str]:

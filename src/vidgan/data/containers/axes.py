@@ -8,9 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from vidgan.clip_ops import to_uint8
 from vidgan.errors import UserError
 
 Axes = Literal["auto", "NTHWC", "NCTHW", "NTCHW", "NTHW", "TNHW", "THWC", "CTHW", "TCHW", "THW"]
@@ -129,6 +127,11 @@ def clip_frames(array: Any, number: int, axes: Axes, scale: Scale) -> npt.NDArra
     if scale == "bytes":
         # Floats from 0 to 255 are rounded, not cut.
         return np.ascontiguousarray(np.rint(clip).astype(np.uint8))
+    # Loading torch takes seconds, and few arrays need it.
+    import torch
+
+    from vidgan.clip_ops import to_uint8
+
     signed = clip.astype(np.float32) * 2.0 - 1.0 if scale == "unit" else clip.astype(np.float32)
     frames: npt.NDArray[np.uint8] = to_uint8(torch.from_numpy(signed)).numpy()
     return np.ascontiguousarray(frames)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from vidgan.data.containers.archive import ARCHIVE_SUFFIXES, is_archive
 from vidgan.data.containers.archive_items import list_archive, read_archive_item
@@ -35,7 +34,7 @@ from vidgan.video import (
     probe,
     read_frames,
 )
-from vidgan.video_frames import Fitter, stack_frames
+from vidgan.video_frames import Fitter, Pixels, stack_frames
 
 CONTAINER_SUFFIXES = (*ARCHIVE_SUFFIXES, *TFRECORD_SUFFIXES, *ARRAY_SUFFIXES)
 _USUAL_FPS = 25.0
@@ -73,7 +72,7 @@ class VideoReader(Protocol):
         """Decode all of it, and keep nothing but the counts."""
         ...
 
-    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Tensor:
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Pixels:
         """The frames uint8 `[3, T, H, W]` with these numbers among those that decode."""
         ...
 
@@ -170,7 +169,7 @@ class FileReader:
         deque(stream, maxlen=0)
         return CleanFrames(stream.num_frames, stream.num_corrupt)
 
-    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Tensor:
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Pixels:
         """The frames with these numbers among those that decode."""
         found = dict(FrameStream(self.path, frozenset(indices), resolution, resize))
         return stack_frames([found[n] for n in indices])
@@ -226,9 +225,9 @@ class ArrayReader:
         """What is in memory has been read."""
         return CleanFrames(len(self.frames.pixels), 0)
 
-    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Tensor:
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Pixels:
         """The frames with these numbers."""
-        return self.read(indices, resolution, resize).clip
+        return self.read(indices, resolution, resize).pixels
 
     def _is_grey(self) -> bool:
         first, second, third = np.moveaxis(self.frames.pixels, -1, 0)

@@ -1,0 +1,59 @@
+"""What has to be equal for two scores to share a column of a comparison."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vidgan.config_io import differences
+from vidgan.metrics.protocols import PROTOCOLS
+from vidgan.report.comparison import known_facts
+
+MADE_FROM = "Made from"
+
+
+def basis_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Everything that has to be equal for two scores to stand in one column."""
+    counts, data, judge = record["counts"], record["data"], record.get("judge") or {}
+    extractor = record.get("extractor") or {}
+    facts = {
+        "Protocol": record["protocol"]["id"],
+        MADE_FROM: origin_of(record["protocol"]),
+        "Clips a set": counts["n"],
+        "Generated clips": counts["generated"],
+        "Held-out clips": counts["heldout"],
+        "Training clips": counts["train"],
+        "Clip": f"{data['frames']}x{data['height']}x{data['width']}",
+        "Real clips": data["hash"],
+        "Judge": judge.get("hash"),
+        # The fingerprint covers the mean clip of C3D too.
+        "Weights": _short(extractor.get("fingerprint") or extractor.get("sha256")),
+        "LPIPS": _short((record.get("perceptual") or {}).get("fingerprint")),
+        "Given frames": counts.get("given_frames"),
+        "Seed of the evaluation": (record.get("seeds") or {}).get("evaluation"),
+    }
+    return known_facts(facts)
+
+
+def _short(digest: str | None) -> str | None:
+    """As many hex digits as the other hashes of a record have."""
+    return digest[:16] if digest else None
+
+
+def origin_of(protocol: Mapping[str, Any]) -> str | None:
+    """The registered protocol that a custom one was changed from, and how; None for any other."""
+    known = PROTOCOLS.get(protocol.get("name", ""))
+    if known is None or not protocol["id"].startswith("custom:"):
+        return None
+    changed = differences(known.record(), protocol)
+    words = [f"{item.key}={item.second}" for item in changed if item.key != "id"]
+    return f"{known.name} with {', '.join(words)}"
+
+
+def sentences_on(first: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
+    """How one basis differs from another, field by field."""
+    # Of protocols that differ the names are enough here.
+    keys = [key for key in {**first, **other} if key != MADE_FROM]
+    return tuple(
+        f"{key.lower()} {other.get(key, 'none')} instead of {first.get(key, 'none')}"
+        for key in keys
+        if first.get(key) != other.get(key)
+    )
