@@ -47,7 +47,7 @@ EXTRA_TESTS := tests/data/test_engine.py tests/data/test_cloud.py \
   tests/data/test_faces*.py tests/data/test_stabilize.py tests/test_faces_verb.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
   tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
-  tests/metrics/test_preprocessing.py \
+  tests/metrics/test_perceptual.py tests/metrics/test_preprocessing.py \
   tests/data/test_containers_*.py tests/data/test_export.py tests/data/test_layouts.py
 
 test-extras: $(STAMP)

@@ -118,7 +118,8 @@ if os.geteuid() == 0:
     # To root nothing is locked. capset: version 3, this process, no capability at all.
     ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
 from vidgan.cli import run
-words = ["resolution=16", "frames=8", "heldout_fraction=0"]
+# To root, a process of its own would have all capabilities again.
+words = ["resolution=16", "frames=8", "heldout_fraction=0", "workers=0"]
 print([run(["data", "build", source, sys.argv[1], *words]) for source in sys.argv[2:]])
 """
 

@@ -25,12 +25,17 @@ def basis_of(record: Mapping[str, Any]) -> dict[str, str]:
         "Real clips": data["hash"],
         "Judge": judge.get("hash"),
         # The fingerprint covers the mean clip of C3D too.
-        "Weights": extractor.get("fingerprint") or extractor.get("sha256"),
-        "LPIPS": (record.get("perceptual") or {}).get("fingerprint"),
+        "Weights": _short(extractor.get("fingerprint") or extractor.get("sha256")),
+        "LPIPS": _short((record.get("perceptual") or {}).get("fingerprint")),
         "Given frames": counts.get("given_frames"),
         "Seed of the evaluation": (record.get("seeds") or {}).get("evaluation"),
     }
     return known_facts(facts)
+
+
+def _short(digest: str | None) -> str | None:
+    """As many hex digits as the other hashes of a record have."""
+    return digest[:16] if digest else None
 
 
 def origin_of(protocol: Mapping[str, Any]) -> str | None:
