@@ -50,11 +50,14 @@ EXTRA_TESTS := tests/data/test_engine.py tests/data/test_cloud.py \
   tests/metrics/test_perceptual.py tests/metrics/test_preprocessing.py \
   tests/data/test_containers_*.py tests/data/test_export.py tests/data/test_layouts.py
 
+# litdata's metadata asks for torchvision, and it does without. torchmetrics imports it where it is
+# there, which fails beside the CPU build of torch.
 test-extras: $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm webdataset
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  $(BIN)/python -m pip install --quiet --no-deps scenedetect
+	$(BIN)/python -m pip uninstall --quiet --yes torchvision
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --no-skips \
 	  -m "not gpu and not weights" $(EXTRA_TESTS)
 

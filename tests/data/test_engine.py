@@ -120,23 +120,24 @@ def work(job: int) -> int:
     if job == 13:
         os._exit(1)
     if job == 14:
-        time.sleep(60)
+        time.sleep(600)
     if job == 15:
         raise ValueError("job 15")
     return job * job
 
 
 def test_a_task_that_kills_its_worker_costs_only_itself(ray_connection):
-    engine = Engine(kind="ray", time_limit_s=10)
+    # Ray counts the start of a task's worker in, which takes many seconds on a busy machine.
+    engine = Engine(kind="ray", time_limit_s=30)
     results = list(engine.map_in_order(work, [3, 13, 5, 14, 6], 2, 1))
     crash = Crashed("crashed the decoding process")
-    assert results == [9, crash, 25, Crashed("took longer than 10 seconds"), 36]
+    assert results == [9, crash, 25, Crashed("took longer than 30 seconds"), 36]
     with pytest.raises(ValueError, match="job 15"):
         list(engine.map_in_order(work, [1, 15], 2, 1))
 
 
 BUILD = """
-import sys
+import sys, time
 from vidgan.data import build
 
 build._CHUNK_BYTES = 1
@@ -146,6 +147,7 @@ if __name__ == "__main__":
     )
     def slowly(done, total, what):
         print(done, flush=True)
+        time.sleep(0.01)
     build.build_clips(sys.argv[1], sys.argv[2], config, [(2, 8)], slowly)
 """
 
@@ -167,7 +169,8 @@ def test_five_kills_at_random_moments_change_nothing(videos, tmp_path, monkeypat
     while kills < 5:
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            for _ in range(draw.randrange(1, 24)):
+            # Five times 4 videos and what fits into the pause leave some of the 48 to be done.
+            for _ in range(draw.randrange(1, 5)):
                 process.stdout.readline()
             time.sleep(draw.random() * 0.05)
             process.send_signal(signal.SIGKILL)
