@@ -54,7 +54,7 @@ EXTRA_TESTS := tests/data/test_engine.py tests/data/test_cloud.py \
 # there, which fails beside the CPU build of torch.
 test-extras: $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm webdataset
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm webdataset google-crc32c
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  $(BIN)/python -m pip install --quiet --no-deps scenedetect
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision

@@ -102,7 +102,7 @@ def test_seeds_of_one_system_share_a_row_with_their_mean_and_range() -> None:
         (("extractor",), {"sha256": "ffff"}, "weights ffff instead of none"),
         (("extractor",), {"sha256": "ffff", "fingerprint": "99"}, "weights 99 instead of none"),
         (("perceptual",), {"fingerprint": "eeee"}, "lpips eeee instead of none"),
-        (("counts", "given_frames"), 4, "given frames 4 instead of none"),
+        (("generator", "given_frames"), 4, "given 4 frames instead of none"),
         (("seeds",), {"evaluation": 3}, "seed of the evaluation 3 instead of none"),
     ],
 )
@@ -119,6 +119,14 @@ def test_unlike_scores_never_share_a_column(path: tuple[str, ...], value: Any, n
     assert comparison.tables[0].differs == ()
     assert comparison.tables[1].differs == (named,)
     assert f"Not in one column with the first table: {named}." in comparison_markdown(comparison)
+
+
+def test_what_was_given_decides_the_column() -> None:
+    grey, holes = result(0, 12.0), result(1, 18.0)
+    grey.record["generator"] |= {"given_frames": 8, "given": "grey clips"}
+    holes.record["generator"] |= {"given_frames": 8, "given": "clips with static box"}
+    _, second = compare_results([grey, holes], [], "given").tables
+    assert second.differs == ("given clips with static box instead of grey clips",)
 
 
 def test_systems_of_one_model_and_loss_are_told_apart_by_what_differs() -> None:

@@ -100,7 +100,7 @@ def gather(
     if not isinstance(source, Generator):
         return _gather_from_batches(source, data, protocol, seed, tell)
     check_classes(source, data)
-    facts["given_frames"] = source.context_frames
+    facts |= {"given_frames": source.context_frames, "given": source.context_kind}
     collect = _gather_continued if source.context_frames else _gather_from_generator
     found = collect(source.to(device), data, protocol, seed, tell)
     return replace(found, facts=facts, origin=origin)

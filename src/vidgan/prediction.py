@@ -207,7 +207,7 @@ def _open(
         facts, source = file_facts(file), load_generator(file)
         origin = generator_origin(file, facts)
     check_takes_context(source)
-    facts["given_frames"] = source.context_frames
+    facts |= {"given_frames": source.context_frames, "given": source.context_kind}
     facts["is_labelled"] = source.num_classes > 0
     return source, facts, origin
 

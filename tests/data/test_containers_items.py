@@ -88,7 +88,7 @@ def test_names_with_line_breaks_and_markup(tmp_path):
 
 def test_an_archive_without_videos_is_one_sentence(tmp_path):
     write_zip(tmp_path / "a.zip", {"a.txt": b"", "../b.mp4": b""})
-    with pytest.raises(UserError, match="holds no videos, only 1 other files, 1 that are not read"):
+    with pytest.raises(UserError, match="holds no videos, only 1 other files and 1 that are not"):
         list_archive(tmp_path / "a.zip")
 
 

@@ -157,6 +157,8 @@ class Generator(Network):
 
     num_classes: int = 0
     context_frames: int = 0
+    context_kind: str = "frames"
+    """What is given: whole frames, or clips that lack something, in a few words."""
     context_overlap: int = 0
     supports_truncation: bool = False
     supports_mask: bool = False

@@ -178,6 +178,9 @@ class IVGANGenerator(Generator):
         self.latent_length = config.latent if config.task == "generate" else 0
         given = {"generate": 0, "predict": 1}.get(config.task, shape.frames)
         self.context_frames = self.context_overlap = given
+        damaged = f"clips with {config.damage.replace('_', ' ')}"
+        kinds = {"colorize": "grey clips", "inpaint": damaged}
+        self.context_kind = kinds.get(config.task, Generator.context_kind)
         self.supports_mask = config.task == "inpaint"
         self.repeats_context = config.task == "predict"
 

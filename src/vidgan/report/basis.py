@@ -27,10 +27,18 @@ def basis_of(record: Mapping[str, Any]) -> dict[str, str]:
         # The fingerprint covers the mean clip of C3D too.
         "Weights": _short(extractor.get("fingerprint") or extractor.get("sha256")),
         "LPIPS": _short((record.get("perceptual") or {}).get("fingerprint")),
-        "Given frames": counts.get("given_frames"),
+        "Given": _given(record["generator"]),
         "Seed of the evaluation": (record.get("seeds") or {}).get("evaluation"),
     }
     return known_facts(facts)
+
+
+def _given(generator: Mapping[str, Any]) -> str | None:
+    """What a generator continued or mended: `4 frames`, `grey clips`."""
+    num_frames, kind = generator.get("given_frames"), generator.get("given", "frames")
+    if not num_frames:
+        return None
+    return f"{num_frames} frames" if kind == "frames" else str(kind)
 
 
 def _short(digest: str | None) -> str | None:

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import torch
 
+from vidgan.clip_ops import pool_uint8
 from vidgan.models.base import ClipShape
 from vidgan.report.page import Medium
 from vidgan.training.logs import LOG_FILE, read_log
 from vidgan.training.run_config import load_run_config
+from vidgan.video import mp4_bytes, probe, read_frames
 
 MAX_PREDICTIONS = 2
 """Films of predictions that are shown of a run."""
+FILM_WIDTH = 400
+"""Pixels: a page of many systems shows films about as wide, and embeds them no wider."""
 
 
 def device_seconds(run: Path) -> float | None:
@@ -63,4 +67,15 @@ def _samples(run: Path) -> Iterator[Path]:
 
 
 def _film(path: Path, title: str) -> Medium:
-    return {"title": title, "mime": "video/mp4", "content": path.read_bytes()}
+    return {"title": title, "mime": "video/mp4", "content": _fitted(path)}
+
+
+def _fitted(path: Path) -> bytes:
+    """The bytes of a film; one that is too wide is averaged over whole blocks of pixels first."""
+    found = probe(path)
+    factor = -(-found.width // FILM_WIDTH)
+    if factor == 1:
+        return path.read_bytes()
+    clip = read_frames(path).clip
+    height, width = (length - length % (2 * factor) for length in clip.shape[2:])
+    return mp4_bytes(pool_uint8(clip[:, :, :height, :width], (1, factor, factor)), found.fps)
