@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from vidgan.code_version import code_version
 from vidgan.comparison import compare_results, read_results, write_comparison
 from vidgan.config import load_config
 from vidgan.config_io import dump_yaml
@@ -350,5 +351,6 @@ def _facts(suite: Suite) -> dict[str, Any]:
         if suite.data
         else f"{suite.motions.videos:,} rendered videos",
         "threads": suite.threads,
+        "made with": f"vidgan {code_version()}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }

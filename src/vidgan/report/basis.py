@@ -38,7 +38,9 @@ def _given(generator: Mapping[str, Any]) -> str | None:
     num_frames, kind = generator.get("given_frames"), generator.get("given", "frames")
     if not num_frames:
         return None
-    return f"{num_frames} frames" if kind == "frames" else str(kind)
+    if kind != "frames":
+        return str(kind)
+    return f"{num_frames} frame{'s' if num_frames > 1 else ''}"
 
 
 def _short(digest: str | None) -> str | None:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan import __version__
 from vidgan.clip_ops import to_float, to_uint8
+from vidgan.code_version import code_version
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.distributed import Processes
 from vidgan.errors import UnhealthyTrainingError
@@ -180,7 +180,7 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
 def environment(processes: Processes) -> dict[str, Any]:
     """Versions and hardware that the run uses, as plain values."""
     return {
-        "vidgan": __version__,
+        "vidgan": code_version(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "system": platform.platform(),
