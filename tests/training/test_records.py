@@ -8,6 +8,7 @@ import pytest
 import torch
 from training_cases import tiny_config
 
+from vidgan.code_version import code_version
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.shards import open_store
 from vidgan.models.base import LevelShape, Stage
@@ -100,6 +101,7 @@ def test_facts_of_a_run_are_plain_values(tmp_path: Path, packed_clips: Path) -> 
     assert sum(data["counts"].values()) == data["num_clips"]
     environment = json.loads((run / "environment.json").read_text())
     assert environment["threads"] == 1
+    assert environment["vidgan"] == code_version()
     line = read_log(run / "log.jsonl")[-1]
     assert (line["step"], line["clips_seen"], line["level"]) == (20, 80, 1)
     assert {"loss/generator", "loss/discriminator", "clips_per_second"} <= line.keys()
