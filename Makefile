@@ -18,7 +18,7 @@ help:
 	@echo "make test-extras  install the extras and run their tests; a skipped one fails"
 	@echo "make check      run the linter, the format check, the type checker and the structure gates"
 	@echo "make format     mend what the linter and the formatter can mend"
-	@echo "make demo       train a small video GAN and show what it learned (about ten minutes)"
+	@echo "make demo       train a small video GAN and show what it learned (five to ten minutes)"
 	@echo "make clean      remove $(VENV) and every cache"
 
 setup: $(STAMP)
