@@ -149,7 +149,7 @@ def ours(path: Path, start: int, side: int = SIDE) -> Any:
 
 def ours_new_file(path: Path, start: int) -> Any:
     """This project's reader, which knows nothing about the file yet."""
-    video_index.forget()
+    video_index.forget(path)
     return ours(path, start)
 
 
@@ -319,6 +319,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--short-files", type=int, default=16, help="videos of 180 frames")
     parser.add_argument("--long-files", type=int, default=4, help="videos of 1,500 frames")
+    parser.add_argument(
+        "--trailer-files", type=int, default=2, help="videos of 3,750 frames, 2.5 minutes"
+    )
     parser.add_argument("--places", type=int, default=24, help="random clips for every codec")
     parser.add_argument("--rounds", type=int, default=3, help="a clip counts with its best round")
     parser.add_argument("--videos", type=Path, help="keep the rendered videos in this folder")
@@ -333,7 +336,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         workspace = Path(name)
         short: list[Path] = []
-        for num_files, num_frames in ((given.short_files, 180), (given.long_files, 1500)):
+        lengths = {180: given.short_files, 1500: given.long_files, 3750: given.trailer_files}
+        for num_frames, num_files in lengths.items():
             folder = (given.videos or workspace) / str(num_frames)
             files = video_files(folder, num_files, num_frames)
             compare_readers(files, num_frames, given.places, given.rounds)

@@ -59,9 +59,10 @@ def frame_index(path: Path, container: "InputContainer", stream: "VideoStream") 
     return index
 
 
-def forget() -> None:
-    """Forget all indexes."""
-    _remembered.clear()
+def forget(path: Path | None = None) -> None:
+    """Forget the index of a file, or all indexes."""
+    for key in [key for key in _remembered if path is None or key[0] == str(path)]:
+        del _remembered[key]
 
 
 def packets_of(
