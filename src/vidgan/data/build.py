@@ -8,7 +8,6 @@ continues behind its last complete chunk.
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +38,7 @@ from vidgan.data.shards import open_store
 from vidgan.data.sheet import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
+from vidgan.files import cache_folder
 from vidgan.video_frames import Pixels
 
 __all__ = [
@@ -182,7 +182,7 @@ def cached_build(
         if unmet and tell:
             tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
         return config.path if is_url(config.path) else path
-    cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
+    cache = Path(cache_dir or cache_folder())
     scan = scan_sources(path, config)
     stored = full_levels(config, levels)
     key = _hash([_plan(scan, config, stored), str(path.resolve())])

@@ -108,6 +108,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from vidgan import __version__
+    from vidgan.machine import known_faults
 
     codecs = av.codecs_available
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -132,6 +133,7 @@ def examine() -> dict[str, Any]:
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         "optional_packages": [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name)],
         "executable": sys.executable,
+        "known_faults": known_faults(),
         "problems": problems,
     }
 

@@ -33,7 +33,8 @@ def demo(
     """
     from vidgan.demo import run_demo
     from vidgan.evaluation import format_record
-    from vidgan.verbs.evaluation import cache_folder, say
+    from vidgan.files import cache_folder
+    from vidgan.verbs.evaluation import say
     from vidgan.verbs.progress import progress_on_stderr
 
     out = out or Path("runs") / ("demo" if scene == "shapes" else f"demo-{scene}")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import tyro
 
 from vidgan.errors import UserError
+from vidgan.files import cache_folder
 from vidgan.verbs.evaluation import (
-    cache_folder,
     config_of_run,
     data_settings,
     open_data,
