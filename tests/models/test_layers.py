@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidgan.clip_ops import Factor
+from vidgan.models.convolution import convolve
 from vidgan.models.layers import (
     Conv2d,
     Conv3d,
@@ -17,7 +18,6 @@ from vidgan.models.layers import (
     UpsampleConv3d,
     conv3d_pool,
     conv3d_pool_plain,
-    convolve,
     leaky_relu,
     minibatch_stddev,
     pixel_norm,

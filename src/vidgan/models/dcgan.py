@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape, LevelShape
+from vidgan.models.convolution import convolve
 from vidgan.models.norms import BatchNorm
 
 BASE_RESOLUTION = 4
@@ -81,43 +82,39 @@ def growing_levels(clip_shape: ClipShape, plan: SizePlan, first: int = 1) -> lis
 # Convolutions
 
 
-class _Sound:
-    """Computes in float32 under CPU autocast where bfloat16 returns wrong weight gradients.
+class _Plain:
+    """The forward pass of torch's layer of the same name, by `convolve`.
 
-    That is where a kernel of more than one tap runs over an axis of length 2, see
-    `vidgan.models.layers`; the layers at the smallest sizes are taken out as a whole.
+    Without dilation, groups, padding other than zeros, and `output_padding`.
     """
 
     weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, ...]
+    padding: Any
+    transposed: bool
 
     def forward(self, x: Tensor) -> Tensor:
-        forward: Any = super().forward  # type: ignore[misc]
-        on_cpu = x.device.type == "cpu"
-        if not (on_cpu and torch.is_autocast_enabled("cpu") and min(x.shape[2:]) <= 2):
-            y: Tensor = forward(x)
-            return y
-        with torch.autocast("cpu", enabled=False):
-            y = forward(x.to(self.weight.dtype))
-        return y
+        return convolve(x, self.weight, self.bias, self.stride, self.padding, self.transposed)
 
 
-class Conv2d(_Sound, nn.Conv2d):
+class Conv2d(_Plain, nn.Conv2d):
     """`torch.nn.Conv2d`."""
 
 
-class Conv3d(_Sound, nn.Conv3d):
+class Conv3d(_Plain, nn.Conv3d):
     """`torch.nn.Conv3d`."""
 
 
-class ConvTranspose1d(_Sound, nn.ConvTranspose1d):  # type: ignore[misc]
+class ConvTranspose1d(_Plain, nn.ConvTranspose1d):  # type: ignore[misc]
     """`torch.nn.ConvTranspose1d`."""
 
 
-class ConvTranspose2d(_Sound, nn.ConvTranspose2d):  # type: ignore[misc]
+class ConvTranspose2d(_Plain, nn.ConvTranspose2d):  # type: ignore[misc]
     """`torch.nn.ConvTranspose2d`."""
 
 
-class ConvTranspose3d(_Sound, nn.ConvTranspose3d):  # type: ignore[misc]
+class ConvTranspose3d(_Plain, nn.ConvTranspose3d):  # type: ignore[misc]
     """`torch.nn.ConvTranspose3d`."""
 
 

@@ -27,13 +27,14 @@ from vidgan.clip_ops import unfold_time
 from vidgan.errors import UserError
 from vidgan.models.attention import SeparableAttention
 from vidgan.models.base import GAN, ClipShape, Discriminator, Generator, LevelShape, ModelConfig
+from vidgan.models.convolution import convolve
 from vidgan.models.dcgan import BASE_RESOLUTION, num_doublings
 from vidgan.models.dvdgan_discriminators import (
     NUM_BLOCKS_3D,
     SpatialDiscriminator,
     TemporalDiscriminator,
 )
-from vidgan.models.layers import Conv2d, Linear, convolve, update_spectral_norms
+from vidgan.models.layers import Conv2d, Linear, update_spectral_norms
 from vidgan.models.norms import TimeBatchNorm
 
 GENERATOR_WIDTHS = {

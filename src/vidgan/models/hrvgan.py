@@ -38,14 +38,13 @@ from vidgan.models.base import (
     ModelConfig,
     Scores,
 )
+from vidgan.models.convolution import convolve, out_of_autocast
 from vidgan.models.growth import GrowingGAN, growth_factors, plan_levels
 from vidgan.models.layers import (
     Conv3d,
     Linear,
     WeightLayer,
-    convolve,
     leaky_relu,
-    out_of_autocast,
 )
 from vidgan.models.norms import BatchNorm
 from vidgan.models.progressive import (

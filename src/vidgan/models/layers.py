@@ -7,14 +7,14 @@ of 4 taps on every doubled axis. The plain forms stay here as the definition and
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.clip_ops import Factor, upsample_clip
+from vidgan.models.convolution import convolve
 
 LEAKY_SLOPE = 0.2
 
@@ -55,49 +55,6 @@ def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
     deviation = (centred.square().mean(dim=1) + eps).sqrt().mean(dim=(1, 2, 3, 4))  # [B / group]
     channel = deviation.repeat_interleave(group).to(x.dtype)
     return torch.cat([x, channel[:, None, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
-
-
-# ------------------------------------------------------------------------------------------------
-# Convolution
-
-
-def convolve(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: int | Factor = 1,
-    padding: int | Sequence[int] = 0,
-    transposed: bool = False,
-) -> Tensor:
-    """A 2-D or 3-D convolution, in bfloat16 under autocast wherever its gradient is sound."""
-    if weight.dim() == 4:
-        function = F.conv_transpose2d if transposed else F.conv2d
-    else:
-        function = F.conv_transpose3d if transposed else F.conv3d
-    if not _is_unsound_in_bfloat16(x, weight):
-        return function(x, weight, bias, stride, padding)
-    with out_of_autocast(x):
-        wide = _at_least_float32(x)
-        return function(x.to(wide), weight.to(wide), bias, stride, padding).to(x.dtype)
-
-
-def out_of_autocast(x: Tensor) -> AbstractContextManager[None]:
-    """A block that computes in the precision of its inputs, on the device of `x`."""
-    if not torch.amp.is_autocast_available(x.device.type):
-        return nullcontext()
-    context: AbstractContextManager[None] = torch.autocast(x.device.type, enabled=False)
-    return context
-
-
-def _is_unsound_in_bfloat16(x: Tensor, weight: Tensor) -> bool:
-    """Whether bfloat16 is asked for where it returns a wrong weight gradient.
-
-    oneDNN 3.12 on CPUs leaves that gradient uninitialised when a kernel of more than one tap runs
-    over an axis of length 2 (measured with torch 2.13 for every width and batch size; lengths 1, 3
-    and more are right). Such convolutions are the smallest of a network.
-    """
-    asked = torch.is_autocast_enabled("cpu") or x.dtype == torch.bfloat16
-    return asked and x.device.type == "cpu" and weight.shape[-1] > 1 and 2 in x.shape[2:]
 
 
 # ------------------------------------------------------------------------------------------------

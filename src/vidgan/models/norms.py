@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vidgan.distributed import Processes
 from vidgan.models.base import RunningStatistics
-from vidgan.models.layers import out_of_autocast
+from vidgan.models.convolution import out_of_autocast
 
 NormKind = Literal["batch", "layer", "none"]
 """Normalisation of a discriminator that lets the user choose."""

@@ -39,6 +39,7 @@ from vidgan.models.base import (
     Scores,
     Stage,
 )
+from vidgan.models.convolution import out_of_autocast
 from vidgan.models.growth import (
     BASE_RESOLUTION,
     GrowingGAN,
@@ -56,7 +57,6 @@ from vidgan.models.layers import (
     UpsampleConv3d,
     leaky_relu,
     minibatch_stddev,
-    out_of_autocast,
     pixel_norm,
     update_spectral_norms,
 )
