@@ -43,12 +43,12 @@ test-slow: $(STAMP)
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
 EXTRAS := arrays,faces,oracles,cluster,cloud
-EXTRA_TESTS := tests/data/test_engine.py tests/data/test_cloud.py \
-  tests/data/test_faces*.py tests/data/test_stabilize.py tests/test_faces_verb.py \
+EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
+  tests/films tests/cli/test_faces_verb.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
   tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
-  tests/metrics/test_perceptual.py tests/metrics/test_preprocessing.py \
-  tests/data/test_containers_*.py tests/data/test_export.py tests/data/test_layouts.py
+  tests/extractors/test_lpips.py tests/extractors/test_preprocessing.py \
+  tests/data/sources/test_containers_*.py tests/data/packed/test_export.py tests/data/sources/test_layouts.py
 
 # litdata's metadata asks for torchvision, and it does without. torchmetrics imports it where it is
 # there, which fails beside the CPU build of torch.

@@ -39,10 +39,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vidgan import video_index
-from vidgan.data.build import build_clips
+from vidgan.data.build.packing import build_clips
+from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig, Payload
-from vidgan.data.shards import open_store
+from vidgan.video import index as video_index
 from vidgan.video import read_frames
 
 FRAMES, SIDE = 32, 128

@@ -16,10 +16,10 @@ import time
 
 import torch
 
-from vidgan.losses import LossConfig, make_loss
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
-from vidgan.models.growth import GrowingGAN
-from vidgan.models.progressive import ProgressiveConfig
+from vidgan.models.parts.growth import GrowingGAN
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import PrecisionConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep

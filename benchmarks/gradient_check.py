@@ -15,10 +15,9 @@ from collections.abc import Iterator
 
 import torch
 
-from vidgan.clip_ops import pool_uint8
-from vidgan.config import list_presets, load_config
-from vidgan.data.motions import MotionSettings, motion_clip
-from vidgan.losses import make_loss
+from vidgan.core.clip_ops import pool_uint8
+from vidgan.data.synthetic.motions import MotionSettings, motion_clip
+from vidgan.losses.recipes import make_loss
 from vidgan.machine import processor_id
 from vidgan.models.base import ClipShape
 from vidgan.training.batch import Batch
@@ -32,6 +31,7 @@ from vidgan.training.gradient_check import (
     whole_cosine,
 )
 from vidgan.training.planner import clips_of_a_group, plan_schedule
+from vidgan.training.presets import list_presets, load_config
 from vidgan.training.schedule import stage_at
 from vidgan.training.settings import PrecisionConfig
 from vidgan.training.step import TrainingStep

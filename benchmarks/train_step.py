@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.losses import LossConfig, make_loss
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Network
-from vidgan.models.progressive import ProgressiveConfig
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator, update_average
 from vidgan.training.optimizers import make_optimizers
 from vidgan.training.settings import OptimizerConfig, PrecisionConfig, TrainingConfig

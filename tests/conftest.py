@@ -1,8 +1,12 @@
-"""The option `--no-skips` (`make test-extras`), and a cache of the tests' own."""
+"""The option `--no-skips`: a test that is skipped fails the run; what tests share."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from metric_clips import Labelled
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,3 +31,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VIDGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def training_shapes() -> "Labelled":
+    """240 small labelled clips that every part may learn from."""
+    from metric_clips import moving_shapes
+
+    return moving_shapes(240, seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_shapes() -> "Labelled":
+    """80 others of the same kind."""
+    from metric_clips import moving_shapes
+
+    return moving_shapes(80, seed=1)

@@ -1,14 +1,14 @@
 """Convolution kernels that return noise, as some processors' and GPUs' do."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vidgan.models import layers
+from vidgan.models.parts.convolution import stock_convolutions
 
 aten = torch.ops.aten
 
@@ -54,14 +54,8 @@ def kernel_as_large_as_the_clip(func: Any, args: tuple[Any, ...]) -> bool:
     return args[0].dim() == 5 and args[0].shape[2:] == args[1].shape[2:] and not is_transposed
 
 
-def stock_path() -> AbstractContextManager[None]:
-    """PyTorch's own double backward of convolutions."""
-    context: AbstractContextManager[None] = getattr(layers, "stock_convolutions", nullcontext)()
-    return context
-
-
 @contextmanager
 def amx_fault() -> Iterator[BrokenKernel]:
     """What a processor with AMX makes of the stock path."""
-    with stock_path(), BrokenKernel(kernel_as_large_as_the_clip) as kernel:
+    with stock_convolutions(), BrokenKernel(kernel_as_large_as_the_clip) as kernel:
         yield kernel

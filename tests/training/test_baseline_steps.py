@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from training_cases import hash_of_ema
 
-from vidgan.config_io import apply_overrides
+from vidgan.core.settings import apply_overrides
 from vidgan.errors import UserError
-from vidgan.losses import LossConfig, make_loss
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape, ModelConfig, Stage
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.mocogan import MoCoGANConfig
-from vidgan.models.norms import BatchNorm
+from vidgan.models.parts.norms import BatchNorm
 from vidgan.models.tgan import TGANConfig
 from vidgan.models.vgan import VGANConfig
 from vidgan.training.ema import copy_generator

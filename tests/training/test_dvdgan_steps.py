@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidgan.losses import LossConfig, make_loss
+from vidgan.core.randomness import keyed_rng
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape, ModelConfig, Stage
 from vidgan.models.dvdgan import DVDGANConfig
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig
-from vidgan.randomness import keyed_rng
 from vidgan.sampling.standing import estimate_statistics
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import TrainingConfig

@@ -12,16 +12,16 @@ from test_baseline_steps import ADAM, PLAYS, SHAPE, Play, batches, make_step
 from torch import Tensor
 from training_cases import hash_of_ema
 
-from vidgan.config_io import apply_overrides
-from vidgan.data.build import build_clips
-from vidgan.data.motions import render_motions
+from vidgan.core.settings import apply_overrides
+from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
+from vidgan.data.synthetic.motions import render_motions
 from vidgan.errors import UserError
-from vidgan.losses import LossConfig, make_loss
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape
-from vidgan.models.growth import GrowingGAN
 from vidgan.models.mocogan import MoCoGANConfig
-from vidgan.models.noise import RowNoise
+from vidgan.models.parts.growth import GrowingGAN
+from vidgan.models.parts.noise import RowNoise
 from vidgan.models.tgan import TGANConfig
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidgan.losses import RECIPES, LossConfig, make_loss
+from vidgan.core.randomness import keyed_rng
+from vidgan.losses.recipes import RECIPES, LossConfig, make_loss
 from vidgan.models.base import ClipShape, Stage
-from vidgan.models.progressive import ProgressiveConfig
-from vidgan.randomness import keyed_rng
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
 from vidgan.training.step import Batch, Logs, TrainingStep

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from vidgan.config_io import apply_overrides
+from vidgan.core.settings import apply_overrides
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints
 from vidgan.training import checkpoint as checkpoint_module
 from vidgan.training.loop import train

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.distributed import Processes
+from vidgan.core.distributed import Processes
 from vidgan.models.base import GAN
 from vidgan.training.settings import TrainingConfig
 
