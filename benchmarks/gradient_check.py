@@ -5,8 +5,8 @@
 For every level of every preset of configs/cpu, with initial weights: the gradients of one small
 step, as `train` compares them before the first step. Cosines are of whole gradients, the lowest of
 all losses. `excess` is that of the layer nearest to the limits (see `training/gradient_check.py`):
-beyond 1 it would be called wrong. A last table leaves the limits' room to be judged: the largest
-error among layers with a share of the whole gradient beyond MAX_SHARE, and the other way round.
+beyond 1 it would be called wrong. The last lines show the room below each limit: the largest error
+of layers whose share of the whole gradient passes MAX_SHARE, and the other way round.
 """
 
 import sys
