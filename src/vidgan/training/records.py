@@ -16,7 +16,7 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.distributed import Processes
 from vidgan.errors import UnhealthyTrainingError
 from vidgan.files import write_json_atomically, write_text_atomically
-from vidgan.metrics.records import machine_name
+from vidgan.machine import describe_processor, machine_name
 from vidgan.models.base import Generator, Stage
 from vidgan.randomness import BatchRandom, derive_seed
 from vidgan.report.page import Status
@@ -186,6 +186,7 @@ def environment(processes: Processes) -> dict[str, Any]:
         "system": platform.platform(),
         "device": str(processes.device),
         "device_name": machine_name(str(processes.device)),
+        "processor": describe_processor(),
         "processes": processes.count,
         "threads": torch.get_num_threads(),
     }
