@@ -17,6 +17,7 @@ import time
 import torch
 
 from vidgan.losses import LossConfig, make_loss
+from vidgan.machine import processor_id
 from vidgan.models import build_gan
 from vidgan.models.growth import GrowingGAN
 from vidgan.models.progressive import ProgressiveConfig
@@ -67,7 +68,7 @@ def main() -> None:
         print(json.dumps(run(*arguments.one, arguments.batch_size)))
         return
     print(f"one step at {FRAMES}x{SIDE}x{SIDE}, batch {arguments.batch_size}", end=", ")
-    print(f"{torch.get_num_threads()} threads")
+    print(f"{torch.get_num_threads()} threads of {processor_id()}")
     print(f"{'loss':<10}{'precision':<11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}{'at start':>10}")
     for loss in HEADS:
         for precision in ("fp32", "bf16"):

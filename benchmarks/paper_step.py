@@ -29,6 +29,7 @@ from torch.utils.flop_counter import flop_registry
 
 from vidgan.config import list_presets, load_config
 from vidgan.losses import make_loss
+from vidgan.machine import processor_id
 from vidgan.models.base import ClipShape
 from vidgan.training.batch import Batch
 from vidgan.training.ema import copy_generator
@@ -234,6 +235,7 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(arguments.one, arguments.device, arguments.batch_size)))
         return
+    print(f"{processor_id()}\n")
     names = [name for name in list_presets() if name.startswith(tuple(arguments.prefix))]
     if arguments.fit:
         print("| preset | batch | GiB fixed | GiB a clip | GiB at that batch |\n|" + " --- |" * 5)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from vidgan.losses import LossConfig, make_loss
+from vidgan.machine import processor_id
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Network
 from vidgan.models.progressive import ProgressiveConfig
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, one thread of {processor_id()}")
     for size in arguments.sizes:
         difference = largest_difference(*SIZES[size])
         if difference > 1e-12:

@@ -27,6 +27,7 @@ from vidgan.data.motions import render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation import evaluate, save_record, update_best
 from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.machine import processor_id
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.prediction import evaluate_predictions
 from vidgan.report.comparison import FORMS, Comparison
@@ -351,6 +352,7 @@ def _facts(suite: Suite) -> dict[str, Any]:
         if suite.data
         else f"{suite.motions.videos:,} rendered videos",
         "threads": suite.threads,
+        "processor": processor_id(),
         "made with": f"vidgan {code_version()}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
