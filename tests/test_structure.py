@@ -26,7 +26,8 @@ CODE += sorted(ROOT.glob("examples/**/*.py"))
 LEVELS = (
     {"errors", "yaml_text", "config_io", "files", "randomness", "clip_ops", "distributed"}
     | {"crc32c", "code_version"}
-    | {"video", "video_frames", "video_index", "video_reading", "video_writing"},
+    | {"video", "video_frames", "video_index", "video_reading", "video_writing"}
+    | {"video_colour", "video_sequences"},
     {"models", "losses", "data", "metrics"},
     {"sampling"},
     {"origins", "gathering", "evaluation", "verification", "prediction"},

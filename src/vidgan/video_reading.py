@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,22 +16,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vidgan.video_colour import UNREAD_MATRICES, WIDE_PRIMARIES, hdr_transfer
 from vidgan.video_frames import (
+    MAX_PIXEL_ASPECT,
+    SQUARE,
     CorruptVideoError,
     DecodedFrames,
     Fitter,
     NoVideoStreamError,
+    Orientation,
     Pixels,
     ResizePolicy,
     UnreadableVideoError,
     VideoInfo,
     iterate_images,
     probe_images,
-    quarter_turn,
     read_images,
+    square_pixels,
     stack_frames,
 )
 from vidgan.video_index import FrameIndex, frame_index, packets_of
+from vidgan.video_sequences import is_numbered_pictures
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -52,12 +58,12 @@ def probe(path: str | Path) -> VideoInfo:
         VideoError: the file cannot be opened, has no pictures, or none that decodes.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_numbered_pictures(path):
         return probe_images(path)
     with _open(path) as (container, stream):
         index = frame_index(path, container, stream)
         pts = index.times
-        num_missing = stream.frames - index.num_packets
+        num_missing = stream.frames - index.num_covered
         time_base = float(stream.time_base or 1)
         rate = float(stream.average_rate or 25)
         codec = stream.codec_context.name
@@ -65,10 +71,11 @@ def probe(path: str | Path) -> VideoInfo:
         frame = next(_decode(container, stream, [0]), None)
         if frame is None:
             raise CorruptVideoError(path, "no frame can be decoded")
-        rotation = quarter_turn(frame)
+        orientation = Orientation.of(frame)
         pixel_format = frame.format.name
-        width, height = frame.width, frame.height
-    if rotation % 180:
+        width, height = square_pixels(frame.width, frame.height, _pixel_aspect(stream))
+        remarks = _remarks(frame, orientation, _pixel_aspect(stream))
+    if orientation.is_transposed:
         width, height = height, width
     if pts and pts[0] is not None:
         times = [(p - pts[0]) * time_base for p in pts]
@@ -91,10 +98,33 @@ def probe(path: str | Path) -> VideoInfo:
         duration_s=duration,
         codec=codec,
         pixel_format=pixel_format,
-        rotation=rotation,
+        rotation=orientation.rotation,
         is_variable_rate=is_variable,
         frame_times_s=tuple(times),
+        remarks=remarks,
     )
+
+
+def _remarks(frame: "VideoFrame", orientation: Orientation, aspect: Fraction) -> tuple[str, ...]:
+    """What is unusual about the way in which the pictures are stored, and handled."""
+    remarks = []
+    if orientation.is_mirrored:
+        remarks.append("mirrored")
+    if aspect != SQUARE:
+        remarks.append(f"pixels of {aspect.numerator}:{aspect.denominator} made square")
+    transfer = hdr_transfer(frame)
+    primaries = WIDE_PRIMARIES.get(int(frame.color_primaries))
+    if transfer is not None:
+        remarks.append(f"HDR ({transfer}) mapped to SDR")
+    elif primaries is not None:
+        remarks.append(f"colours of {primaries} taken as they are stored")
+    return tuple(remarks)
+
+
+def _pixel_aspect(stream: "VideoStream") -> Fraction:
+    """Width of a stored pixel by its height; 1 where nothing or nonsense is said."""
+    aspect = stream.sample_aspect_ratio or SQUARE
+    return aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else SQUARE
 
 
 def read_frames(
@@ -118,13 +148,13 @@ def read_frames(
         VideoError: the file cannot be opened or has no pictures.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_numbered_pictures(path):
         return read_images(path, indices, resolution, resize)
     if indices is None:
         return _read_all(path, resolution, resize)
-    fit = Fitter(resolution, resize)
     found: dict[int, Pixels] = {}
     with _open(path) as (container, stream):
+        fit = Fitter(resolution, resize, _pixel_aspect(stream))
         index = frame_index(path, container, stream)
         pts = index.times
         outside = [n for n in indices if not 0 <= n < len(pts)]
@@ -178,7 +208,7 @@ class FrameStream:
         """
         self.num_corrupt = self.num_frames = 0
         path = Path(self.path)
-        source = self._images(path) if path.is_dir() else self._frames(path)
+        source = self._images(path) if is_numbered_pictures(path) else self._frames(path)
         for convert in source:
             number = self.num_frames
             self.num_frames += 1
@@ -188,9 +218,9 @@ class FrameStream:
             raise CorruptVideoError(path, "no frame can be decoded")
 
     def _frames(self, path: Path) -> Iterator[Callable[[], Pixels]]:
-        fit = Fitter(self.resolution, self.resize)
         num_corrupt = [0]
         with _open(path) as (container, stream):
+            fit = Fitter(self.resolution, self.resize, _pixel_aspect(stream))
             for n, frame in enumerate(_decode(container, stream, num_corrupt)):
                 if n == 0:
                     # The first frame sets the size, whether it is wanted or not.
@@ -228,6 +258,9 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise UnreadableVideoError(path, "has a codec that this FFmpeg does not decode")
+        matrix = UNREAD_MATRICES.get(int(stream.codec_context.colorspace))
+        if matrix is not None:
+            raise UnreadableVideoError(path, f"stores colours as {matrix}: convert it to BT.709")
         # One thread: builds run one process a core, and damage is then met in a fixed order.
         stream.codec_context.thread_count = 1
         yield container, stream
@@ -265,9 +298,9 @@ def _decode(
 
 
 def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> DecodedFrames:
-    fit = Fitter(resolution, resize)
     num_corrupt = [0]
     with _open(path) as (container, stream):
+        fit = Fitter(resolution, resize, _pixel_aspect(stream))
         frames = [fit(frame) for frame in _decode(container, stream, num_corrupt)]
     if not frames:
         raise CorruptVideoError(path, "no frame can be decoded")

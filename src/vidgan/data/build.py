@@ -40,6 +40,7 @@ from vidgan.data.sheet import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.sources import Source, SourceScan
 from vidgan.errors import UserError
 from vidgan.video_frames import Pixels
+from vidgan.video_sequences import files_at
 
 __all__ = [
     "BuildReport",
@@ -224,8 +225,7 @@ def _job(
 
 def _stat(path: Path) -> tuple[int, int]:
     """Size in bytes and time of change in ns; for a folder, over the files in it."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files if file.exists()]
+    stats = [file.stat() for file in files_at(path) if file.exists()]
     return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
 
 

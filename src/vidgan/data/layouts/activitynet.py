@@ -17,7 +17,7 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.sources import Found, Source
 from vidgan.data.tree import Tree
 from vidgan.errors import UserError
-from vidgan.video_frames import IMAGE_SUFFIXES
+from vidgan.video_sequences import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
 _MARKS = (b'"database"', b'"labels"', b'"taxonomy"')

@@ -15,7 +15,8 @@ from vidgan.data.sources import Found, Source, split_and_class
 from vidgan.data.tree import VIDEO_SUFFIXES, Tree
 from vidgan.data.video_sources import strip_length
 from vidgan.errors import UserError
-from vidgan.video_frames import IMAGE_SUFFIXES, PICTURE_FAULTS
+from vidgan.video_frames import PICTURE_FAULTS
+from vidgan.video_sequences import IMAGE_SUFFIXES
 
 _FOLDER_START = "frames-stable"
 _NUM_PROBED = 16
