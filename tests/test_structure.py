@@ -27,7 +27,7 @@ LEVELS = (
     {"errors", "yaml_text", "config_io", "files", "randomness", "clip_ops", "distributed"}
     | {"crc32c", "code_version"}
     | {"video", "video_frames", "video_index", "video_reading", "video_writing"}
-    | {"video_colour", "video_sequences"},
+    | {"video_colour", "video_geometry", "video_sequences"},
     {"models", "losses", "data", "metrics"},
     {"sampling"},
     {"origins", "gathering", "evaluation", "verification", "prediction"},

@@ -15,7 +15,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-Light = npt.NDArray[np.float32]
+Light = npt.NDArray[Any]
+"""Floats: single precision is enough for 8 bits."""
+
 
 _UNSPECIFIED = 2
 _BT709 = 1

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vidgan.errors import UserError
 from vidgan.video_colour import declare_matrix, hdr_transfer, sdr_pixels
+from vidgan.video_geometry import SQUARE, Orientation, square_pixels
 from vidgan.video_sequences import Numbered, SameNumberError, find_sequences, sequence_at
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
 """How a picture becomes a square: cut the longer side, pad the shorter with black, or squash."""
 
-SQUARE = Fraction(1)
 _WHITE_16 = 65535
-MAX_PIXEL_ASPECT = 4
-"""No format has pixels further from square; headers that say so are damaged."""
 PICTURE_FAULTS = (OSError, SyntaxError, ValueError)
 """What Pillow raises for damaged pictures, beside DecompressionBombError for absurd sizes."""
 
@@ -116,62 +114,6 @@ def is_image_folder(path: str | Path) -> bool:
         return bool(find_sequences(file.name for file in Path(path).iterdir()))
     except SameNumberError:
         return False
-
-
-class Orientation(NamedTuple):
-    """How stored frames are turned and mirrored for display: rows and columns change places first.
-
-    Attributes:
-        is_transposed: Rows are shown as columns.
-        flips_x: The shown picture is then mirrored left to right; `flips_y` top to bottom.
-    """
-
-    is_transposed: bool
-    flips_x: bool
-    flips_y: bool
-
-    @classmethod
-    def of(cls, frame: "VideoFrame") -> "Orientation":
-        """The one of eight that is nearest to the display matrix of a frame."""
-        from av.sidedata.sidedata import Type
-
-        stored = frame.side_data.get(Type.DISPLAYMATRIX)
-        if stored is None:
-            return UPRIGHT
-        # A stored (x, y) is shown at (a x + c y, b x + d y).
-        a, b, _, c, d = np.frombuffer(stored, np.int32)[:5].astype(np.int64).tolist()
-        if abs(b) + abs(c) > abs(a) + abs(d):
-            return cls(True, c < 0, b < 0)
-        return cls(False, a < 0, d < 0)
-
-    @property
-    def rotation(self) -> int:
-        """Counter-clockwise degrees, after a mirroring left to right if `is_mirrored`."""
-        if self.is_transposed:
-            return 270 if self.flips_x else 90
-        return 180 if self.flips_y else 0
-
-    @property
-    def is_mirrored(self) -> bool:
-        """Whether the picture is shown the wrong way round, as in a looking glass."""
-        return (self.flips_x != self.flips_y) != self.is_transposed
-
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Stored planes `[3, H, W]` as they are shown; a view."""
-        if self.is_transposed:
-            pixels = pixels.swapaxes(1, 2)
-        rows, columns = (slice(None, None, -1 if flip else 1) for flip in self[:0:-1])
-        return pixels[:, rows, columns]
-
-
-UPRIGHT = Orientation(False, False, False)
-
-
-def square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """Size of a stored picture in square pixels: its shorter direction is enlarged."""
-    if aspect > 1:
-        return round(width * aspect), height
-    return width, round(height / aspect)
 
 
 class Fitter:

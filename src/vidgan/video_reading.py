@@ -18,13 +18,10 @@ import numpy as np
 
 from vidgan.video_colour import UNREAD_MATRICES, WIDE_PRIMARIES, hdr_transfer
 from vidgan.video_frames import (
-    MAX_PIXEL_ASPECT,
-    SQUARE,
     CorruptVideoError,
     DecodedFrames,
     Fitter,
     NoVideoStreamError,
-    Orientation,
     Pixels,
     ResizePolicy,
     UnreadableVideoError,
@@ -32,9 +29,9 @@ from vidgan.video_frames import (
     iterate_images,
     probe_images,
     read_images,
-    square_pixels,
     stack_frames,
 )
+from vidgan.video_geometry import SQUARE, Orientation, pixel_aspect, square_pixels
 from vidgan.video_index import FrameIndex, frame_index, packets_of
 from vidgan.video_sequences import is_numbered_pictures
 
@@ -73,8 +70,8 @@ def probe(path: str | Path) -> VideoInfo:
             raise CorruptVideoError(path, "no frame can be decoded")
         orientation = Orientation.of(frame)
         pixel_format = frame.format.name
-        width, height = square_pixels(frame.width, frame.height, _pixel_aspect(stream))
-        remarks = _remarks(frame, orientation, _pixel_aspect(stream))
+        width, height = square_pixels(frame.width, frame.height, pixel_aspect(stream))
+        remarks = _remarks(frame, orientation, pixel_aspect(stream))
     if orientation.is_transposed:
         width, height = height, width
     if pts and pts[0] is not None:
@@ -121,12 +118,6 @@ def _remarks(frame: "VideoFrame", orientation: Orientation, aspect: Fraction) ->
     return tuple(remarks)
 
 
-def _pixel_aspect(stream: "VideoStream") -> Fraction:
-    """Width of a stored pixel by its height; 1 where nothing or nonsense is said."""
-    aspect = stream.sample_aspect_ratio or SQUARE
-    return aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else SQUARE
-
-
 def read_frames(
     path: str | Path,
     indices: Sequence[int] | None = None,
@@ -154,7 +145,7 @@ def read_frames(
         return _read_all(path, resolution, resize)
     found: dict[int, Pixels] = {}
     with _open(path) as (container, stream):
-        fit = Fitter(resolution, resize, _pixel_aspect(stream))
+        fit = Fitter(resolution, resize, pixel_aspect(stream))
         index = frame_index(path, container, stream)
         pts = index.times
         outside = [n for n in indices if not 0 <= n < len(pts)]
@@ -220,7 +211,7 @@ class FrameStream:
     def _frames(self, path: Path) -> Iterator[Callable[[], Pixels]]:
         num_corrupt = [0]
         with _open(path) as (container, stream):
-            fit = Fitter(self.resolution, self.resize, _pixel_aspect(stream))
+            fit = Fitter(self.resolution, self.resize, pixel_aspect(stream))
             for n, frame in enumerate(_decode(container, stream, num_corrupt)):
                 if n == 0:
                     # The first frame sets the size, whether it is wanted or not.
@@ -300,7 +291,7 @@ def _decode(
 def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> DecodedFrames:
     num_corrupt = [0]
     with _open(path) as (container, stream):
-        fit = Fitter(resolution, resize, _pixel_aspect(stream))
+        fit = Fitter(resolution, resize, pixel_aspect(stream))
         frames = [fit(frame) for frame in _decode(container, stream, num_corrupt)]
     if not frames:
         raise CorruptVideoError(path, "no frame can be decoded")

@@ -93,7 +93,11 @@ def write_gif(path: str | Path, clip: "Tensor", fps: float) -> None:
     frames = _frames_of(clip)
     chosen, steps = _CLOCKS[".gif"].schedule(len(frames), fps)
     blocks = b"".join(_gif_blocks(frames[chosen], [min(n, _LONGEST_CS) for n in steps]))
-    write_file_atomically(path, lambda file: file.write_bytes(blocks))
+
+    def save(file: Path) -> None:
+        file.write_bytes(blocks)
+
+    write_file_atomically(path, save)
 
 
 def write_webp(path: str | Path, clip: "Tensor", fps: float) -> None:

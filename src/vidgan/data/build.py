@@ -191,7 +191,10 @@ def cached_build(
     if not is_packed(out):
         if tell:
             tell(scan.told)
-        build_clips(path, out, config, levels, progress, wait=True)
+        report = build_clips(path, out, config, levels, progress, wait=True)
+        if tell:
+            for note in report.set_notes:
+                tell(note)
     return out
 
 

@@ -1,14 +1,12 @@
 """Verbs that use a trained generator: `sample` and `interpolate`."""
 
-import sys
-
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from vidgan.errors import UserError
-from vidgan.verbs.output import print_json
+from vidgan.verbs.output import print_json, print_note
 from vidgan.verbs.progress import progress_on_stderr
 
 Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
@@ -54,7 +52,6 @@ def sample(
     from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
     from vidgan.sampling.showing import layers_table, motions_table, rows_of_square, write_table
     from vidgan.sampling.storage import card_of, load_generator
-    from vidgan.video import told_left_out
 
     suffix = out.suffix.lower()
     if suffix in OTHER_SUFFIXES and not out.is_dir():
@@ -74,18 +71,15 @@ def sample(
     generator = load_generator(run, checkpoint)
     card = card_of(generator)
     wishes = (class_name, truncation, frames)
-    note = ""
-    if show != "clips":
-        rows, draw = (
-            (num, layers_table) if show == "layers" else (rows_of_square(num), motions_table)
-        )
-        table = draw(generator, range(seed, seed + rows), *wishes)
-        write_table(out, table, card.fps)
-        note = told_left_out(out, table.clips.shape[2], card.fps)
+    if show == "layers":
+        seeds = range(seed, seed + num)
+        print_note(write_table(out, layers_table(generator, seeds, *wishes), card.fps))
+    elif show == "motions":
+        seeds = range(seed, seed + rows_of_square(num))
+        print_note(write_table(out, motions_table(generator, seeds, *wishes), card.fps))
     elif suffix in GRID_SUFFIXES:
         samples = draw_samples(generator, range(seed, seed + num), *wishes)
-        write_sample_grid(out, samples, card.fps)
-        note = told_left_out(out, samples.clips.shape[2], card.fps)
+        print_note(write_sample_grid(out, samples, card.fps))
     else:
         with progress_on_stderr() as progress:
             write_sample_folder(
@@ -96,8 +90,6 @@ def sample(
                 *wishes,
                 lambda done, total: progress(done, total, "generating clips"),
             )
-    if note:
-        print(note, file=sys.stderr)
     if json:
         print_json({"out": str(out), "num": num, "seed": seed, "step": card.step})
     else:
