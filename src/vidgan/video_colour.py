@@ -29,6 +29,7 @@ HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """Code (ITU-T H.273, as all numbers here) and name."""
 UNREAD_MATRICES = {
     8: "YCgCo",
+    10: "BT.2020 of constant luminance",
     11: "YDzDx",
     12: "chromaticity-derived",
     13: "chromaticity-derived",
@@ -37,7 +38,7 @@ UNREAD_MATRICES = {
     16: "YCgCo-R",
     17: "YCgCo-R",
 }
-"""Code and name of colour matrices that swscale would take for BT.601."""
+"""Code and name of colour matrices that swscale refuses or takes for BT.601."""
 _CHROMATICITIES = {
     _BT709: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),
     _BT2020: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),

@@ -309,8 +309,6 @@ def rgb_picture(picture: "Image.Image") -> Pixels:
     if upright.mode == "I" or upright.mode.startswith("I;16"):
         # Pillow would clip to 255 instead of scaling.
         deep = np.asarray(upright)
-        if deep.min() < 0 or deep.max() > _WHITE_16:
-            raise _UnknownRangeError("has numbers beyond 16 bits: convert it to 8 or 16 bits")
         return np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2)
     return np.asarray(upright.convert("RGB"))
 
@@ -326,6 +324,10 @@ def _check_depth(picture: "Image.Image") -> None:
         raise _UnknownRangeError(
             "has floating-point pixels, whose white is not known: convert it to 8 or 16 bits"
         )
+    if picture.mode == "I":
+        low, high = picture.getextrema()
+        if low < 0 or high > _WHITE_16:
+            raise _UnknownRangeError("has numbers beyond 16 bits: convert it to 8 or 16 bits")
 
 
 def _frame_of(picture: "Image.Image") -> "VideoFrame":

@@ -44,6 +44,9 @@ _MAX_PIXELS = 1 << 27
 """Pixels of a frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of times more
 memory."""
 
+_JITTER_S = 0.003
+"""Steps of telephones' clocks: times that are off by a millisecond, and rounded to one."""
+
 _HEADER_SLACK = 2
 """Some writers count a frame or two too many in the header of a whole file."""
 
@@ -80,8 +83,9 @@ def probe(path: str | Path) -> VideoInfo:
         times = [n / rate for n in range(len(pts))]
     steps = np.diff(times)
     usual = float(statistics.median(steps)) if len(steps) else 1 / rate
-    # Containers round times to their own clock (1 ms in WebM), which is no variable rate.
-    is_variable = bool(len(steps)) and float(abs(steps - usual).max()) > 0.1 * usual + 2 * time_base
+    # Containers round times to their own clock (10 ms in GIF), which is no variable rate.
+    slack = 0.1 * usual + max(2 * time_base, _JITTER_S)
+    is_variable = bool(len(steps)) and float(abs(steps - usual).max()) > slack
     duration = times[-1] + usual
     # Damaged time stamps may lie years apart, which makes the mean rate nothing.
     fps = round(len(times) / duration, 3) or round(1 / usual, 3) or rate

@@ -80,10 +80,11 @@ def find_sequences(names: Iterable[str]) -> list[Numbered]:
 
 def _split(group: list[_Name]) -> Iterator[Numbered]:
     """Names that differ in numbers alone to one sequence for each value of the other numbers."""
-    column = _frame_column(group)
+    column, is_enough = _frame_column(group)
     parts: dict[tuple[str, ...], list[_Name]] = defaultdict(list)
     for item in group:
-        parts[item.digits[:column] + item.digits[column + 1 :]].append(item)
+        others = () if is_enough else item.digits[:column] + item.digits[column + 1 :]
+        parts[others].append(item)
     for part in parts.values():
         numbers = {int(item.digits[column]) for item in part}
         if len(numbers) == len(part):
@@ -95,20 +96,20 @@ def _split(group: list[_Name]) -> Iterator[Numbered]:
             yield _sequence(chosen, column, f".{suffix}")
 
 
-def _frame_column(group: list[_Name]) -> int:
-    """Which of the numbers in names is the frame number."""
+def _frame_column(group: list[_Name]) -> tuple[int, bool]:
+    """Which of the numbers in names is the frame number, and whether it tells all frames apart."""
     columns = list(zip(*(item.digits for item in group), strict=True))
     varying = [n for n, column in enumerate(columns) if len(set(column)) > 1]
     if len(varying) < 2:
-        return varying[0] if varying else len(columns) - 1
+        return (varying[0] if varying else len(columns) - 1), False
     values = {n: {int(digits) for digits in columns[n]} for n in varying}
     telling = [n for n in varying if len(values[n]) == len(group)]
     if telling:
         # Each of these orders all frames by itself; a counter leaves fewer numbers out than a
         # time stamp or a random seed.
-        return min(telling, key=lambda n: (max(values[n]) - min(values[n]), -n))
+        return min(telling, key=lambda n: (max(values[n]) - min(values[n]), -n)), True
     named = [n for n in varying if _FRAME_WORD.search(group[0].texts[n].lower())]
-    return named[0] if len(named) == 1 else varying[-1]
+    return (named[0] if len(named) == 1 else varying[-1]), False
 
 
 def _sequence(part: list[_Name], column: int, suffix: str) -> Numbered:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-_BT709 = 1
-_SRGB = 13
+_RGB, _BT709, _SRGB = 0, 1, 13
 _LIMITED, _FULL = 1, 2
 """Codes of ITU-T H.273 for matrix, primaries and transfer, and FFmpeg's for the range."""
 _LONGEST_CS = 65535
@@ -229,8 +228,7 @@ def _encode(path: Path, frames: Pixels, fps: float, quality: int, lossless: bool
         stream.codec_context.color_primaries = _BT709
         stream.codec_context.color_trc = _SRGB if lossless else _BT709
         stream.codec_context.color_range = _FULL if lossless else _LIMITED
-        if not lossless:
-            stream.codec_context.colorspace = _BT709
+        stream.codec_context.colorspace = _RGB if lossless else _BT709
         for pixels in frames:
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             if not lossless:

@@ -1,6 +1,7 @@
 """One walk over a folder: its videos, its folders of numbered pictures, and everything else."""
 
 import os
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,9 +57,9 @@ class Tree:
         """`sequences`, for looking up."""
         return frozenset(self.sequences)
 
-    def note_on_sequences(self) -> list[str]:
-        """A sentence about folders that hold several sequences."""
-        several = [name for name in self.sequences if name not in self.image_folder_set]
+    def told_sequences(self, used: Set[str]) -> list[str]:
+        """A sentence about folders that hold several sequences which are used as videos."""
+        several = sorted((self.sequence_set - self.image_folder_set) & used)
         if not several:
             return []
         folders = sorted({name.rpartition("/")[0] for name in several})

@@ -59,7 +59,7 @@ def _notes(tree: Tree) -> list[str]:
     if not tree.names:
         raise no_videos(tree)
     containers = [name for name in tree.strange if is_container(tree.root / name)]
-    notes = tree.note_on_sequences()
+    notes = []
     if containers:
         notes.append(
             f"{len(containers)} archives or files of arrays, {containers[0]} first, were passed"
