@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -325,7 +325,8 @@ def _check_depth(picture: "Image.Image") -> None:
             "has floating-point pixels, whose white is not known: convert it to 8 or 16 bits"
         )
     if picture.mode == "I":
-        low, high = picture.getextrema()
+        # One band has one pair of extremes, which Pillow's types do not say.
+        low, high = cast(tuple[int, int], picture.getextrema())
         if low < 0 or high > _WHITE_16:
             raise _UnknownRangeError("has numbers beyond 16 bits: convert it to 8 or 16 bits")
 

@@ -32,6 +32,8 @@ class Orientation(NamedTuple):
     @classmethod
     def of(cls, frame: "VideoFrame") -> "Orientation":
         """The one of eight that is nearest to the display matrix of a frame."""
+        if not len(frame.side_data):
+            return UPRIGHT
         from av.sidedata.sidedata import Type
 
         # PyAV's types do not say that kinds of data are keys.
@@ -58,6 +60,8 @@ class Orientation(NamedTuple):
 
     def apply(self, pixels: Pixels) -> Pixels:
         """Stored planes `[3, H, W]` as they are shown; a view."""
+        if self == UPRIGHT:
+            return pixels
         if self.is_transposed:
             pixels = pixels.swapaxes(1, 2)
         rows, columns = (slice(None, None, -1 if flip else 1) for flip in self[:0:-1])
@@ -69,6 +73,8 @@ UPRIGHT = Orientation(False, False, False)
 
 def square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
     """Size of a stored picture in square pixels: its shorter direction is enlarged."""
+    if aspect is SQUARE:
+        return width, height
     if aspect > 1:
         return round(width * aspect), height
     return width, round(height / aspect)
@@ -76,5 +82,7 @@ def square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 
 def pixel_aspect(stream: "VideoStream") -> Fraction:
     """Width of a stored pixel by its height; 1 where nothing or nonsense is said."""
-    aspect = stream.sample_aspect_ratio or SQUARE
-    return aspect if 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT else SQUARE
+    aspect = stream.sample_aspect_ratio
+    if not aspect or aspect == 1 or not 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
+        return SQUARE
+    return aspect
