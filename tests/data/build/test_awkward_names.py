@@ -106,7 +106,7 @@ def test_named_pipes_are_not_waited_for(tmp_path, video):
     for number in range(9):
         Image.fromarray(numbered_frame(number)).save(shots / f"{number}.png")
     os.mkfifo(shots / "9.png")
-    os.mkfifo(shots / "-1.png")
+    os.mkfifo(shots / "10.png")
     report = build_clips(tmp_path / "v", tmp_path / "set", CONFIG)
     assert dict(report.dropped) == {"pipe.mp4": "is no file"}
     assert dict(report.notes)["shots"] == "damaged: 2 frames lost, numbered images"
