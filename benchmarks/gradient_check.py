@@ -16,9 +16,9 @@ from collections.abc import Iterator
 import torch
 
 from vidgan.core.clip_ops import pool_uint8
+from vidgan.core.machine import processor_id
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.losses.recipes import make_loss
-from vidgan.machine import processor_id
 from vidgan.models.base import ClipShape
 from vidgan.training.batch import Batch
 from vidgan.training.ema import copy_generator

@@ -12,10 +12,10 @@ from training_cases import hash_of_ema, tiny_config
 from two_processes_norms import PLAYS, SHAPE
 
 from vidgan.cli import main as cli
+from vidgan.core.machine import describe_processor
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.losses.recipes import LossConfig, make_loss
-from vidgan.machine import describe_processor
 from vidgan.models.base import ClipShape, Stage
 from vidgan.models.parts.convolution import stock_convolutions
 from vidgan.models.pvgan import ProgressiveConfig

@@ -108,7 +108,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from vidgan import __version__
-    from vidgan.machine import known_faults
+    from vidgan.core.machine import describe_processor, known_faults
 
     codecs = av.codecs_available
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -126,6 +126,7 @@ def examine() -> dict[str, Any]:
         "cpu_cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
+        **{f"cpu_{name}": value for name, value in describe_processor().items()},
         "torch_threads": torch.get_num_threads(),
         "bf16_on_gpu": torch.cuda.is_bf16_supported() if devices else None,
         "h264_encoder": "libx264" in codecs,

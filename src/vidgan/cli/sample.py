@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vidgan.cli.output import print_json
+from vidgan.cli.output import print_json, print_note
 from vidgan.cli.progress import progress_on_stderr
 from vidgan.errors import UserError
 
@@ -72,13 +72,14 @@ def sample(
     card = card_of(generator)
     wishes = (class_name, truncation, frames)
     if show == "layers":
-        write_table(out, layers_table(generator, range(seed, seed + num), *wishes), card.fps)
+        seeds = range(seed, seed + num)
+        print_note(write_table(out, layers_table(generator, seeds, *wishes), card.fps))
     elif show == "motions":
         seeds = range(seed, seed + rows_of_square(num))
-        write_table(out, motions_table(generator, seeds, *wishes), card.fps)
+        print_note(write_table(out, motions_table(generator, seeds, *wishes), card.fps))
     elif suffix in GRID_SUFFIXES:
         samples = draw_samples(generator, range(seed, seed + num), *wishes)
-        write_sample_grid(out, samples, card.fps)
+        print_note(write_sample_grid(out, samples, card.fps))
     else:
         with progress_on_stderr() as progress:
             write_sample_folder(

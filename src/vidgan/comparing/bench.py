@@ -22,6 +22,7 @@ from vidgan.comparing.results import compare_results, read_results, write_compar
 from vidgan.comparing.suite import MotionsSpec, Suite
 from vidgan.core.code_version import code_version
 from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.machine import processor_id
 from vidgan.core.settings import dump_yaml
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.synthetic.motions import render_motions
@@ -351,6 +352,7 @@ def _facts(suite: Suite) -> dict[str, Any]:
         if suite.data
         else f"{suite.motions.videos:,} rendered videos",
         "threads": suite.threads,
+        "processor": processor_id(),
         "made with": f"vidgan {code_version()}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }

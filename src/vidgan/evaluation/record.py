@@ -40,10 +40,10 @@ import torch
 
 from vidgan import __version__
 from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.machine import describe_processor, machine_name
 from vidgan.core.settings import plain_hash
 from vidgan.errors import UserError
 from vidgan.evaluation.protocol_fields import Protocol
-from vidgan.machine import describe_processor, machine_name
 
 RECORD_SCHEMA = 1
 

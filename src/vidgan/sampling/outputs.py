@@ -22,7 +22,15 @@ from vidgan.models.base import Generator
 from vidgan.sampling.generate import interpolate, sample_clips
 from vidgan.sampling.latents import PathMode, labels_for_seeds, sample_latents
 from vidgan.sampling.storage import GeneratorCard, card_of
-from vidgan.video import frame_strip, tile_clips, write_gif, write_mp4, write_png, write_webp
+from vidgan.video import (
+    frame_strip,
+    tile_clips,
+    told_left_out,
+    write_gif,
+    write_mp4,
+    write_png,
+    write_webp,
+)
 
 RECORD_FILE = "samples.json"
 LABELS_FILE = "labels.csv"
@@ -90,11 +98,14 @@ def labels_of(
 
 def write_sample_grid(
     path: str | Path, samples: Samples, fps: float, columns: int | None = None
-) -> None:
+) -> str:
     """Write all clips side by side as one film: .mp4, .gif or .webp, or .png for a frame strip.
 
     Small clips are enlarged by repeating pixels. A film has `columns` clips in a row, by default
     about as many as rows.
+
+    Returns:
+        A sentence about frames that the film cannot show at this rate; nothing if it has all.
 
     Raises:
         UserError: another suffix.
@@ -109,6 +120,7 @@ def write_sample_grid(
     else:
         kinds = ", ".join((*ANIMATIONS, ".png"))
         raise UserError(f"{path} must end in one of {kinds}, or be a folder for single clips")
+    return told_left_out(path, samples.clips.shape[2], fps)
 
 
 def display_scale(clips: Tensor) -> int:

@@ -23,10 +23,10 @@ from torch import Tensor
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
 from vidgan.core.files import cache_folder, write_json_atomically
+from vidgan.core.machine import processor_id
 from vidgan.core.settings import from_dict
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
-from vidgan.machine import processor_id
 from vidgan.training.batch import Batch
 from vidgan.training.checkpoint import Float32, RunState
 from vidgan.training.planner import clips_of_a_group

@@ -15,10 +15,10 @@ from vidgan.core.clip_ops import to_float, to_uint8
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
 from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.machine import describe_processor, machine_name
 from vidgan.core.randomness import BatchRandom, derive_seed
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UnhealthyTrainingError
-from vidgan.machine import describe_processor, machine_name
 from vidgan.models.base import Generator, Stage
 from vidgan.report.page import Status
 from vidgan.sampling.generate import sample_clips

@@ -40,6 +40,7 @@ from vidgan.data.sources.layouts import scan_sources
 from vidgan.data.sources.source import Source, SourceScan
 from vidgan.errors import UserError
 from vidgan.video.frames import Pixels
+from vidgan.video.sequences import files_at
 
 __all__ = [
     "BuildReport",
@@ -190,7 +191,10 @@ def cached_build(
     if not is_packed(out):
         if tell:
             tell(scan.told)
-        build_clips(path, out, config, levels, progress, wait=True)
+        report = build_clips(path, out, config, levels, progress, wait=True)
+        if tell:
+            for note in report.set_notes:
+                tell(note)
     return out
 
 
@@ -224,8 +228,7 @@ def _job(
 
 def _stat(path: Path) -> tuple[int, int]:
     """Size in bytes and time of change in ns; for a folder, over the files in it."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files if file.exists()]
+    stats = [file.stat() for file in files_at(path) if file.exists()]
     return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
 
 

@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def describe_processor() -> dict[str, Any]:
         `model`; `architecture` such as `x86_64`; `vectors`, the widest instructions that torch's
         own kernels use (`AVX512`, `AVX2`, `DEFAULT`, ...); `instruction_sets` that are present, in
         the order of `INSTRUCTION_SETS`; whether it has `amx` and `bf16` arithmetic; and `limits`,
-        the environment variables of `LIMITS` that are set.
+        the environment variables of `LIMITS` that are set, as `NAME=value`.
     """
     model, sets = _read_cpuinfo() or _ask_torch()
     return {
@@ -43,19 +43,23 @@ def describe_processor() -> dict[str, Any]:
         "instruction_sets": sets,
         "amx": "amx_tile" in sets,
         "bf16": not {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}.isdisjoint(sets),
-        "limits": {name: os.environ[name] for name in LIMITS if os.environ.get(name)},
+        "limits": [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)],
     }
 
 
 def processor_id() -> str:
     """One line that is the same where and only where the processor's arithmetic is.
 
-    Example: `AMD EPYC (x86_64, AVX2 vectors: sse4_2 avx f16c fma avx2)`.
+    Example: `AMD EPYC (x86_64, AVX2 vectors; sse4_2 avx f16c fma avx2)`.
     """
-    found = describe_processor()
-    limits = "".join(f", {name}={value}" for name, value in found["limits"].items())
+    return processor_line(describe_processor())
+
+
+def processor_line(found: Mapping[str, Any]) -> str:
+    """What `describe_processor` found, here or elsewhere, as one line."""
     sets = " ".join(found["instruction_sets"]) or "instruction sets unknown"
-    return f"{found['model']} ({found['architecture']}, {found['vectors']} vectors: {sets}{limits})"
+    limits = "".join(f"; {limit}" for limit in found["limits"])
+    return f"{found['model']} ({found['architecture']}, {found['vectors']} vectors; {sets}{limits})"
 
 
 def known_faults() -> list[str]:
@@ -73,7 +77,7 @@ def known_faults() -> list[str]:
         )
         faults.append(f"cuDNN {cudnn} {effect}: install torch 2.10 or cuDNN 9.15, or later ones")
     found = describe_processor()
-    if found["amx"] and not found["limits"].get("ONEDNN_MAX_CPU_ISA"):
+    if found["amx"] and not any("ONEDNN_MAX_CPU_ISA" in limit for limit in found["limits"]):
         faults.append(
             "on processors with AMX the double backward of PyTorch's own bfloat16 convolutions is "
             "noise: vidgan has its own, other programs need ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"
