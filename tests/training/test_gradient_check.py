@@ -42,6 +42,8 @@ BF16 = "training.precision={networks: bf16, penalty: bf16}"
 @pytest.fixture(autouse=True)
 def new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDGAN_CACHE", str(tmp_path / "cache"))
+    # The same formats are checked on every processor.
+    monkeypatch.setattr(gradient_check, "has_bfloat16", lambda device: True)
 
 
 def checks_of(run: Path) -> dict[str, dict[str, object]]:
@@ -187,6 +189,21 @@ def test_a_broken_weight_gradient_moves_the_networks_to_float32(
 ) -> None:
     with BrokenKernel(weight_gradient(torch.bfloat16)):
         run = train(tiny_config(tmp_path / "run", packed_clips, BF16))
+    assert {check["float32"] for check in checks_of(run).values()} == {"networks"}
+    plain = train(tiny_config(tmp_path / "plain", packed_clips))
+    assert hash_of_ema(plain) == hash_of_ema(run)
+
+
+def test_bfloat16_that_would_be_emulated_gives_way_to_float32(
+    tmp_path: Path,
+    packed_clips: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(gradient_check, "has_bfloat16", lambda device: False)
+    run = train(tiny_config(tmp_path / "run", packed_clips, BF16))
+    said = capsys.readouterr().err
+    assert "bfloat16 is emulated on this device, and slow; gradients at level 0 in float32" in said
     assert {check["float32"] for check in checks_of(run).values()} == {"networks"}
     plain = train(tiny_config(tmp_path / "plain", packed_clips))
     assert hash_of_ema(plain) == hash_of_ema(run)

@@ -23,7 +23,7 @@ from torch import Tensor
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
 from vidgan.core.files import cache_folder, write_json_atomically
-from vidgan.core.machine import processor_id
+from vidgan.core.machine import has_bfloat16, processor_id
 from vidgan.core.settings import from_dict
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
@@ -244,6 +244,9 @@ class GradientCheck:
         """
         self.asked = config.training.precision
         self.formats = dict(in_float32(self.asked))
+        in_bfloat16 = self.asked.networks == "bf16" and self.asked.check != "off"
+        self.emulates = in_bfloat16 and not has_bfloat16(processes.device)
+        self.checked = self.formats["networks"] if self.emulates else self.asked
         self.config = config
         self.dataset = dataset
         self.processes = processes
@@ -273,13 +276,15 @@ class GradientCheck:
         if self.asked.check == "off" or self.asked.networks == "fp64":
             return so_far
         names, refusal = list(self.formats), ""
-        chosen = names.index(so_far)
+        chosen = names.index("networks" if self.emulates else so_far)
         verdict, is_new = self._verdict(step, level) if self.processes.is_first else (None, False)
         if verdict is not None:
-            refusal = refusal_of(verdict, level, self.asked)
+            refusal = refusal_of(verdict, level, self.checked)
             chosen = max(chosen, names.index(verdict.float32 or "nothing"))
             if not refusal:
-                sentence = sentence_of(verdict, level, self.asked, names[chosen])
+                sentence = sentence_of(verdict, level, self.checked, names[chosen])
+                if self.emulates:
+                    sentence = f"bfloat16 is emulated on this device, and slow; {sentence}"
                 facts = {**asdict(verdict), "float32": names[chosen], "sentence": sentence}
                 self.record(level, facts)
                 if is_new or chosen:
@@ -299,7 +304,7 @@ class GradientCheck:
             kept = json.loads(path.read_text(encoding="utf-8"))
             return from_dict(Verdict, kept, str(path)), False
         try:
-            verdict = compare_formats(step, batch, self.asked)
+            verdict = compare_formats(step, batch, self.checked)
         except torch.OutOfMemoryError:
             self.tell(f"gradients at level {level} are not checked: that needs more memory")
             return None, False
