@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections import deque
@@ -12,6 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from vidgan import stop_signals
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -134,7 +135,7 @@ def _take(
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop_signals.ignore()
     use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -203,7 +203,7 @@ def _read_state(folder: Path) -> RunState:
 
 
 def tidy(run: str | Path, state: RunState | None) -> None:
-    """Remove what kills left half-written, and set damaged newer checkpoints aside."""
+    """Remove what kills left half-written, set damaged newer checkpoints aside, name the last."""
     for leftover in Path(run).rglob(f"{TEMPORARY_MARK}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover)
@@ -215,6 +215,8 @@ def tidy(run: str | Path, state: RunState | None) -> None:
             aside = folder.with_name(f"{DAMAGED_MARK}{folder.name}")
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
+    if state is not None and read_pointer(run, "last") != state.step:
+        write_pointer(run, "last", state.step, clips_seen=state.clips_seen)
 
 
 # ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 
 from vidgan.data.build import cached_build
 from vidgan.data.dataset import ClipDataset
-from vidgan.data.loader import make_loader
+from vidgan.data.loader import lost_workers_named, make_loader
 from vidgan.data.shards import open_store
 from vidgan.distributed import Processes, join_processes
 from vidgan.errors import UnhealthyTrainingError, UserError
@@ -19,6 +19,7 @@ from vidgan.losses import make_loss
 from vidgan.models.base import ClipShape
 from vidgan.randomness import derive_seed
 from vidgan.sampling.storage import make_card
+from vidgan.stop_signals import StopSignals
 from vidgan.training.batch import Batch
 from vidgan.training.checkpoint import (
     RunState,
@@ -32,7 +33,6 @@ from vidgan.training.checkpoint import (
 from vidgan.training.ema import copy_generator
 from vidgan.training.health import (
     LossMeans,
-    StopSignals,
     TrainingStopped,
     choose_arithmetic,
     repeatable_arithmetic,
@@ -65,7 +65,8 @@ def train(config: Config) -> Path:
     Raises:
         UserError: settings that do not fit the data, each other or the run that is there.
         UnhealthyTrainingError: the losses were no numbers again after every allowed roll-back.
-        TrainingStopped: SIGINT or SIGTERM came; the run is saved, and the same call goes on.
+        TrainingStopped: SIGINT, SIGTERM, SIGHUP or SIGUSR1 came; the run is saved, and the same
+            call goes on.
 
     Example:
         >>> import vidgan
@@ -79,6 +80,7 @@ def train(config: Config) -> Path:
         processes = stack.enter_context(join_processes(settings.device))
         tell: Tell = say if processes.is_first else lambda sentence: None
         stack.enter_context(explained_disk_errors(run))
+        stack.enter_context(lost_workers_named())
         check_run_folder(config)
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
@@ -97,6 +99,9 @@ def train(config: Config) -> Path:
         stack.enter_context(repeatable_arithmetic(processes.device, arithmetic))
         state = replace(restore(config, step, schedule, found, tell), arithmetic=arithmetic)
 
+        # From here on a stop signal saves first.
+        stop = stack.enter_context(StopSignals().listening())
+
         # The run folder; its first checkpoint is a place to come back to.
         recorder = None
         if processes.is_first:
@@ -109,7 +114,6 @@ def train(config: Config) -> Path:
         tell(opening(config, dataset, schedule, state))
 
         # Steps; clips_seen is the clock.
-        stop = stack.enter_context(StopSignals().listening())
         batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
         stack.callback(lambda: batches.close())
         means = LossMeans()
@@ -141,10 +145,11 @@ def train(config: Config) -> Path:
                 recorder.write_line(state, losses)
                 if saves or samples:
                     step.measure_averaged(state.step)
-                if saves:
-                    save(config, dataset, step, state)
+                # The checkpoint last: a kill before it has all of this made again.
                 if samples:
                     recorder.write_samples(state, step.averaged)
+                if saves:
+                    save(config, dataset, step, state)
             if stopped and not finished:
                 tell(f"stopped and saved at step {state.step}; the same command goes on from there")
                 raise TrainingStopped(0)
@@ -211,7 +216,8 @@ def open_batches(
 ) -> Generator[Batch]:
     """This process' share of the real clips of every discriminator update from `clips_seen` on."""
     requests = batch_requests(clips_seen, schedule, settings, processes)
-    loader = make_loader(dataset, requests, settings.workers, processes.device)
+    tell: Tell = say if processes.is_first else lambda sentence: None
+    loader = make_loader(dataset, requests, settings.workers, processes.device, tell)
     try:
         for clip, labels, _ in loader:
             size = len(clip)
