@@ -9,13 +9,14 @@ WORKERS ?= 2
 SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow test-extras check format demo clean
+.PHONY: help setup test test-slow test-extras test-processors check format demo clean
 
 help:
 	@echo "make setup      create $(VENV) with the pinned packages"
 	@echo "make test       run the tests (a few minutes on two cores)"
 	@echo "make test-slow  run the tests that are left out of make test"
 	@echo "make test-extras  install the extras and run their tests; a skipped one fails"
+	@echo "make test-processors  run the tests with the instruction sets of older and newer processors"
 	@echo "make check      run the linter, the format check, the type checker and the structure gates"
 	@echo "make format     mend what the linter and the formatter can mend"
 	@echo "make demo       train a small video GAN and show what it learned (five to ten minutes)"
@@ -43,12 +44,12 @@ test-slow: $(STAMP)
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
 EXTRAS := arrays,faces,oracles,cluster,cloud
-EXTRA_TESTS := tests/data/test_engine.py tests/data/test_cloud.py \
-  tests/data/test_faces*.py tests/data/test_stabilize.py tests/test_faces_verb.py \
+EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
+  tests/films tests/cli/test_faces_verb.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
   tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
-  tests/metrics/test_perceptual.py tests/metrics/test_preprocessing.py \
-  tests/data/test_containers_*.py tests/data/test_export.py tests/data/test_layouts.py
+  tests/extractors/test_lpips.py tests/extractors/test_preprocessing.py \
+  tests/data/sources/test_containers_*.py tests/data/packed/test_export.py tests/data/sources/test_layouts.py
 
 # litdata's metadata asks for torchvision, and it does without. torchmetrics imports it where it is
 # there, which fails beside the CPU build of torch.
@@ -60,6 +61,33 @@ test-extras: $(STAMP)
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --no-skips \
 	  -m "not gpu and not weights" $(EXTRA_TESTS)
+
+# What other processors compute with, as far as this one can: torch and oneDNN have a switch each, and
+# both choose other kernels. Torch does not ask whether the processor can and would die of it. Narrow
+# the lists by name: make test-processors THREADS=1 PROCESSORS=ATEN_CPU_CAPABILITY=default
+THREADS ?= 1 2
+PROCESSORS ?= ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=avx512 \
+  ONEDNN_MAX_CPU_ISA=AVX2,MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
+TESTS ?=
+
+test-processors: $(STAMP)
+	@$(BIN)/python -c 'from vidgan.core.machine import processor_id; print(processor_id())'
+	@told= ; failed=0; \
+	sets=$$($(BIN)/python -c 'from vidgan.core.machine import describe_processor as look; \
+	  print(*look()["instruction_sets"])') || exit; \
+	for limits in $(PROCESSORS); do for threads in $(THREADS); do \
+	  leg="$$limits OMP_NUM_THREADS=$$threads"; \
+	  case "$$limits:$$sets" in \
+	    ATEN_CPU_CAPABILITY=avx512:*avx512f* | ATEN_CPU_CAPABILITY=avx2:*avx2*) ;; \
+	    ATEN_CPU_CAPABILITY=avx*) \
+	      told="$$told\nnot run  $$leg (this processor cannot)"; continue;; esac; \
+	  printf '\n%s\n' "$$leg"; \
+	  env OMP_WAIT_POLICY=PASSIVE $$(echo $$leg | tr , ' ') \
+	    $(BIN)/python -m pytest -q -n $(WORKERS) $(TESTS); \
+	  case $$? in 0) told="$$told\ngreen    $$leg";; 2) exit 2;; \
+	    *) told="$$told\nRED      $$leg"; failed=1;; esac; \
+	done; done; \
+	printf "$$told\n"; exit $$failed
 
 check: $(STAMP)
 	$(BIN)/ruff check .

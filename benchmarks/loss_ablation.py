@@ -26,15 +26,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.clip_ops import pool_clip, to_float, to_uint8
-from vidgan.data.motions import MotionSettings, motion_clip
-from vidgan.files import write_file_atomically, write_json_atomically
-from vidgan.losses import LossConfig, make_loss
+from vidgan.core.clip_ops import pool_clip, to_float, to_uint8
+from vidgan.core.files import write_file_atomically, write_json_atomically
+from vidgan.core.machine import describe_processor
+from vidgan.core.randomness import keyed_rng
+from vidgan.data.synthetic.motions import MotionSettings, motion_clip
+from vidgan.extractors.judge import OwnClassifier, train_own_classifier
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.metrics.frechet import frechet_distance
-from vidgan.metrics.own_classifier import OwnClassifier, train_own_classifier
 from vidgan.models.base import ClipShape, LevelShape, Stage
-from vidgan.models.progressive import ProgressiveConfig
-from vidgan.randomness import keyed_rng
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import OptimizerConfig, PrecisionConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep
@@ -202,6 +203,7 @@ def train_and_score(name: str, seed: int, seconds: float, out: Path) -> None:
     record = {
         "setting": name,
         "seed": seed,
+        "processor": describe_processor(),
         "cpu_seconds": seconds,
         "steps_per_level": steps_per_level,
         "frechet_distance": frechet_distance(features, judge.features(clips)),

@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.losses import LossConfig, make_loss
+from vidgan.core.machine import processor_id
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Network
-from vidgan.models.progressive import ProgressiveConfig
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator, update_average
 from vidgan.training.optimizers import make_optimizers
 from vidgan.training.settings import OptimizerConfig, PrecisionConfig, TrainingConfig
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, one thread of {processor_id()}")
     for size in arguments.sizes:
         difference = largest_difference(*SIZES[size])
         if difference > 1e-12:

@@ -13,7 +13,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from vidgan import cli
+from vidgan.cli import main as cli
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(

@@ -1,6 +1,11 @@
-"""The option `--no-skips`: a test that is skipped fails the run (`make test-extras`)."""
+"""The option `--no-skips`: a test that is skipped fails the run; and clips that tests share."""
+
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from metric_clips import Labelled
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,3 +22,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     session = terminalreporter._session
     if session is not None and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def training_shapes() -> "Labelled":
+    """240 small labelled clips that every part may learn from."""
+    from metric_clips import moving_shapes
+
+    return moving_shapes(240, seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_shapes() -> "Labelled":
+    """80 others of the same kind."""
+    from metric_clips import moving_shapes
+
+    return moving_shapes(80, seed=1)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import vidgan
-from vidgan.data.build import build_clips
-from vidgan.data.motions import render_motions
+from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
-from vidgan.evaluation import evaluate
+from vidgan.data.synthetic.motions import render_motions
+from vidgan.evaluation.generators import evaluate
 from vidgan.sampling.storage import card_of
 from vidgan.training.loop import open_clips
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vidgan import cli
+from vidgan.cli import main as cli
 from vidgan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -24,24 +24,23 @@ CODE = [*MODULES, *TEST_FILES, *sorted(ROOT.glob("benchmarks/**/*.py"))]
 CODE += sorted(ROOT.glob("examples/**/*.py"))
 
 LEVELS = (
-    {"errors", "yaml_text", "config_io", "files", "randomness", "clip_ops", "distributed"}
-    | {"crc32c", "code_version", "stop_signals"}
-    | {"video", "video_frames", "video_index", "video_reading", "video_writing"},
-    {"models", "losses", "data", "metrics"},
+    {"errors"},
+    {"core"},
+    {"video"},
+    {"models", "losses", "metrics"},
+    {"extractors"},
     {"sampling"},
-    {"origins", "gathering", "evaluation", "verification", "prediction"},
-    {"report"},
+    {"data"},
+    {"evaluation"},
+    {"films", "report"},
     {"training"},
-    {"config"},
-    {"comparison", "suites"},
-    {"bench", "demo", "doctor", "verbs"},
+    {"comparing"},
     {"cli"},
     {"__main__"},
 )
-"""Packages and modules directly below `vidgan`, lowest first. Members of the second level never
-import each other; elsewhere members of one level may, as basics build on basics."""
+"""Packages and modules directly below `vidgan`, lowest first; members of one level never import
+each other."""
 
-SIBLINGS = LEVELS[1]
 PACKAGE = "__init__"
 LONG_FUNCTIONS = {"train": 120}
 """Functions that read better as one flat sequence; all others have at most 60 lines of code."""
@@ -79,9 +78,7 @@ def upward_edges(part: str, tree: ast.AST) -> list[str]:
     for target, line in imported_parts(tree):
         if target == part or target.startswith("__"):
             continue
-        upward = level_of(target) > level_of(part)
-        sideways = part in SIBLINGS and target in SIBLINGS
-        if upward or sideways:
+        if level_of(target) >= level_of(part):
             wrong.append(f"line {line}: vidgan.{part} imports vidgan.{target}")
     return wrong
 
@@ -110,7 +107,7 @@ def nesting(node: ast.AST, depth: int = 0) -> int:
 
 def size_faults(text: str) -> list[str]:
     lines = text.splitlines()
-    faults = [f"{len(lines)} lines, at most 400"] if len(lines) > 400 else []
+    faults = [f"{len(lines)} lines, at most 600"] if len(lines) > 600 else []
     code = [re.sub(r"  # (type|noqa).*", "", line) for line in lines]
     faults += [f"line {i}: over 100 columns" for i, x in enumerate(code, 1) if len(x) > 100]
     for function in functions(ast.parse(text)):
@@ -177,7 +174,7 @@ def test_imports_go_down_only(path: Path) -> None:
 
 
 def test_import_gate_sees_upward_and_sideways_edges_wherever_they_stand() -> None:
-    code = "def f():\n    from vidgan.training import loop\nimport vidgan.data.index\n"
+    code = "def f():\n    from vidgan.training import loop\nimport vidgan.data.loader\n"
     assert len(upward_edges("models", ast.parse(code))) == 2
     assert upward_edges("cli", ast.parse(code)) == []
     assert len(upward_edges("sampling", ast.parse("from vidgan import evaluation"))) == 1
@@ -189,7 +186,7 @@ def test_sizes_stay_readable(path: Path) -> None:
 
 
 def test_size_gate_counts_what_it_says() -> None:
-    assert size_faults("x = 1\n" * 401) == ["401 lines, at most 400"]
+    assert size_faults("x = 1\n" * 601) == ["601 lines, at most 600"]
     assert size_faults("#" * 101) == ["line 1: over 100 columns"]
     assert "at most 60" in size_faults("def f():\n" + "    x = 1\n" * 60)[0]
     documented = 'def f():\n    """A.\n\n    B.\n    """\n' + "    x = 1\n" * 59
@@ -240,7 +237,7 @@ def test_version_is_the_same_everywhere() -> None:
 
 def test_command_line_help_loads_no_torch() -> None:
     code = (
-        "import sys\nfrom vidgan.cli import main\n"
+        "import sys\nfrom vidgan.cli.main import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
         "heavy = {'torch', 'numpy', 'av'} & set(sys.modules)\nassert not heavy, heavy\n"
     )
@@ -254,8 +251,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("do
 
 @pytest.mark.parametrize("path", PRESETS, ids=relative)
 def test_every_preset_loads(path: Path) -> None:
-    from vidgan.config import load_config
     from vidgan.models.base import ClipShape
+    from vidgan.training.presets import load_config
 
     config = load_config(path.relative_to(ROOT / "configs").with_suffix("").as_posix())
     shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
@@ -314,7 +311,7 @@ def test_wheel_holds_everything_that_the_package_reads(tmp_path: Path) -> None:
     # An installed package finds its presets without the checkout.
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    code = "import vidgan, vidgan.config as c; print(vidgan.__file__, *c.list_presets())"
+    code = "import vidgan, vidgan.training.presets as c; print(vidgan.__file__, *c.list_presets())"
     listed = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(site)},

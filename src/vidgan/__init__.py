@@ -8,8 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vidgan.config import load_config
-    from vidgan.evaluation import evaluate
+    from vidgan.evaluation.generators import evaluate
     from vidgan.metrics.frechet import frechet_distance
     from vidgan.metrics.inception_score import inception_score
     from vidgan.models import build_gan, list_models
@@ -18,17 +17,18 @@ if TYPE_CHECKING:
     from vidgan.sampling.predict import predict
     from vidgan.sampling.storage import load_generator
     from vidgan.training.loop import train
+    from vidgan.training.presets import load_config
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "build_gan": "vidgan.models",
-    "evaluate": "vidgan.evaluation",
+    "evaluate": "vidgan.evaluation.generators",
     "frechet_distance": "vidgan.metrics.frechet",
     "inception_score": "vidgan.metrics.inception_score",
     "interpolate": "vidgan.sampling.generate",
     "list_models": "vidgan.models",
-    "load_config": "vidgan.config",
+    "load_config": "vidgan.training.presets",
     "load_generator": "vidgan.sampling.storage",
     "predict": "vidgan.sampling.predict",
     "sample_clips": "vidgan.sampling.generate",

@@ -10,10 +10,10 @@ import pytest
 import torch
 from video_files import frame_numbers, write_video
 
-from vidgan.clip_ops import pool_clip
-from vidgan.data.build import DataConfig, build_clips
+from vidgan.core.clip_ops import pool_clip
+from vidgan.data.build.packing import DataConfig, build_clips
 from vidgan.data.dataset import ClipDataset, ClipRequest
-from vidgan.data.shards import ClipStore, MemoryStore, open_store
+from vidgan.data.packed.store import ClipStore, MemoryStore, open_store
 from vidgan.errors import UserError
 
 CONFIG = DataConfig(resolution=16, frames=8, workers=0, heldout_fraction=0.0, resize="stretch")

@@ -12,10 +12,10 @@ from itertools import count, islice
 import pytest
 import torch
 
-from vidgan.data.build import DataConfig
+from vidgan.data.build.packing import DataConfig
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.loader import make_loader
-from vidgan.data.shards import MemoryStore
+from vidgan.data.packed.store import MemoryStore
 from vidgan.errors import UserError
 
 CONFIG = DataConfig(resolution=16, frames=8, flip=True)
@@ -82,7 +82,7 @@ sys.path.insert(0, sys.argv[1])
 from test_loader import CONFIG, growing_batches
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.loader import make_loader
-from vidgan.data.shards import MemoryStore
+from vidgan.data.packed.store import MemoryStore
 
 if __name__ == "__main__":
     clips = torch.zeros(20, 3, 8, 16, 16, dtype=torch.uint8)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from video_files import frame_numbers, write_video
 
-from vidgan.data.build import build_clips
+from vidgan.data.build.packing import build_clips
 from vidgan.data.dataset import ClipDataset, ClipRequest
+from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig
-from vidgan.data.shards import open_store
 from vidgan.video import write_mp4
 
 CONFIG = DataConfig(resolution=16, frames=4, workers=0, heldout_fraction=0.0)

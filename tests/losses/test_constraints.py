@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vidgan.losses.constraints import SingularValueClipping, WeightClipping, clip_singular_values
-from vidgan.models.norms import BatchNorm
+from vidgan.models.parts.norms import BatchNorm
 
 
 def singular_values(weight: torch.Tensor) -> torch.Tensor:

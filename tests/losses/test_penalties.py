@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vidgan.core.randomness import BatchRandom
 from vidgan.losses.penalties import (
     Drift,
     GradientPenalty,
@@ -19,8 +20,7 @@ from vidgan.losses.penalties import (
     mix,
 )
 from vidgan.models.base import Scores
-from vidgan.models.sliced_head import SlicedWassersteinHead
-from vidgan.randomness import BatchRandom
+from vidgan.models.parts.sliced_head import SlicedWassersteinHead
 
 SHAPE = (1, 1, 1, 2)
 

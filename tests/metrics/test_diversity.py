@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import keyed_rng
 from vidgan.metrics.diversity import compare_spread, mean_pairwise_distance, within_class_spread
 from vidgan.metrics.frechet import frechet_from_features
 from vidgan.metrics.inception_score import inception_score
-from vidgan.randomness import keyed_rng
 
 CLASSES = ("a", "b", "c")
 

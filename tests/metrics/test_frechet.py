@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from vidgan import frechet_distance
+from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.metrics import frechet
 from vidgan.metrics.frechet import frechet_from_features, frechet_from_statistics
 from vidgan.metrics.statistics import FeatureStatistics
-from vidgan.randomness import keyed_rng
 
 
 def relu_features(rows: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import keyed_rng
 from vidgan.metrics.image_quality import psnr, ssim
-from vidgan.randomness import keyed_rng
 
 # structural_similarity(channel_axis=2, gaussian_weights=True, sigma=1.5,
 # use_sample_covariance=False, data_range=255) and peak_signal_noise_ratio(data_range=255) of

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vidgan import inception_score
-from vidgan.randomness import keyed_rng
+from vidgan.core.randomness import keyed_rng
 
 
 def random_probabilities(rows: int, classes: int, seed: int = 0) -> Tensor:

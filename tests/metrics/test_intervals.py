@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import keyed_rng
 from vidgan.metrics.frechet import frechet_distance
 from vidgan.metrics.intervals import (
     bootstrap_interval,
     extrapolated_frechet,
     subsampling_interval,
 )
-from vidgan.randomness import keyed_rng
 
 
 def rows(count: int, dim: int, *key: object) -> Tensor:

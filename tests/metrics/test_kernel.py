@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import keyed_rng
 from vidgan.metrics import kernel
 from vidgan.metrics.kernel import (
     KERNELS,
@@ -13,7 +14,6 @@ from vidgan.metrics.kernel import (
     jedi_unbiased,
     kernel_distance,
 )
-from vidgan.randomness import keyed_rng
 
 
 def rows(count: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:

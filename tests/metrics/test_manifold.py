@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import keyed_rng
 from vidgan.metrics import manifold
 from vidgan.metrics.manifold import ManifoldRule, manifold_metrics
-from vidgan.randomness import keyed_rng
 
 
 def rows(count: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:

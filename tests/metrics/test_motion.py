@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidgan.metrics.controls import frozen_frames, shuffled_frames, uniform_noise
+from vidgan.core.randomness import keyed_rng
+from vidgan.evaluation.controls import frozen_frames, shuffled_frames, uniform_noise
 from vidgan.metrics.motion import (
     REACH,
     _offsets,
@@ -13,7 +14,6 @@ from vidgan.metrics.motion import (
     flow_histogram,
     motion_statistics,
 )
-from vidgan.randomness import keyed_rng
 
 
 def flat(*values: int) -> Tensor:

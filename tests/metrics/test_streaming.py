@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vidgan import frechet_distance, inception_score
-from vidgan.distributed import Processes
+from vidgan.core.distributed import Processes
+from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.metrics.image_quality import psnr, ssim
 from vidgan.metrics.kernel import KernelRule, jedi, kernel_distance
@@ -23,7 +24,6 @@ from vidgan.metrics.streaming import (
     KernelDistance,
     ManifoldMetrics,
 )
-from vidgan.randomness import keyed_rng
 
 FAKE = torch.randn(60, 6, generator=keyed_rng("streamed fake")) + 0.3
 REAL = torch.randn(45, 6, generator=keyed_rng("streamed real"))

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import BatchRandom
 from vidgan.models import MODELS
-from vidgan.models.attention import SelfAttention
 from vidgan.models.base import GAN, ClipShape, ModelConfig
 from vidgan.models.dvdgan import DVDGANConfig
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig, HRVGANRepoConfig
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.mocogan import MoCoGANConfig
-from vidgan.models.progressive import ProgressiveConfig
+from vidgan.models.parts.attention import SelfAttention
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.models.tgan import TGANConfig
 from vidgan.models.vgan import VGANConfig
-from vidgan.randomness import BatchRandom
 
 
 @dataclass(frozen=True)

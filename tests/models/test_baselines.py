@@ -5,14 +5,14 @@ import torch
 from model_cases import CASES, SHAPE
 from torch import Tensor, nn
 
-from vidgan.clip_ops import to_grey
+from vidgan.core.clip_ops import to_grey
+from vidgan.core.randomness import BatchRandom
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape
 from vidgan.models.ivgan import FrameStart, IVGANConfig, IVGANGenerator, damage_clip
 from vidgan.models.mocogan import ImageDiscriminator, MoCoGANConfig, MoCoGANGenerator
 from vidgan.models.tgan import TGANConfig, TGANCritic
 from vidgan.models.vgan import VGANConfig, VGANDiscriminator, VGANGenerator
-from vidgan.randomness import BatchRandom
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
 

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.clip_ops import pool_clip
+from vidgan.core.clip_ops import pool_clip
 from vidgan.errors import UserError
 from vidgan.models import build_gan
 from vidgan.models.base import GAN
 from vidgan.models.dvdgan import ConditionalBatchNorm, ConvGRU, DVDGANConfig
 from vidgan.models.dvdgan_discriminators import SpatialDiscriminator
-from vidgan.models.layers import WeightLayer
-from vidgan.models.norms import TimeBatchNorm
+from vidgan.models.parts.layers import WeightLayer
+from vidgan.models.parts.norms import TimeBatchNorm
 
 TINY = DVDGANConfig(channels=3, latent=6, label_dim=3, spatial_frames=3)
 SHAPE = (3, 6, 16, 16)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import BatchRandom
 from vidgan.errors import UserError
-from vidgan.losses import LossConfig, make_loss
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Stage
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
-from vidgan.randomness import BatchRandom
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import Batch, TrainingStep

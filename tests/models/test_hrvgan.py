@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidgan.core.randomness import BatchRandom
 from vidgan.errors import UserError
-from vidgan.losses import LossConfig, make_loss
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Stage
 from vidgan.models.hrvgan import (
@@ -18,10 +19,9 @@ from vidgan.models.hrvgan import (
     InstanceNorm,
     ResamplingConv3d,
 )
-from vidgan.models.layers import Conv3d
-from vidgan.models.norms import BatchNorm
-from vidgan.models.progressive import ProgressiveConfig
-from vidgan.randomness import BatchRandom
+from vidgan.models.parts.layers import Conv3d
+from vidgan.models.parts.norms import BatchNorm
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import Batch, TrainingStep

@@ -5,10 +5,10 @@ import torch
 from model_cases import CASES
 from torch import nn
 
-from vidgan.config import list_presets, load_config
 from vidgan.models.base import ClipShape
 from vidgan.models.dvdgan import DVDGANConfig
-from vidgan.models.layers import WeightLayer
+from vidgan.models.parts.layers import WeightLayer
+from vidgan.training.presets import list_presets, load_config
 
 LABELLED = {
     name: case

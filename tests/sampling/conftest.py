@@ -7,7 +7,7 @@ import torch
 
 import vidgan
 from vidgan.models.base import Generator
-from vidgan.models.progressive import ProgressiveConfig
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.storage import load_generator, make_card, save_generator
 
 CLASS_NAMES = ("box-left", "box-right", "disc-left")

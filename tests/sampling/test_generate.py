@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import vidgan
-from vidgan.clip_ops import to_uint8
+from vidgan.core.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling import generate

@@ -7,16 +7,15 @@ import torch
 from torch import Tensor
 
 import vidgan
-from vidgan.clip_ops import to_float, to_grey, to_uint8
+from vidgan.core.clip_ops import to_float, to_grey, to_uint8
+from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.models.base import Box, Generator, ModelConfig
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.vgan import VGANConfig
-from vidgan.randomness import keyed_rng
-from vidgan.sampling.predict import part_windows, targets_of
-from vidgan.sampling.prediction_pictures import (
+from vidgan.sampling.pictures import (
     GIVEN_COLOUR,
     MADE_COLOUR,
     rows_of_clip,
@@ -24,6 +23,7 @@ from vidgan.sampling.prediction_pictures import (
     write_film,
     write_strip,
 )
+from vidgan.sampling.predict import part_windows, targets_of
 from vidgan.video import read_frames
 
 SHAPE = (3, 12, 16, 16)

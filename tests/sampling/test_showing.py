@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 import vidgan
-from vidgan.clip_ops import to_uint8
+from vidgan.core.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.models.mocogan import MoCoGANConfig

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import vidgan
 from vidgan.errors import UserError
 from vidgan.models.base import Generator, Stage
-from vidgan.models.progressive import ProgressiveConfig
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
 from vidgan.sampling.storage import (
@@ -79,7 +79,7 @@ def test_same_weights_give_the_same_bytes_whatever_their_memory_layout(tmp_path:
 def test_own_model_class_is_found_again_by_its_module(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(
         "from dataclasses import dataclass\n"
-        "from vidgan.models.progressive import ProgressiveConfig\n"
+        "from vidgan.models.pvgan import ProgressiveConfig\n"
         "@dataclass(frozen=True, kw_only=True)\n"
         "class Mine(ProgressiveConfig):\n"
         "    extra: float = 1\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vidgan.data.build import build_clips
-from vidgan.data.motions import render_motions
+from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
+from vidgan.data.synthetic.motions import render_motions
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidgan.data.build import build_clips
+from vidgan.core.distributed import Processes
+from vidgan.data.build.packing import build_clips
 from vidgan.data.dataset import ClipDataset
-from vidgan.data.motions import render_motions
+from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig
-from vidgan.data.shards import open_store
-from vidgan.distributed import Processes
+from vidgan.data.synthetic.motions import render_motions
 from vidgan.training.loop import open_batches
 from vidgan.training.schedule import LevelShape, Schedule
 from vidgan.training.settings import TrainingConfig
@@ -33,7 +33,7 @@ def dataset(tmp_path_factory):
     root = tmp_path_factory.mktemp("order")
     render_motions(root / "videos", videos=24, size=16, frames=6, objects="disc", heldout=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vidgan.data.build._CHUNK_BYTES", 1)
+        patch.setattr("vidgan.data.build.packing._CHUNK_BYTES", 1)
         build_clips(root / "videos", root / "set", replace(CONFIG, workers=0), levels=[(2, 8)])
     return ClipDataset(open_store(root / "set"), CONFIG, seed=7)
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from training_cases import tiny_config
 from two_processes import LOSSES, MOMENTS, measure
 
-from vidgan.distributed import Processes, join_processes
+from vidgan.core.distributed import Processes, join_processes
 from vidgan.errors import UserError
 from vidgan.models import build_gan
-from vidgan.models.progressive import ProgressiveConfig
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.planner import check_batches, plan_schedule
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from training_cases import float64_by_default
 
-from vidgan.losses import LossConfig, make_loss
+from vidgan.core.randomness import keyed_rng
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape, ModelConfig, Stage
 from vidgan.models.dvdgan import DVDGANConfig
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig
-from vidgan.randomness import keyed_rng
 from vidgan.sampling.standing import estimate_statistics
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import TrainingConfig
@@ -60,6 +61,7 @@ def run_steps(step: TrainingStep, count: int) -> dict[str, float]:
     return {name: value.item() for name, value in logs.items()}
 
 
+@float64_by_default()
 def last_losses(name: str) -> dict[str, float]:
     return run_steps(make_step(name, discriminator_steps=2, fakes="fresh"), 20)
 

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 from training_cases import tiny_config
 
-from vidgan.config import list_presets, load_config
 from vidgan.errors import UserError
-from vidgan.losses import LossConfig, make_loss
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape, Discriminator, ModelConfig, Scores
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig
 from vidgan.models.ivgan import IVGANConfig
-from vidgan.models.progressive import ProgressiveConfig
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.models.tgan import TGANConfig
 from vidgan.models.vgan import VGANConfig
 from vidgan.training.loop import train
 from vidgan.training.loss_checks import check_loss, is_normalised
+from vidgan.training.presets import list_presets, load_config
 
 SHAPE = ClipShape(3, 6, 16, 16)
 NO_PENALTY = {"gradient_penalty": {"weight": 0.0}, "drift": {"weight": 0.0}}

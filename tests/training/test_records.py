@@ -8,9 +8,9 @@ import pytest
 import torch
 from training_cases import tiny_config
 
-from vidgan.code_version import code_version
+from vidgan.core.code_version import code_version
 from vidgan.data.dataset import ClipDataset, ClipRequest
-from vidgan.data.shards import open_store
+from vidgan.data.packed.store import open_store
 from vidgan.models.base import LevelShape, Stage
 from vidgan.training.checkpoint import RunState
 from vidgan.training.logs import LogFile, Speed, in_time, read_log, stage_in_words, work_between

@@ -8,7 +8,7 @@ from test_distributed import torchrun
 from torch import Tensor
 from two_processes_norms import PLAYS, play
 
-from vidgan.distributed import Processes
+from vidgan.core.distributed import Processes
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from training_cases import float64_by_default
 
-from vidgan.losses import RECIPES, LossConfig, make_loss
+from vidgan.core.randomness import keyed_rng
+from vidgan.losses.recipes import RECIPES, LossConfig, make_loss
 from vidgan.models.base import ClipShape, Stage
-from vidgan.models.progressive import ProgressiveConfig
-from vidgan.randomness import keyed_rng
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
 from vidgan.training.step import Batch, Logs, TrainingStep
@@ -69,6 +70,7 @@ def weights(step: TrainingStep) -> dict[str, Tensor]:
 # them anew after a change that is meant to move them, run this file.
 
 
+@float64_by_default()
 def last_losses(loss: str) -> dict[str, float]:
     step = make_step(loss)
     return {name: value.item() for name, value in run_steps(step, 20, FADE)[-1].items()}

@@ -7,7 +7,7 @@ import torch
 from test_baseline_steps import PLAYS, Play, batches, make_step
 from torch import Tensor
 
-from vidgan.losses import LossConfig
+from vidgan.losses.recipes import LossConfig
 from vidgan.models.tgan import TGANConfig
 from vidgan.training.settings import OptimizerConfig
 from vidgan.training.step import TrainingStep

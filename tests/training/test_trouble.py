@@ -10,6 +10,7 @@ import pytest
 import torch
 from training_cases import hash_of_ema, start_child, tiny_config
 
+from vidgan.core.machine import processor_id
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
 from vidgan.training.checkpoint import find_checkpoint
@@ -247,3 +248,22 @@ def test_going_on_with_other_threads_is_said(
     train(tiny_config(half, packed_clips, "training.threads=2"))
     assert "going on with threads 1 -> 2: rounding differs" in capsys.readouterr().err
     assert torch.get_num_threads() == threads
+
+
+def test_going_on_with_another_processor_is_said(
+    half: Path,
+    packed_clips: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = processor_id()
+    # A limit on the instructions makes this processor another one, as far as rounding goes.
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX")
+    assert processor_id() != before
+    run = train(tiny_config(half, packed_clips))
+    said = capsys.readouterr().err
+    assert f"going on with processor {before} -> {processor_id()}: rounding differs" in said
+    assert json.loads((run / "environment.json").read_text())["processor"]["limits"]
+    # The run now belongs to this processor: going on once more says nothing.
+    train(tiny_config(half, packed_clips, "training.total_clips=88"))
+    assert "going on with" not in capsys.readouterr().err

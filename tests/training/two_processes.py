@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from training_cases import tiny_config
 
-from vidgan.distributed import join_processes
+from vidgan.core.distributed import join_processes
 from vidgan.models.base import Discriminator, Network
 from vidgan.training.loop import build_step, open_batches, open_clips, train
 from vidgan.training.planner import plan_schedule

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.distributed import Processes, join_processes
-from vidgan.losses import LossConfig, make_loss
+from vidgan.core.distributed import Processes, join_processes
+from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape, ModelConfig, Stage
 from vidgan.models.dvdgan import DVDGANConfig
 from vidgan.models.mocogan import MoCoGANConfig

@@ -1,0 +1,1 @@
+"""Clips for training: settings, samples in order, and batches."""

@@ -9,12 +9,12 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import Tensor
 
-from vidgan.clip_ops import pool_uint8
-from vidgan.data.index import Level
+from vidgan.core.clip_ops import pool_uint8
+from vidgan.core.randomness import derive_seed
+from vidgan.data.packed.manifest import Level
+from vidgan.data.packed.store import ClipStore
 from vidgan.data.settings import DataConfig
-from vidgan.data.shards import ClipStore
 from vidgan.errors import UserError
-from vidgan.randomness import derive_seed
 
 _WINDOW_CHUNKS = 16
 """Chunks that are shuffled together: enough to mix, few enough to stay in the page cache."""

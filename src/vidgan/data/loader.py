@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vidgan import stop_signals
+from vidgan.core import stop_signals
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
 

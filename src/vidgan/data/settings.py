@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vidgan.data.containers.axes import Axes
-from vidgan.data.quality import QualityConfig
+from vidgan.data.build.quality import QualityConfig
+from vidgan.data.sources.containers.axes import Axes
 from vidgan.errors import UserError
 from vidgan.video import ResizePolicy
 

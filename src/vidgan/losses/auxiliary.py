@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidgan.clip_ops import to_grey
+from vidgan.core.clip_ops import to_grey
 from vidgan.losses.penalties import ScoresLike, refuse_unless
 
 Distance = Literal["l1", "mse"]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from vidgan.randomness import BatchRandom
+from vidgan.core.randomness import BatchRandom
 
 
 def refuse_unless(holds: bool, sentence: str) -> None:

@@ -1,0 +1,1 @@
+"""Formulas alone: features or uint8 clips in, numbers out."""

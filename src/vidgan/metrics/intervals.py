@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import keyed_rng
 from vidgan.metrics.frechet import frechet_from_features
-from vidgan.randomness import keyed_rng
 
 Statistic = Callable[[Tensor], float]
 """From int64 rows of a set to a score."""

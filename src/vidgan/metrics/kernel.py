@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vidgan.randomness import keyed_rng
+from vidgan.core.randomness import keyed_rng
 
 BLOCK = 2048
 """Rows of the kernel matrix that are in memory at once."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidgan.clip_ops import to_float, to_grey
+from vidgan.core.clip_ops import to_float, to_grey
 
 CHUNK = 64
 """Clips that are floats at once."""

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidgan.clip_ops import fold_time, to_float, unfold_time
+from vidgan.core.clip_ops import fold_time, to_float, unfold_time
+from vidgan.core.randomness import derive_seed, keyed_rng
 from vidgan.errors import UserError
-from vidgan.randomness import derive_seed, keyed_rng
 
 CHUNK = 64
 """Clips whose pyramids are in memory at once."""

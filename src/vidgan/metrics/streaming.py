@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from vidgan.distributed import Processes
+from vidgan.core.distributed import Processes
 from vidgan.metrics.frechet import FrechetResult, frechet_from_statistics
 from vidgan.metrics.image_quality import psnr, ssim
 from vidgan.metrics.inception_score import inception_score

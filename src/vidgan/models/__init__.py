@@ -3,7 +3,7 @@
 import importlib
 from importlib.metadata import entry_points
 
-from vidgan.config_io import Variants
+from vidgan.core.settings import Variants
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, ModelConfig
 
@@ -12,7 +12,7 @@ MODELS = {
     "dvdgan_fp": "vidgan.models.dvdgan_fp:DVDGANFPConfig",
     "hrvgan": "vidgan.models.hrvgan:HRVGANConfig",
     "hrvgan_repo": "vidgan.models.hrvgan:HRVGANRepoConfig",
-    "pvgan": "vidgan.models.progressive:ProgressiveConfig",
+    "pvgan": "vidgan.models.pvgan:ProgressiveConfig",
     "vgan": "vidgan.models.vgan:VGANConfig",
     "ivgan": "vidgan.models.ivgan:IVGANConfig",
     "tgan": "vidgan.models.tgan:TGANConfig",

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vidgan.distributed import Processes
-from vidgan.randomness import BatchRandom
+from vidgan.core.distributed import Processes
+from vidgan.core.randomness import BatchRandom
 
 BatchCoupling = Literal["none", "group", "batch"]
 """How the rows of a batch influence each other: not at all, within groups, or all of them."""

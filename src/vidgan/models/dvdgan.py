@@ -23,18 +23,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.clip_ops import unfold_time
+from vidgan.core.clip_ops import unfold_time
 from vidgan.errors import UserError
-from vidgan.models.attention import SeparableAttention
 from vidgan.models.base import GAN, ClipShape, Discriminator, Generator, LevelShape, ModelConfig
-from vidgan.models.dcgan import BASE_RESOLUTION, num_doublings
 from vidgan.models.dvdgan_discriminators import (
     NUM_BLOCKS_3D,
     SpatialDiscriminator,
     TemporalDiscriminator,
 )
-from vidgan.models.layers import Conv2d, Linear, convolve, update_spectral_norms
-from vidgan.models.norms import TimeBatchNorm
+from vidgan.models.parts.attention import SeparableAttention
+from vidgan.models.parts.convolution import convolve
+from vidgan.models.parts.dcgan import BASE_RESOLUTION, num_doublings
+from vidgan.models.parts.layers import Conv2d, Linear, update_spectral_norms
+from vidgan.models.parts.norms import TimeBatchNorm
 
 GENERATOR_WIDTHS = {
     1: (4, 2),

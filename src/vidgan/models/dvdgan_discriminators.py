@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.clip_ops import fold_time, pool_clip
-from vidgan.models.attention import FrameAttention
+from vidgan.core.clip_ops import fold_time, pool_clip
 from vidgan.models.base import Discriminator, Scores
-from vidgan.models.layers import Conv2d, Conv3d, Linear, out_of_autocast, update_spectral_norms
+from vidgan.models.parts.attention import FrameAttention
+from vidgan.models.parts.convolution import out_of_autocast
+from vidgan.models.parts.layers import Conv2d, Conv3d, Linear, update_spectral_norms
 
 NUM_BLOCKS_3D = 2
 """Blocks of D_T, from the first, that are 3-D and halve the number of frames."""

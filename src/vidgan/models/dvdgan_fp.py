@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.clip_ops import fold_time
+from vidgan.core.clip_ops import fold_time
+from vidgan.core.randomness import BatchRandom
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, Scores
 from vidgan.models.dvdgan import DVDGANConfig, DVDGenerator, by_clip, conv2d
@@ -31,7 +32,6 @@ from vidgan.models.dvdgan_discriminators import (
     SpatialDiscriminator,
     TemporalDiscriminator,
 )
-from vidgan.randomness import BatchRandom
 
 
 @dataclass(frozen=True, kw_only=True)

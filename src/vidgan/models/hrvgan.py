@@ -27,7 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.clip_ops import Factor
+from vidgan.core.clip_ops import Factor
+from vidgan.core.randomness import BatchRandom
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -38,22 +39,20 @@ from vidgan.models.base import (
     ModelConfig,
     Scores,
 )
-from vidgan.models.growth import GrowingGAN, growth_factors, plan_levels
-from vidgan.models.layers import (
+from vidgan.models.parts.convolution import convolve, out_of_autocast
+from vidgan.models.parts.growth import GrowingGAN, growth_factors, plan_levels
+from vidgan.models.parts.layers import (
     Conv3d,
     Linear,
     WeightLayer,
-    convolve,
     leaky_relu,
-    out_of_autocast,
 )
-from vidgan.models.norms import BatchNorm
-from vidgan.models.progressive import (
+from vidgan.models.parts.norms import BatchNorm
+from vidgan.models.pvgan import (
     ProgressiveConfig,
     ProgressiveDiscriminator,
     ProgressiveGenerator,
 )
-from vidgan.randomness import BatchRandom
 
 initialise = partial(nn.init.normal_, std=0.02)
 

@@ -23,7 +23,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vidgan.clip_ops import to_grey
+from vidgan.core.clip_ops import to_grey
+from vidgan.core.randomness import BatchRandom
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -35,7 +36,7 @@ from vidgan.models.base import (
     ModelConfig,
     Scores,
 )
-from vidgan.models.dcgan import (
+from vidgan.models.parts.dcgan import (
     BASE_RESOLUTION,
     WEIGHTED,
     SizePlan,
@@ -46,9 +47,8 @@ from vidgan.models.dcgan import (
     halvings,
     plan_sizes,
 )
-from vidgan.models.layers import leaky_relu
-from vidgan.models.norms import BatchNorm, NormKind, make_norm
-from vidgan.randomness import BatchRandom
+from vidgan.models.parts.layers import leaky_relu
+from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
 
 LEAST_FRAMES = 2
 NORM_EPS = 1e-3

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.clip_ops import unfold_time, upsample_clip
+from vidgan.core.clip_ops import unfold_time, upsample_clip
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -39,7 +39,7 @@ from vidgan.models.base import (
     Scores,
     Stage,
 )
-from vidgan.models.dcgan import (
+from vidgan.models.parts.dcgan import (
     BASE_RESOLUTION,
     Conv2d,
     Conv3d,
@@ -53,10 +53,10 @@ from vidgan.models.dcgan import (
     num_doublings,
     plan_sizes,
 )
-from vidgan.models.growth import GrowingGAN, blend, fades, heads_in_use, train_only
-from vidgan.models.layers import leaky_relu
-from vidgan.models.noise import RowNoise, refuse_negative_noise
-from vidgan.models.norms import BatchNorm, NormKind, make_norm
+from vidgan.models.parts.growth import GrowingGAN, blend, fades, heads_in_use, train_only
+from vidgan.models.parts.layers import leaky_relu
+from vidgan.models.parts.noise import RowNoise, refuse_negative_noise
+from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
 
 Levels = tuple[LevelShape, ...]
 GROWTH = (1, 2, 2)

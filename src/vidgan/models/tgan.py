@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.clip_ops import fold_time, pool_clip, unfold_time, upsample_clip
+from vidgan.core.clip_ops import fold_time, pool_clip, unfold_time, upsample_clip
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -38,7 +38,7 @@ from vidgan.models.base import (
     Scores,
     Stage,
 )
-from vidgan.models.dcgan import (
+from vidgan.models.parts.dcgan import (
     BASE_RESOLUTION,
     WEIGHTED,
     Conv2d,
@@ -52,7 +52,7 @@ from vidgan.models.dcgan import (
     halvings,
     plan_sizes,
 )
-from vidgan.models.growth import (
+from vidgan.models.parts.growth import (
     GrowingGAN,
     blend,
     fades,
@@ -60,9 +60,9 @@ from vidgan.models.growth import (
     heads_in_use,
     train_only,
 )
-from vidgan.models.layers import leaky_relu
-from vidgan.models.noise import RowNoise, refuse_negative_noise
-from vidgan.models.norms import BatchNorm, NormKind, make_norm
+from vidgan.models.parts.layers import leaky_relu
+from vidgan.models.parts.noise import RowNoise, refuse_negative_noise
+from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
 
 Levels = tuple[LevelShape, ...]
 

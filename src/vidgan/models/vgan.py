@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from vidgan.core.randomness import BatchRandom
 from vidgan.models.base import (
     GAN,
     ClipShape,
@@ -29,7 +30,7 @@ from vidgan.models.base import (
     ModelConfig,
     Scores,
 )
-from vidgan.models.dcgan import (
+from vidgan.models.parts.dcgan import (
     BASE_RESOLUTION,
     Conv3d,
     ConvTranspose2d,
@@ -44,9 +45,8 @@ from vidgan.models.dcgan import (
     plan_sizes,
     start_normal,
 )
-from vidgan.models.layers import leaky_relu
-from vidgan.models.norms import BatchNorm, NormKind, make_norm
-from vidgan.randomness import BatchRandom
+from vidgan.models.parts.layers import leaky_relu
+from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
 
 LEAST_FRAMES = 2
 WEIGHT_DEVIATION, SCALE_DEVIATION = 0.01, 0.02

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vidgan.config_io import differences
-from vidgan.metrics.protocols import PROTOCOLS
+from vidgan.core.settings import differences
+from vidgan.evaluation.protocols import PROTOCOLS
 from vidgan.report.comparison import known_facts
 
 MADE_FROM = "Made from"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidgan.metrics.records import TITLES
+from vidgan.evaluation.record import TITLES
 from vidgan.report.page import ScoreRow, Scores
 
 MAX_TABLES = 3

@@ -1,0 +1,1 @@
+"""Trained generators: storing and loading them, and what they make."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from vidgan.clip_ops import to_uint8
+from vidgan.core.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling.latents import PathMode, latent_path, truncate

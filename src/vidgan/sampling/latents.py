@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vidgan.core.randomness import Key, derive_seed, keyed_rng
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
-from vidgan.randomness import Key, derive_seed, keyed_rng
 
 PathMode = Literal["linear", "slerp"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vidgan.config_io import closest
+from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.settings import closest
 from vidgan.errors import UserError
-from vidgan.files import write_json_atomically, write_text_atomically
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import interpolate, sample_clips
 from vidgan.sampling.latents import PathMode, labels_for_seeds, sample_latents

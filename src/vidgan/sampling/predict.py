@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vidgan.clip_ops import to_float, to_uint8
+from vidgan.core.clip_ops import to_float, to_uint8
+from vidgan.core.randomness import BatchRandom, derive_seed
 from vidgan.errors import UserError
 from vidgan.metrics.prediction import BASELINES
 from vidgan.models.base import Box, Generator
-from vidgan.randomness import BatchRandom, derive_seed
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
 

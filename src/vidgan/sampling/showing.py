@@ -17,7 +17,7 @@ from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips, sample_pictures
 from vidgan.sampling.latents import sample_latents
 from vidgan.sampling.outputs import ANIMATIONS, MAX_FRAMES, display_scale, labels_of
-from vidgan.sampling.prediction_pictures import WHITE, beside_rows, text_image
+from vidgan.sampling.pictures import WHITE, beside_rows, text_image
 from vidgan.video import frame_strip, tile_clips, write_png
 
 PADDING = 2

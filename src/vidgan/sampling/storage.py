@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from vidgan import __version__
-from vidgan.config_io import from_dict, to_dict
+from vidgan.core.files import write_file_atomically, write_json_atomically
+from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
-from vidgan.files import write_file_atomically, write_json_atomically
 from vidgan.models import MODEL_VARIANTS
 from vidgan.models.base import ClipShape, Generator, ModelConfig, Stage
 
@@ -152,7 +152,7 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
 
     Example:
         >>> import tempfile, vidgan
-        >>> from vidgan.models.progressive import ProgressiveConfig
+        >>> from vidgan.models.pvgan import ProgressiveConfig
         >>> from vidgan.sampling.storage import make_card, save_generator
         >>> config = ProgressiveConfig(channels=(4, 4))
         >>> generator = vidgan.build_gan(config, (3, 4, 8, 8)).generator

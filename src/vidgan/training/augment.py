@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidgan.core.randomness import BatchRandom
 from vidgan.errors import UserError
-from vidgan.randomness import BatchRandom
 
 
 @dataclass(frozen=True, kw_only=True)

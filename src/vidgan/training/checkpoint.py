@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.config_io import from_dict, to_dict
+from vidgan.core.files import TEMPORARY_MARK, write_folder_atomically, write_json_atomically
+from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
-from vidgan.files import TEMPORARY_MARK, write_folder_atomically, write_json_atomically
 from vidgan.models.base import GAN, Stage
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,

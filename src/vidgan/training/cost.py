@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
+from vidgan.core.distributed import Processes
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.loader import make_loader
-from vidgan.distributed import Processes
 from vidgan.models.base import Stage
 from vidgan.training.loop import build_step, open_clips
 from vidgan.training.planner import plan_schedule

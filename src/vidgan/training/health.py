@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.distributed import Processes
+from vidgan.core.distributed import Processes
+from vidgan.core.machine import processor_id
 from vidgan.models.base import GAN
 from vidgan.training.settings import TrainingConfig
 
@@ -72,7 +73,7 @@ def choose_arithmetic(
         "threads": str(settings.threads or before.get("threads") or torch.get_num_threads()),
         "processes": str(processes.count),
         "torch": str(torch.__version__),
-        "processor": torch.backends.cpu.get_cpu_capability(),
+        "processor": processor_id(),
     }
     changes = [f"{key} {before[key]} -> {now[key]}" for key in before if before[key] != now[key]]
     if changes:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vidgan.files import write_text_atomically
+from vidgan.core.files import write_text_atomically
 from vidgan.training.checkpoint import RunState
 from vidgan.training.schedule import Schedule
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import torch
 
-from vidgan.data.build import cached_build
+from vidgan.core.distributed import Processes, join_processes
+from vidgan.core.randomness import derive_seed
+from vidgan.core.stop_signals import StopSignals
+from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.loader import lost_workers_named, make_loader
-from vidgan.data.shards import open_store
-from vidgan.distributed import Processes, join_processes
+from vidgan.data.packed.store import open_store
 from vidgan.errors import UnhealthyTrainingError, UserError
-from vidgan.losses import make_loss
+from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape
-from vidgan.randomness import derive_seed
 from vidgan.sampling.storage import make_card
-from vidgan.stop_signals import StopSignals
 from vidgan.training.batch import Batch
 from vidgan.training.checkpoint import (
     RunState,

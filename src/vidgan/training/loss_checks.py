@@ -4,12 +4,12 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from vidgan.errors import UserError
-from vidgan.losses import Loss
 from vidgan.losses.auxiliary import FirstFrames, MaskSparsity, Pixels
 from vidgan.losses.penalties import Slope
+from vidgan.losses.recipes import Loss
 from vidgan.models.base import GAN, Generator
-from vidgan.models.layers import WeightLayer
-from vidgan.models.sliced_head import SlicedWassersteinHead
+from vidgan.models.parts.layers import WeightLayer
+from vidgan.models.parts.sliced_head import SlicedWassersteinHead
 
 
 def check_loss(gan: GAN, loss: Loss) -> None:

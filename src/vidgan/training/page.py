@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidgan.files import write_text_atomically
+from vidgan.core.files import write_text_atomically
 from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, run_page
 from vidgan.report.scores import read_records, tables_of_records
 from vidgan.training.logs import LOG_FILE, read_log

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from math import lcm
 
+from vidgan.core.distributed import Processes
 from vidgan.data.dataset import ClipRequest
-from vidgan.distributed import Processes
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape
 from vidgan.training.optimizers import PLAYERS, player_settings

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.clip_ops import to_float, to_uint8
-from vidgan.code_version import code_version
+from vidgan.core.clip_ops import to_float, to_uint8
+from vidgan.core.code_version import code_version
+from vidgan.core.distributed import Processes
+from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.machine import describe_processor, machine_name
+from vidgan.core.randomness import BatchRandom, derive_seed
 from vidgan.data.dataset import ClipDataset, ClipRequest
-from vidgan.distributed import Processes
 from vidgan.errors import UnhealthyTrainingError
-from vidgan.files import write_json_atomically, write_text_atomically
-from vidgan.metrics.records import machine_name
 from vidgan.models.base import Generator, Stage
-from vidgan.randomness import BatchRandom, derive_seed
 from vidgan.report.page import Status
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
@@ -186,6 +186,7 @@ def environment(processes: Processes) -> dict[str, Any]:
         "system": platform.platform(),
         "device": str(processes.device),
         "device_name": machine_name(str(processes.device)),
+        "processor": describe_processor(),
         "processes": processes.count,
         "threads": torch.get_num_threads(),
     }

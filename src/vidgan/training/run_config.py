@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vidgan.config_io import NOT_SET, differences, dump_yaml, from_dict, load_yaml, to_dict
+from vidgan.core.files import write_text_atomically
+from vidgan.core.settings import NOT_SET, differences, dump_yaml, from_dict, load_yaml, to_dict
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
-from vidgan.files import write_text_atomically
-from vidgan.losses import LossConfig
+from vidgan.losses.recipes import LossConfig
 from vidgan.models import MODEL_VARIANTS
 from vidgan.models.base import ModelConfig
 from vidgan.training.settings import TrainingConfig
@@ -73,7 +73,7 @@ class Config:
 
 
 def config_from_dict(mapping: dict[str, Any], where: str) -> Config:
-    """Settings from plain values, every key and type checked; see `config_io.from_dict`."""
+    """Settings from plain values, every key and type checked; see `settings.from_dict`."""
     return from_dict(Config, mapping, where, (MODEL_VARIANTS,))
 
 

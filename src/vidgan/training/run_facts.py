@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from vidgan.clip_ops import pool_uint8
+from vidgan.core.clip_ops import pool_uint8
 from vidgan.models.base import ClipShape
 from vidgan.report.page import Medium
 from vidgan.training.logs import LOG_FILE, read_log

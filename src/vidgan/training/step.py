@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidgan.clip_ops import to_float
-from vidgan.distributed import Processes
-from vidgan.losses import Loss
+from vidgan.core.clip_ops import to_float
+from vidgan.core.distributed import Processes
+from vidgan.core.randomness import BatchRandom, Key, keyed_rng
 from vidgan.losses.auxiliary import AuxiliaryInputs
 from vidgan.losses.penalties import PenaltyInputs
+from vidgan.losses.recipes import Loss
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
-from vidgan.randomness import BatchRandom, Key, keyed_rng
 from vidgan.training.augment import augment
 from vidgan.training.batch import Batch as Batch
 from vidgan.training.ema import measure_statistics, update_average

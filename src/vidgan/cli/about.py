@@ -1,0 +1,142 @@
+"""Verbs that tell about the installation: `models` and `doctor`."""
+
+import importlib.util
+import inspect
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vidgan.cli.output import in_words, print_json, print_table
+from vidgan.core.settings import dump_yaml, to_dict
+
+Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
+
+EXTRA_PACKAGES = ("sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
+
+
+def models(name: Name = None, /, *, conformance: bool = False, json: bool = False) -> None:
+    """List the models that can be trained, or show one beside the figures of its source.
+
+    Args:
+        name: a model, whose settings are shown.
+        conformance: its layers and counts beside the published ones.
+        json: print JSON.
+    """
+    from vidgan.models import list_models, model_config_class
+
+    if name is None:
+        found = [{"name": known, "about": _about(known)} for known in list_models()]
+        if json:
+            print_json(found)
+        else:
+            print("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
+    elif conformance:
+        print_sheet(name, json)
+    else:
+        settings = to_dict(model_config_class(name)())
+        if json:
+            print_json(settings)
+        else:
+            print(inspect.getdoc(model_config_class(name)))
+            print("\nDefaults, to be changed with model.key=value:\n")
+            print(dump_yaml(settings), end="")
+
+
+def _about(name: str) -> str:
+    from vidgan.models import model_config_class
+
+    found = model_config_class(name)
+    return found.ABOUT or _first_line(sys.modules[found.__module__])
+
+
+def print_sheet(name: str, as_json: bool) -> None:
+    """Print layers and totals of a model beside the published ones.
+
+    Raises:
+        UserError: the model has no sheet.
+        RuntimeError: a total is not the recorded one.
+    """
+    from vidgan.models.conformance.sheet import conformance_sheet
+
+    sheet = conformance_sheet(name)
+    if as_json:
+        print_json(asdict(sheet))
+    else:
+        rows = [
+            {**asdict(row), "ours": row.num_parameters, "output": "x".join(map(str, row.shape))}
+            for row in sheet.rows
+        ]
+        print(f"{name} beside {sheet.source}\n")
+        if rows:
+            print_table(rows, ["network", "layer", "output", "ours", "printed", "remark"])
+            print()
+        totals = [
+            {"total": total.what, "ours": total.num_parameters, "recorded": total.recorded}
+            for total in sheet.totals
+        ]
+        print_table(totals, ["total", "ours", "recorded"])
+    wrong = [total.what for total in sheet.totals if total.num_parameters != total.recorded]
+    if wrong:
+        raise RuntimeError(f"{name} differs from its record: {', '.join(wrong)}")
+
+
+def doctor(*, json: bool = False) -> None:
+    """Show what this machine offers and what is missing.
+
+    Args:
+        json: print a JSON document, the form to put into a report of a problem.
+    """
+    facts = examine()
+    if json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        shown = ", ".join(map(in_words, value)) if isinstance(value, list) else in_words(value)
+        print(f"{name.replace('_', ' '):<22}{shown or 'none'}")
+
+
+def examine() -> dict[str, Any]:
+    """Versions, devices, codecs and room on the disk, as plain values."""
+    import av
+    import numpy
+    import torch
+
+    from vidgan import __version__
+    from vidgan.core.machine import describe_processor
+
+    codecs = av.codecs_available
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    problems = []
+    if "libx264" not in codecs:
+        problems.append("no H.264 encoder: MP4 files cannot be written")
+    return {
+        "vidgan": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "pyav": av.__version__,
+        "devices": [*devices, "cpu"],
+        "cpu_cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        **{f"cpu_{name}": value for name, value in describe_processor().items()},
+        "torch_threads": torch.get_num_threads(),
+        "bf16_on_gpu": torch.cuda.is_bf16_supported() if devices else None,
+        "h264_encoder": "libx264" in codecs,
+        "h264_decoder": "h264" in codecs,
+        "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
+        "optional_packages": [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name)],
+        "executable": sys.executable,
+        "problems": problems,
+    }
+
+
+def _first_line(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]

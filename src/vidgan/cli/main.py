@@ -1,0 +1,211 @@
+"""The command line: finds the verb, parses its words and turns errors into exit codes.
+
+Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 3 training stopped as unhealthy,
+130 interrupted (143, 129 and 138 by SIGTERM, SIGHUP and SIGUSR1; training saves and leaves with 0),
+1 our fault (traceback). Results go to stdout, progress and messages to stderr.
+"""
+
+import errno
+import importlib
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vidgan import __version__
+from vidgan.core import stop_signals
+from vidgan.core.settings import closest
+from vidgan.errors import UnhealthyTrainingError, UserError, printable
+
+Verb = Callable[..., None]
+
+VERBS = {
+    "demo": "vidgan.cli.demo:demo",
+    "data motions": "vidgan.cli.data:motions",
+    "data check": "vidgan.cli.data:check",
+    "data build": "vidgan.cli.data:build",
+    "data export": "vidgan.cli.data:export",
+    "data faces": "vidgan.cli.faces:faces",
+    "data stabilize": "vidgan.cli.faces:stabilize",
+    "train": "vidgan.cli.train:train",
+    "evaluate": "vidgan.cli.evaluate:evaluate",
+    "compare": "vidgan.cli.compare:compare",
+    "bench": "vidgan.cli.compare:bench",
+    "report": "vidgan.cli.train:report",
+    "sample": "vidgan.cli.sample:sample",
+    "interpolate": "vidgan.cli.sample:interpolate",
+    "predict": "vidgan.cli.predict:predict",
+    "weights list": "vidgan.cli.weights:list_weights",
+    "weights verify": "vidgan.cli.weights:verify",
+    "weights convert": "vidgan.cli.weights:convert",
+    "models": "vidgan.cli.about:models",
+    "doctor": "vidgan.cli.about:doctor",
+}
+"""Verb (one or two words) to `module:function`; the signature of the function is its flags."""
+
+UNUSABLE_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+SECONDS_FOR_FIRST_PROCESS = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code.
+
+    Args:
+        arguments: the words behind `vidgan`; None takes those of the process.
+    """
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one verb and return its exit code; an error of ours leaves as the exception it is."""
+    try:
+        words = list(arguments)
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(overview())
+            return 0 if words else 2
+        if words[0] in ("-V", "--version"):
+            print(f"vidgan {__version__}")
+            return 0
+        name, rest = find_verb(words)
+        with stop_signals.raised():
+            return call_verb(name, load_verb(name), rest)
+    except UserError as error:
+        return complain(str(error), 2)
+    except UnhealthyTrainingError as error:
+        return complain(str(error), 3)
+    except stop_signals.Interrupted as error:
+        return complain(f"interrupted by {error.name}", 128 + error.number)
+    except KeyboardInterrupt:
+        return complain("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output (a pager, `head`) left: nothing remains to be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        sentence = describe_os_error(error)
+        if sentence is None:
+            raise
+        return complain(sentence, 2)
+
+
+def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Split words into the name of a verb and the rest.
+
+    Raises:
+        UserError: no such verb; the sentence suggests the nearest one.
+    """
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if len(words) >= length and name in VERBS:
+            return name, list(words[length:])
+    members = [name for name in VERBS if name.split()[0] == words[0]]
+    if members and (len(words) == 1 or words[1] in ("-h", "--help")):
+        raise UserError(f"'vidgan {words[0]}' needs one more word: {', '.join(members)}")
+    typed = " ".join(words[:2]) if members else words[0]
+    guess = closest(typed, VERBS) or closest(" ".join(words[:2]), VERBS)
+    hint = f"did you mean 'vidgan {guess}'?" if guess else "'vidgan --help' lists them"
+    raise UserError(f"there is no verb {typed!r}; {hint}")
+
+
+def load_verb(name: str) -> Verb:
+    """Import the function of a verb."""
+    module_name, _, function_name = VERBS[name].partition(":")
+    verb: Verb = getattr(importlib.import_module(module_name), function_name)
+    return verb
+
+
+def call_verb(name: str, verb: Verb, words: Sequence[str]) -> int:
+    """Parse `words` by the signature of `verb`, call it and return the exit code."""
+    import tyro
+
+    try:
+        tyro.cli(
+            verb,
+            prog=f"vidgan {name}",
+            args=words_first(verb, words),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except SystemExit as end:
+        # tyro leaves so after help (0) or wrong words (2), training when it was asked to stop.
+        if not isinstance(end.code, int | None):
+            raise
+        return end.code or 0
+    return 0
+
+
+def words_first(verb: Verb, words: Sequence[str]) -> list[str]:
+    """Move flags behind the positional words, so that both may be mixed freely.
+
+    Example:
+        >>> def sample(run: str, /, *, num: int = 1, json: bool = False) -> None: ...
+        >>> words_first(sample, ["--num", "4", "runs/a", "--json", "seed=1"])
+        ['runs/a', 'seed=1', '--num', '4', '--json']
+    """
+    switches = {
+        name.replace("_", "-")
+        for name, parameter in inspect.signature(verb).parameters.items()
+        if parameter.annotation in (bool, "bool")
+    } | {"help", "h"}
+    positional: list[str] = []
+    flags: list[str] = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if word == "--":
+            return [*positional, *flags, "--", *remaining]
+        if not word.startswith("-") or word == "-":
+            positional.append(word)
+            continue
+        flags.append(word)
+        takes_value = word.lstrip("-").replace("_", "-") not in switches and "=" not in word
+        if takes_value and remaining:
+            flags.append(remaining.pop(0))
+    return positional + flags
+
+
+def overview() -> str:
+    """The list of verbs with the first sentence of each."""
+    width = max(map(len, VERBS)) + 2
+    lines = [
+        "usage: vidgan VERB [words] [--flags]",
+        "",
+        "Train, sample and honestly compare generative adversarial networks for video.",
+        "",
+    ]
+    for name in VERBS:
+        lines.append(f"  {name:<{width}}{first_line(load_verb(name))}")
+    lines += ["", "'vidgan VERB --help' explains a verb; settings are written key=value."]
+    return "\n".join(lines)
+
+
+def first_line(function: Any) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def complain(sentence: str, code: int) -> int:
+    """Print a sentence to stderr, once for all processes of a `torchrun`, and return `code`.
+
+    Mostly every process meets the same mistake, and the first one speaks. The others wait: the
+    launcher ends them as soon as the first one has left, unless the mistake was theirs alone.
+    """
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        time.sleep(SECONDS_FOR_FIRST_PROCESS)
+        sentence = f"process {rank}: {sentence}"
+    print(f"vidgan: {printable(sentence)}", file=sys.stderr, flush=True)
+    return code
+
+
+def describe_os_error(error: OSError) -> str | None:
+    """One sentence for what the user can mend, such as a full disk; None for anything else."""
+    place = f" while writing {error.filename}" if error.filename else ""
+    if error.errno in DISK_FULL:
+        return f"the disk is full{place}; free some space and give the same command again"
+    if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno == errno.EROFS):
+        return f"{error.filename} cannot be used ({error.strerror}); choose another place"
+    return None

@@ -1,0 +1,97 @@
+"""Verbs about runs: `train` and `report`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from vidgan.errors import UserError
+
+if TYPE_CHECKING:
+    from vidgan.report.page import Status
+
+Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[PRESET | FILE | RUN] [KEY=VALUE ...]")]
+Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+
+
+def train(words: Words = (), /, *, dry_run: bool = False) -> None:
+    """Train a model, or go on with a run that was stopped.
+
+    Without a preset one is chosen that suits this machine. The same command continues the same
+    run. Several processes: torchrun --nproc-per-node N -m vidgan train ...
+
+    Args:
+        words: a preset, a settings file or a run folder, then settings as key=value; data=FOLDER
+            names the videos, run=FOLDER where to write. --dry-run prints all settings there are.
+        dry_run: print the settings that would be used, and train nothing.
+    """
+    from vidgan.core.settings import dump_yaml
+    from vidgan.training.presets import load_config
+
+    source, overrides = split_words(words)
+    config = load_config(source, overrides)
+    if dry_run:
+        from vidgan.training.run_config import config_to_dict
+
+        print(dump_yaml(config_to_dict(config)), end="")
+        return
+
+    from vidgan.training.loop import train as train_run
+
+    is_first = os.environ.get("RANK", "0") == "0"
+    if is_first and source is None:
+        print(f"settings of the preset {config.preset}", file=sys.stderr)
+    run = train_run(config)
+    if is_first:
+        print(run)
+
+
+def report(run: Run, /) -> None:
+    """Write the page of a run anew, with what was sampled and evaluated since.
+
+    Args:
+        run: run folder.
+    """
+    write_page_of(run)
+    print(run / "index.html")
+
+
+def write_page_of(run: Path) -> None:
+    """Write a run's page anew; whether it is finished is read from its log and lock."""
+    from vidgan.training.logs import LOG_FILE, read_log
+    from vidgan.training.page import write_page
+    from vidgan.training.run_config import load_run_config
+
+    total = load_run_config(run).training.total_clips
+    log = read_log(run / LOG_FILE)
+    is_complete = bool(log) and log[-1]["clips_seen"] >= total
+    unfinished: Status = "training" if is_training(run) else "interrupted"
+    write_page(run, "done" if is_complete else unfinished, log)
+
+
+def is_training(run: Path) -> bool:
+    """Whether another process trains in a run folder right now."""
+    from vidgan.training.run_folder import locked
+
+    try:
+        with locked(run):
+            return False
+    except UserError:
+        return True
+
+
+def split_words(words: tuple[str, ...]) -> tuple[str | None, list[str]]:
+    """Split words into what names the settings, if anything does, and `key=value` words.
+
+    Raises:
+        UserError: two words that are no `key=value`.
+    """
+    named = [word for word in words if "=" not in word]
+    if len(named) > 1:
+        raise UserError(
+            f"{' and '.join(map(repr, named))} cannot both name the settings; give one preset, "
+            f"settings file or run folder, and the rest as key=value"
+        )
+    return (named[0] if named else None), [word for word in words if "=" in word]

@@ -1,0 +1,358 @@
+"""A suite of systems, trained on one data set under one budget and evaluated by one protocol.
+
+Everything lies in one folder and is done once: the same call goes on where it was stopped. Runs are
+processes of their own, so that one which fails costs itself alone.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidgan.comparing.results import compare_results, read_results, write_comparison
+from vidgan.comparing.suite import MotionsSpec, Suite
+from vidgan.core.code_version import code_version
+from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.machine import processor_id
+from vidgan.core.settings import dump_yaml
+from vidgan.data.dataset import ClipDataset
+from vidgan.data.synthetic.motions import render_motions
+from vidgan.errors import UserError
+from vidgan.evaluation.generators import evaluate, save_record, update_best
+from vidgan.evaluation.predictions import evaluate_predictions
+from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.report.comparison import FORMS, Comparison
+from vidgan.sampling.generate import sample_clips
+from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
+from vidgan.sampling.pictures import (
+    Row,
+    picture_name,
+    rows_of_clip,
+    write_pictures,
+    write_strip,
+)
+from vidgan.sampling.predict import part_windows
+from vidgan.sampling.storage import card_of, load_generator
+from vidgan.training.cost import predict_seconds, scale_schedule
+from vidgan.training.loop import open_clips
+from vidgan.training.presets import load_config
+from vidgan.training.run_config import Config, config_to_dict
+
+Tell = Callable[[str], None]
+
+NUM_PICTURES = 2
+"""Predicted clips of a run that are drawn."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a suite; its settings and messages lie outside of the run folder."""
+
+    label: str
+    seed: int
+    data: Path
+    run: Path
+    desk: Path
+
+
+def run_bench(
+    suite: Suite,
+    out: str | Path,
+    tell: Tell = print,
+    workers: int = 1,
+    title: str = "Comparison",
+) -> Comparison:
+    """Train and evaluate every system of a suite, and write the comparison.
+
+    Args:
+        suite: what is compared.
+        out: folder of runs, data and comparison.
+        tell: told in a sentence what happens.
+        workers: runs side by side.
+        title: of the comparison.
+
+    Returns:
+        The comparison; `<out>/index.html`, `.md`, `.csv` and `.tex` hold it, and
+        `<out>/samples-T.png` a clip of T frames of every system below a real one.
+
+    Raises:
+        UserError: settings that fit no preset, or `out` belongs to another suite.
+    """
+    out = Path(out)
+    _claim(out, suite)
+    jobs = list(_jobs(suite, out))
+
+    # Settings of every run; whatever is wrong in any is said before the first one starts.
+    for job in jobs:
+        _settings(suite, job)
+    if not suite.data:
+        _render_all(jobs, suite.motions, tell)
+    for job in jobs:
+        if not (job.desk / "settings.yaml").exists():
+            config = _within_budget(suite, job, out, tell)
+            write_text_atomically(job.desk / "settings.yaml", dump_yaml(config_to_dict(config)))
+
+    failed = _train_all(suite, jobs, workers, tell)
+    trained = [job for job in jobs if job not in failed and not _is_evaluated(job.run)]
+    _evaluate_all(suite, trained, out / "judges", workers, tell)
+
+    labels = {str(job.run): job.label for job in jobs if job not in failed}
+    results, left_out = read_results(labels)
+    left_out += [f"{job.label}, seed {job.seed}: {why}" for job, why in failed.items()]
+    comparison = compare_results(results, left_out, title, **_facts(suite))
+    write_comparison(comparison, out / "index.html", *(out / f"index{s}" for s in FORMS))
+    first_runs = {job.label: job for job in reversed(jobs) if job not in failed}
+    _draw_systems([job for job in jobs if first_runs.get(job.label) == job], out)
+    return comparison
+
+
+# ------------------------------------------------------------------------------------------------
+# Before training
+
+
+def _claim(out: Path, suite: Suite) -> None:
+    """Note the suite in its folder, or refuse a folder of another one."""
+    marker = out / "suite.json"
+    record = json.loads(json.dumps(asdict(suite)))
+    if marker.exists():
+        before = json.loads(marker.read_text(encoding="utf-8"))
+        # Systems and seeds may be added; what is there stays comparable.
+        fixed = [key for key in record if key not in ("systems", "seeds")]
+        changed = [key for key in fixed if before.get(key) != record[key]]
+        changed += [
+            f"systems.{label}"
+            for label, spec in record["systems"].items()
+            if before["systems"].get(label, spec) != spec
+        ]
+        if changed:
+            raise UserError(
+                f"{out} holds a suite with other {', '.join(changed)}: give another folder with"
+                " --out, or delete it"
+            )
+    write_json_atomically(marker, record)
+
+
+def _render_all(jobs: Sequence[Job], spec: MotionsSpec, tell: Tell) -> None:
+    for folder in dict.fromkeys(job.data for job in jobs):
+        # _jobs names the folders by their length.
+        frames = int(folder.name.rpartition("-")[2])
+        tell(f"rendering {spec.videos} videos of {frames} frames into {folder}")
+        render_motions(
+            folder,
+            spec.videos,
+            spec.size,
+            frames,
+            spec.seed,
+            list(spec.objects),
+            list(spec.motions),
+            spec.heldout,
+        )
+
+
+def _jobs(suite: Suite, out: Path) -> Iterator[Job]:
+    """Seed by seed, so that an early stop leaves whole seeds."""
+    for seed in suite.seeds:
+        for label, system in suite.systems.items():
+            name = "".join(mark if mark.isalnum() else "-" for mark in label.lower())
+            name = f"{name}-seed{seed}"
+            rendered = out / f"motions-{system.frames or suite.motions.frames}"
+            data = Path(suite.data) if suite.data else rendered
+            yield Job(label, seed, data, out / "runs" / name, out / "jobs" / name)
+
+
+def _settings(suite: Suite, job: Job) -> Config:
+    system = suite.systems[job.label]
+    words = [f"data={job.data}", f"run={job.run}", f"seed={job.seed}"]
+    words += [f"training.threads={suite.threads}", *suite.set, *system.set]
+    return load_config(system.preset, words)
+
+
+def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
+    """Settings whose schedule is stretched or shrunk to the budget."""
+    config = _settings(suite, job)
+    if suite.budget.clips is not None:
+        return scale_schedule(config, suite.budget.clips / config.training.total_clips)
+    note = out / "budgets.json"
+    factors: dict[str, float] = json.loads(note.read_text("utf-8")) if note.exists() else {}
+    if job.label not in factors:
+        needed = predict_seconds(config, tell)
+        assert suite.budget.device_seconds is not None
+        factors[job.label] = suite.budget.device_seconds / needed
+        write_json_atomically(note, factors)
+        tell(f"{job.label}: the preset would take {needed:.0f} device-seconds")
+    return scale_schedule(config, factors[job.label])
+
+
+# ------------------------------------------------------------------------------------------------
+# Training and after
+
+
+def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, tell: Tell) -> dict[Job, str]:
+    """Train what is not finished, `workers` at a time; the reasons of those that failed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(suite.threads)}
+    if suite.threads == 1:
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    waiting = [job for job in jobs if not (job.desk / "finished.json").exists()]
+    running: dict[Job, subprocess.Popen[bytes]] = {}
+    failed: dict[Job, str] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                job = waiting.pop(0)
+                tell(f"training {job.label}, seed {job.seed} ({len(waiting)} more)")
+                running[job] = _start(job, environment)
+            for job in [job for job, process in running.items() if process.poll() is not None]:
+                if running.pop(job).returncode == 0:
+                    write_json_atomically(job.desk / "finished.json", {"seed": job.seed})
+                else:
+                    failed[job] = _last_line(job.desk / "train.log")
+                    tell(f"{job.label}, seed {job.seed} failed: {failed[job]}")
+            time.sleep(0.2)
+    finally:
+        # Whoever is interrupted saves and ends; the next call goes on from there.
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    return failed
+
+
+def _start(job: Job, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "vidgan", "train", str(job.desk / "settings.yaml")]
+    with (job.desk / "train.log").open("ab") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _is_evaluated(run: Path) -> bool:
+    return any((run / "evals").glob("*.json"))
+
+
+def _evaluate_all(
+    suite: Suite, jobs: Sequence[Job], judges: Path, workers: int, tell: Tell
+) -> None:
+    """Evaluate what was trained, `workers` at a time."""
+    if not jobs:
+        return
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        # A fork of a process that runs threads may hang.
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(suite.threads,),
+    ) as pool:
+        tell(f"evaluating {len(jobs)} runs")
+        tasks = {pool.submit(_evaluate, suite, job, judges): job for job in jobs}
+        for task in as_completed(tasks):
+            task.result()
+            tell(f"evaluated {tasks[task].label}, seed {tasks[task].seed}")
+
+
+def _evaluate(suite: Suite, job: Job, judges: Path) -> None:
+    """Score the last checkpoint of a run, and leave a walk through its latent space."""
+    config = load_config(str(job.run))
+    data = open_clips(config, lambda _: None)
+    record = evaluate(
+        job.run,
+        data,
+        _protocol(suite),
+        checkpoint="last",
+        judge_seed=suite.judge_seed,
+        cache=judges,
+    )
+    save_record(record, job.run / "evals")
+    if config.best.metric in record["scores"]:
+        update_best(job.run, record, config.best.metric)
+    generator = load_generator(job.run, "last")
+    if generator.context_frames:
+        _predict(suite, job, data, judges)
+    elif generator.latent_dim():
+        card = card_of(generator)
+        name = card.class_names[0] if generator.num_classes else None
+        walk = interpolate_seeds(generator, 0, 1, 9, "slerp", name)
+        write_interpolation(
+            job.run / "interpolation.mp4", job.run / "interpolation.png", walk, card.fps
+        )
+
+
+def _predict(suite: Suite, job: Job, data: ClipDataset, judges: Path) -> None:
+    """Score the frames of a model that continues given ones, and draw some."""
+    record, predictions = evaluate_predictions(
+        job.run,
+        data,
+        # Models without a latent make one, and unlike counts would never share a table.
+        num_samples=1,
+        judge_seed=suite.judge_seed,
+        checkpoint="last",
+        cache=judges,
+    )
+    save_record(record, job.run / "evals")
+    shown = (predictions.parted, predictions.samples, predictions.baselines)
+    for index, source in enumerate(predictions.names[:NUM_PICTURES]):
+        stem = job.run / "predictions" / picture_name(source)
+        write_pictures(stem, *shown, data.store.fps, index)
+
+
+def _draw_systems(jobs: Sequence[Job], out: Path) -> None:
+    """Write a strip with one clip of every system; systems of another length get another strip."""
+    strips: dict[int, list[Row]] = {}
+    for job in jobs:
+        data = open_clips(load_config(str(job.run)), lambda _: None)
+        real, made = _one_clip(job, data)
+        strips.setdefault(real.frames.shape[1], [real]).append(made)
+    for length, rows in strips.items():
+        write_strip(out / f"samples-{length}.png", rows)
+
+
+def _one_clip(job: Job, data: ClipDataset) -> tuple[Row, Row]:
+    """A real held-out clip, and what the system makes of its class or of its first frames."""
+    generator = load_generator(job.run, "last")
+    clips, labels = data.real_clips(1, 0, data.heldout_split)
+    latents = sample_latents(generator, [0])
+    asked = labels if generator.num_classes else None
+    real = Row("real", clips[0], clips.shape[2])
+    if not generator.context_frames:
+        return real, Row(job.label, sample_clips(generator, latents, asked)[0], 0)
+    parted = part_windows(generator, clips)
+    made = sample_clips(generator, latents, asked, parted.context)
+    *_, row = rows_of_clip(parted, parted.new_frames(generator, made)[:, None], {})
+    return real, replace(row, name=job.label)
+
+
+def _protocol(suite: Suite) -> Protocol:
+    protocol = find_protocol(suite.protocol)
+    return replace(protocol, num_clips=suite.num_clips) if suite.num_clips else protocol
+
+
+def _facts(suite: Suite) -> dict[str, Any]:
+    budget = suite.budget
+    spent = (
+        f"{budget.clips:,} clips"
+        if budget.clips is not None
+        else f"{budget.device_seconds:g} device-seconds"
+    )
+    return {
+        "budget of a run": spent,
+        "seeds": ", ".join(map(str, suite.seeds)),
+        "data": Path(suite.data).name
+        if suite.data
+        else f"{suite.motions.videos:,} rendered videos",
+        "threads": suite.threads,
+        "processor": processor_id(),
+        "made with": f"vidgan {code_version()}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }

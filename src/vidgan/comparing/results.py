@@ -1,0 +1,391 @@
+"""Reading runs and records into one comparison, which keeps unlike scores apart."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vidgan.core.files import write_text_atomically
+from vidgan.core.settings import differences
+from vidgan.errors import UserError
+from vidgan.evaluation.record import TITLES
+from vidgan.models import MODEL_VARIANTS, model_config_class
+from vidgan.models.conformance.sheet import conformance_sheet
+from vidgan.report.basis import basis_of, sentences_on
+from vidgan.report.comparison import (
+    FORMS,
+    Cell,
+    Column,
+    Comparison,
+    Gallery,
+    Row,
+    Table,
+    known_facts,
+)
+from vidgan.report.page import duration, number
+from vidgan.report.scores import read_records
+from vidgan.sampling.storage import read_pointer
+from vidgan.training.run_config import CONFIG_FILE, config_to_dict, load_run_config
+from vidgan.training.run_facts import count_parameters, device_of, device_seconds, media_of
+
+NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
+"""Settings by which runs of one and the same system may differ."""
+NOT_SHOWN = {"frozen", "reversed"}
+"""Controls that stand in records alone: shuffled frames tell of motion as well."""
+TRAINED_ON = "trained on"
+MAX_NAMED = 3
+"""Settings that a label names to tell systems apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One evaluated generator.
+
+    Attributes:
+        record: its evaluation.
+        run: its run folder, or None for a record alone.
+        settings: of the run, as plain values.
+        label: a name given by the caller, or None.
+    """
+
+    record: Mapping[str, Any]
+    run: Path | None = None
+    settings: Mapping[str, Any]
+    label: str | None = None
+
+
+def compare(sources: Sequence[str | Path], title: str = "Comparison") -> Comparison:
+    """Put the evaluations of several runs side by side.
+
+    Scores share a table only if protocol, number of clips, judge and real clips are the same;
+    otherwise there are several tables, and each says how it differs from the first one.
+
+    Args:
+        sources: run folders, each with its newest record of every protocol (of the best checkpoint
+            if that has one), evaluated folders of clips, and record files.
+        title: of the page.
+
+    Raises:
+        UserError: a source is neither, or none of them was evaluated.
+    """
+    return compare_results(*read_results({str(source): None for source in sources}), title)
+
+
+def write_comparison(comparison: Comparison, *files: Path) -> None:
+    """Write a comparison in the form that each file's suffix names.
+
+    Raises:
+        UserError: another suffix.
+    """
+    for file in files:
+        if file.suffix not in FORMS:
+            raise UserError(f"{file}: a comparison is written as {', '.join(FORMS)}")
+        write_text_atomically(file, FORMS[file.suffix](comparison))
+
+
+def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[str]]:
+    """Records of runs and record files, and a sentence for each run without any.
+
+    Args:
+        sources: path and label; None takes the label from the settings.
+
+    Raises:
+        UserError: a path is neither a run folder nor a record.
+    """
+    results, left_out = [], []
+    for source, label in sources.items():
+        path = Path(source)
+        if path.is_file():
+            record = read_record(path)
+            results.append(Result(record=record, settings={}, label=label or path.stem))
+            continue
+        records = latest_records(path)
+        if records and not (path / CONFIG_FILE).exists():
+            # A folder of clips that another program generated.
+            name = label or path.name
+            results += [Result(record=record, settings={}, label=name) for record in records]
+            continue
+        settings = config_to_dict(load_run_config(path))
+        results += [
+            Result(record=record, run=path, settings=settings, label=label) for record in records
+        ]
+        if not records:
+            left_out.append(f"{path} was never evaluated: run vidgan evaluate {path}")
+    return results, left_out
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One record file.
+
+    Raises:
+        UserError: it is no record.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a record of vidgan evaluate: {error}") from error
+    if not (isinstance(record, dict) and {"protocol", "scores", "counts"} <= record.keys()):
+        raise UserError(
+            f"{path} is no record of vidgan evaluate: name a run folder or evals/*.json"
+        )
+    return record
+
+
+def latest_records(run: Path) -> list[dict[str, Any]]:
+    """For each protocol the newest record, of the best checkpoint if one was chosen."""
+    best = read_pointer(run, "best")
+    chosen: dict[str, dict[str, Any]] = {}
+    for record in read_records(run / "evals"):
+        name = record["protocol"]["id"]
+        is_best = best is not None and record["generator"].get("step") == best
+        was_best = name in chosen and chosen[name]["generator"].get("step") == best
+        if name not in chosen or (is_best and not was_best):
+            chosen[name] = record
+    return list(chosen.values())
+
+
+def compare_results(
+    results: Sequence[Result], left_out: Iterable[str], title: str, **facts: Any
+) -> Comparison:
+    """The comparison of results that were read already.
+
+    Raises:
+        UserError: there are none.
+    """
+    left_out = tuple(left_out)
+    if not results:
+        raise UserError(f"nothing to compare: {'; '.join(left_out) or 'name runs or records'}")
+    labels = label_systems(results)
+    by_basis: dict[str, list[int]] = {}
+    for index, result in enumerate(results):
+        by_basis.setdefault(json.dumps(basis_of(result.record), sort_keys=True), []).append(index)
+    groups = sorted(by_basis.values(), key=lambda group: (-len(group), group[0]))
+    first = basis_of(results[groups[0][0]].record)
+    tables = tuple(
+        make_table([results[i] for i in group], [labels[i] for i in group], first)
+        for group in groups
+    )
+    return Comparison(
+        title=title,
+        tables=tables,
+        galleries=tuple(galleries(results, labels)),
+        facts=known_facts(facts),
+        left_out=left_out,
+    )
+
+
+# ------------------------------------------------------------------------------------------------
+# Systems and their rows
+
+
+def label_systems(results: Sequence[Result]) -> list[str]:
+    """A name for each result; seeds of one system share it.
+
+    Systems of the same model and loss are told apart by the settings in which they differ.
+    """
+    systems = [_system(result.settings) for result in results]
+    names = [result.label or _short_name(result.settings) for result in results]
+    labels = []
+    for name, system, result in zip(names, systems, results, strict=True):
+        others = [s for n, s in zip(names, systems, strict=True) if n == name and s != system]
+        differing = dict.fromkeys(d.key for o in others for d in differences(o, system))
+        if not differing or result.label:
+            labels.append(name)
+            continue
+        words = [f"{key}={_setting(system, key)}" for key in list(differing)[:MAX_NAMED]]
+        labels.append(f"{name} ({', '.join(words)})")
+    return labels
+
+
+def _system(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those in which runs of one system may differ."""
+    kept = json.loads(json.dumps(settings))
+    for key in NO_PART_OF_A_SYSTEM:
+        section, _, name = key.rpartition(".")
+        (kept.get(section, {}) if section else kept).pop(name, None)
+    found: dict[str, Any] = kept
+    return found
+
+
+def _setting(settings: Mapping[str, Any], key: str) -> Any:
+    value: Any = settings
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _short_name(settings: Mapping[str, Any]) -> str:
+    return f"{settings['model']['name']}, {settings['loss']['name']}"
+
+
+def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str, str]) -> Table:
+    """The table of results with one basis."""
+    basis = basis_of(results[0].record)
+    columns, keys = _columns([result.record for result in results])
+    rows = []
+    for label in dict.fromkeys(labels):
+        group = [result for result, name in zip(results, labels, strict=True) if name == label]
+        cells = tuple(
+            Cell(values=tuple(v for r in group if (v := _value(r.record, key)) is not None))
+            for key in keys
+        )
+        rows.append(Row(label=label, facts=_facts(group), cells=cells, remarks=_remarks(group)))
+    judge = results[0].record.get("judge")
+    return Table(
+        basis=basis,
+        differs=sentences_on(first, basis),
+        columns=columns,
+        rows=without_common_device(rows),
+        sentence=results[0].record["sentence"] if judge or len(results) == 1 else _NO_JUDGE,
+    )
+
+
+_NO_JUDGE = "weight-free scores of the user's own data, not comparable with published scores"
+
+RATIOS = {
+    "diversity": "Spread inside classes, over that of real clips",
+    "motion": "Change from frame to frame, over that of real clips",
+}
+"""Parts of a record whose `ratio` is 1 for a perfect generator."""
+
+Key = tuple[str, ...]
+
+
+def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], list[Key]]:
+    """Metrics that any record has, each with its real reference and floor."""
+    columns: dict[Key, Column] = {}
+    for record in records:
+        for name, score in record["scores"].items():
+            columns.setdefault(
+                ("scores", name, "value"),
+                Column(
+                    title=TITLES.get(name, name),
+                    better=score["better"],
+                    real=score["real"],
+                    floor=score["floor"],
+                    controls=_shown_controls(score),
+                ),
+            )
+        agreement = record.get("agreement") or {}
+        for part, share in (agreement.get("generated") or {}).items():
+            if share is not None:
+                columns.setdefault(
+                    ("agreement", "generated", part),
+                    Column(
+                        title=f"Judged as the asked {'class' if part == 'joint' else part}",
+                        better="higher",
+                        real=(agreement.get("heldout") or {}).get(part),
+                        percent=True,
+                    ),
+                )
+        for part, title in RATIOS.items():
+            if (record.get(part) or {}).get("ratio") is not None:
+                columns.setdefault(
+                    (part, "ratio"), Column(title=title, better="nearer to 1", real=1.0)
+                )
+        for space in record.get("memorisation") or {}:
+            columns.setdefault(
+                ("memorisation", space, "ratio"),
+                Column(
+                    title=f"Nearest training clip, over that of real clips ({space})",
+                    better="higher",
+                    real=1.0,
+                ),
+            )
+    return tuple(columns.values()), list(columns)
+
+
+def _shown_controls(score: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in (score.get("controls") or {}).items() if k not in NOT_SHOWN}
+
+
+def _value(record: Mapping[str, Any], key: Key) -> float | None:
+    value: Any = record
+    for name in key:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
+
+
+def _facts(group: Sequence[Result]) -> dict[str, str]:
+    """Seeds, sizes and cost of one system."""
+    runs = [result.run for result in group if result.run]
+    seeds = sorted({int(result.settings["seed"]) for result in group if result.settings})
+    costs = [cost for run in runs if (cost := device_seconds(run)) is not None]
+    steps = [result.record["generator"].get("step") for result in group]
+    known = [step for step in steps if step is not None]
+    a_step = sum(costs) / sum(known) if len(costs) == len(known) > 0 and sum(known) else None
+    generator, discriminator = count_parameters(runs[0]) if runs else (None, None)
+    return {
+        "seeds": ", ".join(map(str, seeds)),
+        "generator parameters": number(generator) if generator else "",
+        "discriminator parameters": number(discriminator) if discriminator else "",
+        "steps": number(round(sum(known) / len(known))) if known else "",
+        "device-hours a run": _hours(sum(costs) / len(costs)) if costs else "",
+        "device time a step": f"{1000 * a_step:.1f} ms" if a_step else "",
+        TRAINED_ON: ", ".join(sorted({name for run in runs if (name := device_of(run))})),
+    }
+
+
+def without_common_device(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows without the device if all were trained on one; else hours cannot be compared."""
+    if len({row.facts[TRAINED_ON] for row in rows} - {""}) > 1:
+        return tuple(rows)
+    return tuple(
+        replace(row, facts={k: v for k, v in row.facts.items() if k != TRAINED_ON}) for row in rows
+    )
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:{',.1f' if hours >= 10 else '.3f'}} ({duration(seconds)})"
+
+
+def _remarks(group: Sequence[Result]) -> tuple[str, ...]:
+    """Warnings of the evaluations, with the share of seeds they hold for."""
+    counts: dict[str, int] = {}
+    for result in group:
+        for warning in result.record["warnings"]:
+            counts[warning] = counts.get(warning, 0) + 1
+    return tuple(
+        warning if count == len(group) else f"{warning} ({count} of {len(group)} seeds)"
+        for warning, count in counts.items()
+    )
+
+
+# ------------------------------------------------------------------------------------------------
+# What a person looks at
+
+
+def galleries(results: Sequence[Result], labels: Sequence[str]) -> list[Gallery]:
+    """The newest clips, walk and predictions of the first run of each system."""
+    shown: dict[str, Gallery] = {}
+    for result, label in zip(results, labels, strict=True):
+        if result.run is None or label in shown:
+            continue
+        media = tuple(media_of(result.run))
+        if media:
+            name = str(result.settings["model"]["name"])
+            shown[label] = Gallery(label=label, media=media, deviations=deviations(name))
+    return list(shown.values())
+
+
+DEVIATIONS = re.compile(r"^(?:Differences from the paper|Readings where)[^\n]*:\n", re.MULTILINE)
+
+
+def deviations(model: str) -> tuple[str, ...]:
+    """Where a model departs from its source: the list in its module, and its conformance sheet."""
+    cls = model_config_class(model)
+    found: dict[str, None] = {}
+    _, *lists = DEVIATIONS.split(inspect.getdoc(inspect.getmodule(cls)) or "")
+    for text in lists:
+        items = text.partition("\n\n")[0].split("* ")
+        found |= {" ".join(item.split()): None for item in items if item.strip()}
+    try:
+        rows = conformance_sheet(MODEL_VARIANTS.name_of(cls)).rows
+    except UserError:
+        rows = ()
+    found |= {f"{row.network}, {row.layer}: {row.remark}": None for row in rows if row.remark}
+    return tuple(found)

@@ -1,0 +1,251 @@
+"""What became of every video of a build: records, manifest, report and refusals."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, median_low
+from typing import Any
+
+from vidgan.data.build.advice import advise
+from vidgan.data.build.encode import EncodedClip, Rejected
+from vidgan.data.build.pool import Crashed
+from vidgan.data.packed.manifest import ClipItem, Level, Manifest
+from vidgan.data.packed.payload import codec_for
+from vidgan.data.settings import DataConfig
+from vidgan.data.sources.source import Source, SourceScan
+from vidgan.errors import UserError, printable
+
+_MAX_NAMED_CLASSES = 12
+_MAX_ALIKE = 5
+"""Videos that are named one by one although the same happened to them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """What became of every video.
+
+    Attributes:
+        source: Folder of videos, or container.
+        layout: What it was read as, and why.
+        out: The packed set, None for a check.
+        num_videos: Videos found.
+        counts: Kept clips by split and class (class "" without labels).
+        dropped: Name and reason of each video left out.
+        notes: Name and remark of each video that was handled specially ("" is the whole folder).
+        flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        advice: Sentences about the size and the balance of the set.
+        levels: Stored sizes, full size first.
+        fps: Median frame rate of the clips.
+    """
+
+    source: str
+    layout: str
+    out: str | None
+    num_videos: int
+    counts: dict[str, dict[str, int]]
+    dropped: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
+    flaws: tuple[tuple[str, str, str], ...]
+    advice: tuple[str, ...]
+    levels: tuple[Level, ...]
+    fps: float
+
+    @property
+    def num_clips(self) -> int:
+        """Number of kept clips."""
+        return sum(sum(classes.values()) for classes in self.counts.values())
+
+    def lines(self, limit: int = 20) -> list[str]:
+        """The report for people; at most `limit` lines for drops and for remarks each."""
+        full = self.levels[0]
+        first = (
+            f"{self.num_videos} videos in {self.source}: {self.num_clips} clips of {full.frames}"
+            f" frames at {full.resolution} x {full.resolution}, {self.fps:g} frames per second"
+        )
+        text = [printable(self.layout), printable(first)]
+        for split, classes in self.counts.items():
+            named = ", ".join(f"{name} {count}" for name, count in classes.items() if name)
+            if len(classes) > _MAX_NAMED_CLASSES:
+                few, many = min(classes.values()), max(classes.values())
+                named = f"{len(classes)} classes with {few} to {many} clips"
+            named = f" ({named})" if named else ""
+            text.append(f"  {split}: {sum(classes.values())}{named}")
+        text += [f"  {note}" for name, note in self.notes if not name]
+        handled = [(name, note) for name, note in self.notes if name]
+        doubtful = [(name, what) for name, _, what in self.flaws]
+        titled = (("dropped", self.dropped), ("handled", handled), ("doubtful", doubtful))
+        for title, pairs in titled:
+            if pairs:
+                lines = _grouped(pairs)
+                text.append(f"{title}: {len(pairs)}")
+                text += [f"  {line}" for line in lines[:limit]]
+                if len(lines) > limit:
+                    text.append(f"  and {len(lines) - limit} more")
+        text += self.advice
+        return [printable(line) for line in text]
+
+
+def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each name, but one for all names of what happened to many."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, what in pairs:
+        names[what].append(name)
+    lines = []
+    for what, all_names in names.items():
+        if len(all_names) > _MAX_ALIKE:
+            lines.append(f"{len(all_names)} videos, {all_names[0]} first: {what}")
+        else:
+            lines += [f"{name}: {what}" for name in all_names]
+    return lines
+
+
+def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[str, Any]:
+    """Plain values about one source, for the journal and the manifest."""
+    if isinstance(result, EncodedClip):
+        return {
+            "source": number,
+            "reason": None,
+            "notes": list(result.notes),
+            "num_corrupt": result.num_corrupt,
+            "stored_frames": result.stored_frames,
+            "fps": result.fps,
+            "crc32": list(result.checksums),
+            "num_bytes": result.num_bytes,
+            "flaws": result.flaws,
+            "signature": result.signature.hex(),
+        }
+    num_frames = result.num_frames if isinstance(result, Rejected) else None
+    return {"source": number, "reason": result.reason, "num_frames": num_frames, "notes": []}
+
+
+def make_manifest(
+    scan: SourceScan,
+    records: list[dict[str, Any]],
+    plan: dict[str, Any],
+    config: DataConfig,
+    levels: tuple[Level, ...],
+) -> Manifest:
+    """The manifest of everything that `records` kept; classes without a clip are left out."""
+    kept = [record for record in records if record["reason"] is None]
+    used = {scan.sources[record["source"]].class_name for record in kept}
+    classes = [name for name in scan.classes if name in used]
+    notes = [("", note) for note in scan.notes]
+    empty = [name for name in scan.classes if name not in used]
+    if empty:
+        notes.append(("", f"classes without a usable video: {', '.join(empty)}"))
+
+    def item(source: Source, record: dict[str, Any]) -> ClipItem:
+        label = -1 if source.class_name is None else classes.index(source.class_name)
+        checksums = tuple(record["crc32"])
+        frames, group = record["stored_frames"], source.group or ""
+        return ClipItem(label, source.split, source.name, frames, checksums, group)
+
+    dropped = [(scan.sources[r["source"]].name, r["reason"]) for r in records if r["reason"]]
+    return Manifest(
+        levels=levels,
+        codecs=tuple(codec_for(config.payload, level.resolution) for level in levels),
+        classes=tuple(classes),
+        attributes={name: scan.attributes[name] for name in classes if name in scan.attributes},
+        fps=round(median([record["fps"] for record in kept]), 3) if kept else 0.0,
+        items_per_chunk=plan["items_per_chunk"],
+        items=tuple(item(scan.sources[record["source"]], record) for record in kept),
+        dropped=tuple(sorted([*scan.dropped, *dropped])),
+        notes=(
+            *notes,
+            *(
+                (scan.sources[record["source"]].name, ", ".join(record["notes"]))
+                for record in kept
+                if record["notes"]
+            ),
+        ),
+        flaws=tuple(
+            (scan.sources[record["source"]].name, name, what)
+            for record in kept
+            for name, what in record["flaws"].items()
+        ),
+        num_bytes=sum(record["num_bytes"] for record in kept),
+        settings=plan["settings"],
+        source_hash=plan["source_hash"],
+        builder=plan["builder"],
+        layout=scan.layout,
+        num_missing=scan.num_missing,
+    )
+
+
+def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | None) -> BuildReport:
+    """The report on a manifest, of a set that was or would be made out of `root`.
+
+    Args:
+        root: The source.
+        told: What it was recognised as, in words.
+        manifest: The set's.
+        out: The set; None for a check.
+    """
+    return BuildReport(
+        source=str(root),
+        layout=told,
+        out=None if out is None else str(out),
+        num_videos=len(manifest.items) + len(manifest.dropped) - manifest.num_missing,
+        counts=manifest.counts(),
+        dropped=manifest.dropped,
+        notes=manifest.notes,
+        flaws=manifest.flaws,
+        advice=tuple(advise(manifest)),
+        levels=manifest.levels,
+        fps=manifest.fps,
+    )
+
+
+def refuse_unusable(
+    scan: SourceScan, records: list[dict[str, Any]], manifest: Manifest, config: DataConfig
+) -> None:
+    """Raise a `UserError` that says why, if there is nothing to train on."""
+    if any(item.split == "train" for item in manifest.items):
+        return
+    if manifest.items:
+        raise UserError(
+            f"no usable video in {scan.root} belongs to the split train: put some into a folder"
+            " train, or set data.splits=off"
+        )
+    lengths = [record["num_frames"] for record in records if record.get("num_frames")]
+    reasons = Counter(reason for _, reason in manifest.dropped).most_common(3)
+    told = "; ".join(f"{count} x {reason}" for reason, count in reasons)
+    # The median: a length that half of the videos have, and not that of one long exception.
+    usual = median_low(lengths) if lengths else 0
+    hint = f": set data.frames={usual} or less, or data.short=loop" if usual else ""
+    raise UserError(
+        f"none of the {len(manifest.dropped)} videos in {scan.root} gives a clip of"
+        f" {config.frames} frames ({told}){hint}"
+    )
+
+
+def refuse_misfit(manifest: Manifest, config: DataConfig, path: Path) -> None:
+    """Raise a `UserError` if clips of `config` cannot be cut out of a packed set."""
+    full = manifest.levels[0]
+    if config.resolution > full.resolution or full.resolution % config.resolution:
+        raise UserError(
+            f"{path} holds clips of {full.resolution} pixels, from which"
+            f" data.resolution={config.resolution} cannot be averaged by a whole factor:"
+            f" set data.resolution={full.resolution} or build the set again"
+        )
+    shortest = min(item.stored_frames for item in manifest.items)
+    if config.frames > shortest:
+        raise UserError(
+            f"{path} holds clips of {shortest} frames, fewer than data.frames={config.frames}:"
+            f" set data.frames={shortest} or build the set again"
+        )
+
+
+def unmet_settings(manifest: Manifest, config: DataConfig) -> list[str]:
+    """Settings that a packed set was not built with and that cannot be made up for, in words."""
+    built = manifest.settings
+    asked = {name: getattr(config, name) for name in ("resize", "stride", "fps", "splits", "clip")}
+    if built["clip"] == "random" and built["stored_frames"] is None:
+        # Whole videos are stored: every window can be cut out of them.
+        del asked["clip"]
+    return [
+        f"{name}={built[name]} and not {value}"
+        for name, value in asked.items()
+        if built[name] != value
+    ]

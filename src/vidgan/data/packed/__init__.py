@@ -1,0 +1,1 @@
+"""Packed clip sets: written, read, exported and verified."""

@@ -1,0 +1,204 @@
+"""The manifest of a packed clip set: what it holds, in one JSON file without dates."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from vidgan.core.files import write_json_atomically
+from vidgan.data.packed.cloud import is_url
+from vidgan.data.packed.payload import Codec
+from vidgan.errors import UserError
+
+FORMAT = "vidgan-clips"
+SCHEMA = 1
+MANIFEST_NAME = "manifest.json"
+ChunkFormat = Literal["safetensors", "litdata"]
+
+
+class Level(NamedTuple):
+    """Size of a clip: frames and side in pixels."""
+
+    frames: int
+    resolution: int
+
+    @property
+    def folder(self) -> str:
+        """Name of the level's chunk folder."""
+        return f"level-{self.frames}x{self.resolution}"
+
+
+@dataclass(frozen=True)
+class ClipItem:
+    """One stored clip.
+
+    Attributes:
+        label: Position in the classes, -1 without classes.
+        split: train, val, test or heldout.
+        source: Name of the video it was cut from.
+        stored_frames: Frames of its full-size level, at least those of a clip.
+        checksums: CRC-32 of its payload for every level.
+        group: Videos of one group share a split; empty for one that stands alone.
+    """
+
+    label: int
+    split: str
+    source: str
+    stored_frames: int
+    checksums: tuple[int, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a packed clip set holds.
+
+    Attributes:
+        levels: Full size first; the frames count one clip, items may store more.
+        codecs: Payload codec of every level.
+        classes: Class names; empty without labels.
+        attributes: What each class is made of, e.g. object and motion.
+        fps: Median frame rate of the stored clips.
+        items_per_chunk: Items in every chunk file but the last.
+        items: All items; their order is that of the chunks.
+        dropped: Name and reason of each video that was left out.
+        notes: Name and remark of each video that was handled specially.
+        flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        num_bytes: Length of all payloads together.
+        settings: Settings of the build.
+        source_hash: Hash of the names and sizes of the source files.
+        builder: Version of vidgan that wrote the set.
+        chunks: Format of the chunk folders.
+        layout: What the source was read as, a name for `data.layout`.
+        num_missing: Of the dropped ones, videos that a published list names and nobody had.
+    """
+
+    levels: tuple[Level, ...]
+    codecs: tuple[Codec, ...]
+    classes: tuple[str, ...]
+    attributes: dict[str, dict[str, str]]
+    fps: float
+    items_per_chunk: int
+    items: tuple[ClipItem, ...]
+    dropped: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
+    flaws: tuple[tuple[str, str, str], ...]
+    num_bytes: int
+    settings: dict[str, Any]
+    source_hash: str
+    builder: str
+    chunks: ChunkFormat = "safetensors"
+    layout: str = ""
+    num_missing: int = 0
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of clips by split and class (class "" without labels)."""
+        table: dict[str, Counter[str]] = {}
+        for item in self.items:
+            name = self.classes[item.label] if self.classes else ""
+            table.setdefault(item.split, Counter())[name] += 1
+        return {split: dict(sorted(counter.items())) for split, counter in sorted(table.items())}
+
+
+def is_packed(path: str | Path) -> bool:
+    """Whether a folder is a finished packed clip set; an address in an object store names one."""
+    return is_url(path) or (Path(path) / MANIFEST_NAME).is_file()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`; items are stored as columns to keep it small."""
+    items = manifest.items
+    write_json_atomically(
+        folder / MANIFEST_NAME,
+        {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "builder": manifest.builder,
+            "num_clips": len(items),
+            "counts": manifest.counts(),
+            "classes": list(manifest.classes),
+            "attributes": manifest.attributes,
+            "fps": manifest.fps,
+            "levels": [
+                {"frames": level.frames, "resolution": level.resolution, "codec": codec}
+                for level, codec in zip(manifest.levels, manifest.codecs, strict=True)
+            ],
+            "chunks": manifest.chunks,
+            "items_per_chunk": manifest.items_per_chunk,
+            "layout": manifest.layout,
+            "num_missing": manifest.num_missing,
+            "settings": manifest.settings,
+            "source_hash": manifest.source_hash,
+            "dropped": [list(pair) for pair in manifest.dropped],
+            "notes": [list(pair) for pair in manifest.notes],
+            "flaws": [list(flaw) for flaw in manifest.flaws],
+            "num_bytes": manifest.num_bytes,
+            "items": {
+                "source": [item.source for item in items],
+                "split": [item.split for item in items],
+                "label": [item.label for item in items],
+                "group": [item.group for item in items],
+                "stored_frames": [item.stored_frames for item in items],
+                "crc32": [list(item.checksums) for item in items],
+            },
+        },
+    )
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Read the manifest of a packed clip set.
+
+    Raises:
+        UserError: the folder holds none, a foreign one, or one of another schema.
+    """
+    file = Path(folder) / MANIFEST_NAME
+    if not file.is_file():
+        raise UserError(f"{folder} is no packed clip set: make one with `vidgan data build`")
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+        if table["format"] != FORMAT:
+            raise UserError(
+                f"{folder} is no packed clip set, its {MANIFEST_NAME} says {table['format']}: name"
+                " one that `vidgan data build` made"
+            )
+        if table["schema"] > SCHEMA:
+            raise UserError(
+                f"{folder} was made by a newer vidgan (schema {table['schema']}, this one knows"
+                f" {SCHEMA}): update vidgan"
+            )
+        columns = table["items"]
+        rows = zip(
+            columns["label"],
+            columns["split"],
+            columns["source"],
+            columns["stored_frames"],
+            (tuple(sums) for sums in columns["crc32"]),
+            # Sets of the first release know no groups.
+            columns.get("group", [""] * len(columns["label"])),
+            strict=True,
+        )
+        return Manifest(
+            levels=tuple(Level(row["frames"], row["resolution"]) for row in table["levels"]),
+            codecs=tuple(row["codec"] for row in table["levels"]),
+            classes=tuple(table["classes"]),
+            attributes=table["attributes"],
+            fps=table["fps"],
+            items_per_chunk=table["items_per_chunk"],
+            items=tuple(ClipItem(*row) for row in rows),
+            dropped=tuple((name, reason) for name, reason in table["dropped"]),
+            notes=tuple((name, note) for name, note in table["notes"]),
+            flaws=tuple((name, key, what) for name, key, what in table.get("flaws", ())),
+            num_bytes=table.get("num_bytes", 0),
+            settings=table["settings"],
+            source_hash=table["source_hash"],
+            builder=table["builder"],
+            # Nor do they know of flaws, sizes, layouts, missing videos and formats of chunks.
+            chunks=table.get("chunks", "safetensors"),
+            layout=table.get("layout", ""),
+            num_missing=table.get("num_missing", 0),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file} is damaged ({error}): build the set again") from error

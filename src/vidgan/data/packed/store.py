@@ -1,0 +1,154 @@
+"""Stores of clips behind one protocol: packed sets, and small sets in memory."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from vidgan.data.packed.chunk_files import open_chunks
+from vidgan.data.packed.cloud import is_url
+from vidgan.data.packed.manifest import MANIFEST_NAME, ClipItem, Level
+from vidgan.data.packed.payload import decode_payload
+from vidgan.errors import UserError
+
+__all__ = ["ClipItem", "ClipStore", "Level", "MemoryStore", "PackedStore", "open_store"]
+
+
+class ClipStore(Protocol):
+    """Clips that can be read by number, at full size and at the stored lower levels.
+
+    Attributes:
+        items: Label, split, source and length of every clip.
+        classes: Class names; empty without labels.
+        attributes: What each class is made of; may be empty.
+        levels: Stored sizes, full size first; frames count one clip.
+        fps: Frames per second at which the clips play.
+        items_per_chunk: Clips that lie together; reading those in a row is cheap.
+    """
+
+    @property
+    def items(self) -> Sequence[ClipItem]: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def attributes(self) -> dict[str, dict[str, str]]: ...
+    @property
+    def levels(self) -> Sequence[Level]: ...
+    @property
+    def fps(self) -> float: ...
+    @property
+    def items_per_chunk(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+        """Clip `index` at a stored level: uint8 `[C, stored frames, H, W]`."""
+        ...
+
+
+def open_store(path: str | Path) -> "PackedStore":
+    """Open a packed clip set in a folder or, by its address, in an object store.
+
+    Raises:
+        UserError: `path` is none.
+    """
+    return PackedStore(path)
+
+
+class PackedStore:
+    """A packed clip set; may be shared by threads and sent to processes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path if is_url(path) else Path(path)
+        folder, manifest, self._chunks = open_chunks(path)
+        self.manifest_file = folder / MANIFEST_NAME
+        self.manifest = manifest
+        self.items: Sequence[ClipItem] = manifest.items
+        self.classes: Sequence[str] = manifest.classes
+        self.attributes = manifest.attributes
+        self.levels: Sequence[Level] = manifest.levels
+        self.fps = manifest.fps
+        self.items_per_chunk = manifest.items_per_chunk
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+        """Clip `index` at a stored level: uint8 `[3, stored frames, H, W]`.
+
+        Raises:
+            UserError: the level is not stored, or the clip is damaged on disk.
+        """
+        payload = self.payload(index, level)
+        level, full = Level(*level), self.levels[0]
+        frames = self.items[index].stored_frames // (full.frames // level.frames)
+        shape = (3, frames, level.resolution, level.resolution)
+        return decode_payload(payload, self.manifest.codecs[self.levels.index(level)], shape)
+
+    def payload(self, index: int, level: Level | tuple[int, int]) -> bytes:
+        """The stored bytes of clip `index`, once they are known to be whole.
+
+        Raises:
+            UserError: as `read`.
+        """
+        level = Level(*level)
+        if level not in self.levels:
+            raise UserError(f"{self.path} stores no level {level}: it has {list(self.levels)}")
+        item = self.items[index]
+        payload = self._chunks.payload(level, index)
+        if zlib.crc32(payload) != item.checksums[self.levels.index(level)]:
+            raise UserError(
+                f"clip {index} ({item.source}) in {self._chunks.place(level, index)} is damaged,"
+                " its checksum differs: build the set again"
+            )
+        return payload
+
+
+class MemoryStore:
+    """Clips in memory.
+
+    Args:
+        clips: uint8 `[M, C, T, H, W]`, square.
+        labels: int64 `[M]`, positions in `classes`; None without labels.
+        classes: Class names; None numbers them.
+        splits: Split of every clip; None puts all into train.
+        fps: Frames per second at which they play.
+    """
+
+    def __init__(
+        self,
+        clips: Tensor,
+        labels: Tensor | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        splits: Sequence[str] | None = None,
+        attributes: dict[str, dict[str, str]] | None = None,
+        fps: float = 8.0,
+    ) -> None:
+        m, _, t, h, w = clips.shape
+        if h != w:
+            raise UserError(f"clips in memory must be square, not {h} x {w}")
+        numbers = [-1] * m if labels is None else [int(label) for label in labels]
+        if classes is None:
+            classes = [str(n) for n in range(max(numbers, default=-1) + 1)]
+        self._clips = clips
+        self.items: Sequence[ClipItem] = [
+            ClipItem(numbers[i], splits[i] if splits else "train", f"memory/{i}", t)
+            for i in range(m)
+        ]
+        self.classes: Sequence[str] = tuple(classes)
+        self.attributes = attributes or {}
+        self.levels: Sequence[Level] = (Level(t, h),)
+        self.fps = fps
+        self.items_per_chunk = 1
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+        """Clip `index`, uint8 `[C, T, H, W]`; only the full size is kept."""
+        if level != self.levels[0]:
+            raise UserError(f"clips in memory have no level {level}: only {self.levels[0]}")
+        return self._clips[index]

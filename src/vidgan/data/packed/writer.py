@@ -1,0 +1,166 @@
+"""The files of a packed clip set while it is being built: chunks, journal and lock."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from vidgan.core.files import TEMPORARY_MARK, sync, write_file_atomically, write_json_atomically
+from vidgan.data.build.encode import EncodedClip
+from vidgan.data.packed.manifest import Level
+from vidgan.errors import UserError
+
+_PLAN_NAME = "plan.json"
+_JOURNAL_NAME = "journal.jsonl"
+_LOCK_NAME = "lock"
+
+
+def chunk_file(folder: Path, level: Level, chunk: int) -> Path:
+    """Where a chunk of a level lies."""
+    return folder / level.folder / f"chunk-{chunk:05d}.safetensors"
+
+
+def item_key(index: int) -> str:
+    """Name of an item inside its chunk file."""
+    return f"{index:08d}"
+
+
+def working_folder(out: Path) -> Path:
+    """Where a set is built before it is renamed to `out`."""
+    return out.with_name(f"{out.name}.building")
+
+
+@contextmanager
+def locked(out: Path, *, wait: bool) -> Iterator[Path]:
+    """Hold the building folder of `out` for this process alone; the lock dies with the process.
+
+    Raises:
+        UserError: another process builds there and `wait` is false.
+    """
+    folder = working_folder(out)
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(folder / _LOCK_NAME, os.O_CREAT | os.O_RDWR)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(handle)
+            raise UserError(
+                f"another process is building {out}: wait for it or choose another folder"
+            ) from None
+        # Whoever held the lock before may have finished and moved the folder away.
+        lock = folder / _LOCK_NAME
+        if lock.exists() and os.path.samestat(os.fstat(handle), lock.stat()):
+            break
+        os.close(handle)
+    try:
+        yield folder
+    finally:
+        os.close(handle)
+
+
+class ChunkWriter:
+    """Appends items in their order; what is complete on disk survives a kill.
+
+    Items are collected until a chunk is full. Then its file is written for every level, and after
+    that the journal gets one line with everything seen since the line before. A restart reads the
+    journal and continues behind its last whole line.
+    """
+
+    def __init__(self, folder: Path, plan: dict[str, Any], levels: tuple[Level, ...]) -> None:
+        self._folder = folder
+        self._levels = levels
+        self._items_per_chunk: int = plan["items_per_chunk"]
+        self._pending: list[EncodedClip] = []
+        self._new_records: list[dict[str, Any]] = []
+        self.records: list[dict[str, Any]] = []
+        self.num_items = 0
+        plan_file = folder / _PLAN_NAME
+        if plan_file.exists() and json.loads(plan_file.read_text(encoding="utf-8")) == plan:
+            self._read_journal()
+        else:
+            _clear(folder)
+            write_json_atomically(plan_file, plan)
+        for level in levels:
+            (folder / level.folder).mkdir(exist_ok=True)
+        for leftover in folder.rglob(f"{TEMPORARY_MARK}*"):
+            leftover.unlink()
+
+    def add(self, record: dict[str, Any], clip: EncodedClip | None) -> None:
+        """Append the record of one source and, if it gave one, its item."""
+        self.records.append(record)
+        self._new_records.append(record)
+        if clip is not None:
+            self._pending.append(clip)
+            if len(self._pending) == self._items_per_chunk:
+                self._flush()
+
+    def finish(self) -> None:
+        """Write the last chunk."""
+        self._flush()
+
+    def publish(self, out: Path) -> None:
+        """Rename the building folder to `out`, without the files that only building needs."""
+        for name in (_PLAN_NAME, _JOURNAL_NAME):
+            (self._folder / name).unlink(missing_ok=True)
+        sync(self._folder)
+        self._folder.rename(out)
+        # The lock goes last: before, another process could make a new one in the folder.
+        (out / _LOCK_NAME).unlink()
+        sync(out.parent)
+
+    def _flush(self) -> None:
+        if self._pending:
+            chunk = self.num_items // self._items_per_chunk
+            for number, level in enumerate(self._levels):
+                tensors = {
+                    item_key(self.num_items + place): torch.frombuffer(
+                        bytearray(clip.payloads[number]), dtype=torch.uint8
+                    )
+                    for place, clip in enumerate(self._pending)
+                }
+                file = chunk_file(self._folder, level, chunk)
+                # Written here and not by safetensors, whose errors do not tell a full disk.
+                write_file_atomically(file, partial(_write_bytes, data=save(tensors)))
+            self.num_items += len(self._pending)
+            self._pending = []
+        with (self._folder / _JOURNAL_NAME).open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps([self.num_items, self._new_records]) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+        self._new_records = []
+
+    def _read_journal(self) -> None:
+        file = self._folder / _JOURNAL_NAME
+        if not file.exists():
+            return
+        text = file.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            self.num_items, records = json.loads(line)
+            self.records += records
+        if len(whole) < len(text):
+            os.truncate(file, len(whole))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK_NAME:
+            path.unlink()

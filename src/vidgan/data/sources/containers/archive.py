@@ -1,0 +1,220 @@
+"""Zip and tar archives, read in place: nothing is ever unpacked under a name of the archive's."""
+
+import lzma
+import tarfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+from vidgan.data.sources.containers.limits import LIMITS, Limits, plain_name, printable, unsafe_name
+from vidgan.data.sources.containers.unpacked import unpacked
+from vidgan.errors import UserError
+from vidgan.video import UnreadableVideoError
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".tar.xz")
+ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES, ".txz")
+
+_SYMLINK = 0o120000
+_FILE_KIND = 0o170000
+_ENCRYPTED = 0x1
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive.
+
+    Attributes:
+        name: Path inside the archive with forward slashes, always below it.
+        size: Bytes when unpacked.
+        place: Where its bytes start in a tar, or its entry in the table of a zip.
+    """
+
+    name: str
+    size: int
+    place: int | zipfile.ZipInfo
+
+
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """The table of an archive.
+
+    Attributes:
+        path: The file as the user named it.
+        members: Files that may be read, by name, in the order of the archive.
+        dropped: Name and reason of members that are not read.
+        notes: Sentences about the archive as a whole.
+    """
+
+    path: Path
+    members: dict[str, Member]
+    dropped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
+        """The bytes of a member.
+
+        Args:
+            name: One of `members`.
+            max_bytes: Read no more than these from its start.
+
+        Raises:
+            UnreadableVideoError: the member is damaged, encrypted or cut off.
+        """
+        member = self.members[name]
+        count = member.size if max_bytes is None else min(max_bytes, member.size)
+        if isinstance(member.place, zipfile.ZipInfo):
+            data = _read_zip(self.path, member, count)
+        else:
+            with unpacked(self.path).open("rb") as file:
+                file.seek(member.place)
+                data = file.read(count)
+        if len(data) < count:
+            raise UnreadableVideoError(self.path, "the archive ends inside of this member")
+        return data
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive by its name."""
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def open_archive(path: str | Path, limits: Limits = LIMITS) -> Archive:
+    """Read the table of a zip or tar archive; a table is kept until the file changes.
+
+    A compressed tar has no table: it is unpacked to a plain one in the cache first.
+
+    Raises:
+        UserError: it is no archive, beyond the limits, or nothing of it can be read.
+    """
+    path = Path(path)
+    stat = path.stat()
+    return _open_archive(path, limits, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _open_archive(path: Path, limits: Limits, time: int, size: int) -> Archive:
+    if size == 0:
+        raise UserError(f"{path} is empty: fetch it again")
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    return _list_zip(path, limits) if is_zip else _list_tar(path, limits)
+
+
+class _Table:
+    """Collects the members of one archive and refuses what must not be used."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path, self._limits = path, limits
+        self._count = 0
+        self.members: dict[str, Member] = {}
+        self.dropped: list[tuple[str, str]] = []
+
+    def add(self, raw_name: str, size: int, place: int | zipfile.ZipInfo, flaw: str | None) -> None:
+        self._count += 1
+        self._limits.check_count(self._path, self._count)
+        flaw = flaw or unsafe_name(raw_name)
+        if flaw is None and size > self._limits.member_bytes:
+            flaw = f"is larger than {self._limits.member_bytes >> 30} GiB"
+        if flaw is not None:
+            self.dropped.append((printable(raw_name), flaw))
+            return
+        name = plain_name(raw_name)
+        if name in self.members:
+            # As when unpacking: what comes later replaces what came before.
+            self.dropped.append((printable(raw_name), "comes again later in the archive"))
+        self.members[name] = Member(name, size, place)
+
+    def finish(self, notes: tuple[str, ...] = ()) -> Archive:
+        return Archive(self._path, self.members, tuple(self.dropped), notes)
+
+
+def _list_zip(path: Path, limits: Limits) -> Archive:
+    table = _Table(path, limits)
+    with _opened_zip(path) as archive:
+        infos = archive.infolist()
+    limits.check_size(path, sum(info.file_size for info in infos), path.stat().st_size)
+    for info in infos:
+        if info.is_dir():
+            continue
+        flaw = None
+        if info.external_attr >> 16 & _FILE_KIND == _SYMLINK:
+            flaw = "is a link"
+        elif info.flag_bits & _ENCRYPTED:
+            flaw = "is encrypted"
+        # The name as it stands there: `filename` ends at a zero byte.
+        table.add(info.orig_filename, info.file_size, info, flaw)
+    return table.finish()
+
+
+def _opened_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UserError(f"{path} is no whole zip archive ({error}): fetch it again") from error
+
+
+@lru_cache(maxsize=4)
+def _kept_zip(path: Path, time: int) -> zipfile.ZipFile:
+    return _opened_zip(path)
+
+
+def open_zipped(path: Path, member: Member) -> IO[bytes]:
+    """A member of a zip archive, opened for reading from its start to its end."""
+    if not isinstance(member.place, zipfile.ZipInfo):
+        raise UserError(f"{path} is no zip archive: pack it with numpy.savez")
+    return _kept_zip(path, path.stat().st_mtime_ns).open(member.place)
+
+
+def _read_zip(path: Path, member: Member, count: int) -> bytes:
+    try:
+        with open_zipped(path, member) as file:
+            return file.read(count)
+    except _ZIP_DAMAGE as error:
+        raise UnreadableVideoError(path, f"cannot be unpacked ({error})") from error
+
+
+_ZIP_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError, ValueError, OSError),
+)
+
+
+def _list_tar(path: Path, limits: Limits) -> Archive:
+    table = _Table(path, limits)
+    plain = unpacked(path, limits)
+    notes: tuple[str, ...] = ()
+    end = 0
+    try:
+        with tarfile.open(plain, "r:") as archive:
+            while (info := archive.next()) is not None:
+                end = info.offset_data
+                # tarfile would keep every entry, and half a million of them fill the memory.
+                archive.members.clear()  # type: ignore[attr-defined]
+                if info.isdir():
+                    continue
+                if info.isreg() and not info.issparse():
+                    end += -(-info.size // _BLOCK) * _BLOCK
+                table.add(info.name, info.size, info.offset_data, _tar_flaw(info))
+    except (tarfile.TarError, ValueError, OverflowError) as error:
+        if not table.members:
+            raise UserError(f"{path} is no zip or tar archive ({error}): fetch it again") from error
+    if not _ends_there(plain, end):
+        notes = (f"{path.name} has no mark of its end: it is cut off or damaged there",)
+    return table.finish(notes)
+
+
+def _tar_flaw(info: tarfile.TarInfo) -> str | None:
+    if info.issym() or info.islnk():
+        return "is a link"
+    # A sparse file claims gigabytes of zeros that nobody stored.
+    return None if info.isreg() and not info.issparse() else "is no ordinary file"
+
+
+def _ends_there(plain: Path, end: int) -> bool:
+    with plain.open("rb") as file:
+        file.seek(end)
+        return file.read(_BLOCK) == bytes(_BLOCK)

@@ -1,0 +1,198 @@
+"""The videos of an archive: video files, numbered pictures, and the samples of WebDataset shards.
+
+WebDataset stores the parts of a sample side by side: `KEY.mp4`, `KEY.cls`, `KEY.json`, where the
+key ends at the first dot of the file name. A class beside a video counts more than its folder.
+"""
+
+import json
+import re
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vidgan.data.sources.containers.archive import Archive, open_archive
+from vidgan.data.sources.containers.arrays import read_npy
+from vidgan.data.sources.containers.axes import clip_frames, find_axes, find_scale
+from vidgan.data.sources.containers.items import (
+    Content,
+    Frames,
+    Item,
+    Listing,
+    Pictures,
+    VideoBytes,
+    name_classes,
+)
+from vidgan.data.sources.containers.limits import printable
+from vidgan.data.sources.source import SPLITS
+from vidgan.data.sources.tree import VIDEO_SUFFIXES
+from vidgan.errors import UserError
+from vidgan.video import UnreadableVideoError
+from vidgan.video.frames import IMAGE_SUFFIXES
+
+_SIDECARS = ("cls", "json")
+_SIDECAR_BYTES = 1 << 20
+_MAX_FPS = 1000
+_CLASS_KEYS = ("class_name", "label_name", "class", "label", "category", "cls")
+
+
+def list_archive(path: Path) -> Listing:
+    """List the videos of a zip or tar archive.
+
+    Raises:
+        UserError: it cannot be read, is beyond the limits, or holds no video.
+    """
+    archive = open_archive(path)
+    parts = _parts(archive)
+    if not parts.videos:
+        first = next(iter(archive.dropped), None)
+        more = f" and {len(archive.dropped)} that are not read" if first else ""
+        why = f" (the first one, {printable(first[0])}, {first[1]})" if first else ""
+        raise UserError(
+            f"{path} holds no videos, only {parts.num_others} other files{more}{why}: name an"
+            " archive of video files, of folders of numbered pictures, or WebDataset shards"
+        )
+    infos = {address: _sidecar(archive, parts, key) for address, key in parts.videos.items()}
+    labels = {address: _label(info) for address, info in infos.items()}
+    known = [label for label in labels.values() if label is not None]
+    names = dict(zip(known, name_classes(known, None), strict=True))
+    items = [
+        Item(
+            name=printable(address.rstrip("/.")),
+            member=address,
+            folder=address.rstrip("/").rpartition("/")[0],
+            class_name=None if (label := labels[address]) is None else names[label],
+            split=split if (split := infos[address].get("split")) in SPLITS else None,
+            group=group if isinstance(group := infos[address].get("group"), str) else None,
+        )
+        for address in sorted(parts.videos)
+    ]
+    is_shard = bool(known) and not path.name.lower().endswith(".zip")
+    kind = "zip" if path.name.lower().endswith(".zip") else "tar"
+    what = "a WebDataset shard" if is_shard else f"a {kind} archive"
+    notes = list(archive.notes)
+    if parts.num_others:
+        notes.append(f"{parts.num_others} files that are no videos were passed over")
+    return Listing(what=what, items=tuple(items), dropped=archive.dropped, notes=tuple(notes))
+
+
+def read_archive_item(path: Path, member: str) -> Content:
+    """The contents of an item of `list_archive`.
+
+    Raises:
+        UnreadableVideoError: it is damaged.
+    """
+    archive = open_archive(path)
+    parts = _parts(archive)
+    if member not in parts.pictures and not member.lower().endswith(".npy"):
+        return VideoBytes(archive.read(member), f".{member.rpartition('.')[2].lower()}")
+    fps = _sidecar(archive, parts, parts.videos.get(member, "")).get("fps")
+    fps = float(fps) if isinstance(fps, int | float) and 0 < fps < _MAX_FPS else None
+    if member in parts.pictures:
+        return Pictures(tuple(archive.read(name) for name in parts.pictures[member]), fps)
+    data = archive.read(member)
+    try:
+        array = read_npy(data, path)
+        where = f"{path} ({printable(member)})"
+        axes = find_axes(array.shape, "auto", where)
+        if "N" in axes:
+            raise UserError(f"{where} holds several videos: store one a sample")
+        return Frames(clip_frames(array, 0, axes, find_scale(array, where)), fps)
+    except UserError as error:
+        raise UnreadableVideoError(path, str(error)) from error
+
+
+class _Parts:
+    """What the members of an archive are.
+
+    Attributes:
+        videos: Address of each video to the key of its sidecars. The address is a member, or the
+            start of the names of its pictures: a folder and `/`, or a key and `.`.
+        pictures: Members of the videos that consist of pictures, in the order of their numbers.
+        sidecars: Members that may say more about a key, by key and suffix.
+        num_others: Other members, hidden ones left out.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self.videos: dict[str, str] = {}
+        self.pictures: dict[str, list[str]] = {}
+        self.sidecars: dict[tuple[str, str], str] = {}
+        self.num_others = 0
+        by_key: dict[str, list[str]] = defaultdict(list)
+        by_folder: dict[str, list[str]] = defaultdict(list)
+        for name in archive.members:
+            folder, key, suffix = _split_name(name)
+            if any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
+                continue
+            last = f".{suffix.rpartition('.')[2]}"
+            if last in VIDEO_SUFFIXES or last == ".npy":
+                self.videos[name] = key
+            elif last in IMAGE_SUFFIXES and _number(name) is not None:
+                by_key[f"{key}."].append(name)
+                by_folder[f"{folder}/"].append(name)
+            elif suffix in _SIDECARS:
+                self.sidecars[key, suffix] = name
+            else:
+                self.num_others += 1
+        self._group_pictures(by_key, by_folder)
+        keys = set(self.videos.values())
+        self.num_others += sum(key not in keys for key, _ in self.sidecars)
+
+    def _group_pictures(
+        self, by_key: dict[str, list[str]], by_folder: dict[str, list[str]]
+    ) -> None:
+        has_video = {f"{name.rpartition('/')[0]}/" for name in self.videos}
+        samples = {start: names for start, names in by_key.items() if len(names) > 1}
+        groups = samples or by_folder
+        for start, names in groups.items():
+            if len(names) > 1 and (samples or start not in has_video):
+                self.pictures[start] = sorted(names, key=lambda name: (_number(name), name))
+                self.videos[start] = start.rstrip("/.")
+        self.num_others += sum(map(len, by_folder.values()))
+        self.num_others -= sum(map(len, self.pictures.values()))
+
+
+@lru_cache(maxsize=4)
+def _parts(archive: Archive) -> _Parts:
+    return _Parts(archive)
+
+
+def _split_name(name: str) -> tuple[str, str, str]:
+    """Folder, key (with the folder) and suffix (without its dot, in lower case) of a member."""
+    folder, _, file = name.rpartition("/")
+    stem, _, suffix = file.partition(".")
+    return folder, f"{folder}/{stem}".lstrip("/"), suffix.lower()
+
+
+def _number(name: str) -> int | None:
+    digits = re.search(r"([0-9]+)$", name.rpartition(".")[0])
+    return int(digits[1]) if digits else None
+
+
+def _sidecar(archive: Archive, parts: _Parts, key: str) -> dict[str, Any]:
+    """What stands beside the videos of a key; damaged sidecars say nothing."""
+    info: dict[str, Any] = {}
+    for suffix in _SIDECARS:
+        name = parts.sidecars.get((key, suffix))
+        if name is None:
+            continue
+        try:
+            text = archive.read(name, _SIDECAR_BYTES).decode("utf-8").strip()
+            value = json.loads(text) if suffix == "json" else text
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            info |= value
+        elif suffix == "cls":
+            info["cls"] = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text
+    return info
+
+
+def _label(info: dict[str, Any]) -> int | str | None:
+    for key in _CLASS_KEYS:
+        value = info.get(key)
+        if isinstance(value, str) and value.strip():
+            return printable(value.strip())
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+    return None

@@ -1,0 +1,234 @@
+"""One video of a container behind the functions that read any video."""
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from vidgan.data.sources.containers.archive import ARCHIVE_SUFFIXES, is_archive
+from vidgan.data.sources.containers.archive_items import list_archive, read_archive_item
+from vidgan.data.sources.containers.array_items import list_arrays, read_array_item
+from vidgan.data.sources.containers.arrays import ARRAY_SUFFIXES
+from vidgan.data.sources.containers.axes import Axes
+from vidgan.data.sources.containers.items import Content, Frames, Listing, Pictures
+from vidgan.data.sources.containers.tfrecord_items import (
+    TFRECORD_SUFFIXES,
+    list_records,
+    read_record_item,
+)
+from vidgan.errors import UserError
+from vidgan.video import (
+    CorruptVideoError,
+    DecodedFrames,
+    FrameStream,
+    NoVideoStreamError,
+    ResizePolicy,
+    UnreadableVideoError,
+    VideoError,
+    VideoInfo,
+    probe,
+    read_frames,
+)
+from vidgan.video.frames import Fitter, Pixels, stack_frames
+
+CONTAINER_SUFFIXES = (*ARCHIVE_SUFFIXES, *TFRECORD_SUFFIXES, *ARRAY_SUFFIXES)
+_USUAL_FPS = 25.0
+"""What numbered pictures are taken to play at; containers that say nothing do the same."""
+
+
+class CleanFrames(NamedTuple):
+    """Frames of a video that decode, and what does not."""
+
+    num_frames: int
+    num_corrupt: int
+
+
+class VideoReader(Protocol):
+    """A video wherever it lies; the arguments and errors are those of `vidgan.video`.
+
+    Attributes:
+        jpeg_strip: The file itself, if it is a JPEG of all frames, one below the other.
+    """
+
+    @property
+    def jpeg_strip(self) -> bytes | None: ...
+
+    def probe(self) -> VideoInfo:
+        """Measure it."""
+        ...
+
+    def read(
+        self, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
+    ) -> DecodedFrames:
+        """Decode some of its frames."""
+        ...
+
+    def count_clean(self) -> CleanFrames:
+        """Decode all of it, and keep nothing but the counts."""
+        ...
+
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Pixels:
+        """The frames uint8 `[3, T, H, W]` with these numbers among those that decode."""
+        ...
+
+
+def is_container(path: Path) -> bool:
+    """Whether a file holds videos inside, by its name."""
+    return path.name.lower().endswith(CONTAINER_SUFFIXES)
+
+
+def list_container(path: Path, axes: Axes) -> Listing:
+    """The videos of a container.
+
+    Args:
+        path: An archive, a file of TFRecords or of arrays.
+        axes: Order of the axes of arrays, or auto.
+
+    Raises:
+        UserError: it cannot be read or holds no video.
+    """
+    if is_archive(path):
+        return list_archive(path)
+    if path.name.lower().endswith(TFRECORD_SUFFIXES):
+        return list_records(path)
+    return list_arrays(path, axes)
+
+
+@contextmanager
+def open_item(path: Path, member: str) -> Iterator[VideoReader]:
+    """Read one video of a container; what FFmpeg needs as files lies in a temporary folder.
+
+    Args:
+        path: The container.
+        member: Address of an item of its listing.
+
+    Raises:
+        VideoError: the item is damaged.
+    """
+    content = _read_item(path, member)
+    if isinstance(content, Frames):
+        yield ArrayReader(path, content)
+        return
+    with tempfile.TemporaryDirectory(prefix="vidgan-") as folder:
+        if isinstance(content, Pictures):
+            for number, data in enumerate(content.files):
+                # Pillow finds out the kind of a picture by itself, whatever its suffix.
+                (Path(folder) / f"{number:08d}.png").write_bytes(data)
+            yield FileReader(Path(folder), content.fps)
+        else:
+            file = Path(folder) / f"video{content.suffix}"
+            file.write_bytes(content.data)
+            yield FileReader(file)
+
+
+def _read_item(path: Path, member: str) -> Content:
+    try:
+        if is_archive(path):
+            return read_archive_item(path, member)
+        if path.name.lower().endswith(TFRECORD_SUFFIXES):
+            return read_record_item(path, member)
+        return read_array_item(path, member)
+    except VideoError:
+        raise
+    except (UserError, KeyError, OSError) as error:
+        # The container was whole when it was listed.
+        raise UnreadableVideoError(path, f"cannot be read any more ({error})") from error
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """A video file or a folder of numbered pictures; `fps` overrides what it says."""
+
+    path: Path
+    fps: float | None = None
+    jpeg_strip: None = None
+
+    def probe(self) -> VideoInfo:
+        """Measure it."""
+        info = probe(self.path)
+        if self.fps is None:
+            return info
+        times = tuple(n / self.fps for n in range(info.num_frames))
+        duration = info.num_frames / self.fps
+        return replace(info, fps=self.fps, duration_s=duration, frame_times_s=times)
+
+    def read(
+        self, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
+    ) -> DecodedFrames:
+        """Decode some of its frames."""
+        return read_frames(self.path, indices, resolution=resolution, resize=resize)
+
+    def count_clean(self) -> CleanFrames:
+        """Decode all of it, and keep nothing but the counts."""
+        stream = FrameStream(self.path, wanted=())
+        deque(stream, maxlen=0)
+        return CleanFrames(stream.num_frames, stream.num_corrupt)
+
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Pixels:
+        """The frames with these numbers among those that decode."""
+        found = dict(FrameStream(self.path, frozenset(indices), resolution, resize))
+        return stack_frames([found[n] for n in indices])
+
+
+@dataclass(frozen=True)
+class ArrayReader:
+    """Frames in memory; `jpeg_strip` is the file that they were decoded from, if it is one."""
+
+    path: Path
+    frames: Frames
+    jpeg_strip: bytes | None = None
+
+    def probe(self) -> VideoInfo:
+        """Measure it."""
+        count, height, width, _ = self.frames.pixels.shape
+        if not count:
+            raise NoVideoStreamError(self.path, "has no frames")
+        fps = self.frames.fps or _USUAL_FPS
+        return VideoInfo(
+            path=str(self.path),
+            width=width,
+            height=height,
+            num_frames=count,
+            num_missing=0,
+            fps=fps,
+            duration_s=count / fps,
+            codec="array",
+            pixel_format="gray" if self._is_grey() else "rgb24",
+            rotation=0,
+            is_variable_rate=False,
+            frame_times_s=tuple(n / fps for n in range(count)),
+        )
+
+    def read(
+        self, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
+    ) -> DecodedFrames:
+        """Take some of its frames."""
+        import av
+
+        pixels = self.frames.pixels
+        chosen = range(len(pixels)) if indices is None else indices
+        outside = [n for n in chosen if not 0 <= n < len(pixels)]
+        if outside or not chosen:
+            raise CorruptVideoError(self.path, f"frame {outside} asked of {len(pixels)} frames")
+        if resolution is None or (resolution, resolution) == pixels.shape[1:3]:
+            return DecodedFrames(stack_frames([pixels[n] for n in chosen]), 0)
+        fit = Fitter(resolution, resize)
+        fitted = [fit(av.VideoFrame.from_ndarray(pixels[n], format="rgb24")) for n in chosen]
+        return DecodedFrames(stack_frames(fitted), 0)
+
+    def count_clean(self) -> CleanFrames:
+        """What is in memory has been read."""
+        return CleanFrames(len(self.frames.pixels), 0)
+
+    def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Pixels:
+        """The frames with these numbers."""
+        return self.read(indices, resolution, resize).pixels
+
+    def _is_grey(self) -> bool:
+        first, second, third = np.moveaxis(self.frames.pixels, -1, 0)
+        return np.array_equal(first, second) and np.array_equal(first, third)

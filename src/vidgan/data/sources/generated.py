@@ -1,0 +1,265 @@
+"""Clips that some program generated, read from a folder or a container for evaluation.
+
+Unlike training data nothing is resampled, resized by a filter or left out: a clip that does not fit
+is refused, since a score of the rest would not be that of what the folder holds.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vidgan.core.clip_ops import pool_uint8
+from vidgan.core.randomness import keyed_rng
+from vidgan.core.settings import closest
+from vidgan.data.sources.containers.reading import FileReader, VideoReader, is_container, open_item
+from vidgan.data.sources.containers.scan import find_containers, scan_containers
+from vidgan.data.sources.lossless import is_lossless
+from vidgan.data.sources.tree import VIDEO_SUFFIXES, look_at
+from vidgan.errors import UserError
+from vidgan.video import VideoInfo
+
+LABELS_FILE = "labels.csv"
+"""Table with the columns `file` and `class`, as `vidgan sample` writes it."""
+
+
+@dataclass(frozen=True)
+class GeneratedSource:
+    """Where one generated clip lies.
+
+    Attributes:
+        name: Path below the folder, or inside the container.
+        file: Video file, folder of pictures or container.
+        member: Address inside the container; None for a file of its own.
+        class_name: The class it should show, as its folder or the table says.
+    """
+
+    name: str
+    file: Path
+    member: str | None = None
+    class_name: str | None = None
+
+
+@dataclass(frozen=True)
+class GeneratedClips:
+    """Generated clips that were read.
+
+    Attributes:
+        clips: uint8 `[M, 3, T, H, W]`, in seeded order.
+        labels: int64 `[M]`, the classes they should show; None if nothing says so.
+        names: Of every clip.
+        num_found: Clips that the folder holds.
+        formats: Codec and pixel format, with the number of clips stored so.
+        num_lossy: Clips that were stored with loss.
+        warnings: Sentences for the record.
+    """
+
+    clips: Tensor
+    labels: Tensor | None
+    names: tuple[str, ...]
+    num_found: int
+    formats: dict[str, int]
+    num_lossy: int
+    warnings: tuple[str, ...]
+
+
+def is_clip_source(path: str | Path) -> bool:
+    """Whether a path may hold generated clips: a folder, or a container by its name."""
+    path = Path(path)
+    return path.is_dir() or (path.is_file() and is_container(path))
+
+
+def list_generated(root: str | Path) -> list[GeneratedSource]:
+    """The clips of a folder of videos or numbered pictures, or of containers, sorted by name.
+
+    Raises:
+        UserError: there are none, or the table of labels cannot be used.
+    """
+    root = Path(root)
+    names = look_at(root).names if root.is_dir() else []
+    if names:
+        sources = [GeneratedSource(name, root / name, None, _folder_of(name)) for name in names]
+        return _with_table(root, sources)
+    files = find_containers(root)
+    if not files:
+        raise UserError(
+            f"there are no generated clips in {root}: it needs video files "
+            f"({' '.join(sorted(VIDEO_SUFFIXES))}), folders of numbered pictures, or arrays"
+        )
+    found = scan_containers(root, files, "auto", 0, splits=False)
+    return [
+        GeneratedSource(item.name, file, item.member, item.class_name or _first(item.folder))
+        for file, item in found.videos
+    ]
+
+
+def first_shape(root: str | Path) -> tuple[int, int]:
+    """Frames and side in pixels of the first clip.
+
+    Raises:
+        UserError: there are no clips, or the first one cannot be read or is not square.
+    """
+    source = list_generated(root)[0]
+    with _open(source) as reader:
+        info = reader.probe()
+    return info.num_frames, _side(source, info)
+
+
+def read_generated(
+    root: str | Path,
+    frames: int,
+    resolution: int,
+    classes: Sequence[str],
+    limit: int,
+    seed: int,
+) -> GeneratedClips:
+    """Read at most `limit` clips of a folder, a seeded choice in seeded order.
+
+    Args:
+        root: Folder or container.
+        frames: Length of the clips that they are compared with; of longer ones the central
+            frames count.
+        resolution: Side of the clips that they are compared with. Smaller ones stay as they are
+            (the others are then averaged to them), larger ones are averaged over whole blocks.
+        classes: Class names of the data.
+        limit: Most clips.
+        seed: Of choice and order; files sorted by name would come class by class.
+
+    Raises:
+        UserError: sizes or numbers of frames that do not fit, unknown classes, damage.
+    """
+    sources = list_generated(root)
+    labels = _labels_of(sources, classes, root)
+    order = torch.randperm(len(sources), generator=keyed_rng(seed, "generated clips"))[:limit]
+    clips, formats, num_lossy, first = [], Counter[str](), 0, None
+    for row in order.tolist():
+        source = sources[row]
+        with _open(source) as reader:
+            info = reader.probe()
+            side = _side(source, info)
+            first = first or (source.name, side)
+            if side != first[1]:
+                raise UserError(
+                    f"{root}: {source.name} has {side} pixels a side and {first[0]} {first[1]}; "
+                    "generated clips must all have one size"
+                )
+            window = _window(source, info.num_frames, frames)
+            clip = reader.read(window, None, "stretch").clip
+            formats[_format_of(info)] += 1
+            num_lossy += not is_lossless(info)
+        clips.append(_to_side(source, clip, resolution))
+    return GeneratedClips(
+        clips=torch.stack(clips),
+        labels=None if labels is None else labels[order],
+        names=tuple(sources[row].name for row in order.tolist()),
+        num_found=len(sources),
+        formats=dict(sorted(formats.items())),
+        num_lossy=num_lossy,
+        warnings=_warnings(formats, num_lossy, len(clips)),
+    )
+
+
+def _labels_of(
+    sources: Sequence[GeneratedSource], classes: Sequence[str], root: str | Path
+) -> Tensor | None:
+    """Labels by class names; None where the folders' names are no classes at all."""
+    named = {source.class_name for source in sources}
+    if not classes or not named & set(classes):
+        return None
+    for source in sources:
+        if source.class_name not in classes:
+            where = f"the class {source.class_name!r}" if source.class_name else "no class"
+            guess = closest(source.class_name or "", classes)
+            hint = f"did you mean {guess}?" if guess else f"the data has {', '.join(classes)}"
+            raise UserError(f"{root}: {source.name} has {where}; {hint}")
+    return torch.tensor([classes.index(source.class_name or "") for source in sources])
+
+
+def _with_table(root: Path, sources: list[GeneratedSource]) -> list[GeneratedSource]:
+    """Sources with the classes of `labels.csv`, if the folder has one that names classes."""
+    table = root / LABELS_FILE
+    if not table.is_file():
+        return sources
+    try:
+        with table.open(encoding="utf-8", newline="") as opened:
+            class_of = {row["file"]: row["class"] for row in csv.DictReader(opened)}
+    except (KeyError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{table} must be a table with the columns file and class ({error}): mend or delete it"
+        ) from error
+    if not any(class_of.values()):
+        return sources
+    missing = next((source.name for source in sources if not class_of.get(source.name)), None)
+    if missing is not None:
+        raise UserError(f"{table} gives no class for {missing}: add its line or delete the table")
+    return [
+        GeneratedSource(source.name, source.file, None, class_of[source.name]) for source in sources
+    ]
+
+
+def _side(source: GeneratedSource, info: VideoInfo) -> int:
+    if info.width != info.height:
+        raise UserError(
+            f"{source.name} is {info.width} x {info.height} pixels, and only square clips are "
+            "compared: crop or pad the generated clips as the real ones are"
+        )
+    return info.width
+
+
+def _window(source: GeneratedSource, num_frames: int, frames: int) -> list[int]:
+    if num_frames < frames:
+        raise UserError(
+            f"{source.name} has {num_frames} frames and is compared with clips of {frames}: "
+            f"generate longer clips, or give frames={num_frames}"
+        )
+    start = (num_frames - frames) // 2
+    return list(range(start, start + frames))
+
+
+def _to_side(source: GeneratedSource, clip: Tensor, resolution: int) -> Tensor:
+    side = clip.shape[-1]
+    if side <= resolution and resolution % side == 0:
+        return clip
+    if side % resolution:
+        raise UserError(
+            f"{source.name} has {side} pixels a side, which does not fit real clips of "
+            f"{resolution} by a whole factor: give resolution={side}"
+        )
+    return pool_uint8(clip, (1, side // resolution, side // resolution))
+
+
+def _warnings(formats: Counter[str], num_lossy: int, num_clips: int) -> tuple[str, ...]:
+    if not num_lossy:
+        return ()
+    names = ", ".join(sorted(formats))
+    sentence = (
+        f"{num_lossy} of {num_clips} generated clips were stored with loss ({names}), which moves "
+        "scores: store them without, as PNG, FFV1 in RGB or arrays"
+    )
+    return (sentence,)
+
+
+def _format_of(info: VideoInfo) -> str:
+    return f"{info.codec} {info.pixel_format}"
+
+
+def _folder_of(name: str) -> str | None:
+    return name.split("/")[0] if "/" in name else None
+
+
+def _first(folder: str) -> str | None:
+    return folder.split("/")[0] or None
+
+
+@contextmanager
+def _open(source: GeneratedSource) -> Iterator[VideoReader]:
+    if source.member is None:
+        yield FileReader(source.file)
+        return
+    with open_item(source.file, source.member) as reader:
+        yield reader

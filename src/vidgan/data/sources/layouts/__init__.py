@@ -1,0 +1,68 @@
+"""The layouts in which videos lie on the disk, and which of them a source is read as.
+
+To add one, write a module beside this one that makes a `Layout`, and name it in `LAYOUTS`.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from vidgan.core.settings import closest
+from vidgan.data.packed.manifest import MANIFEST_NAME, is_packed
+from vidgan.data.settings import DataConfig
+from vidgan.data.sources.containers.reading import CONTAINER_SUFFIXES, is_container
+from vidgan.data.sources.layouts.activitynet import ACTIVITYNET
+from vidgan.data.sources.layouts.base import Layout
+from vidgan.data.sources.layouts.containers import ARCHIVE, ARRAYS, TFRECORDS, WEBDATASET
+from vidgan.data.sources.layouts.folders import CLASSES, FOLDER
+from vidgan.data.sources.layouts.kinetics import KINETICS
+from vidgan.data.sources.layouts.strips import STRIPS, TINYVIDEO
+from vidgan.data.sources.layouts.ucf101 import UCF101
+from vidgan.data.sources.source import SourceScan, settle
+from vidgan.data.sources.tree import Tree, look_at, no_videos
+from vidgan.errors import UserError
+
+__all__ = ["LAYOUTS", "Layout", "scan_sources"]
+
+LAYOUTS: tuple[Layout, ...] = (
+    *(KINETICS, ACTIVITYNET, UCF101, TINYVIDEO, STRIPS),
+    *(WEBDATASET, TFRECORDS, ARRAYS, ARCHIVE),
+    *(CLASSES, FOLDER),
+)
+"""The most telling first: the first one that recognises a source is taken."""
+
+
+def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
+    """List the videos of a folder or container, read as `config.layout` or as what it looks like.
+
+    Raises:
+        UserError: there is nothing at `root`, no such layout, or no video.
+    """
+    root = Path(root)
+    tree = look_at(root)
+    if root.is_file() and not is_container(root):
+        raise UserError(
+            f"{root} is a file: name the folder that holds the videos, or an archive or file of"
+            f" arrays ({' '.join(CONTAINER_SUFFIXES)})"
+        )
+    if MANIFEST_NAME in tree.others and is_packed(root):
+        raise UserError(f"{root} is a packed clip set already: train with data={root}")
+    layout, why = _choose(tree, config)
+    told = f"{root} is read as {layout.what} (data.layout={layout.name}), {why}"
+    found = layout.find(tree, config)
+    found = replace(found, dropped=[*found.dropped, *tree.unread])
+    return settle(root, layout.name, told, found, config)
+
+
+def _choose(tree: Tree, config: DataConfig) -> tuple[Layout, str]:
+    by_name = {layout.name: layout for layout in LAYOUTS}
+    if config.layout in by_name:
+        return by_name[config.layout], "as that setting says"
+    if config.layout != "auto":
+        guess = closest(config.layout, ["auto", *by_name])
+        hint = f"did you mean {guess}?" if guess else f"there are auto, {', '.join(by_name)}"
+        raise UserError(f"data.layout={config.layout} is no known layout; {hint}")
+    for layout in LAYOUTS:
+        why = layout.recognise(tree, config)
+        if why is not None:
+            return layout, f"since {why}"
+    raise no_videos(tree)

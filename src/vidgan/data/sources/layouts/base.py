@@ -1,0 +1,27 @@
+"""What a layout is: how a published set lies on the disk, and what is read out of that."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vidgan.data.settings import DataConfig
+from vidgan.data.sources.source import Found
+from vidgan.data.sources.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One way in which videos lie on the disk.
+
+    Attributes:
+        name: Word for `data.layout`.
+        what: What it is called in sentences.
+        recognise: Says why a tree is believed to be of this layout, or None if it is not.
+        find: Lists the videos with their classes, splits and groups. It may be called for a tree
+            that was not recognised, as the user may know better, and then raises a `UserError`
+            that says what is missing.
+    """
+
+    name: str
+    what: str
+    recognise: Callable[[Tree, DataConfig], str | None]
+    find: Callable[[Tree, DataConfig], Found]

@@ -1,0 +1,185 @@
+"""Pictures that hold all frames of a clip in a row: the tiny-video sets, and MoCoGAN's.
+
+The tiny-video sets (Golf, Aeroplane) have JPEG strips that go down, 128 pixels wide, and a text
+file with a path a line (Vondrick et al. 2016, arXiv:1609.02612). MoCoGAN has class folders of
+strips that go either way (Tulyakov et al. 2018, arXiv:1707.04993).
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+from vidgan.data.settings import DataConfig
+from vidgan.data.sources.layouts.base import Layout
+from vidgan.data.sources.layouts.lists import Coverage, read_text, split_word
+from vidgan.data.sources.source import Found, Source, split_and_class
+from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree
+from vidgan.data.sources.videos import strip_length
+from vidgan.errors import UserError
+from vidgan.video.frames import IMAGE_SUFFIXES, PICTURE_FAULTS
+
+_FOLDER_START = "frames-stable"
+_NUM_PROBED = 16
+_FEWEST_FRAMES = 4
+"""Of a picture that nothing but its shape makes a strip: frames of 2:1 and 3:1 are common."""
+_HEAD_LINES = 20
+
+
+def _tiny_why(tree: Tree, config: DataConfig) -> str | None:
+    if tree.videos:
+        return None
+    lists = _lists(tree)
+    if not lists and not any(name.startswith(_FOLDER_START) for name in _folders(tree)):
+        return None
+    if not _are_strips(tree, 1, share=0.5):
+        return None
+    finder = _Finder(tree.pictures())
+    for name, paths in lists.items():
+        if any(finder.find(path) for path in paths[:_HEAD_LINES]):
+            return f"{name} lists its pictures, which are strips of square frames"
+    if any(name.startswith(_FOLDER_START) for name in _folders(tree)):
+        return f"it has a folder {_FOLDER_START}... of strips of square frames"
+    return None
+
+
+def _find_tiny(tree: Tree, config: DataConfig) -> Found:
+    pictures = tree.pictures()
+    lists = _lists(tree)
+    if not pictures:
+        raise _no_strips(tree)
+    if not lists:
+        note = "no text file lists the clips, so all pictures are taken"
+        return Found(sources=[_source(name, tree) for name in pictures], notes=[note])
+    finder = _Finder(pictures)
+    coverage = Coverage()
+    sources: dict[str, Source] = {}
+    for table, paths in lists.items():
+        split = split_word(Path(table).stem) or "train"
+        for path in paths:
+            found = finder.find(path)
+            coverage.add(split, path, table, is_there=found is not None)
+            if found is not None:
+                sources[found] = _source(found, tree, split)
+    notes = [coverage.note(lists)]
+    if not sources:
+        raise UserError(f"{notes[0]}: put {next(iter(lists))} beside the folders that it names")
+    unlisted = len(pictures) - len(sources)
+    if unlisted:
+        notes.append(f"{unlisted:,} pictures that stand in no list were passed over")
+    return Found(
+        sources=list(sources.values()),
+        dropped=coverage.missing,
+        num_missing=len(coverage.missing),
+        notes=notes,
+    )
+
+
+def _row_why(tree: Tree, config: DataConfig) -> str | None:
+    if tree.videos:
+        return None
+    if not _are_strips(tree, _FEWEST_FRAMES, share=0.9):
+        return None
+    return f"its pictures are square frames in a row, as in {tree.some_pictures(1)[0]}"
+
+
+def _find_rows(tree: Tree, config: DataConfig) -> Found:
+    pictures = tree.pictures()
+    if not pictures:
+        raise _no_strips(tree)
+    sources = []
+    for name in pictures:
+        split, class_name = split_and_class(name.split("/")[:-1], config.splits)
+        sources.append(
+            Source(
+                name=name, path=tree.root / name, kind="strip", split=split, class_name=class_name
+            )
+        )
+    return Found(sources=sources)
+
+
+def _no_strips(tree: Tree) -> UserError:
+    return UserError(
+        f"{tree.root} holds no pictures ({' '.join(sorted(IMAGE_SUFFIXES))}): choose another"
+        " data.layout or leave it at auto"
+    )
+
+
+def _source(name: str, tree: Tree, split: str = "train") -> Source:
+    above = name.rpartition("/")[0]
+    # Clips of one film lie in a folder that has the film's name.
+    group = above if Path(above).suffix.lower() in VIDEO_SUFFIXES else None
+    return Source(name=name, path=tree.root / name, kind="strip", split=split, group=group)
+
+
+def _folders(tree: Tree) -> set[str]:
+    return {name.split("/")[0] for name in (*tree.image_folders, *tree.others) if "/" in name}
+
+
+def _are_strips(tree: Tree, fewest: int, share: float) -> bool:
+    """Whether this share of some pictures is made of squares; damaged ones say nothing."""
+    from PIL import Image
+
+    lengths = []
+    for name in tree.some_pictures(_NUM_PROBED):
+        try:
+            with Image.open(tree.root / name) as picture:
+                lengths.append(strip_length(*picture.size))
+        except (*PICTURE_FAULTS, Image.DecompressionBombError):
+            continue
+    fitting = sum(length is not None and length >= fewest for length in lengths)
+    return fitting > 0 and fitting >= share * len(lengths)
+
+
+def _lists(tree: Tree) -> dict[str, list[str]]:
+    """Paths of pictures, with forward slashes, in every text file that has nothing else."""
+    found = {}
+    for name in tree.tables(".txt"):
+        lines = [line.split() for line in read_text(tree.root / name).splitlines()]
+        # Older lists have a count behind the path.
+        paths = [line[0].replace("\\", "/") for line in lines if line]
+        if paths and all(_names_picture(path) for path in paths[:_HEAD_LINES]):
+            found[name] = paths
+    return found
+
+
+def _names_picture(path: str) -> bool:
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+class _Finder:
+    """Finds listed paths, which may start higher or deeper than the folder that is read.
+
+    Only pictures of the folder are ever found, whatever a list says.
+    """
+
+    def __init__(self, pictures: list[str]) -> None:
+        self._by_tail: dict[str, list[str]] = defaultdict(list)
+        for name in pictures:
+            parts = name.split("/")
+            self._by_tail["/".join(parts[-2:])].append(name)
+            if len(parts) > 1:
+                self._by_tail[parts[-1]].append(name)
+
+    def find(self, path: str) -> str | None:
+        """The picture that a listed path means; None if there is none, or no telling which."""
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        whole = "/".join(parts)
+        names = self._by_tail.get("/".join(parts[-2:]), [])
+        fitting = [
+            n for n in names if f"/{n}".endswith(f"/{whole}") or f"/{whole}".endswith(f"/{n}")
+        ]
+        exact = [name for name in fitting if name == whole]
+        return (exact or fitting)[0] if exact or len(fitting) == 1 else None
+
+
+TINYVIDEO = Layout(
+    name="tinyvideo",
+    what="strips of the tiny-video sets (Golf, Aeroplane)",
+    recognise=_tiny_why,
+    find=_find_tiny,
+)
+STRIPS = Layout(
+    name="strips",
+    what="strips in class folders (MoCoGAN)",
+    recognise=_row_why,
+    find=_find_rows,
+)

@@ -1,0 +1,159 @@
+"""One walk over a folder: its videos, its folders of numbered pictures, and everything else."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vidgan.core.files import TEMPORARY_MARK
+from vidgan.errors import UserError
+from vidgan.video import is_image_folder
+from vidgan.video.frames import IMAGE_SUFFIXES
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"}
+    | {".wmv", ".flv", ".ogv", ".3gp", ".gif", ".vob"}
+)
+_DEEPEST_TABLE = 2
+"""Folders above a table that speaks of the whole set."""
+_OWN_FILES = ("attributes.json", "motions.json")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a walk found; names are relative to the root, with forward slashes, and sorted.
+
+    Attributes:
+        root: The folder, or a single file, of which nothing else is known.
+        videos: Video files, by their suffix.
+        image_folders: Folders of numbered pictures without videos.
+        others: Other files that are not hidden; pictures in `image_folders` are not counted.
+        unread: Name of and reason for every folder that cannot be read.
+    """
+
+    root: Path
+    videos: tuple[str, ...] = ()
+    image_folders: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Videos and folders of numbered pictures, sorted."""
+        return sorted([*self.videos, *self.image_folders])
+
+    @cached_property
+    def image_folder_set(self) -> frozenset[str]:
+        """`image_folders`, for looking up."""
+        return frozenset(self.image_folders)
+
+    def tables(self, suffix: str) -> list[str]:
+        """Other files with a suffix, near the root: deeper ones belong to single videos."""
+        near = (name for name in self.others if name.count("/") <= _DEEPEST_TABLE)
+        return [name for name in near if _suffix(name) == suffix]
+
+    def pictures(self) -> list[str]:
+        """All picture files, those in `image_folders` too, sorted."""
+        inside = (name for folder in self.image_folders for name in self._pictures_in(folder))
+        return sorted([*self._loose_pictures, *inside])
+
+    def some_pictures(self, count: int) -> list[str]:
+        """About `count` of the pictures, spread over all, without listing every folder."""
+        step = max(1, 2 * len(self._loose_pictures) // count)
+        loose = self._loose_pictures[::step]
+        step = max(1, len(self.image_folders) * 2 // count)
+        folders = self.image_folders[::step]
+        each = max(1, count // (2 * max(1, len(folders))))
+        inside = (name for folder in folders for name in self._pictures_in(folder)[:each])
+        return [*loose, *inside]
+
+    @cached_property
+    def _loose_pictures(self) -> list[str]:
+        return [name for name in self.others if _suffix(name) in IMAGE_SUFFIXES]
+
+    def _pictures_in(self, folder: str) -> list[str]:
+        names = (file.name for file in (self.root / folder).iterdir() if file.name[0] != ".")
+        return sorted(f"{folder}/{name}" for name in names if _suffix(name) in IMAGE_SUFFIXES)
+
+    @property
+    def strange(self) -> list[str]:
+        """The other files, but for those that this package writes itself."""
+        return [name for name in self.others if name not in _OWN_FILES]
+
+
+def look_at(root: Path) -> Tree:
+    """Walk over a folder once; links are followed, but never in a circle.
+
+    Raises:
+        UserError: there is nothing at `root`.
+    """
+    if root.is_file():
+        return Tree(root)
+    if not root.is_dir():
+        raise UserError(f"there is no folder {root}: name a folder of video files")
+    videos: list[str] = []
+    image_folders: list[str] = []
+    others: list[str] = []
+    unread: list[tuple[str, str]] = []
+
+    def note_unread(error: OSError) -> None:
+        name = Path(error.filename).relative_to(root).as_posix()
+        unread.append((name, f"the folder cannot be read ({error.strerror})"))
+
+    seen: set[Path] = set()
+    for folder, subfolders, files in os.walk(root, onerror=note_unread, followlinks=True):
+        here = Path(folder)
+        if here.resolve() in seen:
+            # A link back to a folder above would be walked for ever.
+            subfolders.clear()
+            continue
+        seen.add(here.resolve())
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        place = "" if here == root else f"{here.relative_to(root).as_posix()}/"
+        here_videos = [name for name in files if _is_video(name)]
+        if not here_videos and place and is_image_folder(here):
+            image_folders.append(place.rstrip("/"))
+            continue
+        videos += [place + name for name in here_videos]
+        known = {*here_videos}
+        others += [place + name for name in files if name not in known and name[0] != "."]
+    return Tree(
+        root,
+        tuple(sorted(videos)),
+        tuple(sorted(image_folders)),
+        tuple(sorted(others)),
+        tuple(sorted(unread)),
+    )
+
+
+def list_videos(root: Path) -> list[str]:
+    """Names of all videos and folders of numbered pictures below a folder, sorted.
+
+    Raises:
+        UserError: there is none.
+    """
+    if root.is_file():
+        raise UserError(f"{root} is a file: name the folder that holds the videos")
+    tree = look_at(root)
+    if not tree.names:
+        raise no_videos(tree)
+    return tree.names
+
+
+def no_videos(tree: Tree) -> UserError:
+    """The refusal of a folder in which nothing can be used."""
+    other = f", only {len(tree.strange)} other files" if tree.strange else ""
+    other += f", {len(tree.unread)} folders that cannot be read" if tree.unread else ""
+    return UserError(
+        f"no videos in {tree.root}{other}: it needs video files"
+        f" ({' '.join(sorted(VIDEO_SUFFIXES))}) or folders of numbered images"
+    )
+
+
+def _is_video(name: str) -> bool:
+    hidden = name.startswith((".", TEMPORARY_MARK))
+    return not hidden and _suffix(name) in VIDEO_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()

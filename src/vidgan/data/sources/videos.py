@@ -1,0 +1,67 @@
+"""Opening one video wherever it lies, and strips: pictures whose square frames stand in a row.
+
+A strip's frames are as wide as its shorter side and go along the longer one: downwards as in the
+tiny-video sets, or to the right as in MoCoGAN's.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from vidgan.data.sources.containers.items import Frames
+from vidgan.data.sources.containers.reading import ArrayReader, FileReader, VideoReader, open_item
+from vidgan.data.sources.source import SourceKind
+from vidgan.video import UnreadableVideoError
+from vidgan.video.frames import PICTURE_FAULTS
+
+_EXIF_ORIENTATION = 0x0112
+
+
+@contextmanager
+def open_source(path: Path, kind: SourceKind, member: str) -> Iterator[VideoReader]:
+    """Read a video file, a folder of numbered pictures, a part of a container, or a strip.
+
+    Raises:
+        VideoError: it is damaged.
+    """
+    if kind == "item":
+        with open_item(path, member) as reader:
+            yield reader
+    elif kind == "strip":
+        yield _open_strip(path)
+    else:
+        yield FileReader(path)
+
+
+def strip_length(width: int, height: int) -> int | None:
+    """Frames of a strip of this size, or None if it is not made of squares."""
+    count, rest = divmod(max(width, height), min(width, height))
+    return None if rest else count
+
+
+def _open_strip(path: Path) -> ArrayReader:
+    from PIL import Image
+
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as picture:
+            as_stored = picture.getexif().get(_EXIF_ORIENTATION, 1) == 1
+            # The payload of packed sets is a strip that goes down, of three colours.
+            fits = picture.format == "JPEG" and picture.mode == "RGB" and as_stored
+            pixels = np.asarray(picture.convert("RGB"))
+    except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
+        raise UnreadableVideoError(path, f"cannot be read as a picture ({error})") from error
+    height, width = pixels.shape[:2]
+    count = strip_length(width, height)
+    if count is None:
+        raise UnreadableVideoError(path, f"is {width} x {height} pixels, no strip of squares")
+    side = min(width, height)
+    if height >= width:
+        frames = pixels.reshape(count, side, side, 3)
+    else:
+        frames = pixels.reshape(side, count, side, 3).swapaxes(0, 1)
+    stored = data if fits and height >= width else None
+    return ArrayReader(path, Frames(np.ascontiguousarray(frames)), stored)

@@ -1,0 +1,1 @@
+"""Labelled clips that the package renders itself."""

@@ -1,0 +1,355 @@
+"""From clips in memory to an evaluation record; knows neither models nor files of clips."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan.core.clip_ops import to_uint8
+from vidgan.errors import UserError
+from vidgan.evaluation.controls import memorisation, nearest_pairs, nearest_picture, thumbnails
+from vidgan.evaluation.extraction import ScoredSet, shown_frames
+from vidgan.evaluation.protocol_checks import check_clip_shape, check_protocol
+from vidgan.evaluation.protocol_fields import JUDGES
+from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.evaluation.record import (
+    RECORD_SCHEMA,
+    comparability,
+    comparable_protocols,
+    environment_record,
+    time_stamp,
+)
+from vidgan.evaluation.score import (
+    Comparison,
+    RealData,
+    compute_scores,
+    plan_comparison,
+)
+from vidgan.evaluation.score_functions import missing_scores
+from vidgan.evaluation.warnings import score_warnings
+from vidgan.extractors.extractor import Extractor, load_extractor
+from vidgan.extractors.feature_store import FeatureStore
+from vidgan.extractors.judge import OwnClassifier
+from vidgan.extractors.judge_store import clips_hash, obtain_judge
+from vidgan.extractors.pretext import TIMES
+from vidgan.metrics.agreement import agreement, per_class_agreement
+from vidgan.metrics.diversity import compare_spread
+from vidgan.metrics.motion import compare_motion
+from vidgan.video.writing import write_png
+
+Progress = Callable[[str], None]
+"""Told in a few words what happens next."""
+
+
+def say_nothing(_: str) -> None:
+    """The progress of callers who want none."""
+
+
+def evaluate_clips(
+    clips: Tensor,
+    labels: Tensor | None,
+    real: RealData,
+    *,
+    protocol: str | Protocol = "own-c3d",
+    seed: int = 0,
+    judge_seed: int = 0,
+    cache: str | Path | None = None,
+    features: str | Path | None = None,
+    weights: str | Path | None = None,
+    pictures: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    generator_facts: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score clips that are in memory; `vidgan.evaluate` gathers them first.
+
+    Args:
+        clips: generated, uint8 `[M, C, T, H, W]`; floats in [-1, 1] serve under a protocol that
+            does not round.
+        labels: the classes they should show, int64 `[M]`, or None.
+        real: the real clips, of the same shape.
+        generator_facts: plain values for the record.
+        protocol, seed, judge_seed, cache, features, weights, pictures, device, progress: as in
+            `vidgan.evaluate`.
+
+    Returns:
+        The record.
+
+    Raises:
+        UserError: shapes differ, there are too few clips, or weights are missing.
+    """
+    started = time.perf_counter()
+    tell = progress or say_nothing
+    clips, protocol, notes = _as_applied(find_protocol(protocol), clips)
+    labels = None if labels is None else labels[: protocol.num_clips]
+    check_protocol(protocol, weights)
+    _check_shapes(clips, real)
+    check_clip_shape(protocol, clips.shape[1:])
+    comparison = plan_comparison(real, clips.shape[0], seed, protocol)
+    judge, extractor, said = _find_extractor(
+        real, protocol, judge_seed, cache, weights, device, tell
+    )
+    store = None if features is None else FeatureStore(features)
+    tell("scoring")
+    rounded = clips if clips.dtype == torch.uint8 else to_uint8(clips)
+    fake = ScoredSet.of(rounded, extractor, store, seen=clips)
+    seen, unseen = (
+        ScoredSet.of(part.clips, extractor, store) for part in (real.train, real.heldout)
+    )
+    scores = compute_scores(fake, seen, unseen, comparison, extractor, protocol, seed, store)
+    missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
+    card = None if judge is None else judge_card(judge)
+    network = _network_record(extractor, protocol)
+    beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
+    if pictures is not None:
+        _show_nearest(Path(pictures), fake, seen, beside["memorisation"], tell)
+    warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
+    return {
+        "schema": RECORD_SCHEMA,
+        "created": time_stamp(),
+        "protocol": protocol.record(),
+        "counts": _counts(rounded, real, comparison),
+        "scores": scores,
+        **beside,
+        "judge": card,
+        "extractor": network,
+        "data": data_facts(real),
+        "generator": _generator_facts(generator_facts, rounded, labels),
+        "seeds": {"evaluation": seed, "judge": judge_seed},
+        "environment": environment_record(str(device)),
+        "wall_seconds": round(time.perf_counter() - started, 1),
+        "warnings": [*real.warnings, *warnings],
+        "comparable_to": comparable_protocols(protocol, network),
+        "sentence": comparability(card, protocol, network),
+    }
+
+
+def _network_record(extractor: Extractor | None, protocol: Protocol) -> dict[str, Any] | None:
+    """What a record tells of any network but a judge, as a file gives it back."""
+    if extractor is None or protocol.network is None:
+        return None
+    found: dict[str, Any] = json.loads(json.dumps(extractor.record()))
+    return found
+
+
+def _beside_scores(
+    fake: ScoredSet,
+    seen: ScoredSet,
+    unseen: ScoredSet,
+    labels: Tensor | None,
+    real: RealData,
+    protocol: Protocol,
+) -> dict[str, Any]:
+    """What stands beside the scores: agreement, copies, spread inside classes, motion."""
+    is_judged = fake.extraction is not None and protocol.extractor == "own-c3d"
+    space = "judge features" if protocol.extractor in JUDGES else "features"
+    return {
+        "agreement": _agreement(fake, labels, unseen, real) if is_judged else None,
+        "memorisation": _memorisation(fake, seen, unseen, real, space),
+        "diversity": _diversity(fake, labels, unseen, real) if is_judged else None,
+        "motion": compare_motion(fake.clips, unseen.clips) if fake.clips.shape[2] > 1 else None,
+    }
+
+
+def _show_nearest(
+    folder: Path, fake: ScoredSet, train: ScoredSet, found: dict[str, Any], tell: Progress
+) -> None:
+    """Write `nearest-<hash>.png`: generated clips that lie nearest to a training clip."""
+    # Features of a network know a copy that was shifted or recoloured; thumbnails do not.
+    spaces = [space for space in found.values() if "nearest" in space]
+    picture = nearest_picture(fake.clips, train.clips, spaces[-1]["nearest"])
+    nothing = torch.zeros(0, dtype=torch.int64)
+    path = folder / f"nearest-{clips_hash(fake.clips, nothing)}.png"
+    write_png(path, picture)
+    tell(f"generated clips above their nearest training clips: {path}")
+
+
+def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, list[str]]:
+    """The clips that count, the protocol that bytes allow, and what has to be said.
+
+    One without rounding becomes another for clips that were rounded already.
+    """
+    clips = clips[: protocol.num_clips]
+    if protocol.quantise or clips.dtype != torch.uint8:
+        return clips, protocol, []
+    applied = replace(protocol, quantise=True)
+    sentence = (
+        f"{protocol.name} takes clips that were never rounded and these are bytes, so the "
+        f"protocol is {applied.identity}"
+    )
+    return clips, applied, [sentence]
+
+
+def _find_extractor(
+    real: RealData,
+    protocol: Protocol,
+    judge_seed: int,
+    cache: str | Path | None,
+    weights: str | Path | None,
+    device: torch.device | str,
+    tell: Progress,
+) -> tuple[OwnClassifier | None, Extractor | None, list[str]]:
+    """The judge if the protocol wants one, what gives features, and what has to be said."""
+    if protocol.network is not None:
+        tell(f"loading {protocol.network.name}")
+        loaded = load_extractor(protocol.network, folder=weights, device=device)
+        return None, shown_frames(loaded, protocol), []
+    if protocol.extractor is not None:
+        tell("training the judge, or loading it")
+    judge, said = find_judge(real, protocol, judge_seed, cache, device)
+    return judge, judge if judge is not None and judge.passed else None, said
+
+
+def _counts(clips: Tensor, real: RealData, comparison: Comparison) -> dict[str, int]:
+    return {
+        "n": comparison.n,
+        "generated": clips.shape[0],
+        "reference": comparison.reference.shape[0],
+        "train": len(real.train),
+        "heldout": len(real.heldout),
+        "train_videos": len(set(real.train.video_ids)),
+        "heldout_videos": len(set(real.heldout.video_ids)),
+    }
+
+
+def _generator_facts(
+    facts: dict[str, Any] | None, clips: Tensor, labels: Tensor | None
+) -> dict[str, Any]:
+    asked = torch.zeros(0, dtype=torch.int64) if labels is None else labels
+    return {
+        **(facts or {"source": "clips"}),
+        "clips_hash": clips_hash(clips, asked),
+        "is_labelled": labels is not None,
+    }
+
+
+def _check_shapes(clips: Tensor, real: RealData) -> None:
+    fake, seen, unseen = (
+        tuple(part.shape[1:]) for part in (clips, real.train.clips, real.heldout.clips)
+    )
+    if not fake == seen == unseen:
+        raise UserError(
+            f"generated clips are {fake} (C, T, H, W), real ones {seen} and {unseen}; bring them "
+            "to one shape first"
+        )
+
+
+def find_judge(
+    real: RealData,
+    protocol: Protocol,
+    seed: int,
+    cache: str | Path | None,
+    device: torch.device | str,
+) -> tuple[OwnClassifier | None, list[str]]:
+    """The judge, if the protocol wants one and the data allow it, and what has to be said."""
+    if protocol.extractor is None:
+        return None, []
+    if protocol.classifier.task == "classes" and len(real.classes) < 2:
+        sentence = (
+            "the data has no two classes, so only weight-free scores are given; the protocol "
+            "own-ssl needs none"
+        )
+        return None, [sentence]
+    judge = obtain_judge(
+        real.train.clips,
+        real.train.labels,
+        real.classes,
+        real.train.video_ids,
+        seed=seed,
+        settings=protocol.classifier,
+        cache=None if cache is None else Path(cache),
+        device=device,
+    )
+    if judge.passed:
+        return judge, judge_warnings(judge)
+    accuracy = judge.report["accuracy"]["joint"]
+    sentence = (
+        f"the judge names only {accuracy:.0%} of unseen real clips rightly and needs "
+        f"{judge.required_accuracy:.0%}: scores that rest on it are left out"
+    )
+    return judge, [sentence]
+
+
+def judge_warnings(judge: OwnClassifier) -> list[str]:
+    """What has to be said of a judge that passed: one of changes may be blind to motion."""
+    accuracy = judge.report["accuracy"]["motion"]
+    if judge.settings.task == "classes" or accuracy >= 2 / len(TIMES):
+        return []
+    sentence = (
+        f"the judge names only {accuracy:.0%} of the changes of time rightly, little more than "
+        f"{1 / len(TIMES):.0%} by chance: its distance says little about motion"
+    )
+    return [sentence]
+
+
+def judge_card(judge: OwnClassifier) -> dict[str, Any]:
+    """What a record tells of a judge."""
+    return {
+        "extractor": judge.name,
+        "hash": judge.hash,
+        "passed": judge.passed,
+        "required_accuracy": judge.required_accuracy,
+        **judge.report,
+    }
+
+
+def _agreement(
+    generated: ScoredSet, asked: Tensor | None, heldout: ScoredSet, real: RealData
+) -> dict[str, Any] | None:
+    if generated.extraction is None or heldout.extraction is None:
+        return None
+    shown = heldout.extraction.probabilities
+    labels, classes = real.heldout.labels, real.classes
+    result: dict[str, Any] = {"heldout": agreement(shown, labels, classes)}
+    if asked is not None:
+        fake = generated.extraction.probabilities
+        result["generated"] = agreement(fake, asked, classes)
+        result["generated_by_class"] = per_class_agreement(fake, asked, classes)
+    return result
+
+
+def _memorisation(
+    generated: ScoredSet, train: ScoredSet, heldout: ScoredSet, real: RealData, space: str
+) -> dict[str, dict[str, Any]]:
+    parts = generated, heldout, train
+    spaces = {"thumbnails": [thumbnails(part.clips) for part in parts]}
+    if all(part.extraction for part in parts):
+        spaces[space] = [part.features for part in parts]
+    found: dict[str, dict[str, Any]] = {}
+    for name, features in spaces.items():
+        found[name] = dict(memorisation(*features))
+        if features[0].shape[0] == generated.clips.shape[0]:
+            videos, pairs = real.train.video_ids, nearest_pairs(features[0], features[2])
+            found[name]["nearest"] = [{**pair, "video": videos[pair["train"]]} for pair in pairs]
+    return found
+
+
+def _diversity(
+    generated: ScoredSet, asked: Tensor | None, heldout: ScoredSet, real: RealData
+) -> dict[str, Any] | None:
+    """Spread inside the asked classes, or inside those the judge sees if none were asked for."""
+    labels = generated.probabilities.argmax(1) if asked is None else asked
+    fake, unseen = (generated.features, labels), (heldout.features, real.heldout.labels)
+    return compare_spread(fake, unseen, real.classes)
+
+
+def data_facts(real: RealData) -> dict[str, Any]:
+    """What a record tells of the real clips."""
+    channels, frames, height, width = real.train.clips.shape[1:]
+    hashes = [clips_hash(part.clips, part.labels) for part in (real.train, real.heldout)]
+    return {
+        "classes": list(real.classes),
+        "channels": channels,
+        "frames": frames,
+        "height": height,
+        "width": width,
+        "train_hash": hashes[0],
+        "heldout_hash": hashes[1],
+        "hash": hashlib.sha256("".join(hashes).encode()).hexdigest()[:16],
+    }

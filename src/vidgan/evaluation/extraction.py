@@ -1,0 +1,153 @@
+"""What an evaluation asks of a network: features and probabilities of clips, once for each set."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.extractors.extractor import Extractor
+from vidgan.extractors.feature_store import FeatureStore
+from vidgan.extractors.judge import Extraction
+from vidgan.extractors.judge_store import clips_hash
+
+
+class ScoredSet(NamedTuple):
+    """Clips, uint8 `[M, C, T, H, W]`, and what the network made of them (None without one)."""
+
+    clips: Tensor
+    extraction: Extraction | None
+
+    @classmethod
+    def of(
+        cls,
+        clips: Tensor,
+        extractor: Extractor | None,
+        store: FeatureStore | None = None,
+        seen: Tensor | None = None,
+    ) -> "ScoredSet":
+        """The clips with their features.
+
+        Args:
+            clips: uint8.
+            extractor: None gives none.
+            store: where features are kept between evaluations; None extracts anew.
+            seen: what the network is shown instead, floats that were not rounded.
+        """
+        if extractor is None:
+            return cls(clips, None)
+        shown = clips if seen is None else seen
+        return cls(clips, extract_stored(extractor, shown, store))
+
+    def take(self, rows: Tensor) -> "ScoredSet":
+        """The clips in `rows`, int64; nothing is computed again."""
+        if self.extraction is None:
+            return ScoredSet(self.clips[rows], None)
+        return ScoredSet(self.clips[rows], Extraction(*(part[rows] for part in self.extraction)))
+
+    @property
+    def features(self) -> Tensor:
+        """Features as rows, `[M, F]`, or `[M * K, F]` of K frames a clip.
+
+        Raises:
+            ValueError: there is no network.
+        """
+        if self.extraction is None:
+            raise ValueError("the reference was extracted and a set compared with it was not")
+        features = self.extraction.features
+        return _rows(features)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Probabilities `[M, N]`, or `[M * K, N]`; errors as in `features`."""
+        if self.extraction is None:
+            raise ValueError("the reference was extracted and a set compared with it was not")
+        return _rows(self.extraction.probabilities)
+
+
+def _rows(values: Tensor) -> Tensor:
+    return values.flatten(0, 1) if values.ndim == 3 else values
+
+
+@dataclass(frozen=True)
+class ShownFrames:
+    """An extractor that is shown only the frames a protocol names.
+
+    Attributes:
+        inner: the extractor.
+        step: every so many frames are shown.
+        one_frame: whether a network of single frames sees one of each clip; which one, the clip's
+            checksum decides, so that neither order nor batches matter.
+    """
+
+    inner: Extractor
+    step: int = 1
+    one_frame: bool = False
+
+    @property
+    def name(self) -> str:
+        """As in `Extractor`."""
+        return self.inner.name
+
+    @property
+    def dim(self) -> int:
+        """F."""
+        return self.inner.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return self.inner.fingerprint
+
+    def record(self) -> dict[str, Any]:
+        """Everything that decides the features, as plain values."""
+        shown = {"frame_step": self.step, "one_frame": self.one_frame}
+        return {**self.inner.record(), "shown": shown}
+
+    def arrays(self, clips: Tensor) -> dict[str, Tensor]:
+        """As in `Extractor`."""
+        clips = clips[:, :, :: self.step]
+        if not self.one_frame:
+            return self.inner.arrays(clips)
+        chosen = torch.tensor([zlib.crc32(c.contiguous().numpy()) % c.shape[1] for c in clips])
+        rows = torch.arange(clips.shape[0])
+        frames = clips[rows, :, chosen][:, :, None]  # [M, C, 1, H, W]
+        return {kind: values[:, 0] for kind, values in self.inner.arrays(frames).items()}
+
+
+def shown_frames(extractor: Extractor, protocol: Protocol) -> Extractor:
+    """The extractor as the protocol shows clips to it."""
+    is_per_frame = protocol.network is not None and protocol.network.is_per_frame
+    one_frame = is_per_frame and protocol.frame_rule == "one frame"
+    if protocol.frame_step == 1 and not one_frame:
+        return extractor
+    return ShownFrames(extractor, protocol.frame_step, one_frame)
+
+
+def extract_stored(extractor: Extractor, clips: Tensor, store: FeatureStore | None) -> Extraction:
+    """Features of clips `[M, C, T, H, W]`, taken from the store if it has them.
+
+    Args:
+        extractor: the network.
+        clips: uint8, or float in [-1, 1] under a protocol that does not round.
+        store: None extracts anew.
+    """
+    if store is None:
+        return _extraction(extractor.arrays(clips))
+    facts = {
+        "extractor": extractor.record(),
+        "clips": clips_hash(clips, torch.zeros(0, dtype=torch.int64)),
+        # Another version may round the last digit otherwise.
+        "torch": torch.__version__,
+    }
+    stored = store.obtain(facts, clips.shape[0], lambda a, b: clips[a:b], extractor.arrays)
+    return _extraction({kind: stored.array(kind) for kind in stored.kinds})
+
+
+def _extraction(arrays: Mapping[str, Tensor]) -> Extraction:
+    features = arrays["features"]
+    nothing = torch.zeros(features.shape[0], 0)
+    return Extraction(features, arrays.get("probabilities", nothing))

@@ -1,0 +1,286 @@
+"""Gathering what an evaluation compares: generated clips and the real ones of their size."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan.core.randomness import derive_seed, keyed_rng
+from vidgan.data.dataset import ClipDataset
+from vidgan.data.sources.generated import is_clip_source, read_generated
+from vidgan.errors import UserError
+from vidgan.evaluation.clips import Progress
+from vidgan.evaluation.origins import IN_MEMORY, generator_origin
+from vidgan.evaluation.protocol_checks import check_clip_shape
+from vidgan.evaluation.protocols import Protocol
+from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
+from vidgan.models.base import Generator
+from vidgan.sampling.generate import sample_clips
+from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.predict import part_windows, targets_of
+from vidgan.sampling.storage import (
+    CHECKPOINTS_FOLDER,
+    GENERATOR_FILE,
+    find_generator_file,
+    load_generator,
+    read_card,
+)
+
+READ_BATCH = 64
+SAMPLE_BATCH = 32
+
+GeneratedBatches = Iterable[tuple[Tensor, Tensor | None]]
+"""Batches of generated clips, uint8 `[B, C, T, H, W]`, with the labels they should show."""
+
+Source = str | Path | Generator | GeneratedBatches
+"""What can be evaluated; see `vidgan.evaluate`."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Everything that `evaluate_clips` compares.
+
+    Attributes:
+        clips: generated, uint8 `[M, C, T, H, W]`; floats in [-1, 1] of a generator under a protocol
+            that does not round.
+        labels: classes they should show, int64 `[M]`, or None.
+        real: real clips of the same shape.
+        facts: what the record says of the generator.
+        origin: where the generated clips or their generator lie.
+        names: of the generated clips; empty unless they are files.
+        warnings: sentences for the record.
+    """
+
+    clips: Tensor
+    labels: Tensor | None
+    real: RealData
+    facts: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=lambda: dict(IN_MEMORY))
+    names: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def is_folder_of_clips(source: str | Path) -> bool:
+    """Whether a path holds generated clips, and no generator to make them."""
+    path = Path(source)
+    has_generator = (path / GENERATOR_FILE).exists() or (path / CHECKPOINTS_FOLDER).exists()
+    is_run = has_generator or (path / "config.yaml").exists()
+    return is_clip_source(path) and not is_run
+
+
+def gather(
+    source: Source,
+    data: ClipDataset,
+    protocol: Protocol,
+    *,
+    checkpoint: str | int,
+    seed: int,
+    device: torch.device | str,
+    tell: Progress,
+) -> Gathered:
+    """Generated clips of any source and the real ones they are compared with.
+
+    Raises:
+        UserError: the source or the data do not serve.
+    """
+    if isinstance(source, str | Path) and is_folder_of_clips(source):
+        return _gather_from_folder(source, data, protocol, seed, tell)
+    facts: dict[str, Any] = {"source": "clips"}
+    origin: dict[str, Any] = dict(IN_MEMORY)
+    if isinstance(source, str | Path):
+        # One look at a run folder decides which file is meant, for facts and weights alike.
+        file = find_generator_file(source, checkpoint)
+        facts = file_facts(file)
+        origin = generator_origin(file, facts)
+        source = load_generator(file)
+    if not isinstance(source, Generator):
+        return _gather_from_batches(source, data, protocol, seed, tell)
+    check_classes(source, data)
+    facts |= {"given_frames": source.context_frames, "given": source.context_kind}
+    collect = _gather_continued if source.context_frames else _gather_from_generator
+    found = collect(source.to(device), data, protocol, seed, tell)
+    return replace(found, facts=facts, origin=origin)
+
+
+def gather_real(
+    data: ClipDataset, frames: int, resolution: int, protocol: Protocol, seed: int
+) -> RealData:
+    """Training and held-out clips of a data set at a generator's size.
+
+    Without a held-out split, a seeded fifth of the training videos stands in for it.
+    """
+    limit = protocol.max_train_clips
+    train = _gather_split(data, "train", frames, resolution, limit, seed)
+    split = data.heldout_split
+    if split is not None:
+        heldout = _gather_split(data, split, frames, resolution, limit, seed)
+        return RealData(train, heldout, data.classes)
+    videos = sorted(set(train.video_ids))
+    order = torch.randperm(len(videos), generator=keyed_rng(seed, "stand-in videos")).tolist()
+    stand_in = {videos[i] for i in order[: len(videos) // 5]}
+    is_unseen = torch.tensor([video in stand_in for video in train.video_ids])
+    warning = (
+        "the data has no held-out split: a fifth of the training videos, which the generator may "
+        "have seen, stands in for it"
+    )
+    rows = torch.arange(len(train))
+    seen, unseen = train.take(rows[~is_unseen]), train.take(rows[is_unseen])
+    return RealData(seen, unseen, data.classes, (warning,))
+
+
+def _gather_split(
+    data: ClipDataset, split: str, frames: int, resolution: int, limit: int, seed: int
+) -> RealClips:
+    """Clips of a split, at most `limit`, chosen by `seed` if there are more."""
+    videos = [item.source for item in data.store.items if item.split == split]
+    order = torch.randperm(len(videos), generator=keyed_rng(seed, "real clips", split))
+    chosen = torch.zeros(len(videos), dtype=torch.bool)
+    chosen[order[:limit]] = True
+    clips, labels, start = [], [], 0
+    for batch, batch_labels in data.iter_clips(split, frames, resolution, READ_BATCH):
+        keep = chosen[start : start + batch.shape[0]]
+        clips.append(batch[keep])
+        labels.append(batch_labels[keep])
+        start += batch.shape[0]
+    kept = tuple(video for video, is_kept in zip(videos, chosen.tolist(), strict=True) if is_kept)
+    return RealClips(torch.cat(clips), torch.cat(labels), kept)
+
+
+def _gather_from_generator(
+    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+) -> Gathered:
+    # Two clips tell the size at the generator's present stage.
+    shape = _generate(generator, torch.zeros(2, dtype=torch.int64), seed)[0].shape
+    check_clip_shape(protocol, shape[1:])
+    tell("reading real clips")
+    real = gather_real(data, shape[2], shape[3], protocol, seed)
+    n = plan_comparison(real, protocol.num_clips, seed, protocol).n
+    tell(f"generating {protocol.num_clips} clips")
+    asked = _asked_labels(real.train.labels, protocol.num_clips, n, seed)
+    return Gathered(*_generate(generator, asked, seed, quantise=protocol.quantise), real)
+
+
+def _gather_continued(
+    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+) -> Gathered:
+    """What a generator makes of held-out clips, in seeded order, and what it should make."""
+    tell("reading real clips")
+    windows = gather_real(data, data.config.frames, data.config.resolution, protocol, seed)
+    parted = part_windows(generator, windows.heldout.clips, seed)
+    train = replace(windows.train, clips=targets_of(generator, windows.train.clips))
+    heldout = replace(windows.heldout, clips=parted.target)
+    order = torch.randperm(len(heldout), generator=keyed_rng(seed, "evaluation contexts"))
+    if generator.latent_dim():
+        # Given the same frames again, another latent makes another clip.
+        order = order.repeat(-(-protocol.num_clips // len(order)))
+    rows = order[: protocol.num_clips]
+    tell(f"continuing {len(rows)} held-out clips")
+    asked = heldout.labels[rows]
+    clips, _ = _generate(generator, asked, seed, parted.context[rows])
+    real = replace(windows, train=train, heldout=heldout)
+    return Gathered(parted.new_frames(generator, clips), asked if data.classes else None, real)
+
+
+def _gather_from_batches(
+    batches: GeneratedBatches, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+) -> Gathered:
+    clips, labels = _collect(batches, protocol.num_clips)
+    tell("reading real clips")
+    real = gather_real(data, clips.shape[2], clips.shape[3], protocol, seed)
+    return Gathered(clips, labels, real, {"source": "clips"})
+
+
+def _gather_from_folder(
+    source: str | Path, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+) -> Gathered:
+    """Clips that another program left in files."""
+    tell(f"reading the generated clips in {source}")
+    size = data.config.frames, data.config.resolution
+    found = read_generated(source, *size, data.classes, protocol.num_clips, seed)
+    tell("reading real clips")
+    real = gather_real(data, found.clips.shape[2], found.clips.shape[3], protocol, seed)
+    return Gathered(
+        found.clips,
+        found.labels,
+        real,
+        facts={
+            "source": "folder",
+            "num_found": found.num_found,
+            "formats": found.formats,
+            "num_lossy": found.num_lossy,
+        },
+        origin={"kind": "folder", "path": str(source)},
+        names=found.names,
+        warnings=found.warnings,
+    )
+
+
+def _generate(
+    generator: Generator,
+    asked: Tensor,
+    seed: int,
+    context: Tensor | None = None,
+    quantise: bool = True,
+) -> tuple[Tensor, Tensor | None]:
+    """One clip for each asked label, and context; latent i depends on (seed, i) alone."""
+    labels = asked if generator.num_classes else None
+    clips = []
+    for start in range(0, asked.shape[0], SAMPLE_BATCH):
+        rows = slice(start, min(start + SAMPLE_BATCH, asked.shape[0]))
+        seeds = [derive_seed(seed, "evaluation latent", i) for i in range(rows.start, rows.stop)]
+        latents = sample_latents(generator, seeds)
+        given_labels, given = (None if part is None else part[rows] for part in (labels, context))
+        clips.append(sample_clips(generator, latents, given_labels, given, quantise=quantise))
+    return torch.cat(clips), labels
+
+
+def _asked_labels(labels: Tensor, count: int, n: int, seed: int) -> Tensor:
+    """Labels for `count` clips; each group of n holds the classes as often as real clips do."""
+    groups = range(-(-count // n))
+    return torch.cat([proportional_labels(labels, n, derive_seed(seed, g)) for g in groups])[:count]
+
+
+def _collect(batches: GeneratedBatches, limit: int) -> tuple[Tensor, Tensor | None]:
+    clips: list[Tensor] = []
+    labels: list[Tensor] = []
+    count = 0
+    for batch, batch_labels in batches:
+        clips.append(batch)
+        if batch_labels is not None:
+            labels.append(batch_labels)
+        count += batch.shape[0]
+        if count >= limit:
+            break
+    if not clips:
+        raise UserError("there are no generated clips to evaluate")
+    return torch.cat(clips), torch.cat(labels) if len(labels) == len(clips) else None
+
+
+def check_classes(generator: Generator, data: ClipDataset) -> None:
+    """Raise UserError unless a conditional generator knows as many classes as the data has."""
+    if generator.num_classes and generator.num_classes != len(data.classes):
+        raise UserError(
+            f"the generator knows {generator.num_classes} classes and the data has "
+            f"{len(data.classes)}; evaluate it on the data it was trained on"
+        )
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """What a record tells of a generator file."""
+    card = read_card(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {
+        "source": "file",
+        "file": path.name,
+        "sha256": digest,
+        "step": card.step,
+        "clips_seen": card.clips_seen,
+        "loss": card.loss,
+        "model": card.model,
+        "weights": "averaged",
+        "truncation": None,
+    }

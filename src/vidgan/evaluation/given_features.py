@@ -1,0 +1,136 @@
+"""Scores of features that another program stored, for networks that are not built here."""
+
+import hashlib
+import statistics
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan.core.randomness import keyed_rng
+from vidgan.errors import UserError
+from vidgan.evaluation.extraction import ScoredSet
+from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.evaluation.record import RECORD_SCHEMA, environment_record, time_stamp
+from vidgan.evaluation.score_functions import extras_of, missing_scores, score_functions
+from vidgan.extractors.judge import Extraction
+
+MIN_ROWS = 8
+"""Fewest rows of either set."""
+
+
+def score_features(
+    fake: Tensor, real: Tensor, protocol: str | Protocol = "jedi-vjepa-5000", *, seed: int = 0
+) -> dict[str, Any]:
+    """The scores of a protocol on given features; `feature_store.read_features` reads `.npy` files.
+
+    Args:
+        fake: features of generated clips, `[M, F]`.
+        real: features of real clips, `[R, F]`.
+        protocol: one whose extractor is `given`. If there are fewer rows than it asks for, the
+            protocol becomes a custom one of as many.
+        seed: of the choice of rows.
+
+    Returns:
+        A record: protocol, counts, scores with their floor (one half of the real features against
+        the other), hashes of both arrays, warnings.
+
+    Raises:
+        UserError: the protocol is no such one, or the features do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+        >>> record = score_features(rows, rows, "jedi-vjepa-5000")
+        >>> record["scores"]["jedi"]["value"], record["protocol"]["id"][:7]
+        (0.0, 'custom:')
+    """
+    protocol = find_protocol(protocol)
+    _check(fake, real, protocol)
+    applied, notes = _with_fewer(protocol, fake.shape[0], real.shape[0])
+    n = applied.set_size or min(fake.shape[0], real.shape[0])
+    order = torch.randperm(real.shape[0], generator=keyed_rng(seed, "given features"))
+    chosen = order[: applied.reference_size or None].sort().values
+    everything, reference = _as_set(fake), _as_set(real[chosen])
+    halves = [_as_set(real[rows]) for rows in order.tensor_split(2)]
+    functions = score_functions(reference, n, applied, seed)
+    # Whether clips suffice is settled for the sets; a half of the real ones may be too few.
+    between_halves = score_functions(halves[1], n, replace(applied, allow_few=True), seed)
+    scores = {}
+    for key, function in functions.items():
+        num_groups = min(fake.shape[0] // n, applied.max_groups)
+        rows = [torch.arange(k * n, (k + 1) * n) for k in range(num_groups)]
+        values = [function(everything.take(group)) for group in rows]
+        scores[key] = {
+            "value": statistics.fmean(values),
+            "spread": statistics.pstdev(values) if len(values) > 1 else None,
+            "values": values,
+            "n": n,
+            "real": None,
+            "floor": between_halves[key](halves[0]),
+            "floor_meaning": f"half of the real features against the other, n = {len(order) // 2}",
+            "controls": {},
+            "better": function.better,
+            **extras_of(function, everything, reference, n, applied, seed),
+        }
+    missing = missing_scores(reference, n, applied)
+    return {
+        "schema": RECORD_SCHEMA,
+        "created": time_stamp(),
+        "protocol": applied.record(),
+        "counts": {"n": n, "generated": fake.shape[0], "reference": len(chosen)},
+        "scores": scores,
+        "features": {"generated": _hash(fake), "real": _hash(real), "dim": fake.shape[1]},
+        "seeds": {"evaluation": seed},
+        "environment": environment_record("cpu"),
+        "warnings": [*notes, *filter(None, missing.values())],
+        "sentence": "features of another program, whose weights and preparation nobody checked "
+        "here: comparable as far as that program is",
+    }
+
+
+def _check(fake: Tensor, real: Tensor, protocol: Protocol) -> None:
+    if protocol.extractor != "given":
+        raise UserError(
+            f"protocol {protocol.identity} extracts features itself: use vidgan evaluate; those on "
+            "given features are jedi-vjepa-5000 and cdfvd-videomae-ssv2g"
+        )
+    for name, rows in (("generated", fake), ("real", real)):
+        if rows.ndim != 2 or rows.shape[0] < MIN_ROWS or not bool(torch.isfinite(rows).all()):
+            raise UserError(
+                f"the {name} features must be finite numbers [clips, features] of at least "
+                f"{MIN_ROWS} clips, got shape {tuple(rows.shape)}"
+            )
+    if fake.shape[1] != real.shape[1]:
+        raise UserError(
+            f"the generated clips have {fake.shape[1]} features each and the real ones "
+            f"{real.shape[1]}: extract both with one network"
+        )
+
+
+def _with_fewer(protocol: Protocol, fake: int, real: int) -> tuple[Protocol, list[str]]:
+    """The protocol for as many rows as there are, and a sentence if that changed it."""
+    size = min(protocol.set_size, fake)
+    reference = min(protocol.reference_size, real)
+    if (size, reference) == (protocol.set_size, protocol.reference_size):
+        return protocol, []
+    applied = replace(protocol, set_size=size, reference_size=reference)
+    sentence = (
+        f"{protocol.name} asks for {protocol.set_size} generated and "
+        f"{protocol.reference_size or 'all'} real clips, and there are {fake} and {real}: the "
+        f"protocol is {applied.identity}"
+    )
+    return applied, [sentence]
+
+
+def _as_set(features: Tensor) -> ScoredSet:
+    count = features.shape[0]
+    extraction = Extraction(features.float(), torch.zeros(count, 0))
+    return ScoredSet(torch.zeros(count, 0), extraction)
+
+
+def _hash(features: Tensor) -> str:
+    digest = hashlib.sha256(repr(tuple(features.shape)).encode())
+    digest.update(features.float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

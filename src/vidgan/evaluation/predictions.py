@@ -1,0 +1,373 @@
+"""Scoring predictions on many held-out clips, as one record of plain values.
+
+Frames are compared with the true ones (PSNR, SSIM, on request LPIPS), beside forecasts that need no
+model. Where the data has classes, a judge that was trained on real clips of just these frames also
+tells how far the predicted frames are from real ones as a set, and whether they show the motion
+that was given.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan.core.randomness import keyed_rng
+from vidgan.data.dataset import ClipDataset
+from vidgan.errors import UserError
+from vidgan.evaluation.clips import (
+    Progress,
+    data_facts,
+    find_judge,
+    judge_card,
+    say_nothing,
+)
+from vidgan.evaluation.gather import check_classes, file_facts, gather_real
+from vidgan.evaluation.origins import IN_MEMORY, data_inputs, generator_origin, list_real_clips
+from vidgan.evaluation.protocols import find_protocol
+from vidgan.evaluation.record import (
+    RECORD_SCHEMA,
+    comparability,
+    environment_record,
+    seal_record,
+    time_stamp,
+)
+from vidgan.evaluation.score import RealData, plan_comparison
+from vidgan.extractors.judge import OwnClassifier
+from vidgan.extractors.lpips import load_perceptual
+from vidgan.metrics.agreement import agreement
+from vidgan.metrics.frechet import frechet_from_features
+from vidgan.metrics.image_quality import K1, K2, MAX_PSNR_DB, SIGMA, WINDOW
+from vidgan.metrics.prediction import score_frames
+from vidgan.models.base import Box, Generator
+from vidgan.sampling.predict import Parted, check_takes_context, part_windows, predict, targets_of
+from vidgan.sampling.storage import find_generator_file, load_generator
+
+JUDGE_PROTOCOL = find_protocol("own-c3d")
+PREDICTION = "prediction"
+"""Name of the protocol in records of predictions."""
+
+FRAME_METRICS = ("psnr", "ssim", "lpips")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Clips that were predicted.
+
+    Attributes:
+        parted: context and target of every clip.
+        samples: uint8 `[M, K, C, T, H, W]`.
+        baselines: by name, uint8 `[M, C, T, H, W]`.
+        names: source video of every clip.
+    """
+
+    parted: Parted
+    samples: Tensor
+    baselines: dict[str, Tensor]
+    names: tuple[str, ...]
+
+
+def evaluate_predictions(
+    source: str | Path | Generator,
+    data: ClipDataset,
+    num_clips: int = 500,
+    num_samples: int = 4,
+    *,
+    seed: int = 0,
+    judge_seed: int = 0,
+    box: Box | None = None,
+    checkpoint: str | int = "best",
+    cache: str | Path | None = None,
+    lpips: str | None = None,
+    weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], Predictions]:
+    """Predict held-out clips and score what comes out.
+
+    Args:
+        source: a generator that takes a context, or where one lies.
+        data: the real clips, with a training and a held-out split.
+        num_clips: held-out clips, a seeded choice; all of them if there are fewer.
+        num_samples: predictions for every clip; a model without a latent makes one.
+        seed: of latents, of damage and of choices of clips.
+        judge_seed, cache, weights, device, progress, checkpoint: as in `vidgan.evaluate`.
+        box: of every clip hide this, for a generator that inpaints.
+        lpips: backbone of LPIPS, `alex` or `vgg`, whose weights were converted; None leaves it out.
+
+    Returns:
+        The sealed record, and the clips behind it.
+
+    Raises:
+        UserError: the generator takes no context, the data do not fit it, or weights are missing.
+    """
+    started, tell = time.perf_counter(), progress or say_nothing
+    generator, facts, origin = _open(source, checkpoint)
+    check_classes(generator, data)
+    perceptual = load_perceptual(lpips, weights, device=device) if lpips else None
+    generator = generator.to(device)
+    tell("reading real clips")
+    windows, real, parted = _part_heldout(generator, data, num_clips, seed, box)
+    if perceptual is not None:
+        perceptual.check_side(min(parted.target.shape[-2:]))
+    tell(f"predicting {len(real.heldout)} held-out clips")
+    predictions = _predict(generator, real, parted, num_samples, seed)
+    scores = score_frames(predictions.samples, parted.target, predictions.baselines, perceptual)
+    tell("training the judge, or loading it")
+    judge, notes = find_judge(real, JUDGE_PROTOCOL, judge_seed, cache, device)
+    found = None
+    if judge is not None and judge.passed:
+        tell("judging")
+        distance, found, judge_notes = _judged(predictions, real, judge, seed)
+        scores |= distance
+        notes = [*notes, *judge_notes]
+
+    card = None if judge is None else judge_card(judge)
+    record = _record(predictions, real, facts, scores, card) | {
+        "agreement": found,
+        "mask": None if box is None else list(box),
+        "perceptual": None if perceptual is None else perceptual.record(),
+        "inputs": {
+            "source": origin,
+            "data": data_inputs(data),
+            "weights": {
+                "judge": (card or {}).get("hash"),
+                "lpips": None if perceptual is None else perceptual.fingerprint,
+            },
+            "options": _options(device, num_clips, num_samples),
+        },
+        # Whole windows: an edited given frame moves a score as well.
+        "clips": list_real_clips(windows),
+        "seeds": {"evaluation": seed, "judge": judge_seed},
+        "environment": environment_record(str(device)),
+        "wall_seconds": round(time.perf_counter() - started, 1),
+    }
+    missing = num_clips - len(real.heldout)
+    record["warnings"] = [*real.warnings, *notes, *_warnings(record, missing)]
+    return seal_record(record), predictions
+
+
+def table_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A record's scores as rows for a terminal: the model, its best samples, baselines, truth."""
+    scores, shares = record["scores"], record["agreement"] or {}
+    judged = scores.get("frechet_distance")
+    part = "motion" if (shares.get("heldout") or {}).get("motion") is not None else "class"
+    key = "motion" if part == "motion" else "joint"
+
+    def row(name: str, frame: str, control: str | None = None) -> dict[str, Any]:
+        cells: dict[str, Any] = {"": name}
+        for metric in FRAME_METRICS:
+            entry = scores.get(metric)
+            if entry:
+                cells[metric.upper()] = entry["controls"][control] if control else entry[frame]
+        return cells
+
+    def judge(cells: dict[str, Any], distance: float | None, share: Any) -> dict[str, Any]:
+        if judged:
+            cells |= {"Frechet distance": distance, f"{part} right": (share or {}).get(key)}
+        return cells
+
+    value, controls = (judged or {}).get("value"), (judged or {}).get("controls") or {}
+    rows = [judge(row("model, mean", "value"), value, shares.get("generated"))]
+    rows.append(row(f"model, best of {scores['psnr']['num_samples']}", "best_of_k"))
+    for name in scores["psnr"]["controls"]:
+        share = (shares.get("controls") or {}).get(name)
+        rows.append(judge(row(name, "", name), controls.get(name), share))
+    if judged:
+        rows.append(judge({"": "truth"}, judged["real"], shares.get("heldout")))
+    return rows
+
+
+def headline(record: Mapping[str, Any]) -> str:
+    """What a record was made of, in one sentence."""
+    counts, data = record["counts"], record["data"]
+    return (
+        f"{counts['heldout']} held-out clips: {counts['given_frames']} frames given, "
+        f"{data['frames']} compared, of {data['height']}x{data['width']} pixels; "
+        f"{counts['samples']} predictions a clip"
+    )
+
+
+# ------------------------------------------------------------------------------------------------
+# Generator and clips
+
+
+def _open(
+    source: str | Path | Generator, checkpoint: str | int
+) -> tuple[Generator, dict[str, Any], dict[str, Any]]:
+    """A generator that takes a context, what a record says of it, and where it lies."""
+    facts: dict[str, Any] = {"source": "generator"}
+    origin: dict[str, Any] = dict(IN_MEMORY)
+    if isinstance(source, str | Path):
+        file = find_generator_file(source, checkpoint)
+        facts, source = file_facts(file), load_generator(file)
+        origin = generator_origin(file, facts)
+    check_takes_context(source)
+    facts |= {"given_frames": source.context_frames, "given": source.context_kind}
+    facts["is_labelled"] = source.num_classes > 0
+    return source, facts, origin
+
+
+def _part_heldout(
+    generator: Generator, data: ClipDataset, num_clips: int, seed: int, box: Box | None
+) -> tuple[RealData, RealData, Parted]:
+    """A seeded choice of held-out clips, parted as in training.
+
+    Returns:
+        The real windows, their targets, and the parted held-out clips.
+    """
+    windows = gather_real(data, data.config.frames, data.config.resolution, JUDGE_PROTOCOL, seed)
+    order = torch.randperm(len(windows.heldout), generator=keyed_rng(seed, "predicted clips"))
+    heldout = windows.heldout.take(order[:num_clips])
+    parted = part_windows(generator, heldout.clips, seed, box)
+    train = replace(windows.train, clips=targets_of(generator, windows.train.clips))
+    targets = replace(windows, train=train, heldout=replace(heldout, clips=parted.target))
+    return replace(windows, heldout=heldout), targets, parted
+
+
+def _predict(
+    generator: Generator, real: RealData, parted: Parted, num_samples: int, seed: int
+) -> Predictions:
+    labels = real.heldout.labels if generator.num_classes else None
+    made = predict(generator, parted.context, num_samples, seed=seed, labels=labels)
+    samples = parted.new_frames(generator, made)
+    if samples.shape[2:] != parted.target.shape[1:]:
+        raise UserError(
+            f"the model makes {tuple(samples.shape[2:])} (C, T, H, W) of these clips and the truth "
+            f"is {tuple(parted.target.shape[1:])}; give clips of the length it was trained on"
+        )
+    baselines = parted.baselines(samples.shape[3])
+    return Predictions(parted, samples, baselines, real.heldout.video_ids)
+
+
+# ------------------------------------------------------------------------------------------------
+# Parts of a record
+
+
+def _record(
+    predictions: Predictions,
+    real: RealData,
+    facts: dict[str, Any],
+    scores: dict[str, Any],
+    card: dict[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        "schema": RECORD_SCHEMA,
+        "created": time_stamp(),
+        "protocol": _protocol_record(),
+        "counts": _counts(predictions, real, facts["given_frames"]),
+        "scores": scores,
+        "memorisation": {},
+        "judge": card,
+        "data": data_facts(real),
+        "generator": facts,
+        "comparable_to": [],
+        "sentence": comparability(card),
+    }
+
+
+def _options(device: torch.device | str, num_clips: int, num_samples: int) -> dict[str, Any]:
+    """What was asked for, and what may move the last digits."""
+    return {
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "num_clips": num_clips,
+        "num_samples": num_samples,
+    }
+
+
+def _protocol_record() -> dict[str, Any]:
+    """Everything that moves a score, but for counts and seeds, which the record holds."""
+    return {
+        "id": PREDICTION,
+        "clip_rule": JUDGE_PROTOCOL.clip_rule,
+        "psnr": {"peak": 255, "averaged": "frames, samples, clips", "cap_db": MAX_PSNR_DB},
+        "ssim": {"window": WINDOW, "sigma": SIGMA, "k1": K1, "k2": K2, "border": "valid"},
+        "best_of_k": "for each clip and metric the sample with the highest mean over frames",
+        "judge": JUDGE_PROTOCOL.record(),
+    }
+
+
+def _counts(predictions: Predictions, real: RealData, given_frames: int) -> dict[str, int]:
+    num_clips, num_samples = predictions.samples.shape[:2]
+    return {
+        "n": num_clips,
+        "generated": num_clips * num_samples,
+        "samples": num_samples,
+        "heldout": num_clips,
+        "train": len(real.train),
+        "given_frames": given_frames,
+        "train_videos": len(set(real.train.video_ids)),
+        "heldout_videos": len(set(real.heldout.video_ids)),
+    }
+
+
+def _judged(
+    predictions: Predictions, real: RealData, judge: OwnClassifier, seed: int
+) -> tuple[dict[str, Any], dict[str, Any] | None, list[str]]:
+    """Frechet distances, agreement with the true class, and what has to be said."""
+    train, heldout = real.train, real.heldout
+    try:
+        comparison = plan_comparison(real, len(heldout), seed)
+    except UserError as error:
+        return {}, None, [f"there is no distance between sets: {error}"]
+    reference = judge.features(train.clips[comparison.reference])
+    rows = comparison.heldout
+
+    def distance(features: Tensor) -> float:
+        # A note below tells of few clips.
+        return frechet_from_features(features, reference, allow_few=True).distance
+
+    truth = judge.extract(heldout.clips)
+    samples = [judge.extract(sample) for sample in predictions.samples.unbind(dim=1)]
+    others = {name: judge.extract(clips) for name, clips in predictions.baselines.items()}
+    values = [distance(sample.features[rows]) for sample in samples]
+    entry = {
+        "better": "lower",
+        "value": fmean(values),
+        "spread": pstdev(values) if len(values) > 1 else None,
+        "values": values,
+        "n": comparison.n,
+        "real": distance(truth.features[rows]),
+        "floor": distance(judge.features(train.clips[comparison.floor])),
+        "floor_meaning": "other training clips against the reference, same n",
+        "controls": {name: distance(other.features[rows]) for name, other in others.items()},
+    }
+    made = torch.cat([sample.probabilities for sample in samples])
+    shares = {
+        "generated": agreement(made, heldout.labels.repeat(len(samples)), real.classes),
+        "heldout": agreement(truth.probabilities, heldout.labels, real.classes),
+        "controls": {
+            name: agreement(other.probabilities, heldout.labels, real.classes)
+            for name, other in others.items()
+        },
+    }
+    notes = []
+    if comparison.n <= judge.settings.feature_dim:
+        notes.append(
+            f"n = {comparison.n} clips a set is not more than the {judge.settings.feature_dim} "
+            "features: the Frechet distance is dominated by sampling noise"
+        )
+    return {"frechet_distance": entry}, shares, notes
+
+
+def _warnings(record: Mapping[str, Any], missing_clips: int) -> list[str]:
+    warnings = []
+    if missing_clips > 0:
+        warnings.append(
+            f"the data has {record['counts']['heldout']} held-out clips, "
+            f"{missing_clips} fewer than asked for"
+        )
+    if record["generator"]["is_labelled"]:
+        warnings.append("the model was told the class of every clip")
+    entry = record["scores"]["psnr"]
+    better = [name for name, value in entry["controls"].items() if value >= entry["value"]]
+    if better:
+        warnings.append(
+            f"{' and '.join(better)}: a PSNR as high as the model's or higher, without a model"
+        )
+    return warnings

@@ -1,0 +1,399 @@
+"""The registered protocols: one table of frozen, named records.
+
+A score may stand beside another only if both have the same protocol, number of clips, judge and
+reference. Whoever changes a field gets a protocol named `custom:<hash>`; seeds are no part of it.
+
+A protocol repeats a published procedure as far as packed clips allow. What differs stands in its
+`source`. Real clips are always a seeded choice: where the original takes the first of a sorted list
+the name ends in `-shuffled`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vidgan.core.settings import apply_overrides, from_dict, to_dict
+from vidgan.errors import UserError
+from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.extractors.judge import ClassifierSettings
+from vidgan.extractors.specs import EXTRACTORS
+
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "changed_protocol",
+    "describe_protocol",
+    "find_protocol",
+    "list_protocols",
+]
+
+
+def _network(name: str) -> dict[str, Any]:
+    return {"extractor": name, "network": EXTRACTORS[name]}
+
+
+_FVD: dict[str, Any] = {
+    "metrics": ("frechet_distance",),
+    "frames": 16,
+    "num_clips": 2048,
+    "set_size": 2048,
+    "max_groups": 1,
+    "reference_size": 2048,
+}
+_WINDOW = "Here real clips are the central window of every packed clip."
+
+_OWN = [
+    Protocol(
+        name="own-c3d",
+        summary="Inception Score, Frechet distance and agreement by a judge of the user's data",
+        extractor="own-c3d",
+    ),
+    Protocol(
+        name="own-c3d-is",
+        summary="Inception Score by the judge, with a bootstrap interval",
+        metrics=("inception_score",),
+        extractor="own-c3d",
+        interval_draws=200,
+    ),
+    Protocol(
+        name="own-c3d-fid",
+        summary="Frechet distance by the judge, with interval and infinitely many clips",
+        metrics=("frechet_distance",),
+        extractor="own-c3d",
+        num_clips=2048,
+        interval_draws=40,
+        extrapolate=True,
+    ),
+    Protocol(
+        name="own-c3d-kid",
+        summary="unbiased kernel distance by the judge; serves from a few clips on",
+        metrics=("kernel_distance", "jedi"),
+        extractor="own-c3d",
+        interval_draws=40,
+    ),
+    Protocol(
+        name="own-c3d-prdc",
+        summary="precision, recall, density, coverage by the judge, k = 5",
+        metrics=("manifold",),
+        extractor="own-c3d",
+    ),
+    Protocol(
+        name="own-ssl",
+        summary="Frechet and kernel distance by a judge that needs no classes",
+        metrics=("frechet_distance", "kernel_distance", "space_time_swd"),
+        extractor="own-ssl",
+        # One of the two questions answered three times out of four is enough, and few features
+        # let a Frechet distance be given of few clips.
+        classifier=ClassifierSettings(task="changes", gate_multiple=3.0, feature_dim=32),
+    ),
+    Protocol(
+        name="random-c3d-fid",
+        summary="Frechet and kernel distance on an untrained network: no labels, no weights",
+        metrics=("frechet_distance", "kernel_distance", "space_time_swd"),
+        **_network("random-c3d"),
+        num_clips=1024,
+    ),
+    Protocol(
+        name="stswd",
+        summary="space-time sliced Wasserstein distance: no labels, no weights",
+        metrics=("space_time_swd",),
+        extractor=None,
+    ),
+]
+
+_C3D_SCORES = [
+    Protocol(
+        name="tgan-is-9984x4-64px",
+        summary="Inception Score as TGAN measures it: C3D, 9,984 clips, 4 times",
+        metrics=("inception_score",),
+        **_network("c3d-tgan-fc6"),
+        resolution=64,
+        quantise=False,
+        num_clips=39_936,
+        set_size=9984,
+        log_guard=1e-7,
+        source="pfnet-research/tgan, evaluation: 208 batches of 48 clips for each of 4 seeds.",
+        frames=16,
+    ),
+    Protocol(
+        name="tgan2-is-2048x10",
+        summary="Inception Score as TGANv2 measures it: C3D at 112 pixels, 2,048 clips, 10 times",
+        metrics=("inception_score",),
+        **_network("c3d-tgan2-fc7"),
+        quantise=False,
+        num_clips=20_480,
+        set_size=2048,
+        max_groups=10,
+        log_guard=1e-20,
+        source="pfnet-research/tgan2: the mean clip is not centred there, and is not here.",
+        frames=16,
+    ),
+    Protocol(
+        name="styleganv-isv2048x10splits",
+        summary="Inception Score as StyleGAN-V measures it: 2,048 clips in 10 splits",
+        metrics=("inception_score",),
+        **_network("c3d-tgan2-fc7"),
+        num_clips=2048,
+        set_size=2048,
+        max_groups=1,
+        splits=10,
+        source="universome/stylegan-v, isv2048_ucf. It splits after a shuffle by NumPy's generator "
+        "with seed 42 and gives NaN for a probability of 0; here clips are in the order of their "
+        "seeds, and p log p is 0 there.",
+        frames=16,
+    ),
+    Protocol(
+        name="thesis-fid-c3d-fc6-10k-128px",
+        summary="Frechet distance on C3D fc6 as in the thesis on Progressive Video GAN",
+        metrics=("frechet_distance",),
+        **_network("c3d-tgan-fc6"),
+        resolution=128,
+        quantise=False,
+        num_clips=10_000,
+        set_size=10_000,
+        max_groups=1,
+        source="Acharya 2018. Its mean clip, its number of real clips and whether fc6 stands "
+        "before or after the ReLU are not known, so its figures cannot be repeated.",
+        frames=16,
+    ),
+    Protocol(
+        name="tgan2-fid-c3d-fc7-2048x10",
+        summary="Frechet distance on C3D fc7 as TGANv2 measures it, 2,048 clips, 10 times",
+        metrics=("frechet_distance",),
+        **_network("c3d-tgan2-fc7"),
+        quantise=False,
+        num_clips=20_480,
+        set_size=2048,
+        max_groups=10,
+        allow_few=True,
+        max_train_clips=95_370,
+        source="pfnet-research/tgan2: real moments of 10 augmented passes over the training "
+        f"videos; 2,048 clips in 4,096 features are mostly sampling noise. {_WINDOW}",
+        frames=16,
+    ),
+]
+
+_FVD_TF = Protocol(
+    name="fvd-tf-16f",
+    summary="FVD as the reference script measures it: TensorFlow 1 grid, stretched to 224",
+    **_network("i3d-tf"),
+    source="google-research frechet_video_distance, which leaves the numbers of clips to its "
+    f"caller. {_WINDOW}",
+    **_FVD,
+)
+_FVD_STYLEGAN_V = Protocol(
+    name="fvd-styleganv-2048-16f-shuffled",
+    summary="FVD of 2,048 16-frame clips as StyleGAN-V measures it, real clips shuffled",
+    **_network("i3d-stretch"),
+    covariance_divisor="n",
+    source="universome/stylegan-v, fvd2048_16f. It takes the first 2,048 real videos in sorted "
+    f"order, one random window each, and its network resizes by itself. {_WINDOW}",
+    **_FVD,
+)
+_FVD_VIDEOGPT = Protocol(
+    name="fvd-videogpt-2048-16f",
+    summary="FVD as VideoGPT and DIGAN measure it: shorter side to 224, centre crop",
+    **_network("i3d-crop"),
+    source=f"wilson1yan/VideoGPT and sihyun-yu/digan. {_WINDOW}",
+    **_FVD,
+)
+
+_I3D_SCORES = [
+    _FVD_TF,
+    _FVD_STYLEGAN_V,
+    replace(
+        _FVD_STYLEGAN_V,
+        name="fvd-styleganv-2048-128f-shuffled",
+        summary="FVD of 2,048 128-frame clips as StyleGAN-V measures it, real clips shuffled",
+        frames=128,
+        source="universome/stylegan-v, fvd2048_128f.",
+    ),
+    replace(
+        _FVD_STYLEGAN_V,
+        name="fvd-styleganv-2048-128f-s8-shuffled",
+        summary="FVD of every 8th of 128 frames as StyleGAN-V measures it, real clips shuffled",
+        frames=128,
+        frame_step=8,
+        source="universome/stylegan-v, fvd2048_128f_subsample8f.",
+    ),
+    _FVD_VIDEOGPT,
+    replace(
+        _FVD_TF,
+        name="fvd-cdfvd-i3d",
+        summary="FVD as cd-fvd measures it on I3D: half-pixel bilinear, stretched to 224",
+        **_network("i3d-stretch"),
+        covariance_divisor="n",
+        source="songweige/content-debiased-fvd. It counts clips twice if there are fewer than "
+        f"2,048; here that is refused. {_WINDOW}",
+    ),
+    replace(
+        _FVD_VIDEOGPT,
+        name="kvd-i3d-poly3",
+        summary="unbiased kernel distance on I3D logits, kernel (a.b / 400 + 1)^3",
+        metrics=("kernel_distance",),
+        source=f"sihyun-yu/digan and songweige/TATS, all pairs, no subsets. {_WINDOW}",
+    ),
+]
+
+_DVD_GAN = (
+    "Clark et al. 2019. Numbers of clips are not printed; the reference is the whole training set. "
+    "Clips of another length make another metric."
+)
+_FRAMES: dict[str, Any] = {
+    "metrics": ("frechet_distance", "inception_score"),
+    "num_clips": 10_000,
+    "set_size": 10_000,
+    "max_groups": 1,
+}
+
+_OTHERS = [
+    Protocol(
+        name="dvdgan-fid-k600-avgpool",
+        summary="Frechet distance on I3D (Kinetics-600) average pool as DVD-GAN measures it",
+        metrics=("frechet_distance",),
+        **_network("i3d-k600"),
+        num_clips=10_000,
+        set_size=10_000,
+        max_groups=1,
+        max_train_clips=1_000_000,
+        source=_DVD_GAN,
+    ),
+    Protocol(
+        name="dvdgan-is-k600",
+        summary="Inception Score by I3D (Kinetics-600) as DVD-GAN measures it",
+        metrics=("inception_score",),
+        **_network("i3d-k600"),
+        num_clips=10_000,
+        set_size=10_000,
+        max_groups=1,
+        source=_DVD_GAN,
+    ),
+    Protocol(
+        name="frame-fid-tf",
+        summary="FID and Inception Score of single frames, one a clip, TensorFlow 1 grid",
+        **_network("inception-tf"),
+        source="Heusel et al. 2017, on one frame of each clip: frames of one video are not "
+        "independent.",
+        **_FRAMES,
+    ),
+    Protocol(
+        name="frame-fid-clean",
+        summary="FID and Inception Score of single frames, one a clip, Pillow's cubic kernel",
+        **_network("inception-clean"),
+        source="Parmar et al. 2022, on one frame of each clip.",
+        **_FRAMES,
+    ),
+    Protocol(
+        name="frame-fid-styleganv-3125x16",
+        summary="FID of all 50,000 frames of 3,125 clips as StyleGAN-V measures it",
+        **_network("inception-tf"),
+        source=f"universome/stylegan-v, fid50k_full. {_WINDOW}",
+        **(
+            _FRAMES
+            | {
+                "metrics": ("frechet_distance",),
+                "frame_rule": "all frames",
+                "frames": 16,
+                "num_clips": 3125,
+                "set_size": 3125,
+                "covariance_divisor": "n",
+            }
+        ),
+    ),
+    Protocol(
+        name="jedi-vjepa-5000",
+        summary="JEDi of 5,000 clips on given features (V-JEPA ViT-H/16, 1,280 numbers)",
+        metrics=("jedi",),
+        extractor="given",
+        given_features="V-JEPA ViT-H/16 with the attentive probe of SSv2, 1,280 numbers a clip",
+        num_clips=5000,
+        set_size=5000,
+        max_groups=1,
+        reference_size=5000,
+        source="Luo et al. 2024. The features come from another program as .npy files.",
+    ),
+    Protocol(
+        name="cdfvd-videomae-ssv2g",
+        summary="content-debiased FVD on given features (VideoMAE-v2 ViT-g, 1,408 numbers)",
+        metrics=("frechet_distance",),
+        extractor="given",
+        given_features="VideoMAE-v2 ViT-g (SSv2), mean token after the norm, 1,408 numbers a clip",
+        num_clips=2048,
+        set_size=2048,
+        max_groups=1,
+        covariance_divisor="n",
+        source="Ge et al. 2024. The features come from another program as .npy files.",
+    ),
+    Protocol(
+        name="prediction",
+        summary="PSNR, SSIM, LPIPS of continued clips beside baselines: made by vidgan predict",
+        metrics=("psnr", "ssim", "lpips", "frechet_distance"),
+        extractor="own-c3d",
+        source="PSNR of every frame, at most 100 dB; SSIM with an 11x11 Gaussian window, sigma "
+        "1.5, biased moments, valid places; LPIPS 0.1 with weights of the user (lpips=alex); means "
+        "over frames, samples, clips, and best of k.",
+    ),
+]
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol for protocol in (*_OWN, *_C3D_SCORES, *_I3D_SCORES, *_OTHERS)
+}
+
+
+def find_protocol(name: str | Protocol) -> Protocol:
+    """The registered protocol of this name; a `Protocol` is passed through.
+
+    Raises:
+        UserError: no such name.
+    """
+    if isinstance(name, Protocol):
+        return name
+    if name not in PROTOCOLS:
+        raise UserError(
+            f"there is no evaluation protocol {name!r}; vidgan evaluate --list names them all, "
+            "among them own-c3d, random-c3d-fid and stswd, which need no weights"
+        )
+    return PROTOCOLS[name]
+
+
+def changed_protocol(name: str | Protocol, words: Sequence[str]) -> Protocol:
+    """A protocol with fields of one's own, which makes it a custom one.
+
+    Args:
+        name: of a registered protocol.
+        words: `field=value` or `section.field=value`, such as `num_clips=256`.
+
+    Raises:
+        UserError: no such name or field, or a value that does not fit.
+
+    Example:
+        >>> changed_protocol("stswd", ["num_clips=64"]).num_clips
+        64
+    """
+    protocol = find_protocol(name)
+    fields = apply_overrides(to_dict(protocol), words)
+    return from_dict(Protocol, fields, f"protocol {protocol.name}")
+
+
+def describe_protocol(name: str | Protocol) -> str:
+    """Every field of a protocol, a line each; those of a section are indented."""
+    protocol = find_protocol(name)
+    lines = [f"{protocol.identity}: {protocol.summary}"]
+
+    def add(fields: Mapping[str, Any], indent: str) -> None:
+        width = max(len(key) for key in fields)
+        for key, value in fields.items():
+            if isinstance(value, Mapping):
+                lines.append(f"{indent}{key}")
+                add(value, indent + "  ")
+            else:
+                text = ", ".join(map(str, value)) if isinstance(value, list) else value
+                lines.append(f"{indent}{key:<{width}}  {'-' if text in (None, '') else text}")
+
+    add({k: v for k, v in to_dict(protocol).items() if k not in ("name", "summary")}, "  ")
+    return "\n".join(lines)
+
+
+def list_protocols() -> list[tuple[str, str]]:
+    """Name and summary of every registered protocol, those without weights first."""
+    return [(name, protocol.summary) for name, protocol in PROTOCOLS.items()]

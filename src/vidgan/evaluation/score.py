@@ -1,0 +1,231 @@
+"""From sets of clips to scores, each beside its real reference, floor and controls.
+
+Every set that is scored holds the same number n of clips and is compared with one *reference* of
+training clips in one way, since all these scores move with n:
+
+* value: generated clips, averaged over groups of n;
+* real: held-out clips, what a perfect generator may hope for;
+* floor: training clips of videos that are not in the reference, pure sampling noise;
+* controls: noise, the mean clip, and held-out clips with shuffled, frozen or reversed frames.
+"""
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidgan.core.randomness import keyed_rng
+from vidgan.errors import UserError
+from vidgan.evaluation.controls import CONTROLS, motion_sensitivity
+from vidgan.evaluation.extraction import ScoredSet
+from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.evaluation.score_functions import ScoreFunction, extras_of, score_functions
+from vidgan.extractors.extractor import Extractor
+from vidgan.extractors.feature_store import FeatureStore
+
+MIN_CLIPS = 8
+"""Fewest clips a set for which numbers are given at all."""
+
+
+@dataclass(frozen=True)
+class RealClips:
+    """Real clips of one split.
+
+    Attributes:
+        clips: uint8 `[M, C, T, H, W]`.
+        labels: int64 `[M]`; -1 without classes.
+        video_ids: source video of every clip.
+    """
+
+    clips: Tensor
+    labels: Tensor
+    video_ids: tuple[str, ...]
+
+    def take(self, rows: Tensor) -> "RealClips":
+        """The clips in `rows`, int64."""
+        ids = tuple(self.video_ids[row] for row in rows.tolist())
+        return RealClips(self.clips[rows], self.labels[rows], ids)
+
+    def __len__(self) -> int:
+        return self.clips.shape[0]
+
+
+@dataclass(frozen=True)
+class RealData:
+    """The real clips of an evaluation.
+
+    Attributes:
+        train: training clips; the judge is trained on them.
+        heldout: clips of other videos.
+        classes: names; empty for unlabelled data, which gets weight-free scores alone.
+        warnings: sentences about the data for the record.
+    """
+
+    train: RealClips
+    heldout: RealClips
+    classes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which clips take part in an evaluation, as int64 rows of the splits; see the module.
+
+    Attributes:
+        n: generated clips of every set that is scored.
+        reference, floor: rows of the training clips, of different videos.
+        heldout: rows of the held-out clips.
+    """
+
+    n: int
+    reference: Tensor
+    floor: Tensor
+    heldout: Tensor
+
+
+def plan_comparison(
+    real: RealData, num_generated: int, seed: int, protocol: Protocol | None = None
+) -> Comparison:
+    """Choose n and the real clips.
+
+    A protocol with a `set_size` fixes n; where there are not as many real clips, floor and held-out
+    clips are fewer.
+
+    Raises:
+        UserError: too few clips or videos for any comparison, or for the protocol.
+    """
+    train, heldout = real.train, real.heldout
+    n = m = min(num_generated, len(heldout), len(train) // 2)
+    if protocol is not None and protocol.set_size:
+        n = protocol.set_size
+        m = min(n, m)
+    if n > num_generated or m < MIN_CLIPS:
+        raise UserError(
+            f"an evaluation needs {max(MIN_CLIPS, n)} generated, {MIN_CLIPS} held-out and "
+            f"{2 * MIN_CLIPS} training clips, got {num_generated}, {len(heldout)} and "
+            f"{len(train)}; hold out more videos or generate more clips"
+        )
+    ranks = _balanced_ranks(train, seed)
+    rows = ranks.argsort(stable=True)
+    reference = rows[ranks[rows] > ranks[rows[m - 1]]]
+    if reference.shape[0] < MIN_CLIPS:
+        raise UserError(
+            f"the training clips come from {len(set(train.video_ids))} videos, too few to compare "
+            "some with the others; add videos"
+        )
+    wanted = 0 if protocol is None else protocol.reference_size
+    if reference.shape[0] < wanted:
+        raise UserError(
+            f"protocol {protocol.identity if protocol else ''} compares with {wanted} real clips, "
+            f"and {reference.shape[0]} of {len(train)} training clips are left beside {m} for the "
+            "floor: take another protocol, or change its reference_size, which makes it a custom "
+            "one"
+        )
+    chosen = _balanced_ranks(heldout, seed).argsort(stable=True)[:m]
+    return Comparison(n, reference[:wanted] if wanted else reference, rows[:m], chosen)
+
+
+def compute_scores(
+    generated: ScoredSet,
+    train: ScoredSet,
+    heldout: ScoredSet,
+    comparison: Comparison,
+    extractor: Extractor | None,
+    protocol: Protocol,
+    seed: int,
+    store: FeatureStore | None = None,
+) -> dict[str, dict[str, Any]]:
+    """All scores of the protocol that the clips allow; see `missing_scores` for the others.
+
+    Args:
+        generated: at least n clips.
+        train, heldout: all real clips.
+        comparison: from `plan_comparison`.
+        extractor: the network behind their features, or None.
+        protocol: what to compute.
+        seed: of the controls and of the sliced distance.
+        store: where features of controls are kept.
+
+    Returns:
+        By metric: `value` with its `spread` over groups, `real`, `floor`, `controls` and more.
+    """
+    n = comparison.n
+    num_groups = min(generated.clips.shape[0] // n, protocol.max_groups)
+    groups = [generated.take(torch.arange(k * n, (k + 1) * n)) for k in range(num_groups)]
+    real, floor = heldout.take(comparison.heldout), train.take(comparison.floor)
+    reference = train.take(comparison.reference)
+    controls = {
+        name: ScoredSet.of(make(real.clips, seed), extractor, store)
+        for name, make in CONTROLS.items()
+    }
+    scores = {}
+    for key, function in score_functions(reference, n, protocol, seed).items():
+        values = [function(group) for group in groups]
+        entry: dict[str, Any] = {
+            "value": statistics.fmean(values),
+            "spread": statistics.pstdev(values) if len(values) > 1 else None,
+            "values": values,
+            "n": n,
+            "real": function(real),
+            "controls": {name: function(control) for name, control in controls.items()},
+            "better": function.better,
+        }
+        if real.clips.shape[0] != n:
+            entry["n_real"] = real.clips.shape[0]
+        scores[key] = entry | _floor(key, entry, function, floor)
+        scores[key] |= extras_of(function, generated, reference, n, protocol, seed)
+    return scores
+
+
+def _floor(
+    key: str, entry: dict[str, Any], function: ScoreFunction, floor: ScoredSet
+) -> dict[str, Any]:
+    """The floor of a score and what follows from it."""
+    if key == "inception_score":
+        return {
+            "floor": abs(function(floor) - entry["real"]),
+            "floor_meaning": "difference between two sets of real clips, same n",
+            "share_of_real": entry["value"] / entry["real"],
+        }
+    found: dict[str, Any] = {
+        "floor": function(floor),
+        "floor_meaning": "other training clips against the reference, same n",
+    }
+    if function.better == "lower":
+        found["motion_sensitivity"] = motion_sensitivity(
+            entry["controls"]["shuffled"], entry["real"], entry["controls"]["noise"]
+        )
+    return found
+
+
+def proportional_labels(labels: Tensor, count: int, seed: int) -> Tensor:
+    """`count` labels, int64, in the proportions of `labels`, in seeded order.
+
+    Every group that is scored then holds each class as often as real clips do, so that no score
+    suffers from an unlucky draw.
+    """
+    quantiles = ((torch.arange(count) + 0.5) / count * labels.shape[0]).long()
+    chosen = labels.sort().values[quantiles]
+    return chosen[torch.randperm(count, generator=keyed_rng(seed, "asked labels"))]
+
+
+def _balanced_ranks(real: RealClips, seed: int) -> Tensor:
+    """A rank for every clip, int64 `[M]`, equal for clips of one video.
+
+    The first clips by rank, however many, hold the classes in the proportions of all of them: each
+    class's videos are shuffled and laid out evenly over 0..1.
+    """
+    class_of = dict(zip(real.video_ids, real.labels.tolist(), strict=True))
+    members: dict[int, list[str]] = {}
+    for video in sorted(class_of):
+        members.setdefault(class_of[video], []).append(video)
+    places: list[tuple[float, float, str]] = []
+    for label, videos in members.items():
+        rng = keyed_rng(seed, "balanced ranks", label)
+        ties = torch.rand(len(videos), generator=rng).tolist()
+        for place, index in enumerate(torch.randperm(len(videos), generator=rng).tolist()):
+            places.append(((place + 0.5) / len(videos), ties[place], videos[index]))
+    rank_of = {video: rank for rank, (_, _, video) in enumerate(sorted(places))}
+    return torch.tensor([rank_of[video] for video in real.video_ids])

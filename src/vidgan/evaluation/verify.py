@@ -1,0 +1,267 @@
+"""Verifying a record: everything it rests on is read again, and everything in it computed anew.
+
+On the same machine, versions and number of threads every bit has to agree; elsewhere numbers may
+differ by `TOLERANCE`. Whatever does not agree is named: an edited field of the record, the file of
+a generator, a clip, a judge's weights, a value.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidgan.core.settings import from_dict
+from vidgan.data.build.packing import cached_build
+from vidgan.data.dataset import ClipDataset
+from vidgan.data.packed.manifest import MANIFEST_NAME, is_packed
+from vidgan.data.packed.store import open_store
+from vidgan.data.settings import DataConfig
+from vidgan.errors import UserError
+from vidgan.evaluation.clips import Progress, say_nothing
+from vidgan.evaluation.generators import evaluate
+from vidgan.evaluation.predictions import PREDICTION, evaluate_predictions
+from vidgan.evaluation.protocols import Protocol
+from vidgan.evaluation.record import (
+    broken_seals,
+    clip_list_path,
+    environment_record,
+    read_sealed_record,
+)
+from vidgan.evaluation.record_changes import (
+    TOLERANCE,
+    clip_changes,
+    same_machine,
+    value_changes,
+)
+from vidgan.models.base import Box
+
+FOUNDATION = {"protocol", "inputs", "seeds", "mask", "perceptual"}
+"""Fields without which nothing can be computed again."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of verifying a record.
+
+    Attributes:
+        findings: a sentence for whatever does not agree; empty for a record that holds.
+        elsewhere: how this machine differs from the record's; empty where equal bits were asked.
+    """
+
+    findings: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything agrees."""
+        return not self.findings
+
+
+def verify(
+    path: str | Path,
+    data: str | None = None,
+    *,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Compute a record again from its inputs.
+
+    Videos are decoded anew, into a folder that is deleted afterwards; features are extracted anew.
+    The judge is taken from `cache` if it is there, else trained again.
+
+    Args:
+        path: the record.
+        data: where the real clips lie now; None takes the path in the record.
+        cache: folder where judges are kept.
+        progress: told in a few words what happens next.
+
+    Raises:
+        UserError: the file is no sealed record, or what it was made from is gone or was never in
+            files.
+    """
+    path, tell = Path(path), progress or say_nothing
+    record = read_sealed_record(path)
+    seals = _seal_findings(record, path)
+    if seals.keys() & FOUNDATION:
+        return Verdict(tuple(seals.values()))
+    source = _find_source(record["inputs"]["source"], path)
+    again_from = _predicted_again if is_prediction(record) else _scored_again
+    findings = [*seals.values(), *_file_findings(record, source)]
+    device = _device_of(record)
+    with _threads_of(record), _real_clips(record["inputs"]["data"], data, path, tell) as clips:
+        findings += _manifest_findings(record, clips)
+        elsewhere = same_machine(record["environment"], environment_record(device))
+        try:
+            again = again_from(record, source, clips, cache=cache, device=device, progress=tell)
+        except UserError as error:
+            return Verdict((*findings, f"it cannot be computed again: {error}"), tuple(elsewhere))
+    # As a file would hold it: lists for tuples, words for keys.
+    again = json.loads(json.dumps(again))
+    findings += _changes(record, again, bool(elsewhere))
+    return Verdict(tuple(findings), tuple(elsewhere))
+
+
+def is_prediction(record: dict[str, Any]) -> bool:
+    """Whether a record is one of `vidgan predict`."""
+    return bool(record["protocol"]["id"] == PREDICTION)
+
+
+def _scored_again(
+    record: dict[str, Any], source: Path, clips: ClipDataset, **options: Any
+) -> dict[str, Any]:
+    seeds = record["seeds"]
+    return evaluate(
+        source,
+        clips,
+        _protocol_of(record),
+        seed=seeds["evaluation"],
+        judge_seed=seeds["judge"],
+        **options,
+    )
+
+
+def _predicted_again(
+    record: dict[str, Any], source: Path, clips: ClipDataset, **options: Any
+) -> dict[str, Any]:
+    asked, seeds = record["inputs"]["options"], record["seeds"]
+    again, _ = evaluate_predictions(
+        source,
+        clips,
+        asked["num_clips"],
+        asked["num_samples"],
+        seed=seeds["evaluation"],
+        judge_seed=seeds["judge"],
+        box=None if record["mask"] is None else Box(*record["mask"]),
+        lpips=(record["perceptual"] or {}).get("backbone"),
+        **options,
+    )
+    return again
+
+
+def _seal_findings(record: dict[str, Any], path: Path) -> dict[str, str]:
+    """By field, that it was edited."""
+    found = {}
+    for name in broken_seals(record):
+        sentence = f"the field {name} was edited after the record was made: its seal is broken"
+        if name == "clips":
+            file = clip_list_path(record, path.parent)
+            what = "was edited: its seal is broken" if "clips" in record else "is gone"
+            sentence = f"the list of clips {file} {what}"
+        found[name] = sentence
+    return found
+
+
+def _find_source(source: dict[str, Any], path: Path) -> Path:
+    """Where the generated clips or the generator lie, from here or as seen from the record."""
+    if source["kind"] == "memory":
+        raise UserError(
+            f"{path} is of clips that were never in a file, so they cannot be read again"
+        )
+    found = Path(source["path"])
+    # A record lies in evals/ of its run or folder of clips, which may have moved as a whole.
+    home = path.resolve().parent.parent
+    moved = home if source["kind"] == "folder" else home.joinpath(*found.parts[-3:])
+    if not found.exists() and moved.exists() and path.resolve().parent.name == "evals":
+        return moved
+    if not found.exists():
+        raise UserError(
+            f"{path} is of {found}, which is not there: give the command in the folder where the "
+            "record was made"
+        )
+    return found
+
+
+def _protocol_of(record: dict[str, Any]) -> Protocol:
+    fields = {name: value for name, value in record["protocol"].items() if name != "id"}
+    protocol = from_dict(Protocol, fields, "the protocol of the record")
+    if protocol.identity != record["protocol"]["id"]:
+        raise UserError(
+            f"this vidgan calls the record's protocol {protocol.identity} and not "
+            f"{record['protocol']['id']}: verify it with vidgan {record['environment']['vidgan']}"
+        )
+    return protocol
+
+
+def _device_of(record: dict[str, Any]) -> str:
+    device = str(record["inputs"]["options"]["device"])
+    return device if torch.cuda.is_available() or not device.startswith("cuda") else "cpu"
+
+
+@contextmanager
+def _threads_of(record: dict[str, Any]) -> Iterator[None]:
+    """As many threads as the record was computed with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(record["inputs"]["options"]["threads"]))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _real_clips(
+    inputs: dict[str, Any], data: str | None, path: Path, tell: Progress
+) -> Iterator[ClipDataset]:
+    """The real clips, packed anew if they come from videos."""
+    if inputs["kind"] == "memory":
+        raise UserError(
+            f"{path} compares with real clips that were in memory alone, so they cannot be read "
+            "again"
+        )
+    config = from_dict(DataConfig, inputs["settings"], "the settings of the data in the record")
+    config = replace(config, path=data or config.path)
+    if not is_packed(config.path) and not Path(config.path).exists():
+        raise UserError(
+            f"the real clips of {path} are not in {config.path}: give the command where the record "
+            "was made, or data=FOLDER behind it"
+        )
+    levels = [(frames, resolution) for frames, resolution in inputs["levels"]]
+    with tempfile.TemporaryDirectory(prefix="vidgan-verify-") as folder:
+        if not is_packed(config.path):
+            tell(f"reading the videos in {config.path} anew")
+        packed = cached_build(config, levels, cache_dir=folder)
+        yield ClipDataset(open_store(packed), config, seed=inputs["seed"])
+
+
+def _file_findings(record: dict[str, Any], source: Path) -> list[str]:
+    expected = record["inputs"]["source"].get("sha256")
+    if expected is None:
+        return []
+    found = hashlib.sha256(source.read_bytes()).hexdigest()
+    if found == expected:
+        return []
+    return [f"the generator file {source} was edited: its SHA-256 is {found}, not {expected}"]
+
+
+def _manifest_findings(record: dict[str, Any], clips: ClipDataset) -> list[str]:
+    expected = record["inputs"]["data"].get("manifest_sha256")
+    manifest = Path(clips.config.path) / MANIFEST_NAME
+    if expected is None or not manifest.exists():
+        return []
+    found = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    if found == expected:
+        return []
+    return [f"the manifest {manifest} was edited: its SHA-256 is {found}, not {expected}"]
+
+
+def _changes(record: dict[str, Any], again: dict[str, Any], is_elsewhere: bool) -> list[str]:
+    """Clips and values that differ from the record."""
+    clips = clip_changes(record["clips"], again["clips"]) if "clips" in record else []
+    old, new = (found["inputs"]["weights"] for found in (record, again))
+    weights = [
+        f"the weights of {name} are others: hash {new.get(key)} instead of {old.get(key)}"
+        for key, name in (("judge", "the judge"), ("lpips", "LPIPS"))
+        if old.get(key) != new.get(key)
+    ]
+    skipped = set()
+    if is_elsewhere and record["inputs"]["source"]["kind"] == "generator":
+        # Rounding to bytes may fall to the other side of a half.
+        skipped.add("generator.clips_hash")
+    tolerance = TOLERANCE if is_elsewhere else 0.0
+    return [*clips, *weights, *value_changes(record, again, tolerance, frozenset(skipped))]

@@ -1,0 +1,1 @@
+"""Networks that turn clips into the features that metrics compare, and their weights."""

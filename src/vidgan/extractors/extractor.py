@@ -1,0 +1,329 @@
+"""Extractors: from clips to the features and class probabilities that metrics compare.
+
+An extractor is a network, its weights, the layer that is read and the preparation of clips;
+`specs.EXTRACTORS` lists them. The judge that is
+trained on the user's data (`judge.OwnClassifier`) offers the same `Extractor` interface.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vidgan.core.clip_ops import fold_time, to_float
+from vidgan.errors import UserError
+from vidgan.extractors.networks import own_c3d
+from vidgan.extractors.networks.c3d import C3D, NUM_FRAMES
+from vidgan.extractors.networks.i3d import I3D, MIN_FRAMES
+from vidgan.extractors.networks.inception import InceptionV3
+from vidgan.extractors.networks.preprocessing import check_clips
+from vidgan.extractors.networks.seeded import seeded_weights
+from vidgan.extractors.specs import ExtractorSpec, find_extractor
+from vidgan.extractors.weights.checking import load_into, shapes_of
+from vidgan.extractors.weights.store import (
+    Source,
+    StoredWeights,
+    fingerprint,
+    load_weights,
+    weights_path,
+)
+
+Arrays = dict[str, Tensor]
+"""`features` `[M, F]` and, if the network has classes, `probabilities` `[M, N]`; float32 on the
+CPU, a row for every clip. Networks of single frames give `[M, T, F]` and `[M, T, N]`."""
+
+MEAN_WEIGHTS = "c3d-mean"
+
+
+class Extractor(Protocol):
+    """What the evaluation asks of an extractor."""
+
+    @property
+    def name(self) -> str:
+        """Name in `EXTRACTORS`, `own-c3d`, or `custom:<hash>`."""
+
+    @property
+    def dim(self) -> int:
+        """F."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+
+    def arrays(self, clips: Tensor) -> Arrays:
+        """Features of uint8 clips (or float in [-1, 1]) `[M, C, T, H, W]`, row by row."""
+
+    def record(self) -> dict[str, Any]:
+        """Everything that decides the features, as plain values."""
+
+
+class NetworkExtractor:
+    """A published network with its weights.
+
+    Args:
+        spec: what it is.
+        weights: as loaded, or drawn by `seeded_source`.
+        mean: the mean clip's weights, where the preparation subtracts it.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        spec: ExtractorSpec,
+        weights: StoredWeights,
+        mean: StoredWeights | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.spec = spec
+        self._weights, self._mean_weights = weights, mean
+        self._mean = None if mean is None else mean.tensors["mean"].to(device)
+        self._network = build_network(spec)
+        load_into(self._network, weights.tensors, weights.source.file)
+        place(self._network, device)
+        self._device = torch.device(device)
+
+    @property
+    def name(self) -> str:
+        """As in `Extractor`."""
+        return self.spec.identity
+
+    @property
+    def dim(self) -> int:
+        """F."""
+        return self.spec.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights; with a mean clip of both hashes."""
+        if self._mean_weights is None:
+            return self._weights.fingerprint
+        both = self._weights.fingerprint + self._mean_weights.fingerprint
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def record(self) -> dict[str, Any]:
+        """Everything that decides the features, as plain values."""
+        source = self._weights.source
+        return {
+            "name": self.name,
+            "layer": self.spec.layer,
+            "dim": self.dim,
+            "width": self.spec.width,
+            "spec": plain(self.spec),
+            "weights_file": source.file,
+            "bytes": source.bytes,
+            "is_verified": source.is_verified,
+            "sha256": self._weights.fingerprint,
+            "mean_sha256": self._mean_weights.fingerprint if self._mean_weights else None,
+            "fingerprint": self.fingerprint,
+        }
+
+    @torch.no_grad()
+    def arrays(self, clips: Tensor) -> Arrays:
+        """As in `Extractor`.
+
+        Raises:
+            UserError: the clips do not fit the network.
+        """
+        _check_frames(self.spec, clips)
+        if clips.shape[0] == 0:
+            raise ValueError("there is no clip to extract features from")
+        parts: dict[str, list[Tensor]] = {}
+        with exact_arithmetic():
+            for batch in torch.split(clips, self.spec.batch_clips):
+                for key, rows in self._read(batch).items():
+                    parts.setdefault(key, []).append(rows)
+        return {key: torch.cat(rows) for key, rows in parts.items()}
+
+    def _read(self, batch: Tensor) -> Arrays:
+        missing = self.spec.batch_clips - batch.shape[0]
+        full = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1, -1)])
+        output = self._network(self._prepared(full.to(self._device)))
+        kept = {"features": output[self.spec.layer]}
+        if self.spec.probabilities:
+            kept["probabilities"] = output[self.spec.probabilities]
+        if self.spec.is_per_frame:
+            frames = (batch.shape[2], -1)
+            kept = {key: rows.unflatten(0, (-1, frames[0])) for key, rows in kept.items()}
+        return {key: rows[: batch.shape[0]].float().cpu() for key, rows in kept.items()}
+
+    def _prepared(self, clips: Tensor) -> Tensor:
+        assert self.spec.preprocessing is not None
+        x = self.spec.preprocessing.apply(clips, self._mean)
+        x = fold_time(x) if self.spec.is_per_frame else x
+        return x.contiguous(memory_format=CHANNELS_LAST[x.ndim])
+
+
+class RandomC3D:
+    """The small C3D of the judge with seeded weights, built for the shape of the clips it meets.
+
+    An untrained network gives weak features, which see pixels more than meaning; but they need no
+    file and no labels, and every machine has the same ones.
+
+    Args:
+        spec: what it is.
+        device: where it runs.
+    """
+
+    def __init__(self, spec: ExtractorSpec, device: torch.device | str = "cpu") -> None:
+        self.spec = spec
+        self._device = torch.device(device)
+        self._networks: dict[own_c3d.ClipShape, own_c3d.C3D] = {}
+
+    @property
+    def name(self) -> str:
+        """As in `Extractor`."""
+        return self.spec.identity
+
+    @property
+    def dim(self) -> int:
+        """F."""
+        return self.spec.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the law the weights are drawn from; they also depend on the clips' shape."""
+        law = f"random c3d, width {self.spec.width}, seed {self.spec.seed}"
+        return hashlib.sha256(law.encode()).hexdigest()
+
+    def record(self) -> dict[str, Any]:
+        """Everything that decides the features, as plain values."""
+        return {
+            "name": self.name,
+            "layer": self.spec.layer,
+            "dim": self.dim,
+            "width": self.spec.width,
+            "spec": plain(self.spec),
+            "weights_file": f"seed {self.spec.seed}",
+            "bytes": None,
+            "is_verified": True,
+            "sha256": self.fingerprint,
+            "mean_sha256": None,
+            "fingerprint": self.fingerprint,
+        }
+
+    @torch.no_grad()
+    def arrays(self, clips: Tensor) -> Arrays:
+        """As in `Extractor`; grey clips are taken too."""
+        if clips.ndim != 5 or clips.shape[0] == 0:
+            raise ValueError(f"clips are [M, C, T, H, W] with M > 0, got {tuple(clips.shape)}")
+        c, t, h, w = clips.shape[1:]
+        network = self._network((c, t, h, w))
+        rows = []
+        with exact_arithmetic():
+            for batch in torch.split(clips, self.spec.batch_clips):
+                missing = self.spec.batch_clips - batch.shape[0]
+                full = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1, -1)])
+                floats = to_float(full) if full.dtype == torch.uint8 else full.float()
+                rows.append(network(floats.to(self._device)).features[: batch.shape[0]].cpu())
+        return {"features": torch.cat(rows)}
+
+    def _network(self, shape: own_c3d.ClipShape) -> own_c3d.C3D:
+        if shape not in self._networks:
+            network = own_c3d.C3D(shape, self.spec.num_classes, width=self.spec.width)
+            load_into(network, seeded_weights(shapes_of(network), self.spec.seed), "seeded weights")
+            self._networks[shape] = network.to(self._device).eval()
+        return self._networks[shape]
+
+
+@contextlib.contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Float32 without TensorFloat-32, and convolutions whose algorithm does not vary."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def plain(spec: ExtractorSpec) -> dict[str, Any]:
+    """A spec as JSON keeps it, so that a record that was stored equals a new one."""
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    return fields
+
+
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the number of axes, the layout in which convolutions take a fifth less time on a CPU."""
+
+
+def place(network: nn.Module, device: torch.device | str) -> None:
+    """Move a network to a device in that layout, for evaluation."""
+    network.to(device).eval()
+    for parameter in network.parameters():
+        if parameter.ndim in CHANNELS_LAST:
+            layout = CHANNELS_LAST[parameter.ndim]
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
+def build_network(spec: ExtractorSpec) -> nn.Module:
+    """The network of an extractor with weights that mean nothing yet."""
+    if spec.network == "c3d":
+        return C3D(spec.num_classes, width=spec.width, pool5=spec.pool5)
+    if spec.network == "i3d":
+        return I3D(spec.num_classes, width=spec.width)
+    return InceptionV3(spec.num_classes, width=spec.width)
+
+
+def _check_frames(spec: ExtractorSpec, clips: Tensor) -> None:
+    check_clips(clips)
+    frames = clips.shape[2]
+    if spec.network == "c3d" and frames != NUM_FRAMES:
+        raise UserError(
+            f"{spec.name} reads clips of exactly {NUM_FRAMES} frames and these have {frames}; "
+            f"evaluate clips of {NUM_FRAMES} frames"
+        )
+    if spec.network == "i3d" and frames < MIN_FRAMES:
+        raise UserError(
+            f"{spec.name} needs clips of at least {MIN_FRAMES} frames and these have {frames}; "
+            "generate longer clips or choose another protocol"
+        )
+
+
+def load_extractor(
+    name: str | ExtractorSpec,
+    *,
+    folder: str | Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Extractor:
+    """Build an extractor and give it its weights.
+
+    Args:
+        name: a key of `EXTRACTORS`, or a spec of one's own.
+        folder: where converted weights lie; None: `weights.store.weights_folder()`.
+        device: where it runs.
+
+    Raises:
+        UserError: no such extractor, or its weights were not converted yet, or are damaged.
+    """
+    spec = find_extractor(name)
+    if spec.network == "own-c3d":
+        return RandomC3D(spec, device)
+    if spec.weights is None:
+        return NetworkExtractor(spec, _seeded(spec), None, device)
+    weights = load_weights(weights_path(spec.weights, folder))
+    needs_mean = spec.preprocessing is not None and spec.preprocessing.mean_corner is not None
+    mean = load_weights(weights_path(MEAN_WEIGHTS, folder)) if needs_mean else None
+    return NetworkExtractor(spec, weights, mean, device)
+
+
+def _seeded(spec: ExtractorSpec) -> StoredWeights:
+    tensors = seeded_weights(shapes_of(build_network(spec)), spec.seed)
+    digest = fingerprint(tensors)
+    source = Source(
+        file=f"seed {spec.seed}",
+        bytes=sum(value.nbytes for value in tensors.values()),
+        sha256=digest,
+        git_blob="",
+        layout="seeded",
+        is_verified=True,
+    )
+    return StoredWeights(f"seed {spec.seed}", tensors, source, digest)

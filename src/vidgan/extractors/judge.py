@@ -1,0 +1,368 @@
+"""The judge: a classifier trained on the user's own real videos, labelled or not.
+
+It serves where no published weights are at hand or fit. It is trained on real training videos
+only, checked on other real videos, and never sees a generated clip before it judges one. Scores on
+its features and probabilities compare generators on the same data with the same judge and nothing
+else.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vidgan.core.clip_ops import to_float
+from vidgan.core.files import write_file_atomically, write_json_atomically
+from vidgan.core.randomness import derive_seed, keyed_rng
+from vidgan.errors import UserError
+from vidgan.extractors.judge_data import augment, shuffled_batches, split_by_video
+from vidgan.extractors.networks.own_c3d import C3D, ClipShape
+from vidgan.extractors.pretext import PRETEXT_CLASSES, change_clips, every_change, random_changes
+from vidgan.metrics.agreement import (
+    AttributeGrid,
+    agreement,
+    chance_accuracy,
+    expected_calibration_error,
+)
+
+SCHEMA_VERSION = 1
+EXTRACTION_BATCH = 32
+WEIGHTS_FILE, CARD_FILE = "classifier.safetensors", "classifier.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSettings:
+    """How the judge is built and trained; part of its identity."""
+
+    width: float = 0.25
+    """Scale of the channel counts 64, 128, 256, 512."""
+    feature_dim: int = 128
+    """Length of the features that distances are measured on."""
+    dropout: float = 0.0
+    """Share of features dropped while training."""
+    clips_seen: int = 24_000
+    """Training length: clips shown, repeats included; a count and not a time, so it repeats."""
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    """Peak rate of AdamW; it rises over 15 % of the steps and falls to 0 along a cosine."""
+    weight_decay: float = 0.01
+    validation_share: float = 0.15
+    """Share of each class's videos kept for checking the judge."""
+    colour: bool = True
+    """Whether colours are scrambled in training, so that shape and motion decide."""
+    shift: float = 0.1
+    """Largest random shift in training, as a share of height and width."""
+    mirror: bool = False
+    """Whether clips are mirrored in training; wrong wherever left and right are classes."""
+    task: Literal["classes", "changes"] = "classes"
+    """What the judge learns to name: the classes of the data, or, where there are none, what was
+    done to a clip; see `vidgan.extractors.pretext`."""
+    gate_multiple: float = 5.0
+    """Scores are given only if the accuracy on validation videos reaches this multiple of chance
+    (or half way from chance to 1, if that is less)."""
+
+    def __post_init__(self) -> None:
+        if self.clips_seen < self.batch_size or self.batch_size < 2:
+            raise UserError(
+                f"the classifier needs clips_seen >= batch_size >= 2, got clips_seen="
+                f"{self.clips_seen} and batch_size={self.batch_size}"
+            )
+        if not 0 < self.validation_share < 1:
+            raise UserError(
+                f"the classifier's validation_share must lie in (0, 1), got {self.validation_share}"
+            )
+
+
+class Extraction(NamedTuple):
+    """One pass of the judge: features `[M, F]` and probabilities `[M, N]`, float32."""
+
+    features: Tensor
+    probabilities: Tensor
+
+
+class OwnClassifier:
+    """A trained judge of clips of one shape.
+
+    Attributes:
+        classes: N names.
+        clip_shape: (C, T, H, W) it was trained on.
+        settings: how it was trained.
+        report: plain values: seed, counts, validation accuracy (joint, object, motion), chance,
+            calibration error, training seconds.
+    """
+
+    def __init__(
+        self,
+        network: C3D,
+        classes: Sequence[str],
+        clip_shape: ClipShape,
+        settings: ClassifierSettings,
+        report: dict[str, Any],
+    ) -> None:
+        self.network = network.eval()
+        self.classes = tuple(classes)
+        self.clip_shape = clip_shape
+        self.settings = settings
+        self.report = report
+
+    @property
+    def name(self) -> str:
+        """Its name as an extractor."""
+        return "own-c3d" if self.settings.task == "classes" else "own-ssl"
+
+    @property
+    def required_accuracy(self) -> float:
+        """Validation accuracy below which no score is given."""
+        chance = float(self.report["chance"])
+        return min(self.settings.gate_multiple * chance, (1 + chance) / 2)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the judge is good enough to give scores."""
+        return float(self.report["accuracy"]["joint"]) >= self.required_accuracy
+
+    @property
+    def dim(self) -> int:
+        """F, the length of its features."""
+        return self.settings.feature_dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return self.hash
+
+    def record(self) -> dict[str, Any]:
+        """Everything that decides its features, as plain values."""
+        return {
+            "name": self.name,
+            "layer": "penultimate, after ReLU",
+            "dim": self.dim,
+            "width": self.settings.width,
+            "clip_shape": list(self.clip_shape),
+            "fingerprint": self.fingerprint,
+        }
+
+    def arrays(self, clips: Tensor) -> dict[str, Tensor]:
+        """`extract` as a dictionary, what every extractor gives."""
+        return self.extract(clips)._asdict()
+
+    @torch.no_grad()
+    def extract(self, clips: Tensor) -> Extraction:
+        """Features and probabilities of uint8 (or float, in [-1, 1]) clips `[M, C, T, H, W]`.
+
+        A pure function of each clip: no randomness, batches of fixed size, float32.
+
+        Raises:
+            UserError: the clips do not have the shape the judge was trained on.
+        """
+        if tuple(clips.shape[1:]) != self.clip_shape:
+            raise UserError(
+                f"the classifier was trained on clips of (C, T, H, W) = {self.clip_shape} and got "
+                f"{tuple(clips.shape[1:])}; train one for this shape"
+            )
+        if clips.shape[0] == 0:
+            raise ValueError("there is no clip to extract features from")
+        device = next(self.network.parameters()).device
+        features, probabilities = [], []
+        for batch in torch.split(clips, EXTRACTION_BATCH):
+            floats = to_float(batch) if batch.dtype == torch.uint8 else batch.float()
+            output = self.network(floats.to(device, memory_format=torch.channels_last_3d))
+            features.append(output.features.cpu())
+            probabilities.append(output.logits.softmax(1).cpu())
+        return Extraction(torch.cat(features), torch.cat(probabilities))
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Penultimate activations after ReLU, float32 `[M, F]`; clips as in `extract`."""
+        return self.extract(clips).features
+
+    def probabilities(self, clips: Tensor) -> Tensor:
+        """Class probabilities, float32 `[M, N]`; clips as in `extract`."""
+        return self.extract(clips).probabilities
+
+    @property
+    def hash(self) -> str:
+        """First 16 hex digits of SHA-256 over the weights, names and shapes included."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and card (JSON) into `folder`, the card last."""
+        folder = Path(folder)
+        weights = {k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}
+        write_file_atomically(folder / WEIGHTS_FILE, lambda path: save_file(weights, path))
+        card = {
+            "schema_version": SCHEMA_VERSION,
+            "classes": list(self.classes),
+            "clip_shape": list(self.clip_shape),
+            "settings": dataclasses.asdict(self.settings),
+            "report": self.report,
+            "hash": self.hash,
+        }
+        write_json_atomically(folder / CARD_FILE, card)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> "OwnClassifier":
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: files are missing, of another version, or damaged.
+        """
+        folder = Path(folder)
+        try:
+            card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+            weights = load_file(folder / WEIGHTS_FILE)
+        except Exception as error:
+            # safetensors raises its own error class for damage; each cause has the same cure.
+            raise UserError(
+                f"no readable classifier in {folder} ({error}); delete the folder to train it again"
+            ) from error
+        if card.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(
+                f"the classifier in {folder} has schema version {card.get('schema_version')}, this "
+                f"vidgan reads {SCHEMA_VERSION}; delete the folder to train it again"
+            )
+        settings = ClassifierSettings(**card["settings"])
+        c, t, h, w = card["clip_shape"]
+        network = _build(settings, (c, t, h, w), card["classes"])
+        network.load_state_dict(weights)
+        judge = cls(network, card["classes"], (c, t, h, w), settings, card["report"])
+        if judge.hash != card["hash"]:
+            raise UserError(
+                f"the weights in {folder} do not match their card (hash {judge.hash}, expected "
+                f"{card['hash']}); delete the folder to train the classifier again"
+            )
+        _place(network, device)
+        return judge
+
+
+def train_own_classifier(
+    clips: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    video_ids: Sequence[Hashable],
+    *,
+    seed: int = 0,
+    settings: ClassifierSettings | None = None,
+    device: torch.device | str = "cpu",
+) -> OwnClassifier:
+    """Train a judge on real clips and check it on videos it has not seen.
+
+    Args:
+        clips: uint8 `[M, C, T, H, W]`, real training clips.
+        labels: int64 `[M]`; without meaning for a judge of changes.
+        classes: N names; likewise.
+        video_ids: M names of source videos; clips of one video stay on one side of the split.
+        seed: of the split, the weights, the order and the augmentation.
+        settings: None for the defaults.
+        device: where to train; bfloat16 autocast is used there.
+
+    Raises:
+        UserError: there are fewer than two classes, or no video can be held out.
+    """
+    settings = settings or ClassifierSettings()
+    if settings.task == "changes":
+        classes, labels = PRETEXT_CLASSES, torch.zeros_like(labels)
+    if len(classes) < 2:
+        raise UserError(
+            "a classifier that judges clips needs at least two classes; evaluate unlabelled data "
+            "with --protocol own-ssl or stswd"
+        )
+    started = time.process_time()
+    train_rows, check_rows = split_by_video(labels, video_ids, settings.validation_share, seed)
+    c, t, h, w = clips.shape[1:]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "judge weights"))
+        network = _build(settings, (c, t, h, w), classes)
+        _place(network, device)
+        _fit(network, clips, labels, train_rows, seed, settings, torch.device(device))
+    judge = OwnClassifier(network, classes, (c, t, h, w), settings, {})
+    checked, answers = clips[check_rows], labels[check_rows]
+    if settings.task == "changes":
+        checked, answers = every_change(checked, seed)
+    probabilities = judge.probabilities(checked)
+    judge.report = {
+        "seed": seed,
+        "num_training_clips": train_rows.shape[0],
+        "num_validation_clips": check_rows.shape[0],
+        "num_videos": len(set(video_ids)),
+        "accuracy": agreement(probabilities, answers, classes),
+        "chance": chance_accuracy(answers),
+        "calibration_error": expected_calibration_error(probabilities, answers),
+        "training_cpu_seconds": round(time.process_time() - started, 1),
+    }
+    return judge
+
+
+def _build(settings: ClassifierSettings, shape: ClipShape, classes: Sequence[str]) -> C3D:
+    grid = AttributeGrid.of(classes)
+    return C3D(
+        shape,
+        len(classes),
+        width=settings.width,
+        feature_dim=settings.feature_dim,
+        dropout=settings.dropout,
+        parts=(grid.object_of, grid.motion_of) if grid else (),
+    )
+
+
+def _place(network: C3D, device: torch.device | str) -> None:
+    """Move to `device` with weights in the layout in which 3-D convolutions are fastest."""
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _fit(
+    network: C3D,
+    clips: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    seed: int,
+    settings: ClassifierSettings,
+    device: torch.device,
+) -> None:
+    """Train `network` on the clips in `rows`, in place."""
+    num_steps = settings.clips_seen // settings.batch_size
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=num_steps, pct_start=0.15
+    )
+    rng = keyed_rng(seed, "judge augmentation")
+    batches = shuffled_batches(rows, settings.batch_size, num_steps, (seed, "judge order"))
+    network.train()
+    for batch in batches:
+        augmented = augment(
+            clips[batch],
+            rng,
+            colour=settings.colour,
+            shift=settings.shift,
+            mirror=settings.mirror,
+        )
+        answers = labels[batch]
+        if settings.task == "changes":
+            answers = random_changes(len(batch), rng)
+            augmented = change_clips(augmented, answers, rng)
+        with torch.autocast(device.type, torch.bfloat16):
+            shown = augmented.to(device, memory_format=torch.channels_last_3d)
+            logits = network(shown).logits
+        loss = F.cross_entropy(logits.float(), answers.to(device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    network.eval()

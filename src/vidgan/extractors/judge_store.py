@@ -1,0 +1,77 @@
+"""Judges kept on disk, keyed by everything that makes them."""
+
+import hashlib
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vidgan.core.files import one_at_a_time, write_folder_atomically
+from vidgan.extractors.judge import (
+    SCHEMA_VERSION,
+    ClassifierSettings,
+    OwnClassifier,
+    train_own_classifier,
+)
+
+
+def clips_hash(clips: Tensor, labels: Tensor) -> str:
+    """First 16 hex digits of SHA-256 over shape, bytes and labels of uint8 clips."""
+    digest = hashlib.sha256(repr(tuple(clips.shape)).encode())
+    for clip in clips:
+        digest.update(clip.contiguous().numpy().tobytes())
+    digest.update(labels.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def obtain_judge(
+    clips: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    video_ids: Sequence[Hashable],
+    *,
+    seed: int,
+    settings: ClassifierSettings,
+    cache: Path | None,
+    device: torch.device | str = "cpu",
+) -> OwnClassifier:
+    """Load the judge for exactly these clips, settings and seed from `cache`, or train it.
+
+    Args:
+        clips, labels, classes, video_ids, seed, settings, device: as in `train_own_classifier`.
+        cache: folder that holds one folder a judge; None trains anew and keeps nothing.
+    """
+    facts = {
+        "clips": clips_hash(clips, labels),
+        "classes": list(classes),
+        "videos": [str(video) for video in video_ids],
+        "settings": asdict(settings),
+        "seed": seed,
+        "schema": SCHEMA_VERSION,
+        "torch": torch.__version__,
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    train = partial(
+        train_own_classifier,
+        clips,
+        labels,
+        classes,
+        video_ids,
+        seed=seed,
+        settings=settings,
+        device=device,
+    )
+    if cache is None:
+        return train()
+    folder = Path(cache) / f"judge-{key}"
+    # Whoever comes second waits for the first one's judge, which costs less than a second one.
+    with one_at_a_time(folder.with_suffix(".lock")):
+        if not folder.exists():
+            judge = train()
+            write_folder_atomically(folder, judge.save)
+            return judge
+    return OwnClassifier.load(folder, device)

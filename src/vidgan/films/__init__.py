@@ -1,0 +1,1 @@
+"""Clips out of films: aligned faces, stabilised squares. Training never imports it."""

@@ -1,0 +1,267 @@
+"""Work that goes through many videos one by one and may be interrupted at any moment.
+
+Every video leaves one record, written when everything else about it is complete. A restart skips
+videos with a record; what an interrupted one left is cleared away. Videos do not influence each
+other, so the outcome is the same whatever the number of workers.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import vidgan
+from vidgan.core.files import TEMPORARY_MARK, write_json_atomically
+from vidgan.core.settings import differences
+from vidgan.data.build.engine import Engine, num_cores
+from vidgan.data.build.pool import Crashed
+from vidgan.data.sources.tree import list_videos
+from vidgan.errors import UserError
+from vidgan.video import VideoError
+
+Job = TypeVar("Job")
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what) after every video."""
+
+TIME_LIMIT_S = 3600.0
+"""Longest time for one video; a trailer takes minutes."""
+
+_HEAD_BYTES = 1 << 20
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One video to work on.
+
+    Attributes:
+        name: Path within the source folder.
+        key: Name of its record and outputs; no other video has it.
+        fingerprint: Tells a changed file.
+        extra: More to be noted in its record.
+    """
+
+    name: str
+    key: str
+    fingerprint: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def video_names(root: Path) -> list[str]:
+    """Paths of all videos and folders of numbered images below `root`, sorted.
+
+    Raises:
+        UserError: there is none.
+    """
+    # Class folders mean nothing here: a video outside of them is one like any other.
+    return list_videos(root)
+
+
+def fingerprint(path: Path) -> str:
+    """Tells a changed video without reading all of it: size, beginning and end."""
+    digest = hashlib.blake2b(digest_size=16)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    for file in (f for f in files if f.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size} ".encode())
+        if path.is_dir():
+            continue
+        with file.open("rb") as handle:
+            digest.update(handle.read(_HEAD_BYTES))
+            handle.seek(max(0, size - _HEAD_BYTES))
+            digest.update(handle.read(_HEAD_BYTES))
+    return digest.hexdigest()
+
+
+def failed_record(name: str, outcome: str, reason: str) -> dict[str, Any]:
+    """The record of a video that gave nothing: `unusable` by its own fault, or `failed` by ours."""
+    return {"name": name, "outcome": outcome, "reason": reason}
+
+
+def guarded_record(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record of a video that `work` went through, or one that says why it could not.
+
+    Only what concerns every other video too is raised: a full disk, and settings that cannot work.
+
+    Args:
+        name: Path of the video within the source folder.
+        work: Gives the record but for `name` and `outcome`; it may set a `reason` of its own.
+    """
+    try:
+        return {"name": name, "outcome": "done", "reason": None, **work()}
+    except VideoError as error:
+        return failed_record(name, "unusable", error.cause)
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            raise
+        # Among thousands of downloads one meets every fault once; the others must go on.
+        return failed_record(name, "failed", f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """A folder of records and outputs.
+
+    Attributes:
+        path: The folder.
+        kind: What its plan file is called and calls itself, such as `faces`.
+        schema: Version of the records.
+        what: What it holds, in words.
+    """
+
+    path: Path
+    kind: str
+    schema: int
+    what: str
+
+    @property
+    def plan_file(self) -> Path:
+        """The file that tells what this folder is, and with which settings it was begun."""
+        return self.path / f"{self.kind}.json"
+
+    def plan(self) -> dict[str, Any]:
+        """The contents of the plan file.
+
+        Raises:
+            UserError: there is none of this kind, or it is of a newer version.
+        """
+        plan = read_object(self.plan_file) if self.plan_file.is_file() else {}
+        if plan.get("format") != f"vidgan-{self.kind}":
+            raise UserError(f"{self.path} holds no {self.what}: name a folder that does")
+        if plan["schema"] > self.schema:
+            raise UserError(
+                f"{self.path} was made by a newer vidgan (schema {plan['schema']}, this one knows"
+                f" {self.schema}): update vidgan"
+            )
+        return plan
+
+    @contextmanager
+    def begun(self, settings: dict[str, Any]) -> Iterator[None]:
+        """Hold the folder for this process alone; make or check its plan.
+
+        Raises:
+            UserError: foreign contents, other settings, or another process at work.
+        """
+        if self.path.exists() and not self.plan_file.is_file() and any(self._visible()):
+            raise UserError(f"{self.path} holds something else already: choose another folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path / f"{TEMPORARY_MARK}lock", os.O_CREAT | os.O_RDWR)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another process is at work in {self.path}: wait for it or choose another"
+                    " folder"
+                ) from None
+            self._settle(settings)
+            yield
+        finally:
+            os.close(handle)
+
+    def record_file(self, key: str) -> Path:
+        """Where the record of a video lies."""
+        return self.path / "records" / f"{key}.json"
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records with their `key`, sorted by it."""
+        files = sorted((self.path / "records").glob("*.json"))
+        return [{"key": file.stem, **read_object(file)} for file in files]
+
+    def is_finished(self, item: WorkItem, retry: bool) -> bool:
+        """Whether there is a record of this very file, and no wish to try it again."""
+        file = self.record_file(item.key)
+        if not file.is_file():
+            return False
+        record = read_object(file)
+        failed = retry and record["outcome"] == "failed"
+        return bool(record.get("fingerprint") == item.fingerprint and not failed)
+
+    def _settle(self, settings: dict[str, Any]) -> None:
+        if not self.plan_file.is_file():
+            plan = {"format": f"vidgan-{self.kind}", "schema": self.schema}
+            plan |= {"builder": vidgan.__version__, "settings": settings}
+            write_json_atomically(self.plan_file, plan)
+            return
+        changed = differences(self.plan()["settings"], settings)
+        if changed:
+            told = ", ".join(f"{item.key}={item.first} and not {item.second}" for item in changed)
+            raise UserError(
+                f"{self.path} was begun with {told}: leave the settings as they were, or choose"
+                " another folder"
+            )
+
+    def _visible(self) -> Iterator[Path]:
+        return (path for path in self.path.iterdir() if not path.name.startswith("."))
+
+
+def work_through(
+    folder: WorkFolder,
+    items: Sequence[WorkItem],
+    function: Callable[[Job], dict[str, Any]],
+    job_of: Callable[[WorkItem], Job],
+    clear: Callable[[set[str]], None],
+    *,
+    workers: int | None = None,
+    engine: Engine | None = None,
+    retry: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Work on every item without a record and write its record.
+
+    Args:
+        folder: The folder, held by `begun`.
+        items: Everything that there is to do.
+        function: Module-level function from a job to a record; what it raises ends the work.
+        job_of: The job of an item.
+        clear: Removes whatever the videos with these keys have left.
+        workers: Items at the same time; None takes one a core. 0 works in this process, without
+            protection against videos that crash or hang.
+        engine: Where the work is done; None takes processes of this machine.
+        retry: Try items again that failed before.
+        progress: Called with (done, total, what).
+    """
+    todo = [item for item in items if not folder.is_finished(item, retry)]
+    keys = {item.key for item in todo}
+    clear(keys)
+    for key in keys:
+        folder.record_file(key).unlink(missing_ok=True)
+    engine = engine or Engine(time_limit_s=TIME_LIMIT_S)
+    # At least one process of its own: a video that crashes its decoder must not end the work.
+    default = max(1, min(num_cores(), len(todo)))
+    jobs = [job_of(item) for item in todo]
+    results = engine.map_in_order(function, jobs, workers, default)
+    for done, (item, result) in enumerate(zip(todo, results, strict=True), 1):
+        if isinstance(result, Crashed):
+            clear({item.key})
+            result = failed_record(item.name, "failed", result.reason)
+        record = result | item.extra | {"fingerprint": item.fingerprint}
+        write_json_atomically(folder.record_file(item.key), record)
+        if progress:
+            progress(len(items) - len(todo) + done, len(items), f"making {folder.what}")
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object out of a file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{file} is damaged ({error}): delete it, and its video is done again"
+        ) from error
+    if not isinstance(value, dict):
+        raise UserError(f"{file} is damaged: delete it, and its video is done again")
+    return value

@@ -1,0 +1,179 @@
+"""Losses by name: an adversarial game and the terms that belong to it.
+
+A recipe is a published combination. Games, penalties and constraints of the discriminator and
+auxiliary losses of the generator are otherwise free to combine: set `loss.adversarial`,
+`loss.penalties`, `loss.constraints` and `loss.auxiliary`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from vidgan.core.settings import from_dict
+from vidgan.errors import UserError
+from vidgan.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss
+from vidgan.losses.auxiliary import AUXILIARY, Auxiliary
+from vidgan.losses.constraints import CONSTRAINTS, Constraint
+from vidgan.losses.penalties import PENALTIES, Penalty
+
+Term = TypeVar("Term")
+
+Terms = Mapping[str, Mapping[str, Any]]
+"""Settings by the name of a penalty, constraint or auxiliary loss."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published combination.
+
+    Attributes:
+        adversarial: name of the game.
+        penalties: name to the settings that differ from the penalty's defaults.
+        requires: settings of the model that the loss cannot do without.
+        constraints: likewise for constraints.
+    """
+
+    adversarial: str
+    penalties: Terms = field(default_factory=dict)
+    requires: Mapping[str, Any] = field(default_factory=dict)
+    constraints: Terms = field(default_factory=dict)
+
+
+SLICED = {"head": "sliced_wasserstein"}
+LINEAR = {"head": "linear"}
+
+RECIPES = {
+    # Gulrajani et al. 2017 with the drift term of Karras et al. 2018.
+    "wgan-gp": Recipe("wasserstein", {"gradient_penalty": {}, "drift": {}}, LINEAR),
+    # Thesis of D. Acharya 2018, eq. 5.1 to 5.3, with the weights of the authors' video code.
+    "swgan": Recipe("wasserstein", {"input_gradient": {}, "slope": {}}, SLICED),
+    # The same as the authors' code computes it: critic high on fakes, its slope formula.
+    "swgan-reference": Recipe(
+        "wasserstein-reversed", {"input_gradient": {}, "slope": {"form": "reference"}}, SLICED
+    ),
+    # Goodfellow et al. 2014 with Mescheder et al. 2018, applied lazily.
+    "ns-r1": Recipe("non-saturating", {"r1": {}}, LINEAR),
+    # Goodfellow et al. 2014: binary cross-entropy; two-way cross-entropy of two logits is the same
+    # on their difference.
+    "bce": Recipe("non-saturating", {}, LINEAR),
+    # Mao et al. 2017.
+    "lsgan": Recipe("least-squares", {}, LINEAR),
+    # Arjovsky et al. 2017.
+    "wgan-clip": Recipe("wasserstein", {}, LINEAR, {"weight_clipping": {}}),
+    # Saito et al. 2017.
+    "wgan-svc": Recipe("wasserstein", {}, LINEAR, {"singular_value_clipping": {}}),
+    # Miyato et al. 2018.
+    "hinge": Recipe("hinge", {}, {**LINEAR, "spectral_norm": True}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Settings of the loss.
+
+    Attributes:
+        name: a recipe.
+        adversarial: another game than the recipe's.
+        penalties: settings by penalty name that differ from the recipe's; `weight: 0` removes one.
+        constraints: the same for constraints; `every: 0` removes one.
+        auxiliary: the same for auxiliary losses of the generator, which no recipe has.
+        class_weight: weight of the class cross-entropy of discriminators that classify.
+        class_clips: clips that teach the discriminator's classifier, `both` reals and fakes or
+            the `real` ones alone.
+    """
+
+    name: str = "swgan"
+    adversarial: str | None = None
+    penalties: Terms = field(default_factory=dict)
+    constraints: Terms = field(default_factory=dict)
+    auxiliary: Terms = field(default_factory=dict)
+    class_weight: float = 1.0
+    class_clips: Literal["both", "real"] = "both"
+
+    def __post_init__(self) -> None:
+        _refuse_unknown("name", self.name, RECIPES)
+        if self.adversarial is not None:
+            _refuse_unknown("adversarial", self.adversarial, ADVERSARIAL_LOSSES)
+        for kind, table in TERMS.items():
+            for name, settings in getattr(self, kind).items():
+                if name not in table:
+                    raise UserError(
+                        f"there is no loss.{kind}.{name}; choose one of {', '.join(table)}"
+                    )
+                known = [setting.name for setting in fields(table[name])]
+                unknown = set(settings) - set(known)
+                if unknown:
+                    raise UserError(
+                        f"loss.{kind}.{name} has no setting {min(unknown)!r}; it has "
+                        f"{', '.join(known)}"
+                    )
+        if not self.class_weight >= 0:
+            raise UserError(f"loss.class_weight={self.class_weight} must be 0 or more")
+        make_loss(self)
+
+    @property
+    def requires(self) -> Mapping[str, Any]:
+        """Settings of the model that this loss cannot do without."""
+        return RECIPES[self.name].requires
+
+
+TERMS: Mapping[str, Mapping[str, type[Penalty | Constraint | Auxiliary]]] = {
+    "penalties": PENALTIES,
+    "constraints": CONSTRAINTS,
+    "auxiliary": AUXILIARY,
+}
+"""Kinds of terms, as the settings call them, and the terms of each kind."""
+
+
+def _refuse_unknown(key: str, name: str, table: Mapping[str, Any]) -> None:
+    if name not in table:
+        raise UserError(f"there is no loss.{key}={name}; choose one of {', '.join(table)}")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss ready to use."""
+
+    adversarial: AdversarialLoss
+    penalties: Mapping[str, Penalty]
+    class_weight: float
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    auxiliary: Mapping[str, Auxiliary] = field(default_factory=dict)
+    class_clips: Literal["both", "real"] = "both"
+
+
+def make_loss(config: LossConfig) -> Loss:
+    """Resolve a recipe and what the settings change of it."""
+    recipe = RECIPES[config.name]
+    penalties = _make("penalties", PENALTIES, recipe.penalties, config.penalties)
+    constraints = _make("constraints", CONSTRAINTS, recipe.constraints, config.constraints)
+    auxiliary = _make("auxiliary", AUXILIARY, {}, config.auxiliary)
+    return Loss(
+        adversarial=ADVERSARIAL_LOSSES[config.adversarial or recipe.adversarial],
+        penalties={name: term for name, term in penalties.items() if term.weight},
+        class_weight=config.class_weight,
+        constraints={name: term for name, term in constraints.items() if term.every},
+        auxiliary={name: term for name, term in auxiliary.items() if term.weight},
+        class_clips=config.class_clips,
+    )
+
+
+def _make(
+    kind: str, table: Mapping[str, type[Term]], recipe: Terms, changes: Terms
+) -> dict[str, Term]:
+    """The terms of a recipe and those that the settings change or add.
+
+    Raises:
+        UserError: a setting of another type, or out of its range.
+    """
+    made = {}
+    for name in dict.fromkeys([*recipe, *changes]):
+        where = f"loss.{kind}.{name}"
+        try:
+            settings = {**recipe.get(name, {}), **changes.get(name, {})}
+            made[name] = from_dict(table[name], settings, where)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from error
+    return made

@@ -1,0 +1,1 @@
+"""Built models beside the layers and counts that their sources print."""

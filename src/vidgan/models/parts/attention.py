@@ -1,0 +1,71 @@
+"""Self-attention: over the frames' pixels, or over each axis of a clip in turn.
+
+H. Zhang et al., "Self-Attention Generative Adversarial Networks", ICML 2019, arXiv:1805.08318, with
+the widths of A. Brock et al. 2019, arXiv:1809.11096.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from vidgan.models.parts.layers import Linear
+
+
+class SelfAttention(nn.Module):
+    """Every place of a sequence `[N, L, C]` takes in what it asks of all places of it.
+
+    y = x + gain * W_o softmax(W_q x (W_k x)^T) W_v x, with queries and keys of C / 8 channels and
+    values of C / 2. The gain starts at 0, so that the layer starts as no layer.
+    """
+
+    def __init__(self, channels: int, spectral_norm: bool) -> None:
+        super().__init__()
+        narrow, half = max(channels // 8, 1), max(channels // 2, 1)
+
+        def linear(before: int, after: int) -> Linear:
+            return Linear(
+                before,
+                after,
+                bias=False,
+                spectral_norm=spectral_norm,
+                initialise=nn.init.orthogonal_,
+            )
+
+        self.query, self.key = linear(channels, narrow), linear(channels, narrow)
+        self.value, self.out = linear(channels, half), linear(half, channels)
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = torch.softmax(self.query(x) @ self.key(x).transpose(1, 2), dim=2)  # [N, L, L]
+        y: Tensor = x + self.gain * self.out(share @ self.value(x))
+        return y
+
+
+class SeparableAttention(nn.Module):
+    """Self-attention along height, then width, then time, of features `[B, T, C, H, W]`.
+
+    Three sequences of length H, W and T in place of one of length T H W (Clark et al. 2019,
+    version 1). Time is attended in both directions, so a clip's first frames depend on its length.
+    """
+
+    AXES = (3, 4, 1)
+    """Height, width and time of features."""
+
+    def __init__(self, channels: int, spectral_norm: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(SelfAttention(channels, spectral_norm) for _ in self.AXES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, axis in zip(self.layers, self.AXES, strict=True):
+            # The axis and the channels go last; all others are sequences of their own.
+            moved = x.movedim((axis, 2), (3, 4))
+            y = layer(moved.flatten(0, 2)).view(moved.shape)
+            x = y.movedim((3, 4), (axis, 2))
+        return x
+
+
+class FrameAttention(SelfAttention):
+    """Self-attention over all pixels of frames `[N, C, H, W]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x.flatten(2).transpose(1, 2))
+        return y.transpose(1, 2).view(x.shape)

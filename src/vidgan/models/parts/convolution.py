@@ -1,0 +1,234 @@
+"""Convolutions of all models, whose every derivative runs through the weight-gradient kernel.
+
+A convolution, the gradient of its input and the gradient of its weight are three readings of one
+trilinear form <g, conv(x, w)>: each is linear in two of (g, x, w), and its derivatives are the
+other two. Stated so, as three autograd functions, they are closed under differentiation and exact
+to any order.
+
+The stock double backward goes another way: it forms a weight gradient as a convolution whose
+kernel is as large as the clip. That is slow, and oneDNN's bfloat16 kernel for AMX processors
+returns noise for it or divides by zero (torch 2.11 and 2.13).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_STOCK = ContextVar("use stock convolutions", default=False)
+
+
+class Geometry(NamedTuple):
+    """How a kernel slides: the arguments of `torch.ops.aten.convolution` after the bias."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    transposed: bool = False,
+) -> Tensor:
+    """A convolution over 1, 2 or 3 axes, in bfloat16 under autocast wherever that is sound.
+
+    Args:
+        x: `[B, in, ...]`.
+        weight: `[out, in, ...]`, or `[in, out, ...]` if `transposed`.
+        bias: `[out]` or None.
+        stride, padding: of every axis, or one number for all.
+        transposed: the transpose of a convolution, which enlarges by `stride`.
+
+    Returns:
+        `[B, out, ...]` in the type of `x`, or of autocast.
+    """
+    dtype = _compute_dtype(x)
+    if dtype == torch.bfloat16 and _is_unsound_in_bfloat16(x, weight):
+        with out_of_autocast(x):
+            wide = None if bias is None else bias.float()
+            args = (wide, stride, padding, transposed)
+            return convolve(x.float(), weight.float(), *args).to(x.dtype)
+    if _STOCK.get() or torch.compiler.is_compiling():
+        return _stock_convolve(x, weight, bias, stride, padding, transposed)
+    num_axes = x.dim() - 2
+    stride, padding = (
+        (value,) * num_axes if isinstance(value, int) else tuple(value)
+        for value in (stride, padding)
+    )
+    geometry = Geometry(stride, padding, (1,) * num_axes, transposed, (0,) * num_axes, 1)
+    parts = [None if t is None else _inner(t.to(dtype)) for t in (x, weight, bias)]
+    y: Tensor = _call(_Convolution, *parts, geometry)
+    return y
+
+
+class _Convolution(torch.autograd.Function):
+    """conv(x, w) + b."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        y: Tensor = torch.ops.aten.convolution(x, weight, bias, *geometry)
+        return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, bias, ctx.geometry = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x, weight), form = ctx.saved_tensors, ctx.geometry
+        for_x, for_weight, for_bias = (_is_wanted(ctx, index) for index in range(3))
+        grad_x = _call(_InputGradient, grad, weight, x.detach(), form) if for_x else None
+        grad_weight = grad_bias = None
+        if for_weight or for_bias:
+            pair = _call(_WeightGradient, grad, x, weight.detach(), form, ctx.has_bias)
+            grad_weight, grad_bias = pair
+        return grad_x, grad_weight, grad_bias, None
+
+
+class _InputGradient(torch.autograd.Function):
+    """The gradient of <g, conv(x, w)> with respect to x; of x itself only the form is read."""
+
+    @staticmethod
+    def forward(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
+        backward = torch.ops.aten.convolution_backward
+        y: Tensor = backward(grad, like, weight, None, *geometry, (True, False, False))[0]
+        return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        grad, weight, _, ctx.geometry = inputs
+        ctx.save_for_backward(grad, weight)
+
+    @staticmethod
+    def backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
+        (grad, weight), form = ctx.saved_tensors, ctx.geometry
+        for_grad, for_weight = (_is_wanted(ctx, index) for index in range(2))
+        new_grad = _call(_Convolution, tangent, weight, None, form) if for_grad else None
+        new_weight = None
+        if for_weight:
+            new_weight, _ = _call(_WeightGradient, grad, tangent, weight.detach(), form, False)
+        return new_grad, new_weight, None, None
+
+
+class _WeightGradient(torch.autograd.Function):
+    """The gradients of <g, conv(x, w) + b> with respect to w and b; w lends only its shape."""
+
+    @staticmethod
+    def forward(
+        grad: Tensor, x: Tensor, like: Tensor, geometry: Geometry, has_bias: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        sizes = [grad.shape[1]] if has_bias else None
+        backward = torch.ops.aten.convolution_backward
+        _, weight, bias = backward(grad, x, like, sizes, *geometry, (False, True, has_bias))
+        return weight, bias
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        grad, x, _, ctx.geometry, _ = inputs
+        ctx.save_for_backward(grad, x)
+
+    @staticmethod
+    def backward(
+        ctx: Any, tangent: Tensor, bias_tangent: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        (grad, x), form = ctx.saved_tensors, ctx.geometry
+        for_grad, for_x = (_is_wanted(ctx, index) for index in range(2))
+        new_grad = _call(_Convolution, x, tangent, bias_tangent, form) if for_grad else None
+        new_x = _call(_InputGradient, grad, tangent, x.detach(), form) if for_x else None
+        return new_grad, new_x, None, None, None
+
+
+def _call(function: type[torch.autograd.Function], *inputs: Any) -> Any:
+    return function.apply(*inputs)  # type: ignore[no-untyped-call]
+
+
+def _inner(x: Tensor) -> Tensor:
+    # The engine tells of inner nodes whether it will run them, but not of leaves.
+    return x.view_as(x) if x.is_leaf and x.requires_grad else x
+
+
+def _is_wanted(ctx: Any, index: int) -> bool:
+    """Whether this backward pass needs the gradient of an input.
+
+    `ctx.needs_input_grad` says only that some pass might: a penalty asks for gradients of clips
+    alone and a generator's update passes through the discriminator, and neither should pay for
+    the gradients of weights.
+    """
+    if not ctx.needs_input_grad[index]:
+        return False
+    node = ctx.next_functions[index][0]
+    if node.name().endswith("AccumulateGrad"):  # a leaf
+        return True
+    wanted: bool = torch._C._will_engine_execute_node(node)
+    return wanted
+
+
+# ------------------------------------------------------------------------------------------------
+# Precision
+
+
+def out_of_autocast(x: Tensor) -> AbstractContextManager[None]:
+    """A block that computes in the precision of its inputs, on the device of `x`."""
+    if not torch.amp.is_autocast_available(x.device.type):
+        return nullcontext()
+    context: AbstractContextManager[None] = torch.autocast(x.device.type, enabled=False)
+    return context
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    # As autocast does: float64 stays.
+    device = x.device.type
+    available = torch.amp.is_autocast_available(device)
+    if available and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    return x.dtype
+
+
+def _is_unsound_in_bfloat16(x: Tensor, weight: Tensor) -> bool:
+    """Whether bfloat16 returns a wrong weight gradient.
+
+    oneDNN 3.12 on CPUs leaves that gradient uninitialised when a kernel of more than one tap runs
+    over an axis of length 2 (measured with torch 2.13 for every width and batch size; lengths 3
+    and more are right). Such convolutions are the smallest of a network.
+    """
+    return x.device.type == "cpu" and weight.shape[-1] > 1 and min(x.shape[2:]) <= 2
+
+
+# ------------------------------------------------------------------------------------------------
+# PyTorch's own way, to compare with
+
+
+@contextmanager
+def stock_convolutions() -> Iterator[None]:
+    """A block in which convolutions are PyTorch's own, stock double backward included."""
+    token = _STOCK.set(True)
+    try:
+        yield
+    finally:
+        _STOCK.reset(token)
+
+
+def _stock_convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Sequence[int],
+    padding: int | Sequence[int],
+    transposed: bool,
+) -> Tensor:
+    kind = "conv_transpose" if transposed else "conv"
+    y: Tensor = getattr(F, f"{kind}{x.dim() - 2}d")(x, weight, bias, stride, padding)
+    return y

@@ -1,0 +1,296 @@
+"""Layers shared by the models: equalized convolutions, exact fast resampling, normalisation.
+
+The two resampling convolutions are the paper's layers in fewer multiplications, not other layers:
+nearest-neighbour upsampling followed by a 3x3x3 convolution equals one transposed convolution, and
+a 3x3x3 convolution followed by average pooling equals one strided convolution, both with a kernel
+of 4 taps on every doubled axis. The plain forms stay here as the definition and as the oracle.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidgan.core.clip_ops import Factor, upsample_clip
+from vidgan.models.parts.convolution import convolve
+
+LEAKY_SLOPE = 0.2
+
+
+def leaky_relu(x: Tensor) -> Tensor:
+    """Leaky ReLU with slope 0.2, the value of every paper here unless it says otherwise."""
+    return F.leaky_relu(x, LEAKY_SLOPE)
+
+
+def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Divide every position's feature vector (axis 1) by its root mean square."""
+    mean_square = x.square().mean(dim=1, keepdim=True)
+    return x * torch.rsqrt(mean_square.to(_at_least_float32(x)) + eps).to(x.dtype)
+
+
+def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
+    """Append the mean standard deviation of each group of clips as one constant channel.
+
+    Groups are contiguous rows, so a batch made of reals followed by fakes never mixes the two.
+    (Karras et al. 2018, section 3.)
+
+    Args:
+        x: features `[B, C, T, H, W]`.
+        group_size: rows of a group; a smaller batch is one group.
+
+    Returns:
+        `[B, C + 1, T, H, W]`.
+
+    Raises:
+        ValueError: the batch is larger than a group and not a multiple of it.
+    """
+    num_clips = x.shape[0]
+    group = min(group_size, num_clips)
+    if num_clips % group:
+        raise ValueError(f"a batch of {num_clips} clips does not split into groups of {group}")
+    groups = x.to(_at_least_float32(x)).reshape(num_clips // group, group, *x.shape[1:])
+    centred = groups - groups.mean(dim=1, keepdim=True)
+    deviation = (centred.square().mean(dim=1) + eps).sqrt().mean(dim=(1, 2, 3, 4))  # [B / group]
+    channel = deviation.repeat_interleave(group).to(x.dtype)
+    return torch.cat([x, channel[:, None, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
+
+
+# ------------------------------------------------------------------------------------------------
+# Resampling convolutions: the definition, and the same function in fewer multiplications.
+
+
+def same_padding(weight: Tensor) -> tuple[int, ...]:
+    """Zero padding on each axis with which a kernel of odd lengths keeps the size."""
+    return tuple(length // 2 for length in weight.shape[2:])
+
+
+def upsample_conv3d_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
+    """Nearest-neighbour upsampling by `factor`, then a 3x3x3 convolution with zero padding 1."""
+    return convolve(upsample_clip(x, factor), weight, bias, padding=same_padding(weight))
+
+
+def upsample_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
+    """Equal to `upsample_conv3d_plain`, as one transposed convolution.
+
+    Each input voxel reaches the outputs through `weight` reversed and widened by a box of the
+    factor's length, 8/27 of the multiplications for factor (2, 2, 2).
+    """
+    kernel = _widen(weight, factor, reverse=True).transpose(0, 1)
+    return convolve(x, kernel, bias, factor, same_padding(weight), transposed=True)
+
+
+def conv3d_pool_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
+    """A 3x3x3 convolution with zero padding 1, then averaging over blocks of `factor`."""
+    return F.avg_pool3d(convolve(x, weight, bias, padding=same_padding(weight)), factor)
+
+
+def conv3d_pool(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
+    """Equal to `conv3d_pool_plain`, as one strided convolution."""
+    kernel = _widen(weight, factor, scale=1 / math.prod(factor))
+    return convolve(x, kernel, bias, factor, same_padding(weight))
+
+
+def _widen(weight: Tensor, factor: Factor, scale: float = 1.0, reverse: bool = False) -> Tensor:
+    """Convolve kernels with a box of length 2 along every axis whose factor is 2.
+
+    That is linear in the taps (27, or 9 of one frame), so one small matrix product does it, several
+    times faster than padding and adding. The kernels are multiplied by `scale` and, if asked,
+    reversed on all axes.
+    """
+    if not {1, 2}.issuperset(factor):
+        raise ValueError(f"resampling factors are 1 or 2, got {factor}")
+    along = []
+    for length, size in zip(weight.shape[2:], factor, strict=True):
+        single = torch.eye(length, dtype=weight.dtype, device=weight.device)
+        doubled = F.pad(single, (0, 1)) + F.pad(single, (1, 0))  # [3, 4]
+        along.append(doubled if size == 2 else single)
+    matrix = torch.kron(torch.kron(along[0], along[1]), along[2]) * scale  # [27, taps]
+    matrix = matrix.flip(1) if reverse else matrix
+    widened = (axis.shape[1] for axis in along)
+    return (weight.flatten(2) @ matrix).reshape(*weight.shape[:2], *widened)
+
+
+# ------------------------------------------------------------------------------------------------
+# Weight layers
+
+
+Initialise = Callable[[Tensor], object]
+"""Fills a new weight in place."""
+
+
+class WeightLayer(nn.Module):
+    """A weight with runtime scaling: equalized learning rate, or spectral normalisation.
+
+    Equalized learning rate stores weights ~ N(0, 1) and multiplies them by gain / sqrt(fan_in)
+    when used (Karras et al. 2018, section 4.1). With `initialise` the weight starts as that leaves
+    it and is used without a factor. Spectral normalisation divides by the largest
+    singular value of the weight as a matrix `[out, rest]` (Miyato et al. 2018); its vector moves
+    only in `update_spectral_norm`, called once per optimizer step, so a forward pass stays pure.
+    """
+
+    spectral_vector: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        num_biases: int,
+        gain: float = math.sqrt(2.0),
+        spectral_norm: bool = False,
+        initialise: Initialise | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.bias = nn.Parameter(torch.zeros(num_biases)) if num_biases else None
+        self.scale = gain / math.sqrt(math.prod(shape[1:]))
+        if initialise is not None:
+            self.scale = 1.0
+            if not self.weight.is_meta:
+                initialise(self.weight)
+        self.spectral_norm = spectral_norm
+        if spectral_norm:
+            self.register_buffer("spectral_vector", F.normalize(torch.randn(shape[0]), dim=0))
+            # Enough rounds for the first forward pass to divide by nearly the true value.
+            self.update_spectral_norm(num_rounds=10)
+
+    def scaled_weight(self) -> Tensor:
+        """The weight as used in the forward pass."""
+        if not self.spectral_norm:
+            return self.weight * self.scale
+        matrix = self.weight.flatten(1)
+        right = F.normalize(matrix.detach().t() @ self.spectral_vector, dim=0)
+        return self.weight / (self.spectral_vector @ (matrix @ right))
+
+    @torch.no_grad()
+    def update_spectral_norm(self, num_rounds: int = 1) -> None:
+        """Move the estimate of the first singular vector by power iteration."""
+        if not self.spectral_norm or self.weight.is_meta:
+            return
+        matrix = self.weight.flatten(1)
+        vector = self.spectral_vector
+        for _ in range(num_rounds):
+            vector = F.normalize(matrix @ (matrix.t() @ vector), dim=0)
+        self.spectral_vector.copy_(vector)
+
+
+class Linear(WeightLayer):
+    """Fully connected layer `[B, in] -> [B, out]`."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        gain: float = math.sqrt(2.0),
+        bias: bool = True,
+        spectral_norm: bool = False,
+        initialise: Initialise | None = None,
+    ) -> None:
+        shape = (out_features, in_features)
+        super().__init__(shape, out_features * bias, gain, spectral_norm, initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.spectral_norm:
+            return F.linear(x, self.scaled_weight(), self.bias)
+        # The same product, without a pass over the weight, which is far larger than the input.
+        return F.linear(x * self.scale, self.weight, self.bias)
+
+
+class Conv3d(WeightLayer):
+    """Convolution with an odd kernel, stride 1 and zero padding that keeps the size.
+
+    The kernel is a cube, or as many frames long as `kernel_frames` says.
+    """
+
+    num_axes = 3
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        gain: float = math.sqrt(2.0),
+        bias: bool = True,
+        spectral_norm: bool = False,
+        initialise: Initialise | None = None,
+        kernel_frames: int | None = None,
+    ) -> None:
+        kernel = [kernel_size] * self.num_axes
+        if kernel_frames is not None:
+            kernel[0] = kernel_frames
+        shape = (out_channels, in_channels, *kernel)
+        super().__init__(shape, out_channels * bias, gain, spectral_norm, initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.scaled_weight()
+        return convolve(x, weight, self.bias, padding=same_padding(weight))
+
+
+class Conv2d(Conv3d):
+    """The same on frames `[B, C, H, W]`, with a square kernel."""
+
+    num_axes = 2
+
+
+class UpsampleConv3d(Conv3d):
+    """Nearest-neighbour upsampling by `factor` and a 3x3x3 convolution."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        factor: Factor,
+        fast: bool = True,
+        kernel_frames: int | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_frames=kernel_frames)
+        self.factor = factor
+        self.fast = fast
+
+    def forward(self, x: Tensor) -> Tensor:
+        function = upsample_conv3d if self.fast else upsample_conv3d_plain
+        return function(x, self.scaled_weight(), self.bias, self.factor)
+
+
+class ConvPool3d(Conv3d):
+    """A 3x3x3 convolution, average pooling by `factor` and leaky ReLU, in a named order.
+
+    `conv-pool-act` averages before the activation, as the authors' code does, and runs as one
+    strided convolution; `conv-act-pool` averages after it, as the thesis' table prints.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        factor: Factor,
+        order: str = "conv-pool-act",
+        fast: bool = True,
+        spectral_norm: bool = False,
+        kernel_frames: int | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, spectral_norm=spectral_norm, kernel_frames=kernel_frames
+        )
+        self.factor = factor
+        self.order = order
+        self.fast = fast
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.scaled_weight()
+        if self.order == "conv-act-pool":
+            y = leaky_relu(convolve(x, weight, self.bias, padding=same_padding(weight)))
+            return F.avg_pool3d(y, self.factor)
+        function = conv3d_pool if self.fast else conv3d_pool_plain
+        return leaky_relu(function(x, weight, self.bias, self.factor))
+
+
+def update_spectral_norms(network: nn.Module) -> None:
+    """Move the spectral-norm vectors of a network, once per optimizer step of its own."""
+    for module in network.modules():
+        if isinstance(module, WeightLayer):
+            module.update_spectral_norm()
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)

@@ -1,0 +1,79 @@
+"""The last layer of a discriminator that plays the sliced Wasserstein game."""
+
+import torch
+from torch import Tensor, nn
+
+from vidgan.models.parts.layers import LEAKY_SLOPE, leaky_relu
+
+
+class SlicedWassersteinHead(nn.Module):
+    """Dual sliced Wasserstein head: K learned projections and one-dimensional dual functions.
+
+        u_i = s_i theta_i^T y + b_i,    realness_i = phi(u_i),    D = mean_i realness_i
+
+    with phi a leaky ReLU, s_i and b_i learned, and theta_i the columns of an orthonormal matrix
+    (thesis of D. Acharya 2018, eq. 5.2, with theta_i where the averaged form prints theta_1; Wu et
+    al. "Sliced Wasserstein Generative Models"). The matrix stays on the Stiefel manifold: its
+    gradient is projected on the tangent space before the optimizer's step, and the result is
+    pulled back by a QR factorisation afterwards.
+
+    With classes, every class has dual functions (s_i, b_i) of its own on the shared projections.
+
+    Args:
+        dim: length of an encoding, and number K of projections of a block.
+        num_blocks: independent blocks of projections; realness is `[B, dim * num_blocks]`.
+        num_classes: 0 for an unconditional head.
+    """
+
+    def __init__(self, dim: int = 128, num_blocks: int = 1, num_classes: int = 0) -> None:
+        super().__init__()
+        rows = max(num_classes, 1)
+        self.projections = nn.Parameter(torch.empty(num_blocks, dim, dim))
+        self.slopes = nn.Parameter(torch.ones(rows, num_blocks * dim))
+        self.offsets = nn.Parameter(torch.zeros(rows, num_blocks * dim))
+        for block in self.projections.detach():
+            nn.init.orthogonal_(block)
+
+    def forward(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Encodings `[B, dim]` to realness `[B, K]`."""
+        return leaky_relu(self.preactivation(encoding, labels))
+
+    def preactivation(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """u_i = s_i theta_i^T y + b_i, `[B, K]`."""
+        slopes, offsets = self.dual_parameters(labels)
+        projected = torch.einsum("bd,mdk->bmk", encoding, self.projections).flatten(1)
+        return slopes * projected + offsets
+
+    def dual_parameters(self, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """s and b, `[1, K]` without classes or `[B, K]` with them."""
+        if labels is None:
+            return self.slopes[:1], self.offsets[:1]
+        return self.slopes[labels], self.offsets[labels]
+
+    def slope(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Slopes s_i phi'(u_i) of the K dual functions at an encoding, `[B, K]`."""
+        u = self.preactivation(encoding, labels)
+        # Not torch.where with two numbers: that is float32 whatever u is.
+        derivative = LEAKY_SLOPE + (1 - LEAKY_SLOPE) * (u > 0).to(u.dtype)
+        return self.dual_parameters(labels)[0] * derivative
+
+    @torch.no_grad()
+    def project_gradient(self) -> None:
+        """Replace the gradient g of V by its tangent part g - V sym(V^T g)."""
+        gradient = self.projections.grad
+        if gradient is None:
+            return
+        v = self.projections
+        product = v.transpose(1, 2) @ gradient
+        gradient -= v @ (product + product.transpose(1, 2)) / 2
+
+    @torch.no_grad()
+    def retract(self) -> None:
+        """Pull V back to orthonormal columns: V <- Q sign(diag R), V = QR.
+
+        QR alone is unique only up to the sign of each column, and a flipped column would turn a
+        projection into its negative under the feet of its slope, offset and optimizer moments.
+        """
+        q, r = torch.linalg.qr(self.projections.double())
+        signs = torch.diagonal(r, dim1=1, dim2=2).sign()
+        self.projections.copy_(q * torch.where(signs == 0, 1.0, signs)[:, None, :])

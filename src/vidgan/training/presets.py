@@ -1,0 +1,178 @@
+"""From a preset, a file or a run folder, and `key=value` words, to the settings of a run."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import vidgan
+from vidgan.core.settings import apply_overrides, closest, load_yaml
+from vidgan.errors import UserError
+from vidgan.models import model_name
+from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict
+
+__all__ = ["Config", "default_preset", "list_presets", "load_config"]
+
+DEFAULT_PRESETS = {"cpu": "cpu/pvgan-clips-32x16", "gpu": "gpu/pvgan-clips-64x32"}
+"""What `vidgan train data=FOLDER` takes, by the device at hand."""
+
+SHORTHANDS = {"model": "model.name", "data": "data.path", "loss": "loss.name"}
+"""Words that stand for the setting most often meant."""
+
+
+def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read settings and resolve everything that follows from them.
+
+    The model settings that the loss requires are set, and `run` becomes `runs/<preset>-<data>`
+    unless it is given, so that the same command continues the same run.
+
+    Args:
+        source: a preset of `list_presets()`, a YAML file, the folder of a run to continue, or None
+            for a preset that suits the device.
+        overrides: `key=value` words; `data=`, `model=` and `loss=` stand for `data.path=`,
+            `model.name=` and `loss.name=`, and `preset=` for a source that is not given.
+
+    Raises:
+        UserError: no such preset or setting, a value of the wrong kind, or settings that exclude
+            each other.
+
+    Example:
+        >>> config = load_config(None, ["data=clips/", "loss=wgan-gp", "training.device=cpu"])
+        >>> config.run, config.model.head
+        ('runs/cpu-pvgan-clips-32x16-clips', 'linear')
+    """
+    words = [_expand(word) for word in overrides]
+    asked = apply_overrides({}, words)
+    if "preset" in asked:
+        source = _one_source(source, str(asked.pop("preset")))
+        words = [word for word in words if not word.startswith("preset=")]
+    if source is not None and (Path(source) / CONFIG_FILE).is_file():
+        where = str(Path(source) / CONFIG_FILE)
+        mapping = load_yaml(where) | {"run": str(source)}
+    else:
+        where = default_preset(asked) if source is None else str(source)
+        preset = {"preset": where.removesuffix(".yaml")}
+        mapping = _without_replaced(load_yaml(find_preset(where)), asked) | preset
+
+    mapping = apply_overrides(mapping, words)
+    config = config_from_dict(mapping, where)
+    config = require_for_loss(config, mapping.get("model", {}))
+    return dataclasses.replace(config, run=config.run or default_run(config))
+
+
+def _one_source(source: str | Path | None, preset: str) -> str:
+    """The preset that the words name in place of a source."""
+    if source is not None:
+        raise UserError(f"the settings come from {source}, so preset={preset} has to be left out")
+    return preset
+
+
+def default_preset(asked: Mapping[str, Any]) -> str:
+    """The preset for settings that name none: by `training.device`, else by what is there."""
+    import torch
+
+    training = asked.get("training", {})
+    device = training.get("device", "auto") if isinstance(training, Mapping) else "auto"
+    has_gpu = device not in ("auto", "cpu") or (device == "auto" and torch.cuda.is_available())
+    return DEFAULT_PRESETS["gpu" if has_gpu else "cpu"]
+
+
+def list_presets() -> list[str]:
+    """Names of all presets, such as `cpu/pvgan-motions-16x8`."""
+    folder = presets_folder()
+    # The suites of `vidgan bench` lie beside the presets.
+    files = [file for file in folder.rglob("*.yaml") if file.parent.name != "bench"]
+    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in files)
+
+
+def find_preset(name: str) -> Path:
+    """The file of a preset, or the YAML file of that name.
+
+    Raises:
+        UserError: neither is there.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    path = presets_folder() / f"{name.removesuffix('.yaml')}.yaml"
+    if path.is_file():
+        return path
+    if Path(name).is_dir():
+        raise UserError(
+            f"the folder {name} holds no {CONFIG_FILE}, so it is no run to continue; "
+            f"to train on its videos write data={name}"
+        )
+    guess = closest(name, list_presets())
+    hint = f"did you mean {guess}?" if guess else f"there are {', '.join(list_presets())}"
+    raise UserError(f"there is no preset, settings file or run folder {name}; {hint}")
+
+
+def presets_folder() -> Path:
+    """Where the presets are: inside the installed package, or at the root of a checkout."""
+    package = Path(vidgan.__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent.parent / "configs"
+
+
+# ------------------------------------------------------------------------------------------------
+# What follows from the settings
+
+
+def require_for_loss(config: Config, given: Mapping[str, Any]) -> Config:
+    """Set the model settings that the loss requires.
+
+    Args:
+        config: settings as read.
+        given: the model settings that somebody wrote down, which are not overruled.
+
+    Raises:
+        UserError: the model has no such setting, or another value was given.
+    """
+    loss, model = config.loss, config.model
+    settings = {field.name for field in dataclasses.fields(model)}
+    for key, value in loss.requires.items():
+        if key not in settings:
+            if model.FIXED.get(key) == value:
+                continue
+            raise UserError(
+                f"loss.name={loss.name} needs a model with the setting model.{key}, which "
+                f"{model_name(type(model))} does not have; choose another loss or model"
+            )
+        if key in given and given[key] != value:
+            raise UserError(
+                f"loss.name={loss.name} needs model.{key}={_word(value)}, but "
+                f"model.{key}={_word(given[key])} is set; leave it out or choose another loss"
+            )
+    changes = {key: value for key, value in loss.requires.items() if key in settings}
+    return dataclasses.replace(config, model=dataclasses.replace(model, **changes))
+
+
+def default_run(config: Config) -> str:
+    """`runs/<preset>-<data>`; never dated, so that the same command continues."""
+    preset = config.preset
+    if Path(f"{preset}.yaml").is_file():
+        preset = Path(preset).name
+    parts = [preset.replace("/", "-")]
+    if config.data.path:
+        parts.append(Path(config.data.path).resolve().name)
+    return f"runs/{'-'.join(parts)}"
+
+
+def _expand(word: str) -> str:
+    key, separator, value = word.partition("=")
+    return f"{SHORTHANDS.get(key, key)}{separator}{value}"
+
+
+def _without_replaced(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop a preset's settings of its model or loss where another one is asked for."""
+    kept = dict(mapping)
+    for section in ("model", "loss"):
+        before, after = kept.get(section), asked.get(section)
+        if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+            continue
+        if after.get("name", before.get("name")) != before.get("name"):
+            kept[section] = {}
+    return kept
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,337 @@
+"""Reading videos: probe, exact frame choice, damage counted; files and numbered images alike.
+
+Frames are numbered by the presentation times of a file's packets, not by header counts or by
+time x rate, which are wrong for variable frame rates, transport streams and cut files.
+"""
+
+import statistics
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vidgan.video.frames import (
+    CorruptVideoError,
+    DecodedFrames,
+    Fitter,
+    NoVideoStreamError,
+    Pixels,
+    ResizePolicy,
+    UnreadableVideoError,
+    VideoInfo,
+    iterate_images,
+    probe_images,
+    quarter_turn,
+    read_images,
+    stack_frames,
+)
+from vidgan.video.index import FrameIndex, frame_index, packets_of
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_MAX_PIXELS = 1 << 27
+"""Pixels of a frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of times more
+memory."""
+
+_HEADER_SLACK = 2
+"""Some writers count a frame or two too many in the header of a whole file."""
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Measure a video file or a folder of numbered images.
+
+    Raises:
+        VideoError: the file cannot be opened, has no pictures, or none that decodes.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return probe_images(path)
+    with _open(path) as (container, stream):
+        index = frame_index(path, container, stream)
+        pts = index.times
+        num_missing = stream.frames - index.num_packets
+        time_base = float(stream.time_base or 1)
+        rate = float(stream.average_rate or 25)
+        codec = stream.codec_context.name
+    with _open(path) as (container, stream):
+        frame = next(_decode(container, stream, [0]), None)
+        if frame is None:
+            raise CorruptVideoError(path, "no frame can be decoded")
+        rotation = quarter_turn(frame)
+        pixel_format = frame.format.name
+        width, height = frame.width, frame.height
+    if rotation % 180:
+        width, height = height, width
+    if pts and pts[0] is not None:
+        times = [(p - pts[0]) * time_base for p in pts]
+    else:
+        times = [n / rate for n in range(len(pts))]
+    steps = np.diff(times)
+    usual = float(statistics.median(steps)) if len(steps) else 1 / rate
+    # Containers round times to their own clock (1 ms in WebM), which is no variable rate.
+    is_variable = bool(len(steps)) and float(abs(steps - usual).max()) > 0.1 * usual + 2 * time_base
+    duration = times[-1] + usual
+    # Damaged time stamps may lie years apart, which makes the mean rate nothing.
+    fps = round(len(times) / duration, 3) or round(1 / usual, 3) or rate
+    return VideoInfo(
+        path=str(path),
+        width=width,
+        height=height,
+        num_frames=len(times),
+        num_missing=num_missing if num_missing > _HEADER_SLACK else 0,
+        fps=fps,
+        duration_s=duration,
+        codec=codec,
+        pixel_format=pixel_format,
+        rotation=rotation,
+        is_variable_rate=is_variable,
+        frame_times_s=tuple(times),
+    )
+
+
+def read_frames(
+    path: str | Path,
+    indices: Sequence[int] | None = None,
+    *,
+    resolution: int | None = None,
+    resize: ResizePolicy = "centre-crop",
+) -> DecodedFrames:
+    """Decode frames of a video file or of a folder of numbered images.
+
+    Args:
+        path: File or folder.
+        indices: Frame numbers in presentation order from 0, repeats allowed; None takes every
+            frame that decodes cleanly and counts the others.
+        resolution: Side of the square to fit each frame into; None keeps the first frame's size.
+        resize: How a frame is fitted into the square.
+
+    Raises:
+        CorruptVideoError: a frame named in `indices` does not decode, or no frame does.
+        VideoError: the file cannot be opened or has no pictures.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_images(path, indices, resolution, resize)
+    if indices is None:
+        return _read_all(path, resolution, resize)
+    fit = Fitter(resolution, resize)
+    found: dict[int, Pixels] = {}
+    with _open(path) as (container, stream):
+        index = frame_index(path, container, stream)
+        pts = index.times
+        outside = [n for n in indices if not 0 <= n < len(pts)]
+        if outside or not indices:
+            raise CorruptVideoError(path, f"frame {outside} asked of {len(pts)} frames")
+        wanted = {pts[n] for n in indices}
+        if None not in wanted:
+            # The file is open and its index read: one seek leads to the frames.
+            found = _seek_and_read(container, stream, index, wanted, fit)
+    if None in wanted:
+        return _read_counted(path, indices, resolution, resize)
+    if len(found) < len(wanted):
+        # The seek landed too late (transport streams do that): decode from the start.
+        with _open(path) as (container, stream):
+            found = _read_wanted(_decode(container, stream, [0]), wanted, fit)
+    missing = [n for n in indices if pts[n] not in found]
+    if missing:
+        raise CorruptVideoError(path, f"frames {sorted(set(missing))[:8]} do not decode")
+    return DecodedFrames(stack_frames([found[pts[n]] for n in indices]), 0)
+
+
+@dataclass
+class FrameStream:
+    """The clean frames of a video or of a folder of numbered images, one at a time.
+
+    For videos that do not fit in memory. Iterating decodes from the start; frames are numbered by
+    the clean ones before them, which is the same in every pass.
+
+    Attributes:
+        path: File or folder.
+        wanted: Numbers of the frames to convert and yield, the others are passed over; None takes
+            every frame.
+        resolution: Side of the square to fit each frame into; None keeps the first frame's size.
+        resize: How a frame is fitted into the square.
+        num_corrupt: Broken packets and damaged frames that the last pass met.
+        num_frames: Clean frames that the last pass met.
+    """
+
+    path: str | Path
+    wanted: Container[int] | None = None
+    resolution: int | None = None
+    resize: ResizePolicy = "stretch"
+    num_corrupt: int = 0
+    num_frames: int = 0
+
+    def __iter__(self) -> Iterator[tuple[int, Pixels]]:
+        """Yield the number and the uint8 RGB pixels `[H, W, 3]` of every wanted frame.
+
+        Raises:
+            VideoError: the file cannot be opened, has no pictures, or none that decodes.
+        """
+        self.num_corrupt = self.num_frames = 0
+        path = Path(self.path)
+        source = self._images(path) if path.is_dir() else self._frames(path)
+        for convert in source:
+            number = self.num_frames
+            self.num_frames += 1
+            if self.wanted is None or number in self.wanted:
+                yield number, np.ascontiguousarray(convert())
+        if not self.num_frames:
+            raise CorruptVideoError(path, "no frame can be decoded")
+
+    def _frames(self, path: Path) -> Iterator[Callable[[], Pixels]]:
+        fit = Fitter(self.resolution, self.resize)
+        num_corrupt = [0]
+        with _open(path) as (container, stream):
+            for n, frame in enumerate(_decode(container, stream, num_corrupt)):
+                if n == 0:
+                    # The first frame sets the size, whether it is wanted or not.
+                    fit(frame)
+                self.num_corrupt = num_corrupt[0]
+                yield partial(fit, frame)
+        self.num_corrupt = num_corrupt[0]
+
+    def _images(self, path: Path) -> Iterator[Callable[[], Pixels]]:
+        for pixels in iterate_images(path, self.resolution, self.resize):
+            if pixels is None:
+                self.num_corrupt += 1
+            else:
+                yield partial(np.asarray, pixels)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+    import av
+
+    if path.exists() and not path.is_file():
+        # Opening a named pipe would wait for ever for somebody who writes into it.
+        raise UnreadableVideoError(path, "is no file")
+    if path.is_file() and path.stat().st_size == 0:
+        raise UnreadableVideoError(path, "the file is empty")
+    try:
+        limits = {"max_pixels": str(_MAX_PIXELS)}
+        container = av.open(str(path), metadata_errors="replace", options=limits)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise UnreadableVideoError(path, f"cannot be read as video ({reason})") from error
+    with container:
+        if not container.streams.video:
+            raise NoVideoStreamError(path, "has no video stream")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise UnreadableVideoError(path, "has a codec that this FFmpeg does not decode")
+        # One thread: builds run one process a core, and damage is then met in a fixed order.
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _decode(
+    container: "InputContainer",
+    stream: "VideoStream",
+    num_corrupt: list[int],
+    needed_from: int | None = None,
+) -> Iterator["VideoFrame"]:
+    """Yield the clean frames; add broken packets and damaged frames to `num_corrupt[0]`.
+
+    Frames before the time `needed_from` may be left out if no other frame needs them.
+    """
+    import av
+
+    for packet in packets_of(container, stream, num_corrupt):
+        if needed_from is not None:
+            early = packet.pts is not None and packet.pts < needed_from
+            stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+        try:
+            frames = stream.codec_context.decode(packet if packet.size else None)
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            # Decoders answer damage with every code there is: invalid data, argument, permission.
+            num_corrupt[0] += 1
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                num_corrupt[0] += 1
+            else:
+                yield frame
+
+
+def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> DecodedFrames:
+    fit = Fitter(resolution, resize)
+    num_corrupt = [0]
+    with _open(path) as (container, stream):
+        frames = [fit(frame) for frame in _decode(container, stream, num_corrupt)]
+    if not frames:
+        raise CorruptVideoError(path, "no frame can be decoded")
+    return DecodedFrames(stack_frames(frames), num_corrupt[0])
+
+
+def _read_counted(
+    path: Path, indices: Sequence[int], resolution: int | None, resize: ResizePolicy
+) -> DecodedFrames:
+    """Frames by their number among those that decode, for files without times."""
+    stream = FrameStream(path, frozenset(indices), resolution, resize)
+    found = dict(stream)
+    if len(found) < len(set(indices)):
+        raise CorruptVideoError(path, f"only {stream.num_frames} frames decode")
+    return DecodedFrames(stack_frames([found[n] for n in indices]), stream.num_corrupt)
+
+
+def _seek_and_read(
+    container: "InputContainer",
+    stream: "VideoStream",
+    index: FrameIndex,
+    wanted: set[int],
+    fit: Fitter,
+) -> dict[int, Pixels]:
+    """Decode from the key frame before the first wanted time; nothing if there is no way there."""
+    import av
+
+    first = min(wanted)
+    try:
+        container.seek(first, stream=stream, backward=True)
+        if not _is_as_indexed(container, stream, index):
+            return {}
+        container.seek(first, stream=stream, backward=True)
+    except av.error.FFmpegError:
+        return {}
+    frames = _decode(container, stream, [0], needed_from=first)
+    start = next(frames, None)
+    if start is None or start.pts is None or start.pts > first:
+        return {}
+    return _read_wanted(chain([start], frames), wanted, fit)
+
+
+def _is_as_indexed(container: "InputContainer", stream: "VideoStream", index: FrameIndex) -> bool:
+    """Whether the next key frame has the time that it has when the file is read from the start.
+
+    MPEG program streams time groups of frames; a seek into a group shifts its times by a frame.
+    """
+    for packet in packets_of(container, stream, [0]):
+        if packet.is_keyframe:
+            return index.sizes.get(packet.pts) == packet.size
+    return False
+
+
+def _read_wanted(
+    frames: Iterable["VideoFrame"], wanted: set[int], fit: Fitter
+) -> dict[int, Pixels]:
+    """Convert the frames of the wanted times, up to the last of them."""
+    last = max(wanted)
+    found: dict[int, Pixels] = {}
+    for frame in frames:
+        if frame.pts is None:
+            break
+        if frame.pts in wanted:
+            found[frame.pts] = fit(frame)
+        if frame.pts >= last:
+            break
+    return found

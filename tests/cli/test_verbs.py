@@ -1,0 +1,217 @@
+"""Verbs end to end: from rendered videos to a run, its clips and its page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vidgan.cli import main as cli
+
+Capture = pytest.CaptureFixture[str]
+
+SETTINGS = """
+model: {name: pvgan, channels: [8, 8]}
+data: {resolution: 8, frames: 4}
+training:
+  total_clips: 96
+  stable_clips: 32
+  fade_clips: 32
+  batch_size: 8
+  log_every: 2
+  sample_every: 6
+  checkpoint_every: 6
+  num_samples: 4
+  device: cpu
+  threads: 1
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a settings file, videos of two classes, and a finished run."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "small.yaml").write_text(SETTINGS, encoding="utf-8")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("VIDGAN_CACHE", str(folder / "cache"))
+    patch.chdir(folder)
+    words = ["--videos", "40", "--size", "16", "--frames", "4"]
+    words += ["--objects", "disc", "--motions", "left,right", "--heldout", "0.25"]
+    assert cli.run(["data", "motions", "videos", *words]) == 0
+    assert cli.run(["train", "small.yaml", "data=videos", "seed=3"]) == 0
+    patch.undo()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _inside(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("VIDGAN_CACHE", str(workplace / "cache"))
+    monkeypatch.chdir(workplace)
+    capsys.readouterr()
+
+
+RUN = "runs/small-videos"
+
+
+def test_train_leaves_a_whole_run_folder() -> None:
+    left = {path.relative_to(RUN).as_posix() for path in Path(RUN).rglob("*") if path.is_file()}
+    assert left >= {
+        "config.yaml",
+        "command.txt",
+        "environment.json",
+        "data.json",
+        "log.jsonl",
+        "index.html",
+        "last.json",
+        "samples/step-12.mp4",
+        "checkpoints/step-12/ema.safetensors",
+        "checkpoints/step-12/state.json",
+    }
+    assert 'class="status done"' in Path(RUN, "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words", [["small.yaml", "data=videos", "seed=3"], [RUN]])
+def test_the_same_command_or_the_folder_goes_on(words: list[str], capsys: Capture) -> None:
+    before = Path(RUN, "checkpoints/step-12/ema.safetensors").read_bytes()
+    assert cli.run(["train", *words]) == 0
+    output = capsys.readouterr()
+    assert output.out == f"{RUN}\n"
+    assert output.err
+    assert Path(RUN, "checkpoints/step-12/ema.safetensors").read_bytes() == before
+
+
+def test_dry_run_prints_settings_that_can_be_read_again(capsys: Capture) -> None:
+    words = ["small.yaml", "data=videos", "training.generator.lr=1e-4"]
+    assert cli.run(["train", *words, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "lr: 0.0001" in text
+    Path("again.yaml").write_text(text, encoding="utf-8")
+    assert cli.run(["train", "again.yaml", "--dry-run"]) == 0
+    assert capsys.readouterr().out == text.replace("preset: small\n", "preset: again\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["small.yaml", "data=videos", "traning.threads=1"], "no setting traning; did you mean"),
+        (["small.yaml", "data=videos", "seed=4"], "seed=4 (was 3)"),
+        (["small.yaml", "data=videos", "data.frames=8", "run=x"], "set data.frames=4"),
+        (["small.yaml"], "no data given: set data=FOLDER"),
+        (["small.yaml", "videos"], "cannot both name the settings"),
+        (["videos"], "to train on its videos write data=videos"),
+        (["small.yaml", "data=videos", "model=pvgann", "run=x"], "there is no model 'pvgann'"),
+        (["small.yaml", "data=videos", "training.batch_size=6", "run=x"], "batch"),
+        (["small.yaml", "data=videos", "training.device=gpu", "run=x"], "did you mean cpu?"),
+        (["nothing"], "there is no preset, settings file or run folder nothing"),
+    ],
+)
+def test_train_names_mistakes_in_one_sentence(
+    words: list[str], sentence: str, capsys: Capture
+) -> None:
+    assert cli.run(["train", *words]) == 2
+    output = capsys.readouterr()
+    assert sentence in output.err
+    assert output.err.count("vidgan: ") == 1
+    assert output.out == ""
+    assert not Path("x").exists()
+
+
+def test_sample_writes_grids_and_folders(capsys: Capture) -> None:
+    assert cli.run(["sample", RUN, "grid.mp4", "--num", "4", "--class", "disc-left"]) == 0
+    assert capsys.readouterr().out == "grid.mp4\n"
+    assert b"ftyp" in Path("grid.mp4").read_bytes()[:16]
+    assert cli.run(["sample", RUN, "clips", "--num", "3", "--seed", "5", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"out": "clips", "num": 3, "seed": 5, "step": 12}
+    table = Path("clips/labels.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[1] for line in table[1:]] == ["5", "6", "7"]
+
+
+def test_interpolate_writes_film_and_picture_and_the_page_shows_them(capsys: Capture) -> None:
+    assert cli.run(["interpolate", RUN, "--steps", "3", "--mode", "slerp"]) == 0
+    assert capsys.readouterr().out == f"{RUN}/interpolation.mp4\n{RUN}/interpolation.png\n"
+    before = Path(RUN, "index.html").read_text(encoding="utf-8")
+    assert cli.run(["report", RUN]) == 0
+    assert capsys.readouterr().out == f"{RUN}/index.html\n"
+    after = Path(RUN, "index.html").read_text(encoding="utf-8")
+    assert "data:image/png" not in before
+    assert "data:image/png" in after
+    assert 'class="status done"' in after
+
+
+def test_evaluate_keeps_a_record_and_chooses_the_best_checkpoint(capsys: Capture) -> None:
+    assert cli.run(["evaluate", RUN, "--protocol", "stswd", "--json"]) == 0
+    output = capsys.readouterr()
+    record = json.loads(output.out)
+    (saved,) = Path(RUN, "evals").glob("*.json")
+    assert json.loads(saved.read_text(encoding="utf-8")) == record
+    assert record["generator"]["step"] == 12
+    score = record["scores"]["space_time_swd"]
+    assert {"value", "real", "floor", "controls"} <= score.keys()
+    assert json.loads(Path(RUN, "best.json").read_text(encoding="utf-8"))["step"] == 12
+    assert "step 12 is the best checkpoint so far" in output.err
+    page = Path(RUN, "index.html").read_text(encoding="utf-8")
+    assert "<code>stswd</code>" in page
+    assert "compared in sets of 10" in page
+
+
+def test_evaluate_takes_a_generator_file_and_prints_a_table(capsys: Capture) -> None:
+    file = f"{RUN}/checkpoints/step-6/ema.safetensors"
+    assert cli.run(["evaluate", file, "data=videos", "--protocol", "stswd"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("protocol stswd: n = 10 a set, 512 generated")
+    assert "judge" not in said.err
+    assert cli.run(["evaluate", file, "--protocol", "stswd"]) == 2
+    assert "no data given" in capsys.readouterr().err
+
+
+def test_evaluate_names_protocols_and_shows_one_in_full(capsys: Capture) -> None:
+    assert cli.run(["evaluate", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 20
+    assert lines[0].startswith("own-c3d ")
+    assert all("  " in line for line in lines)
+    assert cli.run(["evaluate", "--show", "stswd"]) == 0
+    sheet = capsys.readouterr().out
+    assert sheet.startswith("stswd: ")
+    assert "patches_per_clip  32" in sheet
+    assert cli.run(["evaluate", "--show", "stswd", "protocol.num_clips=64"]) == 0
+    assert capsys.readouterr().out.startswith("custom:")
+
+
+def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
+    words = ["evaluate", RUN, "--protocol", "stswd", "protocol.num_clips=12", "--json"]
+    assert cli.run(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["protocol"]["id"].startswith("custom:")
+    assert record["counts"]["generated"] == 12
+    assert record["motion"]["heldout"]["change"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["evaluate", RUN, "--protocol", "fvd"], "there is no evaluation protocol 'fvd'"),
+        (["evaluate"], "name a run folder, a generator file or a folder of clips"),
+        (["evaluate", RUN, "--protocol", "fvd-tf-16f"], "needs the published weights i3d-k400"),
+        (["evaluate", RUN, "--protocol", "prediction"], "use vidgan predict"),
+        (["evaluate", RUN, "protocol.splt=2"], "did you mean splits?"),
+        (["evaluate", RUN, "data=nowhere"], "there is no folder nowhere"),
+        (["sample", RUN, "x.mp4", "--class", "disc-lft"], "did you mean disc-left?"),
+        (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 asks for no clip"),
+        (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),
+        (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
+        (["sample", RUN, "small.yaml/x.mp4"], "small.yaml cannot be used (File exists)"),
+        (["sample", RUN, "x.mp4", "--frames", "9"], "makes 4 frames, not 9"),
+        (["sample", RUN, "x.mp4", "--frames", "0"], "--frames 0 asks for no frame"),
+        (["sample", RUN, "x.mp4", "--show", "layers"], "has no mask or background to show"),
+        (["sample", RUN, "x.mp4", "--show", "motions"], "cannot exchange motions"),
+        (["sample", RUN, "x", "--show", "layers"], "name a file that ends in one of"),
+        (["interpolate", RUN, "x.mp4", "--steps", "1"], "steps"),
+        (["sample", RUN, "x.avi"], "x.avi is no kind of file that samples are written as"),
+        (["report", "videos"], "videos is no run folder: it holds no config.yaml"),
+    ],
+)
+def test_verbs_on_runs_name_mistakes(words: list[str], sentence: str, capsys: Capture) -> None:
+    assert cli.run(words) == 2
+    assert sentence in capsys.readouterr().err
+    assert not Path("x.mp4").exists()

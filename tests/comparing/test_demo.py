@@ -1,0 +1,43 @@
+"""The whole way from nothing to a page, on a small scale."""
+
+import json
+
+import pytest
+
+from vidgan.comparing.demo import run_demo
+from vidgan.evaluation.record import without_clips
+from vidgan.video import probe
+
+TINY = [
+    "training.total_clips=256",
+    "training.stable_clips=[64, 64]",
+    "training.fade_clips=[32, 32]",
+    "model.channels=[8, 8, 8]",
+    "training.sample_every=20",
+    "training.checkpoint_every=20",
+]
+
+
+@pytest.mark.slow
+def test_demo_leaves_a_page_clips_a_walk_and_a_record_and_goes_on(tmp_path):
+    out = tmp_path / "demo"
+    said: list[str] = []
+    # Few videos, but enough for a judge that passes its gate.
+    record = run_demo(out, TINY, tmp_path / "judges", said.append, num_videos=704)
+
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "data:video/mp4;base64," in page
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    for name in ("samples/classes.mp4", "interpolation.mp4"):
+        video = probe(out / name)
+        assert (video.codec, video.pixel_format) == ("h264", "yuv420p")
+    assert (out / "interpolation.png").exists()
+    (saved,) = (out / "evals").glob("*.json")
+    assert json.loads(saved.read_text()) == without_clips(record)
+    assert record["warnings"] is not None
+    assert {"floor", "controls"} <= set(json.dumps(record).replace('"', " ").split())
+
+    # The same call finds everything done.
+    weights = sorted((out / "checkpoints").iterdir())
+    assert run_demo(out, TINY, tmp_path / "judges", said.append, num_videos=704)["scores"]
+    assert sorted((out / "checkpoints").iterdir()) == weights

@@ -1,0 +1,131 @@
+"""Nothing half-written is ever left under its final name."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vidgan.core.files import (
+    TEMPORARY_MARK,
+    write_file_atomically,
+    write_folder_atomically,
+    write_json_atomically,
+    write_text_atomically,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_text_and_json_arrive_whole(tmp_path: Path) -> None:
+    write_text_atomically(tmp_path / "deep" / "er" / "a.txt", "gr\u00fcn\n")
+    assert (tmp_path / "deep/er/a.txt").read_bytes() == "gr\u00fcn\n".encode()
+    write_json_atomically(tmp_path / "b.json", {"x": [1, None, 2.5]})
+    assert json.loads((tmp_path / "b.json").read_text()) == {"x": [1, None, 2.5]}
+    write_json_atomically(tmp_path / "b.json", 3)
+    assert (tmp_path / "b.json").read_text() == "3\n"
+    assert names(tmp_path) == ["b.json", "deep"]
+
+
+def test_numbers_that_json_does_not_know_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    write_json_atomically(tmp_path / "a.json", 1)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json_atomically(tmp_path / "a.json", {"loss": float("nan")})
+    assert (tmp_path / "a.json").read_text() == "1\n"
+    assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_failed_write_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def half(temporary: Path) -> None:
+        assert temporary.suffix == ".bin"
+        assert temporary.name.startswith(TEMPORARY_MARK)
+        temporary.write_bytes(b"ne")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_file_atomically(path, half)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        assert not (tmp_path / "step-1").exists()
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a").write_text("1")
+        (folder / "b").write_text("2")
+
+    write_folder_atomically(tmp_path / "step-1", fill)
+    assert (tmp_path / "step-1/sub/a").read_text() == "1"
+    with pytest.raises(FileExistsError, match="exists already"):
+        write_folder_atomically(tmp_path / "step-1", fill)
+
+    def fail(folder: Path) -> None:
+        (folder / "a").write_text("1")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_folder_atomically(tmp_path / "step-2", fail)
+    assert names(tmp_path) == ["step-1"]
+
+
+KILLED_WRITER = """
+import sys, time
+from pathlib import Path
+from vidgan.core.files import write_file_atomically
+
+def write(temporary):
+    with open(temporary, "wb") as file:
+        file.write(b"x" * 1000)
+        file.flush()
+        print("half", flush=True)
+        time.sleep(60)
+
+write_file_atomically(sys.argv[1], write)
+"""
+
+
+def test_killed_writer_leaves_the_old_file_and_a_marked_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    writer = subprocess.Popen(
+        [sys.executable, "-c", KILLED_WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "half\n"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    assert path.read_bytes() == b"old"
+    left = [name for name in names(tmp_path) if name != "a.bin"]
+    assert len(left) == 1
+    assert left[0].startswith(TEMPORARY_MARK)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the limit on file sizes is a POSIX one")
+def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    code = (
+        "import resource, signal, sys\n"
+        "from vidgan.core.files import write_file_atomically\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_file_atomically(sys.argv[1], lambda t: t.write_bytes(b'x' * 5000))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]

@@ -1,0 +1,135 @@
+"""Which files of a folder are videos, and how folders become splits and classes."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from video_files import numbered_frame
+
+from vidgan.data.settings import DataConfig
+from vidgan.data.sources.layouts import scan_sources
+from vidgan.errors import UserError
+
+CONFIG = DataConfig(resolution=16, frames=4)
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def test_first_level_splits_and_nested_classes(tmp_path):
+    touch(tmp_path, "train/run/x/a.mp4", "train/walk/b.AVI", "test/run/c.mkv", "heldout/walk/d.mov")
+    scan = scan_sources(tmp_path, CONFIG)
+    assert [(s.name, s.split, s.class_name) for s in scan.sources] == [
+        ("heldout/walk/d.mov", "heldout", "walk"),
+        ("test/run/c.mkv", "test", "run"),
+        ("train/run/x/a.mp4", "train", "run"),
+        ("train/walk/b.AVI", "train", "walk"),
+    ]
+    assert scan.classes == ["run", "walk"]
+    assert scan.notes == []
+
+
+def test_splits_off_takes_the_folders_as_classes(tmp_path):
+    touch(tmp_path, "train/a.mp4", "plane/b.mp4")
+    scan = scan_sources(tmp_path, replace(CONFIG, splits="off"))
+    assert [(s.split, s.class_name) for s in scan.sources] == [
+        ("train", "plane"),
+        ("train", "train"),
+    ]
+
+
+def test_videos_without_folders_have_no_classes(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    scan = scan_sources(tmp_path, CONFIG)
+    assert scan.classes == []
+    assert [s.class_name for s in scan.sources] == [None, None]
+
+
+def test_a_tenth_is_held_out_evenly_and_stays_so(tmp_path):
+    touch(tmp_path, *(f"{name}/{n}.mp4" for name in "abcd" for n in range(25)))
+    scan = scan_sources(tmp_path, CONFIG)
+    heldout = {s.name for s in scan.sources if s.split == "heldout"}
+    assert len(heldout) == 10
+    assert all(2 <= count <= 3 for count in Counter(name[0] for name in heldout).values())
+    # Another video moves no other one between the splits, but for the one that makes up a tenth.
+    touch(tmp_path, "a/25.mp4")
+    again = {s.name for s in scan_sources(tmp_path, CONFIG).sources if s.split == "heldout"}
+    assert len(again & heldout) >= 8
+    none = scan_sources(tmp_path, replace(CONFIG, heldout_fraction=0.0))
+    assert {s.split for s in none.sources} == {"train"}
+
+
+def test_two_videos_are_one_to_train_on_and_one_held_out(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    assert sorted(s.split for s in scan_sources(tmp_path, CONFIG).sources) == ["heldout", "train"]
+
+
+def test_numbered_image_folders_are_videos(tmp_path):
+    for folder in ("wave/one", "wave/two", "jump/three"):
+        (tmp_path / folder).mkdir(parents=True)
+        for n in range(2):
+            Image.fromarray(numbered_frame(n)).save(tmp_path / folder / f"f{n:03d}.jpg")
+    touch(tmp_path, "jump/four.mp4")
+    scan = scan_sources(tmp_path, CONFIG)
+    assert [(s.name, s.class_name) for s in scan.sources] == [
+        ("jump/four.mp4", "jump"),
+        ("jump/three", "jump"),
+        ("wave/one", "wave"),
+        ("wave/two", "wave"),
+    ]
+
+
+def test_stray_videos_and_other_files_are_named(tmp_path):
+    touch(tmp_path, "a/1.mp4", "b/2.mp4", "lost.mp4", "notes.txt", ".hidden.mp4", ".cache/x.mp4")
+    scan = scan_sources(tmp_path, CONFIG)
+    assert scan.dropped == [("lost.mp4", "lies outside the class folders")]
+    assert scan.notes[0] == "1 files that are no videos were passed over"
+    assert len(scan.sources) == 2
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path):
+    touch(tmp_path, "a/1.mp4")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert len(scan_sources(tmp_path, CONFIG).sources) == 1
+
+
+def test_folders_without_videos_are_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no folder"):
+        scan_sources(tmp_path / "nowhere", CONFIG)
+    touch(tmp_path, "a.txt")
+    with pytest.raises(UserError, match="is a file: name the folder"):
+        scan_sources(tmp_path / "a.txt", CONFIG)
+    with pytest.raises(UserError, match=r"no videos in .*only 1 other files.*\.mp4"):
+        scan_sources(tmp_path, CONFIG)
+
+
+def test_attributes_of_classes_are_read(tmp_path):
+    touch(tmp_path, "x/1.mp4", "y/2.mp4")
+    (tmp_path / "attributes.json").write_text('{"x": {"shade": "dark"}, "z": {"shade": "light"}}')
+    assert scan_sources(tmp_path, CONFIG).attributes == {"x": {"shade": "dark"}}
+    (tmp_path / "attributes.json").write_text('["x"]')
+    with pytest.raises(UserError, match="must map class names"):
+        scan_sources(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resolution": 0},
+        {"frames": -1},
+        {"stride": 0},
+        {"fps": 0.0},
+        {"heldout_fraction": 1.0},
+        {"stored_frames": 3, "frames": 4},
+        {"workers": -1},
+    ],
+)
+def test_impossible_settings_are_named(wrong):
+    with pytest.raises(UserError, match=f"data.{next(iter(wrong))}"):
+        DataConfig(**wrong)

@@ -1,0 +1,144 @@
+"""`vidgan evaluate FOLDER`: clips of any other program under the protocol of our own."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import vidgan
+from vidgan.cli import main as cli
+from vidgan.data.dataset import ClipDataset
+from vidgan.data.packed.store import MemoryStore
+from vidgan.data.settings import DataConfig
+from vidgan.data.synthetic.motions import MotionSettings, motion_clip
+from vidgan.video import write_mp4, write_png
+
+Capture = pytest.CaptureFixture[str]
+
+SET = MotionSettings(size=16, frames=4, objects=("disc",), motions=("left", "right"))
+NUM_FAKE = 24
+
+
+def write_fakes(folder: Path, kind: str) -> None:
+    """Clips of other videos of the same world, in class folders."""
+    for number in range(NUM_FAKE):
+        clip, label = motion_clip(SET, number, "elsewhere")
+        place = folder / SET.classes[label] / f"clip{number:02d}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "png":
+            place.mkdir()
+            for t, frame in enumerate(clip.unbind(1)):
+                write_png(place / f"{t}.png", frame)
+        else:
+            write_mp4(place.with_suffix(".mp4"), clip, 8.0, lossless=kind == "lossless")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with real videos and the same generated clips stored in three ways."""
+    folder = tmp_path_factory.mktemp("work")
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    words = ["--videos", "60", "--size", "16", "--frames", "4"]
+    words += ["--objects", "disc", "--motions", "left,right", "--heldout", "0.25"]
+    assert cli.run(["data", "motions", "videos", *words]) == 0
+    patch.undo()
+    for kind in ("png", "lossless", "lossy"):
+        write_fakes(folder / kind, kind)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _inside(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("VIDGAN_CACHE", str(workplace / "cache"))
+    monkeypatch.chdir(workplace)
+    capsys.readouterr()
+
+
+def evaluated(folder: str, capsys: Capture) -> dict[str, Any]:
+    words = ["data=videos", "--protocol", "stswd", "--json"]
+    assert cli.run(["evaluate", folder, *words]) == 0
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return record
+
+
+def test_png_sequences_and_lossless_video_score_the_same(capsys: Capture) -> None:
+    pictures, videos = evaluated("png", capsys), evaluated("lossless", capsys)
+    assert pictures["scores"] == videos["scores"]
+    assert pictures["generator"]["clips_hash"] == videos["generator"]["clips_hash"]
+    assert pictures["generator"]["is_labelled"]
+    assert pictures["generator"]["formats"] == {"images rgb24": NUM_FAKE}
+    assert pictures["counts"]["generated"] == NUM_FAKE
+    assert not any("loss" in warning for warning in videos["warnings"])
+    (saved,) = Path("png/evals").glob("*.json")
+    assert json.loads(saved.read_text(encoding="utf-8")) == pictures
+
+
+def test_lossy_clips_warn_in_the_record_and_on_the_terminal(capsys: Capture) -> None:
+    assert cli.run(["evaluate", "lossy", "data=videos", "--protocol", "stswd"]) == 0
+    said = capsys.readouterr().out
+    assert "warning: 24 of 24 generated clips were stored with loss (h264 yuv420p)" in said
+    (saved,) = Path("lossy/evals").glob("*.json")
+    record = json.loads(saved.read_text(encoding="utf-8"))
+    assert any("stored with loss" in warning for warning in record["warnings"])
+    assert record["generator"]["num_lossy"] == NUM_FAKE
+    exact = evaluated("png", capsys)
+    assert record["scores"] != exact["scores"]
+
+
+def test_files_score_like_the_clips_that_were_put_in(capsys: Capture) -> None:
+    """The same protocol in memory, with the real clips as `data motions` rendered them."""
+    real = [motion_clip(SET, number, "elsewhere") for number in range(80)]
+    splits = ["train"] * 60 + ["heldout"] * 20
+    clips = torch.stack([clip for clip, _ in real])
+    labels = torch.tensor([label for _, label in real])
+    store = MemoryStore(clips, labels, classes=SET.classes, splits=splits)
+    data = ClipDataset(store, DataConfig(resolution=16, frames=4), seed=0)
+    from_files = vidgan.evaluate("png", data, "stswd")
+    order = [int(name[-2:]) for name in from_files["clips"]["generated"]["name"]]
+    in_memory = vidgan.evaluate([(clips[order], labels[order])], data, "stswd")
+    assert from_files["scores"] == in_memory["scores"]
+    assert from_files["generator"]["clips_hash"] == in_memory["generator"]["clips_hash"]
+
+
+def test_the_record_of_a_folder_stands_in_a_comparison(capsys: Capture) -> None:
+    evaluated("png", capsys)
+    evaluated("lossless", capsys)
+    record = next(Path("png/evals").glob("*.json"))
+    assert cli.run(["compare", str(record), "lossless", "--out", "table.md"]) == 0
+    text = Path("table.md").read_text(encoding="utf-8")
+    assert text.count("Space-time sliced Wasserstein distance") == 1
+    assert record.stem in text
+    assert "| lossless |" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["evaluate", "png"], "no data given: set data=FOLDER"),
+        (["evaluate", "empty", "data=videos"], "there are no generated clips in empty"),
+        (["evaluate", "few", "data=videos"], "an evaluation needs 8 generated"),
+        (
+            ["evaluate", "png", "data=videos", "frames=8", "short=loop"],
+            "has 4 frames and is",
+        ),
+        (["evaluate", "png", "data=videos", "resolution=12"], "give resolution=16"),
+        (["evaluate", "png", "data=videos", "judge_seed=x"], "judge_seed=x must be a whole number"),
+        (["evaluate", "nowhere", "data=videos"], "no run folder or generator file nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(
+    words: list[str], sentence: str, capsys: Capture
+) -> None:
+    Path("empty").mkdir(exist_ok=True)
+    if not Path("few").exists():
+        shutil.copytree("png/disc-left", "few/disc-left")
+        for extra in sorted(Path("few/disc-left").iterdir())[3:]:
+            shutil.rmtree(extra)
+    assert cli.run([*words, "--protocol", "stswd"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("vidgan: ")
+    assert sentence in error

@@ -1,0 +1,196 @@
+"""Extraction under a protocol: stored once, the frames it names, evaluations by network."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from metric_clips import CLASSES, Labelled, moving_shapes
+from torch import Tensor
+
+from vidgan.core.clip_ops import to_float
+from vidgan.errors import UserError
+from vidgan.evaluation.clips import evaluate_clips
+from vidgan.evaluation.extraction import ScoredSet, shown_frames
+from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protocol
+from vidgan.evaluation.record import format_record
+from vidgan.evaluation.score import RealClips, RealData
+from vidgan.extractors.feature_store import FeatureStore
+from vidgan.extractors.specs import EXTRACTORS
+from vidgan.metrics.sliced import SlicedSettings
+
+SLICED = SlicedSettings(patches_per_clip=4, directions=16)
+RANDOM = dataclasses.replace(PROTOCOLS["random-c3d-fid"], num_clips=48, sliced=SLICED)
+
+
+class Mean:
+    """An extractor whose features are the mean colour of a clip, or of each frame."""
+
+    name, dim, fingerprint = "mean", 3, "none"
+
+    def __init__(self, per_frame: bool = False) -> None:
+        self.per_frame, self.num_clips = per_frame, 0
+
+    def record(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def arrays(self, clips: Tensor) -> dict[str, Tensor]:
+        self.num_clips += clips.shape[0]
+        means = clips.float().mean((3, 4)).transpose(1, 2)  # [M, T, C]
+        features = means if self.per_frame else means.mean(1)
+        return {"features": features, "probabilities": features.softmax(-1)}
+
+
+@pytest.fixture(scope="module")
+def real(training_shapes: Labelled, other_shapes: Labelled) -> RealData:
+    train = RealClips(
+        training_shapes.clips,
+        training_shapes.labels,
+        tuple(f"train-{name}" for name in training_shapes.videos),
+    )
+    heldout = RealClips(other_shapes.clips[:48], other_shapes.labels[:48], other_shapes.videos[:48])
+    return RealData(train, heldout, CLASSES)
+
+
+def test_clips_are_extracted_once(tmp_path: Path) -> None:
+    clips, extractor, store = moving_shapes(12, 3).clips, Mean(), FeatureStore(tmp_path)
+    first = ScoredSet.of(clips, extractor, store)
+    again = ScoredSet.of(clips.clone(), extractor, store)
+    assert extractor.num_clips == 12
+    plain = ScoredSet.of(clips, Mean())
+    for found in (first, again):
+        assert torch.equal(found.features, plain.features)
+        assert torch.equal(found.probabilities, plain.probabilities)
+    # Floats that were not rounded are other clips.
+    ScoredSet.of(clips, extractor, store, seen=to_float(clips) * 0.99)
+    assert extractor.num_clips == 24
+    rows = torch.tensor([5, 2])
+    assert torch.equal(first.take(rows).features, plain.features[rows])
+
+
+def test_a_protocol_says_which_frames_are_shown() -> None:
+    clips = moving_shapes(6, 3).clips
+    fast = Protocol(name="fast", extractor=None, frame_step=2)
+    shown = shown_frames(Mean(), fast).arrays(clips)["features"]
+    assert torch.equal(shown, Mean().arrays(clips[:, :, ::2])["features"])
+    assert shown_frames(inner := Mean(), Protocol(name="all", extractor=None)) is inner
+
+
+def test_single_frames_are_chosen_by_the_clip_alone() -> None:
+    frames = find_protocol("frame-fid-tf")
+    # Every frame of a clip differs from the others.
+    clips = torch.arange(4 * 8).reshape(4, 1, 8, 1, 1).expand(4, 3, 8, 5, 5).to(torch.uint8)
+    extractor = shown_frames(Mean(per_frame=True), frames)
+    one = extractor.arrays(clips)["features"]
+    assert one.shape == (4, 3)
+    assert all(float(row[0]) in range(8 * i, 8 * i + 8) for i, row in enumerate(one))
+    order = torch.tensor([2, 0, 3, 1])
+    assert torch.equal(extractor.arrays(clips[order])["features"], one[order])
+    assert extractor.record()["shown"] == {"frame_step": 1, "one_frame": True}
+    every = find_protocol("frame-fid-styleganv-3125x16")
+    scored = ScoredSet.of(clips, shown_frames(Mean(per_frame=True), every))
+    assert scored.features.shape == scored.probabilities.shape == (32, 3)
+    assert scored.take(torch.tensor([1])).features[:, 0].tolist() == list(range(8, 16))
+
+
+def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Path) -> None:
+    unlabelled = dataclasses.replace(real, classes=())
+    fresh = moving_shapes(48, seed=7)
+    record = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM, features=tmp_path)
+    # 48 clips are fewer than its 128 features.
+    assert list(record["scores"]) == ["kernel_distance", "space_time_swd"]
+    assert any("fewer than the 128 features" in said for said in record["warnings"])
+    distance = record["scores"]["kernel_distance"]
+    assert distance["value"] < 0.5 * distance["controls"]["noise"]
+    assert record["extractor"]["name"] == "random-c3d"
+    assert json.loads(json.dumps(record)) == record
+    assert record["judge"] is None
+    assert record["agreement"] is None
+    assert record["diversity"] is None
+    assert record["sentence"].startswith("features of an untrained network, not comparable")
+    assert record["comparable_to"] == []
+    assert "Kernel distance" in format_record(record)
+    stored = len(list(tmp_path.iterdir()))
+    # Generated, training and held-out clips, and five controls.
+    assert stored == 8
+    again = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM, features=tmp_path)
+    anew = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM)
+    assert len(list(tmp_path.iterdir())) == stored
+    assert again["scores"] == anew["scores"] == record["scores"]
+
+
+def test_few_clips_are_scored_where_the_protocol_allows_it(real: RealData) -> None:
+    allowed = dataclasses.replace(RANDOM, allow_few=True, covariance_divisor="n")
+    record = evaluate_clips(moving_shapes(48, seed=7).clips, None, real, protocol=allowed)
+    estimator = record["scores"]["frechet_distance"]["first_group"]["estimator"]
+    assert estimator["few_rows"]
+    assert estimator["covariance_divisor"] == "n"
+
+
+def test_sets_of_a_fixed_size_take_what_real_clips_there_are(real: RealData) -> None:
+    fixed = dataclasses.replace(RANDOM, num_clips=120, set_size=60, reference_size=100)
+    clips = moving_shapes(120, seed=7).clips
+    record = evaluate_clips(clips, None, real, protocol=fixed)
+    score = record["scores"]["kernel_distance"]
+    assert (score["n"], score["n_real"], len(score["values"])) == (60, 48, 2)
+    assert record["counts"]["n"] == 60
+    assert record["counts"]["reference"] == 100
+    assert any("floor and controls hold 48" in said for said in record["warnings"])
+    assert "held-out clips, n = 48" in format_record(record)
+    with pytest.raises(UserError, match="compares with 500 real clips, and 192 of 240"):
+        evaluate_clips(clips, None, real, protocol=dataclasses.replace(fixed, reference_size=500))
+    with pytest.raises(UserError, match="needs 60 generated"):
+        evaluate_clips(clips[:50], None, real, protocol=fixed)
+
+
+def test_intervals_and_infinitely_many_clips_where_the_protocol_asks(real: RealData) -> None:
+    network = EXTRACTORS["random-c3d"]
+    protocol = dataclasses.replace(
+        RANDOM,
+        metrics=("frechet_distance", "kernel_distance"),
+        allow_few=True,
+        num_clips=96,
+        interval_draws=10,
+        extrapolate=True,
+        network=network,
+    )
+    record = evaluate_clips(moving_shapes(96, seed=7).clips, None, real, protocol=protocol)
+    for key in protocol.metrics:
+        interval = record["scores"][key]["interval"]
+        assert interval["low"] < interval["high"]
+        assert interval["method"] == "subsampling"
+    # 96 clips are too few for subsets of more than 128.
+    assert "extrapolated" not in record["scores"]["frechet_distance"]
+    assert "95% interval" in format_record(record)
+
+
+def test_manifold_scores_have_real_clips_beside_them(real: RealData) -> None:
+    protocol = dataclasses.replace(RANDOM, metrics=("manifold",))
+    fresh = moving_shapes(48, seed=7).clips
+    scores = evaluate_clips(fresh, None, real, protocol=protocol)["scores"]
+    assert list(scores) == ["precision", "recall", "density", "coverage"]
+    for score in scores.values():
+        assert score["better"] == "higher"
+        assert score["controls"]["noise"] < 0.1 < score["real"]
+        assert score["value"] > 5 * score["controls"]["noise"]
+
+
+def test_floats_serve_where_nothing_is_rounded(real: RealData) -> None:
+    clips = moving_shapes(48, seed=7).clips
+    exact = dataclasses.replace(RANDOM, quantise=False)
+    floats = evaluate_clips(to_float(clips), None, real, protocol=exact)
+    assert floats["protocol"]["id"] == exact.identity
+    rounded = evaluate_clips(clips, None, real, protocol=exact)
+    assert rounded["protocol"]["id"] == RANDOM.identity
+    assert any("were never rounded and these are bytes" in said for said in rounded["warnings"])
+    assert floats["scores"]["kernel_distance"]["value"] == pytest.approx(
+        rounded["scores"]["kernel_distance"]["value"], rel=1e-6
+    )
+
+
+def test_an_unknown_word_of_a_protocol_is_named() -> None:
+    with pytest.raises(UserError, match="did you mean frame_step"):
+        changed_protocol("stswd", ["frame_steps=2"])

@@ -1,0 +1,64 @@
+"""Scores of features from elsewhere."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidgan.core.randomness import keyed_rng
+from vidgan.errors import UserError
+from vidgan.evaluation.given_features import score_features
+from vidgan.evaluation.protocols import changed_protocol
+from vidgan.metrics.frechet import frechet_distance
+from vidgan.metrics.kernel import jedi
+
+JEDI = changed_protocol("jedi-vjepa-5000", ["num_clips=40", "set_size=40", "reference_size=0"])
+
+
+def rows(count: int, seed: int, shift: float = 0.0) -> Tensor:
+    return torch.randn(count, 6, generator=keyed_rng("given", seed)) + shift
+
+
+def test_jedi_of_given_features() -> None:
+    fake, real = rows(40, 0, shift=0.5), rows(60, 1)
+    record = score_features(fake, real, JEDI)
+    score = record["scores"]["jedi"]
+    assert score["value"] == pytest.approx(jedi(fake, real), rel=1e-12)
+    assert 0 < score["floor"] < score["value"]
+    assert record["counts"] == {"n": 40, "generated": 40, "reference": 60}
+    assert record["warnings"] == []
+    assert score_features(fake, real, JEDI)["features"] == record["features"]
+    json.dumps(record, allow_nan=False)
+
+
+def test_fewer_clips_make_a_custom_protocol() -> None:
+    record = score_features(rows(40, 0), rows(30, 1), "jedi-vjepa-5000")
+    assert record["protocol"]["id"].startswith("custom:")
+    assert (
+        "asks for 5000 generated and 5000 real clips, and there are 40 and 30"
+        in (record["warnings"][0])
+    )
+
+
+def test_a_frechet_distance_of_given_features() -> None:
+    protocol = changed_protocol("cdfvd-videomae-ssv2g", ["num_clips=80", "set_size=40"])
+    protocol = changed_protocol(protocol, ["max_groups=2"])
+    fake, real = rows(80, 0, shift=0.5), rows(60, 1)
+    score = score_features(fake, real, protocol)["scores"]["frechet_distance"]
+    expected = [frechet_distance(part, real, divides_by_n=True) for part in fake.split(40)]
+    assert score["values"] == pytest.approx(expected, rel=1e-6)
+    assert score["spread"] > 0
+    few = changed_protocol(protocol, ["set_size=5"])
+    assert "fewer than the 6 features" in score_features(fake, real, few)["warnings"][-1]
+
+
+def test_features_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UserError, match="extracts features itself"):
+        score_features(rows(40, 0), rows(40, 1), "own-c3d")
+    with pytest.raises(UserError, match="6 features each and the real ones 4"):
+        score_features(rows(40, 0), rows(40, 1)[:, :4], JEDI)
+    with pytest.raises(UserError, match="real features must be finite"):
+        score_features(rows(40, 0), rows(40, 1) / 0, JEDI)
+    with pytest.raises(UserError, match="generated features must be"):
+        score_features(rows(7, 0), rows(40, 1), JEDI)

@@ -1,0 +1,191 @@
+"""The table of protocols: complete, frozen, renamed by any change, and refused with a reason."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from vidgan.core.settings import from_dict, to_dict
+from vidgan.errors import UserError
+from vidgan.evaluation.protocol_checks import check_clip_shape, check_protocol
+from vidgan.evaluation.protocol_fields import METRICS
+from vidgan.evaluation.protocols import (
+    PROTOCOLS,
+    Protocol,
+    changed_protocol,
+    describe_protocol,
+    find_protocol,
+    list_protocols,
+)
+from vidgan.extractors.specs import EXTRACTORS
+
+PUBLISHED_PROCEDURES = {
+    "tgan-is-9984x4-64px",
+    "tgan2-is-2048x10",
+    "styleganv-isv2048x10splits",
+    "thesis-fid-c3d-fc6-10k-128px",
+    "tgan2-fid-c3d-fc7-2048x10",
+    "fvd-tf-16f",
+    "fvd-styleganv-2048-16f-shuffled",
+    "fvd-videogpt-2048-16f",
+    "fvd-cdfvd-i3d",
+    "kvd-i3d-poly3",
+    "dvdgan-fid-k600-avgpool",
+    "dvdgan-is-k600",
+    "frame-fid-tf",
+    "frame-fid-clean",
+    "jedi-vjepa-5000",
+    "cdfvd-videomae-ssv2g",
+    "prediction",
+}
+OWN = {"own-c3d", "own-c3d-is", "own-c3d-fid", "own-c3d-kid", "own-c3d-prdc", "stswd"}
+
+
+def test_the_table_is_complete() -> None:
+    assert set(PROTOCOLS) >= PUBLISHED_PROCEDURES | OWN | {"random-c3d-fid"}
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.name == protocol.identity == name
+        assert protocol.summary
+        assert len(protocol.summary) <= 90
+        assert protocol.source or not (protocol.is_published or protocol.extractor == "given")
+    assert [name for name, _ in list_protocols()] == list(PROTOCOLS)
+
+
+def test_counts_and_networks_are_those_of_the_published_procedures() -> None:
+    found = {
+        name: (p.num_clips, p.set_size, p.num_clips // p.set_size, p.splits, p.log_guard)
+        for name, p in PROTOCOLS.items()
+        if name.endswith(("64px", "is-2048x10", "10splits"))
+    }
+    assert found == {
+        "tgan-is-9984x4-64px": (4 * 9984, 9984, 4, 1, 1e-7),
+        "tgan2-is-2048x10": (20_480, 2048, 10, 1, 1e-20),
+        "styleganv-isv2048x10splits": (2048, 2048, 1, 10, 0.0),
+    }
+    networks = {name: p.network.name for name, p in PROTOCOLS.items() if p.network}
+    assert networks["tgan-is-9984x4-64px"] == "c3d-tgan-fc6"
+    assert networks["fvd-tf-16f"] == "i3d-tf"
+    assert networks["fvd-videogpt-2048-16f"] == networks["kvd-i3d-poly3"] == "i3d-crop"
+    assert PROTOCOLS["fvd-styleganv-2048-128f-s8-shuffled"].frame_step == 8
+    divisors = {name: p.covariance_divisor for name, p in PROTOCOLS.items()}
+    assert divisors["fvd-cdfvd-i3d"] == divisors["fvd-styleganv-2048-16f-shuffled"] == "n"
+    assert divisors["fvd-tf-16f"] == divisors["own-c3d-fid"] == "n-1"
+    assert PROTOCOLS["kvd-i3d-poly3"].kernel.kernel == "polynomial-3"
+    assert not PROTOCOLS["tgan2-is-2048x10"].quantise
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same kind; None where there is no simple one."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value * 2 + 1 if isinstance(value, int) else value / 2 + 1e-9
+    if isinstance(value, str):
+        return value + "x"
+    return None
+
+
+@pytest.mark.parametrize("name", ["own-c3d-fid", "fvd-tf-16f", "tgan-is-9984x4-64px"])
+def test_any_changed_field_gives_a_custom_name(name: str) -> None:
+    protocol = find_protocol(name)
+    names = set()
+    for field in dataclasses.fields(protocol):
+        value = changed(getattr(protocol, field.name))
+        if value is None or field.name in ("extractor", "frame_rule", "covariance_divisor"):
+            continue
+        value = protocol.num_clips // 2 if field.name == "set_size" else value
+        names.add(dataclasses.replace(protocol, **{field.name: value}).identity)
+    nested = {
+        "kernel": "degree",
+        "manifold": "neighbours",
+        "classifier": "shift",
+        "sliced": "scale",
+    }
+    for section, key in nested.items():
+        part = getattr(protocol, section)
+        key = "scale" if section == "kernel" else key
+        part = dataclasses.replace(part, **{key: changed(getattr(part, key))})
+        names.add(dataclasses.replace(protocol, **{section: part}).identity)
+    if protocol.network:
+        for key in ("width", "num_classes", "pool5", "layer"):
+            network = dataclasses.replace(
+                protocol.network, **{key: changed(getattr(protocol.network, key))}
+            )
+            names.add(dataclasses.replace(protocol, network=network).identity)
+    assert len(names) >= 20
+    assert all(found.startswith("custom:") for found in names)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_record_gives_the_protocol_back(name: str) -> None:
+    record = json.loads(json.dumps(PROTOCOLS[name].record()))
+    assert record == PROTOCOLS[name].record()
+    assert record.pop("id") == name
+    assert from_dict(Protocol, record, "the record") == PROTOCOLS[name]
+    assert from_dict(Protocol, to_dict(PROTOCOLS[name]), "it").identity == name
+
+
+def test_words_change_a_protocol() -> None:
+    found = changed_protocol("own-c3d", ["num_clips=64", "kernel.subsets=10"])
+    assert (found.num_clips, found.kernel.subsets) == (64, 10)
+    assert found.identity.startswith("custom:")
+    assert changed_protocol("own-c3d", []) is not None
+    assert changed_protocol("own-c3d", ["num_clips=512"]).identity == "own-c3d"
+    with pytest.raises(UserError, match="no setting num_clip; did you mean num_clips"):
+        changed_protocol("own-c3d", ["num_clip=64"])
+    with pytest.raises(UserError, match="num_clips"):
+        changed_protocol("own-c3d", ["num_clips=many"])
+
+
+def test_a_sheet_shows_every_field() -> None:
+    sheet = describe_protocol("fvd-tf-16f")
+    assert sheet.startswith("fvd-tf-16f: FVD as the reference script")
+    for field in dataclasses.fields(Protocol):
+        assert field.name in ("name", "summary") or f"\n  {field.name}" in sheet
+    assert "bilinear-tf1" in sheet
+    assert describe_protocol(changed_protocol("stswd", ["seed=1"][:0])).startswith("stswd")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"extractor": "vgg"}, "no extractor 'vgg'"),
+        ({"extractor": "i3d-tf"}, "no extractor 'i3d-tf'"),
+        ({"network": EXTRACTORS["i3d-tf"]}, "no extractor None"),
+        ({"metrics": ("fvmd",)}, "no metric fvmd"),
+        ({"metrics": ()}, "no metric at all"),
+        ({"splits": 0}, "must be at least 1"),
+        ({"frame_step": 0}, "frame_step must be at least 1"),
+        ({"interval_draws": -1}, "must not be negative"),
+        ({"set_size": 513}, "set_size=513 is more than num_clips=512"),
+    ],
+)
+def test_protocols_that_make_no_sense_are_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=f"protocol mine: .*{said}"):
+        Protocol(**{"name": "mine", "extractor": None, **fields})
+
+
+def test_what_a_protocol_cannot_compare_is_refused_before_anything_is_made(tmp_path: Any) -> None:
+    with pytest.raises(
+        UserError,
+        match=r"needs the published weights i3d-k400, .*i3d-k400.safetensors.*weights list",
+    ):
+        check_protocol(find_protocol("fvd-tf-16f"), tmp_path)
+    (tmp_path / "c3d-ucf101.safetensors").touch()
+    with pytest.raises(UserError, match="needs the published weights c3d-mean"):
+        check_protocol(find_protocol("tgan2-is-2048x10"), tmp_path)
+    (tmp_path / "c3d-mean.safetensors").touch()
+    check_protocol(find_protocol("tgan2-is-2048x10"), tmp_path)
+    with pytest.raises(UserError, match="use vidgan predict"):
+        check_protocol(find_protocol("prediction"))
+    with pytest.raises(UserError, match=r"V-JEPA.*score_features"):
+        check_protocol(find_protocol("jedi-vjepa-5000"))
+    check_clip_shape(find_protocol("tgan-is-9984x4-64px"), (3, 16, 64, 64))
+    with pytest.raises(UserError, match="clips of 16 frames and these have 8"):
+        check_clip_shape(find_protocol("fvd-tf-16f"), (3, 8, 64, 64))
+    with pytest.raises(UserError, match="clips of 64x64 pixels and these have 64x32"):
+        check_clip_shape(find_protocol("tgan-is-9984x4-64px"), (3, 16, 64, 32))
+    with pytest.raises(UserError, match="'fvd'; vidgan evaluate --list names them all"):
+        find_protocol("fvd")
+    assert all(METRICS[metric] for p in PROTOCOLS.values() for metric in p.metrics)

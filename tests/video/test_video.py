@@ -1,0 +1,135 @@
+"""Writing clips: what a browser needs, exactness, equal bytes, grids and strips."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vidgan.data.synthetic.motions import MotionSettings, motion_clip
+from vidgan.video import (
+    frame_strip,
+    mp4_bytes,
+    png_bytes,
+    probe,
+    read_frames,
+    tile_clips,
+    write_gif,
+    write_mp4,
+    write_png,
+    write_webp,
+)
+
+
+@pytest.fixture
+def noise() -> torch.Tensor:
+    """uint8 [3, 6, 33, 47]: odd sides, nothing that a lossy codec could keep."""
+    rng = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (3, 6, 33, 47), dtype=torch.uint8, generator=rng)
+
+
+@pytest.fixture
+def smooth() -> torch.Tensor:
+    """uint8 [3, 8, 32, 48]: a soft picture that drifts."""
+    t, y, x = torch.meshgrid(torch.arange(8), torch.arange(32), torch.arange(48), indexing="ij")
+    channels = [(4 * x + 3 * t) % 256, 5 * y + t, 2 * x + 3 * y]
+    return torch.stack(channels).clamp(0, 255).to(torch.uint8)
+
+
+def test_mp4_is_what_browsers_play(tmp_path, smooth):
+    write_mp4(tmp_path / "clip.mp4", smooth, 12.5)
+    info = probe(tmp_path / "clip.mp4")
+    assert (info.codec, info.pixel_format) == ("h264", "yuv420p")
+    assert (info.width, info.height, info.num_frames, info.fps) == (48, 32, 8, 12.5)
+    assert info.duration_s == pytest.approx(8 / 12.5)
+    data = (tmp_path / "clip.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_mp4_keeps_pictures_and_their_order(tmp_path, smooth):
+    write_mp4(tmp_path / "clip.mp4", smooth, 10, quality=5)
+    clip = read_frames(tmp_path / "clip.mp4").clip
+    error = (clip.int() - smooth.int()).abs().float().mean(dim=(0, 2, 3))
+    assert clip.shape == smooth.shape
+    assert error.max() < 8
+    shifted = (clip[:, 1:].int() - smooth[:, :-1].int()).abs().float().mean()
+    assert shifted > error.mean()
+
+
+def test_mp4_pads_odd_sides_with_their_last_pixels(tmp_path, smooth):
+    write_mp4(tmp_path / "odd.mp4", smooth[:, :, :31, :47], 10, quality=1)
+    clip = read_frames(tmp_path / "odd.mp4").clip
+    assert clip.shape == (3, 8, 32, 48)
+    assert (clip[:, :, :, 47].int() - smooth[:, :, :, 46].int()).abs().float().mean() < 12
+
+
+@pytest.mark.parametrize("fps", [8, 12.5, 30000 / 1001])
+def test_lossless_mp4_is_exact(tmp_path, noise, fps):
+    write_mp4(tmp_path / "exact.mp4", noise, fps, lossless=True)
+    assert torch.equal(read_frames(tmp_path / "exact.mp4").clip, noise)
+    assert probe(tmp_path / "exact.mp4").fps == pytest.approx(fps, rel=1e-3)
+
+
+def test_equal_clips_give_equal_bytes(tmp_path, smooth):
+    write_mp4(tmp_path / "clip.mp4", smooth, 10)
+    assert mp4_bytes(smooth, 10) == (tmp_path / "clip.mp4").read_bytes()
+
+
+def test_one_channel_is_written_as_grey(tmp_path, smooth):
+    write_mp4(tmp_path / "grey.mp4", smooth[:1], 10, lossless=True)
+    assert torch.equal(read_frames(tmp_path / "grey.mp4").clip, smooth[:1].expand(3, -1, -1, -1))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, smooth):
+    write_mp4(tmp_path / "clip.mp4", smooth, 10)
+    before = (tmp_path / "clip.mp4").read_bytes()
+    with pytest.raises(ValueError, match="must be uint8"):
+        write_mp4(tmp_path / "clip.mp4", smooth.float(), 10)
+    assert (tmp_path / "clip.mp4").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_webp_is_exact_and_gif_moves(tmp_path, smooth):
+    write_webp(tmp_path / "clip.webp", smooth, 10)
+    with Image.open(tmp_path / "clip.webp") as picture:
+        assert picture.n_frames == 8
+        picture.seek(3)
+        pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    assert torch.equal(pixels, smooth[:, 3])
+    write_gif(tmp_path / "clip.gif", smooth, 10)
+    with Image.open(tmp_path / "clip.gif") as picture:
+        assert (picture.n_frames, picture.info["duration"], picture.info["loop"]) == (8, 100, 0)
+
+
+def test_png_is_exact(tmp_path, noise):
+    write_png(tmp_path / "frame.png", noise[:, 0])
+    for source in (tmp_path / "frame.png", io.BytesIO(png_bytes(noise[:, 0]))):
+        with Image.open(source) as picture:
+            pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        assert torch.equal(pixels, noise[:, 0])
+
+
+def test_tiles_lie_row_by_row_and_are_enlarged():
+    clips = torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1, 1).expand(5, 3, 2, 4, 6)
+    grid = tile_clips(clips, columns=3, padding=1, scale=2)
+    assert grid.shape == (3, 2, 2 * 9 + 1, 3 * 13 + 1)
+    assert grid[0, 0, 1:9, 14:26].unique().tolist() == [1]
+    assert grid[0, 1, 10:18, 1:13].unique().tolist() == [3]
+    assert grid[0, 0, 10:18, 27:39].unique().tolist() == [255]
+    assert grid[0, 0, 0].unique().tolist() == [255]
+
+
+def test_strip_shows_first_and_last_frames():
+    frames = torch.arange(7, dtype=torch.uint8).reshape(1, 1, 7, 1, 1)
+    clips = torch.cat([frames, frames + 100]).expand(2, 3, 7, 2, 2)
+    strip = frame_strip(clips, max_frames=3, padding=0)
+    assert strip.shape == (3, 4, 6)
+    assert strip[0, ::2, ::2].tolist() == [[0, 3, 6], [100, 103, 106]]
+
+
+def test_the_same_clips_give_the_same_bytes() -> None:
+    settings = MotionSettings(size=64, frames=8)
+    clips = [motion_clip(settings, index)[0] for index in range(12)]
+    first = [mp4_bytes(clip, 8) for clip in clips]
+    assert all([mp4_bytes(clip, 8) for clip in clips] == first for _ in range(3))
