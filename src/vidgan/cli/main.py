@@ -16,6 +16,7 @@ from typing import Any
 
 from vidgan import __version__
 from vidgan.core import stop_signals
+from vidgan.core.files import DISK_FULL
 from vidgan.core.settings import closest
 from vidgan.errors import UnhealthyTrainingError, UserError, printable
 
@@ -46,7 +47,6 @@ VERBS = {
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""
 
 UNUSABLE_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 SECONDS_FOR_FIRST_PROCESS = 5.0
 

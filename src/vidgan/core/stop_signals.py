@@ -1,7 +1,7 @@
 """Signals that ask a program to end, from a keyboard, a closed terminal, a scheduler, a launcher.
 
 SLURM, systemd, `timeout` and terminals send them to every process of a group. The process that
-commands the others decides what happens; the others ignore them and are ended by it.
+commands the others decides what happens; the others never receive them and are ended by it.
 """
 
 import os
@@ -72,10 +72,18 @@ def raised() -> Iterator[None]:
         yield
 
 
-def ignore() -> None:
-    """Leave the signals to the parent; for worker processes, which their parent has to end."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def withheld_from_children() -> Iterator[None]:
+    """Leave the signals to this process: those that the block starts never receive one.
+
+    So do processes that they start, such as the server that forks workers; their parent has to end
+    them by SIGKILL.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vidgan.core import stop_signals
+from vidgan.core.files import DISK_FULL
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
 
@@ -60,7 +61,7 @@ def make_loader(
     workers = list(getattr(source, "_workers", ()))
     is_told = False
     try:
-        for batch in source:
+        for batch in _received(source, workers):
             if isinstance(batch, UserError):
                 raise batch
             clips, labels, indices = batch
@@ -94,7 +95,7 @@ def _small_memory(num_bytes: int, num_workers: int) -> str:
     )
 
 
-_LOST_WORKER = r"DataLoader worker \(pid\D* (\d+).*?\) (?:is killed by signal: ([^.]+)|exited)"
+_LOST_WORKER = r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([^.]+)|exited)"
 
 
 @contextmanager
@@ -110,21 +111,43 @@ def lost_workers_named() -> Iterator[None]:
         found = re.search(_LOST_WORKER, str(error))
         if not found:
             raise
-        how = f" by a signal ({found[2]})" if found[2] else ""
-        raise UserError(
-            f"process {found[1]}, which read clips, was ended{how}, most often by the system for"
-            " want of memory: lower training.workers or data.stored_frames; the same command goes"
-            " on from the newest checkpoint"
-        ) from error
+        raise _lost_worker(f" by a signal ({found[1]})" if found[1] else "") from error
+
+
+def _received(source: Iterator[_Parts | UserError], workers: list[Any]) -> Iterator[Any]:
+    """What comes from the workers; one that dies while it hands over a batch breaks the line."""
+    try:
+        yield from source
+    except (EOFError, ConnectionError, FileNotFoundError) as error:
+        # What a worker met and handed on says so.
+        if not workers or str(error).startswith("Caught "):
+            raise
+        raise _lost_worker() from error
+
+
+def _lost_worker(how: str = "") -> UserError:
+    return UserError(
+        f"a process that reads clips was ended{how}, most often by the system for want of memory:"
+        " lower training.workers or data.stored_frames; the same command goes on from the newest"
+        " checkpoint"
+    )
 
 
 def _batches_of(
     dataset: ClipDataset, batches: Iterable[list[ClipRequest]], num_workers: int, *, pin: bool
 ) -> Iterator[_Parts | UserError]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), stop_signals.withheld_from_children():
         # More workers than cores is a fair choice where reading waits for a disk.
         warnings.filterwarnings("ignore", "This DataLoader will create")
-        return iter(_loader(dataset, batches, num_workers, pin=pin))
+        try:
+            return iter(_loader(dataset, batches, num_workers, pin=pin))
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise UserError(
+                f"shared memory ({SHARED_MEMORY}) has no room for anything: free some of it, give a"
+                " container more with --shm-size=8g, or set training.workers=0"
+            ) from error
 
 
 def _loader(
@@ -138,7 +161,6 @@ def _loader(
         num_workers=num_workers,
         pin_memory=pin,
         prefetch_factor=_BATCHES_AHEAD if num_workers else None,
-        worker_init_fn=_start_worker,
         # Without its own generator the loader would draw from, and so move, the global one.
         generator=torch.Generator(),
     )
@@ -190,7 +212,3 @@ def _shared(clips: Tensor) -> "Tensor | npt.NDArray[np.uint8]":
 
 def _unchanged(batch: Any) -> Any:
     return batch
-
-
-def _start_worker(worker: int) -> None:
-    stop_signals.ignore()

@@ -6,11 +6,8 @@ other file, so that one damaged afterwards is noticed and the one before it is u
 """
 
 import dataclasses
-import errno
 import hashlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.core.files import TEMPORARY_MARK, write_folder_atomically, write_json_atomically
+from vidgan.core.files import (
+    TEMPORARY_MARK,
+    DiskFullError,
+    disk_errors_named,
+    write_folder_atomically,
+    write_json_atomically,
+)
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, Stage
@@ -47,7 +50,6 @@ NETWORK_FILES = {
 }
 OPTIMIZERS_FILE = "optimizers.safetensors"
 DAMAGED_MARK = "damaged-"
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -299,23 +301,13 @@ def explained_disk_errors(run: str | Path) -> Iterator[None]:
     Raises:
         UserError: no room is left.
     """
-    from safetensors import SafetensorError
-
     try:
-        yield
-    except (OSError, SafetensorError) as error:
-        number = getattr(error, "errno", None) or _system_error_in(str(error))
-        if number not in DISK_FULL:
-            raise
+        with disk_errors_named(run):
+            yield
+    except DiskFullError as error:
         steps = list_checkpoints(run)
         kept = f"the checkpoint of step {steps[-1]} is whole" if steps else "nothing was saved yet"
         raise UserError(
-            f"{run} cannot be written to, the disk is full ({os.strerror(number)}); {kept}: free "
-            f"some space and give the same command again"
+            f"{run} cannot be written to, the disk is full; {kept}: free some space and give the"
+            " same command again"
         ) from error
-
-
-def _system_error_in(message: str) -> int:
-    """The system's error number out of a message of safetensors, or 0."""
-    found = re.search(r"os error (\d+)", message)
-    return int(found[1]) if found else 0

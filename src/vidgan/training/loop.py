@@ -91,8 +91,7 @@ def train(config: Config) -> Path:
         check_same_data(run, data_facts(dataset), tell)
 
         # Where the run stands: at a checkpoint, or at the start.
-        if processes.is_first:
-            stack.enter_context(locked(run))
+        check_place = stack.enter_context(locked(run)) if processes.is_first else None
         found = find_checkpoint(run, tell)
         processes.barrier()
         arithmetic = choose_arithmetic(settings, processes, found.arithmetic if found else {}, tell)
@@ -129,6 +128,9 @@ def train(config: Config) -> Path:
             samples = finished or is_due(state, settings.sample_every)
             if not (saves or samples or is_due(state, settings.log_every)):
                 continue
+
+            if check_place:
+                check_place()
 
             # Losses or weights that are no numbers: back to the last good checkpoint.
             losses = means.take(processes)

@@ -77,7 +77,7 @@ class _Pool(Generic[Job, Result]):
 
     def submit(self, job: Job) -> "Future[Result]":
         # Here the executor starts processes that are still missing.
-        with _script_hidden(self._function):
+        with _script_hidden(self._function), stop_signals.withheld_from_children():
             return self._executor.submit(self._function, job)
 
     def restart(self, num_workers: int | None = None) -> None:
@@ -135,7 +135,6 @@ def _take(
 
 
 def _start_worker() -> None:
-    stop_signals.ignore()
     use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
