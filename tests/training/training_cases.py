@@ -96,6 +96,10 @@ class Child:
             time.sleep(0.0005)
         return True
 
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the child and all of its workers, as schedulers do."""
+        os.killpg(self.process.pid, number)
+
     def kill(self) -> None:
         """kill -9."""
         self.process.kill()
@@ -104,7 +108,7 @@ class Child:
 
     def result(self) -> str:
         """What the child says at its end."""
-        self.process.join(60)
+        self.process.join(120)
         said: str = self.answer.recv()
         return said
 
@@ -131,6 +135,8 @@ def _train_in_child(
     config: Config, step: Any, answer: Connection, slow_writes_s: float, file_limit: int
 ) -> None:
     torch.set_num_threads(1)
+    # A group of its own, which gets signals as a whole.
+    os.setpgid(0, 0)
     take_step, save_generator = TrainingStep.run, checkpoint_module.save_generator
 
     def counted(self: TrainingStep, number: int, *rest: Any) -> Any:

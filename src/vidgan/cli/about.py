@@ -17,7 +17,7 @@ from vidgan.core.settings import dump_yaml, to_dict
 
 Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
 
-EXTRA_PACKAGES = ("scipy", "sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
+EXTRA_PACKAGES = ("sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
 
 
 def models(name: Name = None, /, *, conformance: bool = False, json: bool = False) -> None:

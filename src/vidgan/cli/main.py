@@ -1,7 +1,8 @@
 """The command line: finds the verb, parses its words and turns errors into exit codes.
 
 Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 3 training stopped as unhealthy,
-130 interrupted, 1 our fault (traceback). Results go to stdout, progress and messages to stderr.
+130 interrupted (143, 129 and 138 by SIGTERM, SIGHUP and SIGUSR1; training saves and leaves with 0),
+1 our fault (traceback). Results go to stdout, progress and messages to stderr.
 """
 
 import errno
@@ -14,6 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vidgan import __version__
+from vidgan.core import stop_signals
+from vidgan.core.files import DISK_FULL
 from vidgan.core.settings import closest
 from vidgan.errors import UnhealthyTrainingError, UserError, printable
 
@@ -44,7 +47,6 @@ VERBS = {
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""
 
 UNUSABLE_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 SECONDS_FOR_FIRST_PROCESS = 5.0
 
@@ -69,11 +71,14 @@ def run(arguments: Sequence[str]) -> int:
             print(f"vidgan {__version__}")
             return 0
         name, rest = find_verb(words)
-        return call_verb(name, load_verb(name), rest)
+        with stop_signals.raised():
+            return call_verb(name, load_verb(name), rest)
     except UserError as error:
         return complain(str(error), 2)
     except UnhealthyTrainingError as error:
         return complain(str(error), 3)
+    except stop_signals.Interrupted as error:
+        return complain(f"interrupted by {error.name}", 128 + error.number)
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     except BrokenPipeError:

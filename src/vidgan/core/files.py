@@ -1,13 +1,18 @@
 """Writing files so that a crash, a full disk or a kill never leaves half of one behind."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from vidgan.errors import UserError
 
 TEMPORARY_MARK = ".tmp-"
 """Prefix of names that are still being written; readers ignore them, writers clear them."""
@@ -18,23 +23,77 @@ def cache_folder() -> Path:
     return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT}
+_UNUSABLE |= {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class DiskFullError(UserError):
+    """No room is left where something is written; what was there before is whole."""
+
+
+@contextmanager
+def disk_errors_named(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong on the disk while `path` is written into one sentence.
+
+    Raises:
+        DiskFullError: no room is left.
+        UserError: the place cannot be written to.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = _system_error(error)
+        reason = os.strerror(number)
+        if number in DISK_FULL:
+            raise DiskFullError(
+                f"{path} cannot be written, the disk is full ({reason}): free some space and give"
+                " the same command again"
+            ) from error
+        if number in _UNUSABLE and _concerns(error, Path(path)):
+            raise UserError(
+                f"{path} cannot be written ({reason}): choose another place, or make this one"
+                " writable"
+            ) from error
+        raise
+
+
+def _system_error(error: Exception) -> int:
+    """The system's error number, which safetensors gives in words only; 0 if there is none."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "errno", None) or (int(found[1]) if found else 0)
+
+
+def _concerns(error: Exception, path: Path) -> bool:
+    """Whether an error is about `path`, its temporary name, or a folder on the way there."""
+    named = Path(os.fsdecode(getattr(error, "filename", None) or path))
+    return named.parent == path.parent or named in path.parents or named == path
+
+
 def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Call `write(temporary_path)` beside `path`, fsync it and rename it to `path`.
 
     The temporary name keeps the suffix of `path`. If `write` fails, the temporary file is removed
     and whatever stood at `path` stays as it was.
+
+    Raises:
+        UserError: the disk is full (`DiskFullError`), or the place cannot be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        sync(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+    with disk_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            _remove(temporary)
+            raise
+        sync(path.parent)
 
 
 def write_text_atomically(path: str | Path, text: str) -> None:
@@ -52,24 +111,50 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> 
 
     Raises:
         FileExistsError: `path` is there already.
+        UserError: the disk is full (`DiskFullError`), or the place cannot be written to.
     """
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{path.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        write(temporary)
-        for item in sorted(temporary.rglob("*")):
-            sync(item)
-        sync(temporary)
-        temporary.rename(path)
-    except BaseException:
+    with disk_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync(path.parent)
+        temporary.mkdir()
+        try:
+            write(temporary)
+            for item in sorted(temporary.rglob("*")):
+                sync(item)
+            sync(temporary)
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync(path.parent)
+
+
+def _remove(temporary: Path) -> None:
+    # The error that led here is the one to be told, and not that nothing can be removed either.
+    with suppress(OSError):
+        temporary.unlink()
+
+
+def take_lock(call: Callable[[int, int], Any], handle: int, flags: int, path: str | Path) -> None:
+    """Lock an open file by `fcntl.flock` or `fcntl.lockf`; where there are no locks, say so.
+
+    Raises:
+        BlockingIOError: another process holds it, and `flags` do not wait.
+    """
+    try:
+        call(handle, flags)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(
+            f"the file system of {path} knows no locks ({error.strerror}): see to it that no other"
+            " process works there at the same time",
+            file=sys.stderr,
+        )
 
 
 @contextmanager
@@ -78,7 +163,7 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        take_lock(fcntl.flock, handle, fcntl.LOCK_EX, lock)
         yield
     finally:
         os.close(handle)

@@ -6,11 +6,8 @@ other file, so that one damaged afterwards is noticed and the one before it is u
 """
 
 import dataclasses
-import errno
 import hashlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +17,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vidgan.core.files import TEMPORARY_MARK, write_folder_atomically, write_json_atomically
+from vidgan.core.files import (
+    TEMPORARY_MARK,
+    DiskFullError,
+    disk_errors_named,
+    write_folder_atomically,
+    write_json_atomically,
+)
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, Stage
@@ -47,7 +50,6 @@ NETWORK_FILES = {
 }
 OPTIMIZERS_FILE = "optimizers.safetensors"
 DAMAGED_MARK = "damaged-"
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Float32 = Literal["nothing", "penalty", "networks"]
 """What is computed in float32 although the settings ask for bfloat16."""
@@ -208,7 +210,7 @@ def _read_state(folder: Path) -> RunState:
 
 
 def tidy(run: str | Path, state: RunState | None) -> None:
-    """Remove what kills left half-written, and set damaged newer checkpoints aside."""
+    """Remove what kills left half-written, set damaged newer checkpoints aside, name the last."""
     for leftover in Path(run).rglob(f"{TEMPORARY_MARK}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover)
@@ -220,6 +222,8 @@ def tidy(run: str | Path, state: RunState | None) -> None:
             aside = folder.with_name(f"{DAMAGED_MARK}{folder.name}")
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
+    if state is not None and read_pointer(run, "last") != state.step:
+        write_pointer(run, "last", state.step, clips_seen=state.clips_seen)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -302,23 +306,13 @@ def explained_disk_errors(run: str | Path) -> Iterator[None]:
     Raises:
         UserError: no room is left.
     """
-    from safetensors import SafetensorError
-
     try:
-        yield
-    except (OSError, SafetensorError) as error:
-        number = getattr(error, "errno", None) or _system_error_in(str(error))
-        if number not in DISK_FULL:
-            raise
+        with disk_errors_named(run):
+            yield
+    except DiskFullError as error:
         steps = list_checkpoints(run)
         kept = f"the checkpoint of step {steps[-1]} is whole" if steps else "nothing was saved yet"
         raise UserError(
-            f"{run} cannot be written to, the disk is full ({os.strerror(number)}); {kept}: free "
-            f"some space and give the same command again"
+            f"{run} cannot be written to, the disk is full; {kept}: free some space and give the"
+            " same command again"
         ) from error
-
-
-def _system_error_in(message: str) -> int:
-    """The system's error number out of a message of safetensors, or 0."""
-    found = re.search(r"os error (\d+)", message)
-    return int(found[1]) if found else 0

@@ -1,10 +1,7 @@
-"""Stopping on request, noticing numbers that are no numbers, and arithmetic that repeats itself."""
+"""Noticing numbers that are no numbers, and arithmetic that repeats itself."""
 
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
@@ -17,36 +14,11 @@ from vidgan.training.settings import TrainingConfig
 
 
 class TrainingStopped(SystemExit):
-    """SIGINT or SIGTERM asked training to stop, and the run is saved.
+    """A stop signal asked training to end, and the run is saved.
 
     As a `SystemExit` with code 0 it ends the process cleanly, and what would follow training, such
     as an evaluation, does not run.
     """
-
-
-class StopSignals:
-    """Whether SIGINT (Ctrl-C) or SIGTERM has come; the second signal stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    @contextmanager
-    def listening(self) -> Iterator["StopSignals"]:
-        """Take the signals while the block runs; outside the main thread there are none to take."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._note) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        signal.signal(number, signal.SIG_DFL)
 
 
 class LossMeans:

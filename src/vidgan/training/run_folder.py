@@ -5,9 +5,11 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vidgan.core.files import take_lock
 from vidgan.errors import UserError
 from vidgan.training.run_config import CONFIG_FILE, Config, check_same_settings, load_run_config
 
@@ -56,8 +58,12 @@ def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str]
 
 
 @contextmanager
-def locked(run: str | Path) -> Iterator[None]:
+def locked(run: str | Path) -> Iterator[Callable[[], None]]:
     """Keep other processes from training in the same folder; the lock dies with this process.
+
+    Yields:
+        A check that the folder is still in its place, to be made before anything is written: a
+        `UserError` says that it is not, where writing would begin another run there.
 
     Raises:
         UserError: another process trains there.
@@ -66,8 +72,8 @@ def locked(run: str | Path) -> Iterator[None]:
     handle = os.open(Path(run) / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         # A record lock, since loader processes would inherit one of flock and outlive a kill.
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        take_lock(fcntl.lockf, handle, fcntl.LOCK_EX | fcntl.LOCK_NB, run)
+        yield partial(_check_place, Path(run), handle)
     except (BlockingIOError, PermissionError) as error:
         if error.filename is not None:
             raise
@@ -77,3 +83,15 @@ def locked(run: str | Path) -> Iterator[None]:
         ) from None
     finally:
         os.close(handle)
+
+
+def _check_place(run: Path, handle: int) -> None:
+    try:
+        if os.path.samestat(os.fstat(handle), (run / LOCK_FILE).stat()):
+            return
+    except FileNotFoundError:
+        pass
+    raise UserError(
+        f"{run} was moved or deleted while it was trained in: move it back, or name its new place"
+        " with run=FOLDER; the same command goes on from its newest checkpoint"
+    )

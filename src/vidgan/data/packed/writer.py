@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from vidgan.core.files import TEMPORARY_MARK, sync, write_file_atomically, write_json_atomically
+from vidgan.core.files import (
+    TEMPORARY_MARK,
+    sync,
+    take_lock,
+    write_file_atomically,
+    write_json_atomically,
+)
 from vidgan.data.build.encode import EncodedClip
 from vidgan.data.packed.manifest import Level
 from vidgan.errors import UserError
@@ -53,7 +59,7 @@ def locked(out: Path, *, wait: bool) -> Iterator[Path]:
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            take_lock(fcntl.flock, handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), folder)
         except BlockingIOError:
             os.close(handle)
             raise UserError(
