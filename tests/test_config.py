@@ -79,14 +79,18 @@ def test_a_model_setting_that_the_loss_excludes_is_refused() -> None:
         load_config(CPU, ["loss=hinge", "model.spectral_norm=false"])
 
 
+class Bare(ModelConfig):
+    """A model without settings."""
+
+
 def test_plain_scores_need_no_setting_of_the_model() -> None:
-    config = load_config(CPU, ["loss=ns-r1", "model=vidgan.models.base:ModelConfig"])
-    assert config.model == ModelConfig()
+    config = load_config(CPU, ["loss=ns-r1", f"model={__name__}:Bare"])
+    assert config.model == Bare()
 
 
 def test_a_model_without_what_the_loss_requires_is_refused() -> None:
     with pytest.raises(UserError, match=r"needs a model with the setting model\.head"):
-        load_config(CPU, ["loss=swgan", "model=vidgan.models.base:ModelConfig"])
+        load_config(CPU, ["loss=swgan", f"model={__name__}:Bare"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import vidgan
 from vidgan.config_io import apply_overrides, closest, load_yaml
 from vidgan.errors import UserError
 from vidgan.models import model_name
+from vidgan.plugins import trust_typed
 from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict
 
 __all__ = ["Config", "default_preset", "list_presets", "load_config"]
@@ -54,6 +55,10 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
         preset = {"preset": where.removesuffix(".yaml")}
         mapping = _without_replaced(load_yaml(find_preset(where)), asked) | preset
 
+    for typed in (asked, {} if Path(where).name == CONFIG_FILE else mapping):
+        # A preset is the user's own word; the settings of a run, wherever they lie, are a file's.
+        section = typed.get("model")
+        trust_typed(section.get("name") if isinstance(section, Mapping) else section)
     mapping = apply_overrides(mapping, words)
     config = config_from_dict(mapping, where)
     config = require_for_loss(config, mapping.get("model", {}))

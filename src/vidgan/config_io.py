@@ -225,7 +225,10 @@ class _Reader:
         name = values.pop(variant.key, variant.default)
         if not isinstance(name, str):
             raise UserError(f"{self.where}: {key}.{variant.key} is missing or not a word")
-        return variant.class_of(name)
+        try:
+            return variant.class_of(name)
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from error
 
     def union(self, choices: tuple[Any, ...], value: Any, key: str) -> Any:
         """`value` as the first member it fits without conversion, else as the first it fits."""

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
+from vidgan.plugins import safe_path_for_children
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Clips uint8 `[B, C, T, H, W]`, labels int64 `[B]`, numbers in the store int64 `[B]`."""
@@ -52,7 +53,7 @@ def make_loader(
 def _batches_of(
     dataset: ClipDataset, batches: Iterable[list[ClipRequest]], num_workers: int, *, pin: bool
 ) -> Iterator[Batch | UserError]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), safe_path_for_children():
         # More workers than cores is a fair choice where reading waits for a disk.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         return iter(_loader(dataset, batches, num_workers, pin=pin))

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from vidgan.plugins import safe_path_for_children
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -76,7 +78,7 @@ class _Pool(Generic[Job, Result]):
 
     def submit(self, job: Job) -> "Future[Result]":
         # Here the executor starts processes that are still missing.
-        with _script_hidden(self._function):
+        with _script_hidden(self._function), safe_path_for_children():
             return self._executor.submit(self._function, job)
 
     def restart(self, num_workers: int | None = None) -> None:

@@ -1,11 +1,9 @@
 """Every model by name. A model is one file; this table is the only other place that knows it."""
 
-import importlib
-from importlib.metadata import entry_points
-
 from vidgan.config_io import Variants
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, ModelConfig
+from vidgan.plugins import Registry, trust_typed
 
 MODELS = {
     "dvdgan": "vidgan.models.dvdgan:DVDGANConfig",
@@ -21,35 +19,29 @@ MODELS = {
 """Name to `module:ConfigClass`; third parties add theirs by the entry point `vidgan.models`."""
 
 
+_REGISTRY = Registry("model", "model.name", "vidgan.models", MODELS)
+
+
 def list_models() -> list[str]:
     """Names of all models, ours and those of installed plug-ins."""
-    return sorted({*MODELS, *(point.name for point in entry_points(group="vidgan.models"))})
+    return _REGISTRY.names()
 
 
 def model_config_class(name: str) -> type[ModelConfig]:
-    """The settings class of a model, by name or as `package.module:Class`.
+    """The settings class of a model, by name; see `vidgan.plugins` for `package.module:Class`.
 
     Raises:
-        UserError: no such model.
+        UserError: no such model, or nobody but a file asks for its code.
     """
-    plugins = {point.name: point.value for point in entry_points(group="vidgan.models")}
-    target = MODELS.get(name) or plugins.get(name) or (name if ":" in name else None)
-    if target is None:
-        raise UserError(f"there is no model {name!r}; choose one of {', '.join(list_models())}")
-    module_name, _, class_name = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"model.name={name} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, ModelConfig)):
+    found = _REGISTRY.find(name)
+    if not issubclass(found, ModelConfig) or found is ModelConfig:
         raise UserError(f"model.name={name} is not a subclass of vidgan.models.base.ModelConfig")
     return found
 
 
 def model_name(cls: type[ModelConfig]) -> str:
     """The name under which `model_config_class` finds a settings class again."""
-    target = f"{cls.__module__}:{cls.__qualname__}"
-    return next((name for name, known in MODELS.items() if known == target), target)
+    return _REGISTRY.name_of(cls)
 
 
 MODEL_VARIANTS = Variants(base=ModelConfig, class_of=model_config_class, name_of=model_name)
@@ -62,7 +54,8 @@ def build_gan(
     """Build a model with freshly initialised parameters.
 
     Args:
-        model: a name of `list_models()` (default settings) or a settings object.
+        model: a name of `list_models()` or `package.module:Class` (default settings), or a
+            settings object.
         clip_shape: (C, T, H, W).
         num_classes: 0 for unlabelled data.
 
@@ -74,5 +67,6 @@ def build_gan(
         >>> gan.generator.latent_dim()
         128
     """
+    trust_typed(model)
     config = model_config_class(model)() if isinstance(model, str) else model
     return config.build(ClipShape(*clip_shape), num_classes)

@@ -29,6 +29,7 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
         json: print JSON.
     """
     from vidgan.models import list_models, model_config_class
+    from vidgan.plugins import trust_typed
 
     if name is None:
         found = [{"name": known, "about": _about(known)} for known in list_models()]
@@ -36,7 +37,9 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
             print_json(found)
         else:
             print("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
-    elif conformance:
+        return
+    trust_typed(name)
+    if conformance:
         print_sheet(name, json)
     else:
         settings = to_dict(model_config_class(name)())
