@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidgan.errors import UserError
+from vidgan.pictures import PictureError, open_picture
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -21,8 +22,6 @@ ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
 """How a picture becomes a square: cut the longer side, pad the shorter with black, or squash."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-PICTURE_FAULTS = (OSError, SyntaxError, ValueError)
-"""What Pillow raises for damaged pictures, beside DecompressionBombError for absurd sizes."""
 
 
 class VideoError(UserError):
@@ -198,15 +197,13 @@ def _image_files(path: Path) -> list[Path]:
 
 def probe_images(path: Path) -> VideoInfo:
     """`probe` for a folder of numbered images, which are taken to play at 25 a second."""
-    from PIL import Image
-
     files = _image_files(path)
     if not files:
         raise NoVideoStreamError(path, "the folder has no images")
     try:
-        with _open_image(files[0]) as picture:
+        with open_picture(files[0]) as picture:
             width, height, mode = picture.width, picture.height, picture.mode
-    except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
+    except PictureError as error:
         raise UnreadableVideoError(files[0], "cannot be read as a picture") from error
     fps = 25.0
     return VideoInfo(
@@ -229,8 +226,6 @@ def read_images(
     path: Path, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
 ) -> DecodedFrames:
     """`read_frames` for a folder of numbered images."""
-    from PIL import Image
-
     files = _image_files(path)
     if not files:
         raise NoVideoStreamError(path, "the folder has no images")
@@ -242,12 +237,14 @@ def read_images(
     num_corrupt = 0
     for n in range(len(files)) if indices is None else indices:
         try:
-            with _open_image(files[n]) as picture:
-                frames.append(fit(_frame_of(picture)))
-        except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
+            with open_picture(files[n]) as picture:
+                frame = _frame_of(picture)
+        except PictureError as error:
             if indices is not None:
                 raise CorruptVideoError(path, f"frame {n} cannot be read") from error
             num_corrupt += 1
+        else:
+            frames.append(fit(frame))
     if not frames:
         raise CorruptVideoError(path, "no frame can be decoded")
     return DecodedFrames(stack_frames(frames), num_corrupt)
@@ -257,26 +254,15 @@ def iterate_images(
     path: Path, resolution: int | None, resize: ResizePolicy
 ) -> Iterator[Pixels | None]:
     """Yield the pictures of a folder one by one, fitted to one size; None for a broken one."""
-    from PIL import Image
-
     fit = Fitter(resolution, resize)
     for file in _image_files(path):
         try:
-            with _open_image(file) as picture:
+            with open_picture(file) as picture:
                 frame = _frame_of(picture)
-        except (*PICTURE_FAULTS, Image.DecompressionBombError):
+        except PictureError:
             yield None
         else:
             yield fit(frame)
-
-
-def _open_image(file: Path) -> "Image.Image":
-    from PIL import Image
-
-    if file.exists() and not file.is_file():
-        # Opening a named pipe would wait for ever for somebody who writes into it.
-        raise OSError(f"{file} is no file")
-    return Image.open(file)
 
 
 def _frame_of(picture: "Image.Image") -> "VideoFrame":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vidgan.pictures import MAX_PIXELS
 from vidgan.video_frames import (
     CorruptVideoError,
     DecodedFrames,
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-_MAX_PIXELS = 1 << 27
-"""Pixels of a frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of times more
-memory."""
 
 _HEADER_SLACK = 2
 """Some writers count a frame or two too many in the header of a whole file."""
@@ -217,7 +214,7 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     if path.is_file() and path.stat().st_size == 0:
         raise UnreadableVideoError(path, "the file is empty")
     try:
-        limits = {"max_pixels": str(_MAX_PIXELS)}
+        limits = {"max_pixels": str(MAX_PIXELS)}
         container = av.open(str(path), metadata_errors="replace", options=limits)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidgan.data.settings import Payload
+from vidgan.pictures import PictureError, open_picture
 from vidgan.video_frames import Pixels, rgb_planes
 
 if TYPE_CHECKING:
@@ -108,11 +109,12 @@ def _encode_jpeg(clip: Pixels) -> bytes:
 
 
 def _decode_jpeg(data: bytes, shape: tuple[int, int, int, int]) -> Pixels:
-    from PIL import Image
-
     c, t, h, w = shape
     rows, columns = _strip_layout(t, h)
-    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    with open_picture(data) as picture:
+        if (picture.format, picture.mode, picture.size) != ("JPEG", "RGB", (columns * w, rows * h)):
+            raise PictureError(f"the payload is no JPEG strip of {t} frames of {w} x {h} pixels")
+        pixels = np.asarray(picture)
     strip = pixels.reshape(rows, h, columns, w, c).transpose(4, 2, 0, 1, 3)
     clip = strip.reshape(c, rows * columns, h, w)[:, :t]
     return np.array(clip, order="C")
