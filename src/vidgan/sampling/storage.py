@@ -21,7 +21,7 @@ from torch import Tensor
 from vidgan import __version__
 from vidgan.config_io import from_dict, to_dict
 from vidgan.errors import UserError
-from vidgan.files import write_file_atomically, write_json_atomically
+from vidgan.files import read_json, write_file_atomically, write_json_atomically
 from vidgan.models import MODEL_VARIANTS
 from vidgan.models.base import ClipShape, Generator, ModelConfig, Stage
 
@@ -234,11 +234,22 @@ def checkpoint_folder(run: str | Path, step: int) -> Path:
     return Path(run) / CHECKPOINTS_FOLDER / f"step-{step}"
 
 
+def checkpoint_steps(run: str | Path) -> list[int]:
+    """Steps of all checkpoint folders of a run, whole or not, oldest first.
+
+    Whatever else lies beside them is none: files, and names that no checkpoint is ever given.
+    """
+    folders = Path(run, CHECKPOINTS_FOLDER).glob("step-*")
+    matches = {
+        folder: re.fullmatch(r"step-(0|[1-9][0-9]{0,17})", folder.name) for folder in folders
+    }
+    return sorted(int(match[1]) for folder, match in matches.items() if match and folder.is_dir())
+
+
 def list_checkpoints(run: str | Path) -> list[int]:
     """Steps of all checkpoints in a run folder that hold a generator, oldest first."""
-    found = Path(run, CHECKPOINTS_FOLDER).glob(f"step-*/{GENERATOR_FILE}")
-    matches = (re.fullmatch(r"step-(\d+)", file.parent.name) for file in found)
-    return sorted(int(match[1]) for match in matches if match)
+    steps = checkpoint_steps(run)
+    return [step for step in steps if (checkpoint_folder(run, step) / GENERATOR_FILE).is_file()]
 
 
 def write_pointer(run: str | Path, name: str, step: int, **facts: Any) -> None:
@@ -249,10 +260,10 @@ def write_pointer(run: str | Path, name: str, step: int, **facts: Any) -> None:
 def read_pointer(run: str | Path, name: str) -> int | None:
     """The step that `NAME.json` of a run folder names, or None if it names no checkpoint."""
     try:
-        step = json.loads((Path(run) / f"{name}.json").read_text(encoding="utf-8"))["step"]
-    except (OSError, ValueError, TypeError, KeyError):
+        step = read_json(Path(run) / f"{name}.json").get("step")
+    except (OSError, ValueError):
         return None
-    return step if step in list_checkpoints(run) else None
+    return step if type(step) is int and step in list_checkpoints(run) else None
 
 
 def find_generator_file(source: str | Path, checkpoint: str | int = "best") -> Path:

@@ -15,7 +15,7 @@ from vidgan.code_version import code_version
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.distributed import Processes
 from vidgan.errors import UnhealthyTrainingError
-from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.files import read_text, write_json_atomically, write_sealed_json, write_text_atomically
 from vidgan.metrics.records import machine_name
 from vidgan.models.base import Generator, Stage
 from vidgan.randomness import BatchRandom, derive_seed
@@ -169,12 +169,12 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
     run = Path(config.run)
     save_config(run, config)
     command = run / "command.txt"
-    earlier = command.read_text(encoding="utf-8") if command.exists() else ""
+    earlier = read_text(command, errors="replace") if command.exists() else ""
     line = shlex.join(sys.argv) + "\n"
     if not earlier.endswith(line):
         write_text_atomically(command, earlier + line)
     write_json_atomically(run / "environment.json", environment(processes))
-    write_json_atomically(run / "data.json", data_facts(dataset))
+    write_sealed_json(run / "data.json", data_facts(dataset))
 
 
 def environment(processes: Processes) -> dict[str, Any]:
