@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+FORMATS = (
+    *("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "flv", "asf", "ogg", "gif", "mxf"),
+    *("dv", "ivf", "nut", "h264", "hevc", "m4v", "vc1", "obu", "mjpeg", "yuv4mpegpipe", "apng"),
+    *("png_pipe", "jpeg_pipe"),
+)
+"""Containers that hold their own pictures. FFmpeg goes by the contents of a file and knows formats
+that read other files or addresses (playlists, lists to concatenate) and text that it draws."""
+
 _HEADER_SLACK = 2
 """Some writers count a frame or two too many in the header of a whole file."""
 
@@ -204,6 +212,24 @@ class FrameStream:
                 yield partial(np.asarray, pixels)
 
 
+def open_container(path: Path) -> "InputContainer":
+    """Open a file that FFmpeg reads as one of `FORMATS`, and nothing beside it.
+
+    Raises:
+        av.error.FFmpegError, OSError: it is none, or damaged.
+    """
+    import av
+
+    doors = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+    return av.open(
+        # Names hold colons, which FFmpeg would take for the end of a protocol.
+        f"file:{path}",
+        metadata_errors="replace",
+        options={"max_pixels": str(MAX_PIXELS)},
+        container_options=doors,
+    )
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     import av
@@ -214,8 +240,7 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     if path.is_file() and path.stat().st_size == 0:
         raise UnreadableVideoError(path, "the file is empty")
     try:
-        limits = {"max_pixels": str(MAX_PIXELS)}
-        container = av.open(str(path), metadata_errors="replace", options=limits)
+        container = open_container(path)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise UnreadableVideoError(path, f"cannot be read as video ({reason})") from error

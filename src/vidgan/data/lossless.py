@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vidgan.video import VideoInfo
 from vidgan.video_frames import IMAGE_SUFFIXES
+from vidgan.video_reading import open_container
 
 EXACT_CODECS = frozenset(
     {"ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "rawvideo", "png", "apng", "qtrle"}
@@ -96,9 +97,7 @@ def _first_sequence_parameters(header: bytes) -> bytes:
 
 
 def _extradata(path: str) -> bytes:
-    import av
-
-    with av.open(path) as container:
+    with open_container(Path(path)) as container:
         return bytes(container.streams.video[0].codec_context.extradata or b"")
 
 
