@@ -47,6 +47,7 @@ TRUST_FLAG = "--trust"
 """Flag of every verb: names a class whose code the user wants to run when a file asks for it."""
 
 UNUSABLE_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
+UNUSABLE_NAMES = {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 SECONDS_FOR_FIRST_PROCESS = 5.0
@@ -236,6 +237,6 @@ def describe_os_error(error: OSError) -> str | None:
     place = f" while writing {error.filename}" if error.filename else ""
     if error.errno in DISK_FULL:
         return f"the disk is full{place}; free some space and give the same command again"
-    if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno == errno.EROFS):
+    if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno in UNUSABLE_NAMES):
         return f"{error.filename} cannot be used ({error.strerror}); choose another place"
     return None

@@ -99,7 +99,7 @@ def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "stri
     try:
         return data.decode("utf-8", errors)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is damaged: it is no UTF-8 text") from error
+        raise UserError(f"{path} is damaged: it is not UTF-8 text") from error
 
 
 def parse_json(text: str, what: str) -> dict[str, Any]:

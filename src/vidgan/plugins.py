@@ -47,9 +47,11 @@ class Registry:
         Raises:
             UserError: there is none, it cannot be imported, or only the name asks for it.
         """
-        point = self._registered().get(name)
+        point: EntryPoint | None
         if name in self.table:
             point = EntryPoint(name, self.table[name], self.group)
+        else:
+            point = self._registered().get(name)
         if point is not None:
             try:
                 found = point.load()
@@ -74,9 +76,11 @@ class Registry:
     def name_of(self, cls: type) -> str:
         """The name under which `find` finds a class again, in another process if it may."""
         target = f"{cls.__module__}:{cls.__qualname__}"
-        registered = {name: point.value for name, point in self._registered().items()}
-        named = {**registered, **self.table}.items()
-        return next((name for name, known in named if known == target), target)
+        for name, known in self.table.items():
+            if known == target:
+                return name
+        registered = self._registered().items()
+        return next((name for name, point in registered if point.value == target), target)
 
     def _registered(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self.group)}

@@ -1,5 +1,9 @@
 """Every model by name. A model is one file; this table is the only other place that knows it."""
 
+import os
+
+import torch
+
 from vidgan.config_io import Variants
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, ModelConfig
@@ -46,6 +50,45 @@ def model_name(cls: type[ModelConfig]) -> str:
 
 MODEL_VARIANTS = Variants(base=ModelConfig, class_of=model_config_class, name_of=model_name)
 """How settings with a field of type `ModelConfig` are written and read back."""
+
+
+def outline_gan(config: ModelConfig, clip_shape: ClipShape, num_classes: int, where: str) -> GAN:
+    """The networks without memory for their parameters, to look at shapes before building them.
+
+    Args:
+        config: settings, which may come from a file of a stranger.
+        clip_shape: of a fully grown clip.
+        num_classes: 0 for unlabelled data.
+        where: what messages call the source of the settings.
+
+    Raises:
+        UserError: no networks can be built so.
+    """
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return config.build(clip_shape, num_classes)
+    except UserError:
+        raise
+    except Exception as error:
+        # Models answer settings that exclude each other with whatever error comes to pass.
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where} describes networks that cannot be built ({reason})") from error
+
+
+def refuse_larger_than_memory(config: ModelConfig, shape: ClipShape, num_classes: int) -> None:
+    """Raise UserError if the parameters alone need more memory than the machine has."""
+    gan = outline_gan(config, shape, num_classes, "model")
+    needed = sum(
+        parameter.numel() * parameter.element_size()
+        for network in gan.networks.values()
+        for parameter in network.parameters()
+    )
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise UserError(
+            f"the networks have {needed / 2**30:,.0f} GiB of parameters and this machine "
+            f"{there / 2**30:,.0f} GiB of memory: lower the widths of model"
+        )
 
 
 def build_gan(

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -21,12 +21,15 @@ from torch import Tensor
 from vidgan import __version__
 from vidgan.config_io import from_dict, to_dict
 from vidgan.errors import UserError
-from vidgan.files import read_json, write_file_atomically, write_json_atomically
-from vidgan.models import MODEL_VARIANTS
-from vidgan.models.base import ClipShape, Generator, ModelConfig, Stage
+from vidgan.files import parse_json, read_json, write_file_atomically, write_json_atomically
+from vidgan.models import MODEL_VARIANTS, outline_gan
+from vidgan.models.base import ClipShape, Generator, LevelShape, ModelConfig, Stage
+from vidgan.ranges import Range
 
 SCHEMA = 1
 """Version of the card; raised when an older reader could misread a newer file."""
+
+MAX_CLASSES = 65_536
 
 GENERATOR_FILE = "ema.safetensors"
 CHECKPOINTS_FOLDER = "checkpoints"
@@ -53,16 +56,23 @@ class GeneratorCard:
     """
 
     model: dict[str, Any]
-    clip_shape: tuple[int, int, int, int]
-    num_classes: int
+    clip_shape: Annotated[tuple[int, int, int, int], Range(1, 65_536)]
+    num_classes: Annotated[int, Range(0, MAX_CLASSES)]
     class_names: tuple[str, ...]
     stage: Stage
-    fps: float
-    step: int
-    clips_seen: int
+    fps: Annotated[float, Range(above=0)]
+    step: Annotated[int, Range(0)]
+    clips_seen: Annotated[int, Range(0)]
     loss: str
     schema: int = SCHEMA
     vidgan: str = __version__
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.num_classes:
+            raise UserError(
+                f"the card of a generator names {len(self.class_names)} classes of "
+                f"{self.num_classes}: take the file that vidgan train wrote"
+            )
 
 
 def make_card(
@@ -167,11 +177,19 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
     path = find_generator_file(source, checkpoint)
     card, tensors = _read_file(path, with_weights=True)
     config = from_dict(ModelConfig, card.model, f"the model settings in {path}", (MODEL_VARIANTS,))
+    shape = ClipShape(*card.clip_shape)
+
+    # Shapes are compared before memory is asked for: a card may describe networks of any size.
+    outline = outline_gan(config, shape, card.num_classes, f"the header of {path}").generator
+    _check_shapes(outline, tensors, path)
+    _check_stage(card, config.levels(shape), path)
 
     # Building draws initial weights that are overwritten at once: leave the caller's state alone.
     with torch.random.fork_rng(devices=[]):
-        generator = config.build(ClipShape(*card.clip_shape), card.num_classes).generator
-    _copy_weights(generator, tensors, path)
+        generator = config.build(shape, card.num_classes).generator
+    with torch.no_grad():
+        for name, tensor in generator.state_dict().items():
+            tensor.copy_(tensors[name])
     generator.set_stage(card.stage)
     setattr(generator, _CARD_ATTRIBUTE, card)
     return generator.eval().requires_grad_(False)
@@ -180,6 +198,8 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
 def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_CARD_KEY)
@@ -194,9 +214,9 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
     if header is None:
         raise UserError(f"{path} holds no generator of vidgan: it has no '{_CARD_KEY}' header")
     try:
-        plain = json.loads(header)
+        plain = parse_json(header, "it")
         schema = int(plain["schema"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise UserError(f"{path} has a damaged '{_CARD_KEY}' header") from error
     if schema > SCHEMA:
         raise UserError(
@@ -206,7 +226,14 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
     return from_dict(GeneratorCard, plain, f"the header of {path}"), tensors
 
 
-def _copy_weights(generator: Generator, tensors: dict[str, Tensor], path: Path) -> None:
+def _check_stage(card: GeneratorCard, levels: Sequence[LevelShape], path: Path) -> None:
+    stage = card.stage
+    known = 0 <= stage.level < len(levels)
+    if not known or levels[stage.level] != (stage.frames, stage.resolution):
+        raise UserError(f"the header of {path} names a stage that its model does not have")
+
+
+def _check_shapes(generator: Generator, tensors: dict[str, Tensor], path: Path) -> None:
     own = generator.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     reshaped = [n for n in own if n in tensors and own[n].shape != tensors[n].shape]
@@ -220,9 +247,6 @@ def _copy_weights(generator: Generator, tensors: dict[str, Tensor], path: Path) 
             f"{path} does not fit the model its header describes: it {', '.join(faults)}; "
             f"load it with the version of the model that wrote it"
         )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
 
 
 # ------------------------------------------------------------------------------------------------
