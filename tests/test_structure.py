@@ -273,7 +273,7 @@ def unknown_flags(command: str) -> list[str]:
     parameters = inspect.signature(cli.load_verb(name)).parameters
     known = {parameter.replace("_", "-").removesuffix("-name") for parameter in parameters}
     used = {word.lstrip("-").partition("=")[0] for word in rest if word.startswith("--")}
-    return sorted(used - known - {"help"})
+    return sorted(used - known - {"help", "trust"})
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=relative)

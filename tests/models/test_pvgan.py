@@ -164,7 +164,7 @@ def test_models_are_found_by_name_or_class() -> None:
     assert model_config_class("vidgan.models.pvgan:ProgressiveConfig") is ProgressiveConfig
     for name, words in [
         ("pvgam", "choose one of .*pvgan"),
-        ("vidgan.nothing:X", "cannot be imported"),
+        ("vidgan.nothing:X", "--trust vidgan.nothing:X"),
         ("vidgan.models.base:Stage", "not a subclass"),
     ]:
         with pytest.raises(UserError, match=words):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from training_cases import hash_of_ema, start_child, tiny_config
 
+from vidgan.core.files import read_sealed_json, write_sealed_json
 from vidgan.core.machine import processor_id
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
@@ -147,7 +148,7 @@ def test_when_every_checkpoint_is_damaged_nothing_is_begun_anew(
 
 def test_a_checkpoint_of_a_newer_version_is_named(half: Path, packed_clips: Path) -> None:
     state = checkpoint_folder(half, 15) / "state.json"
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"schema": 99}))
+    write_sealed_json(state, read_sealed_json(state) | {"schema": 99})
     with pytest.raises(UserError, match=r"newer version of vidgan \(schema 99"):
         train(tiny_config(half, packed_clips))
 

@@ -28,6 +28,7 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
         conformance: its layers and counts beside the published ones.
         json: print JSON.
     """
+    from vidgan.core.plugins import trust_typed
     from vidgan.models import list_models, model_config_class
 
     if name is None:
@@ -36,7 +37,9 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
             print_json(found)
         else:
             print("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
-    elif conformance:
+        return
+    trust_typed(name)
+    if conformance:
         print_sheet(name, json)
     else:
         settings = to_dict(model_config_class(name)())

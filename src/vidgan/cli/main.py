@@ -46,7 +46,11 @@ VERBS = {
 }
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""
 
+TRUST_FLAG = "--trust"
+"""Flag of every verb: names a class whose code the user wants to run when a file asks for it."""
+
 UNUSABLE_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
+UNUSABLE_NAMES = {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 
 SECONDS_FOR_FIRST_PROCESS = 5.0
 
@@ -57,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the words behind `vidgan`; None takes those of the process.
     """
+    from vidgan.core.plugins import SAFE_PATH
+
+    # Workers and launched runs start in folders that may have come from elsewhere.
+    os.environ[SAFE_PATH] = "1"
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -70,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
         if words[0] in ("-V", "--version"):
             print(f"vidgan {__version__}")
             return 0
-        name, rest = find_verb(words)
+        name, rest = find_verb(trust_words(words))
         with stop_signals.raised():
             return call_verb(name, load_verb(name), rest)
     except UserError as error:
@@ -90,6 +98,30 @@ def run(arguments: Sequence[str]) -> int:
         if sentence is None:
             raise
         return complain(sentence, 2)
+
+
+def trust_words(words: Sequence[str]) -> list[str]:
+    """The words without `--trust NAME`, whose classes files may name from now on.
+
+    Raises:
+        UserError: a class that is not there.
+    """
+    from vidgan.core.plugins import trust
+
+    rest: list[str] = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        flag, separator, name = word.partition("=")
+        if word == "--":
+            return [*rest, word, *remaining]
+        if flag != TRUST_FLAG:
+            rest.append(word)
+        elif separator or remaining:
+            trust(name if separator else remaining.pop(0))
+        else:
+            raise UserError(f"{TRUST_FLAG} needs a class behind it: package.module:Class")
+    return rest
 
 
 def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -178,7 +210,11 @@ def overview() -> str:
     ]
     for name in VERBS:
         lines.append(f"  {name:<{width}}{first_line(load_verb(name))}")
-    lines += ["", "'vidgan VERB --help' explains a verb; settings are written key=value."]
+    lines += [
+        "",
+        "'vidgan VERB --help' explains a verb; settings are written key=value.",
+        "--trust package.module:Class lets any verb use what names a model outside of packages.",
+    ]
     return "\n".join(lines)
 
 
@@ -206,6 +242,6 @@ def describe_os_error(error: OSError) -> str | None:
     place = f" while writing {error.filename}" if error.filename else ""
     if error.errno in DISK_FULL:
         return f"the disk is full{place}; free some space and give the same command again"
-    if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno == errno.EROFS):
+    if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno in UNUSABLE_NAMES):
         return f"{error.filename} cannot be used ({error.strerror}); choose another place"
     return None

@@ -139,7 +139,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         device: `cpu`, `cuda`, `mps` or `auto` (CUDA where there is one, else the CPU).
 
     Raises:
-        UserError: `cuda` without a GPU for this process.
+        UserError: `cuda` without a GPU for this process, `mps` where there is none.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
@@ -155,6 +155,8 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         torch.cuda.set_device(local_rank)
         place = torch.device("cuda", local_rank)
     else:
+        if device == "mps" and not torch.backends.mps.is_available():
+            raise UserError("training.device=mps, but this machine has none; set it to cpu or auto")
         place = torch.device(device)
     joins = count > 1 and not dist.is_initialized()
     if joins:

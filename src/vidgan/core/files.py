@@ -1,7 +1,12 @@
-"""Writing files so that a crash, a full disk or a kill never leaves half of one behind."""
+"""Writing files so that a crash, a full disk or a kill never leaves half of one behind.
+
+And reading small ones that may be damaged or come from elsewhere: text and JSON of a bounded size,
+of ordinary files alone, with a seal that shows the change of any bit.
+"""
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -13,6 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from vidgan.errors import UserError
+
+_NAME_BYTES = 255
+"""Longest name of a file on all usual disks."""
+TEXT_BYTES = 1 << 28
+"""Longest text that is read at once; a manifest of a million clips has half of it."""
+SEAL = "seal"
+"""Key of the hash of everything else in a JSON file."""
 
 TEMPORARY_MARK = ".tmp-"
 """Prefix of names that are still being written; readers ignore them, writers clear them."""
@@ -83,7 +95,7 @@ def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> No
         UserError: the disk is full (`DiskFullError`), or the place cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{path.name}")
+    temporary = path.with_name(_temporary_name(path))
     with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -96,6 +108,21 @@ def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> No
         sync(path.parent)
 
 
+def _temporary_name(path: Path) -> str:
+    name = f"{TEMPORARY_MARK}{os.getpid()}-{path.name}"
+    if len(os.fsencode(name)) <= _NAME_BYTES:
+        return name
+    # The name itself fits on the disk, so the file has to be writable under another one.
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return f"{TEMPORARY_MARK}{os.getpid()}-{digest}{path.suffix[:16]}"
+
+
+def is_leftover(name: str, of: "re.Pattern[str]") -> bool:
+    """Whether a killed process left `name` while it wrote or removed something called as `of`."""
+    found = re.fullmatch(rf"{re.escape(TEMPORARY_MARK)}(?:\d+-)?(.+)", name)
+    return found is not None and of.fullmatch(found[1]) is not None
+
+
 def write_text_atomically(path: str | Path, text: str) -> None:
     """Write UTF-8 text with `write_file_atomically`."""
     write_file_atomically(path, lambda temporary: _write_text(temporary, text))
@@ -104,6 +131,78 @@ def write_text_atomically(path: str | Path, text: str) -> None:
 def write_json_atomically(path: str | Path, value: Any) -> None:
     """Write plain values as indented JSON; NaN and infinity are refused."""
     write_text_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_sealed_json(path: str | Path, record: dict[str, Any]) -> None:
+    """Write a mapping with a hash of its contents, for `read_sealed_json`."""
+    write_json_atomically(path, {**record, SEAL: _hash_of(record)})
+
+
+def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "strict") -> str:
+    """The UTF-8 text of an ordinary file.
+
+    Args:
+        path: the file.
+        max_bytes: a longer one is refused.
+        errors: what becomes of bytes that are no text, as for `bytes.decode`.
+
+    Raises:
+        OSError: it is not there or may not be read.
+        UserError: it is no file (a named pipe would be waited for), too long, or no text.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file")
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise UserError(f"{path} is longer than {max_bytes:,} bytes")
+    try:
+        return data.decode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: it is not UTF-8 text") from error
+
+
+def parse_json(text: str, what: str) -> dict[str, Any]:
+    """The mapping that a JSON text holds; `what` names its source in messages.
+
+    Raises:
+        UserError: the text is no JSON, nested too deeply, or something else than a mapping.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what} is damaged ({error})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{what} is damaged: it holds no mapping")
+    return found
+
+
+def read_json(path: str | Path, max_bytes: int = TEXT_BYTES) -> dict[str, Any]:
+    """The mapping in a JSON file; raises what `read_text` and `parse_json` do."""
+    return parse_json(read_text(path, max_bytes), str(path))
+
+
+def read_sealed_json(path: str | Path, *, unsealed: bool = False) -> dict[str, Any]:
+    """The mapping in a JSON file, without its seal.
+
+    Args:
+        path: the file.
+        unsealed: whether one without a seal is taken as well, as earlier versions wrote it.
+
+    Raises:
+        OSError: it is not there or may not be read.
+        UserError: it is damaged, or differs from what was written.
+    """
+    record = read_json(path)
+    seal = record.pop(SEAL, None)
+    if seal != _hash_of(record) and not (seal is None and unsealed):
+        raise UserError(f"{path} is damaged: it does not match its checksum")
+    return record
+
+
+def _hash_of(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -116,7 +215,7 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> 
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already")
-    temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{path.name}")
+    temporary = path.with_name(_temporary_name(path))
     with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)

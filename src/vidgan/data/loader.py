@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vidgan.core import stop_signals
 from vidgan.core.files import DISK_FULL
+from vidgan.core.plugins import safe_path_for_children
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
 
@@ -136,7 +137,11 @@ def _lost_worker(how: str = "") -> UserError:
 def _batches_of(
     dataset: ClipDataset, batches: Iterable[list[ClipRequest]], num_workers: int, *, pin: bool
 ) -> Iterator[_Parts | UserError]:
-    with warnings.catch_warnings(), stop_signals.withheld_from_children():
+    with (
+        warnings.catch_warnings(),
+        safe_path_for_children(),
+        stop_signals.withheld_from_children(),
+    ):
         # More workers than cores is a fair choice where reading waits for a disk.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         try:

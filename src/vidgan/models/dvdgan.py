@@ -17,7 +17,7 @@ Differences from the paper, and readings where it leaves a choice:
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,7 @@ from vidgan.models.parts.convolution import convolve
 from vidgan.models.parts.dcgan import BASE_RESOLUTION, num_doublings
 from vidgan.models.parts.layers import Conv2d, Linear, update_spectral_norms
 from vidgan.models.parts.norms import TimeBatchNorm
+from vidgan.ranges import Latent, Range, Width
 
 GENERATOR_WIDTHS = {
     1: (4, 2),
@@ -75,10 +76,10 @@ class DVDGANConfig(ModelConfig):
 
     NAME: ClassVar[str] = "dvdgan"
 
-    latent: int = 120
-    label_dim: int = 120
-    channels: int | None = None
-    spatial_frames: int = 8
+    latent: Latent = 120
+    label_dim: Width = 120
+    channels: Annotated[int | None, Range(1, 65_536)] = None
+    spatial_frames: Width = 8
     spectral_norm: bool = True
     generator_spectral_norm: bool = True
     attention: Literal["none", "separable"] = "none"

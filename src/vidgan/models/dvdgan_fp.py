@@ -32,6 +32,7 @@ from vidgan.models.dvdgan_discriminators import (
     SpatialDiscriminator,
     TemporalDiscriminator,
 )
+from vidgan.ranges import Width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class DVDGANFPConfig(DVDGANConfig):
 
     NAME: ClassVar[str] = "dvdgan_fp"
 
-    context_frames: int = 5
+    context_frames: Width = 5
 
     def check_view(self, num_frames: int) -> None:
         """Refuse a split of the clip or a view that leaves nothing to predict or too little."""

@@ -21,7 +21,7 @@ Readings where the text leaves a choice:
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,7 @@ from vidgan.models.pvgan import (
     ProgressiveDiscriminator,
     ProgressiveGenerator,
 )
+from vidgan.ranges import Latent, Range, Width
 
 initialise = partial(nn.init.normal_, std=0.02)
 
@@ -73,10 +74,10 @@ class HRVGANConfig(ModelConfig):
 
     NAME: ClassVar[str] = "hrvgan"
 
-    latent: int = 128
-    context_frames: int = 0
-    code_dim: int = 128
-    channels: tuple[int, ...] | None = None
+    latent: Latent = 128
+    context_frames: Annotated[int, Range(0, 65_536)] = 0
+    code_dim: Width = 128
+    channels: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     conditioning: Literal["projection", "auxiliary", "none"] = "projection"
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:

@@ -18,7 +18,7 @@ Differences from the paper:
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ from vidgan.models.parts.dcgan import (
 )
 from vidgan.models.parts.layers import leaky_relu
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
+from vidgan.ranges import Latent, Range, Width
 
 LEAST_FRAMES = 2
 NORM_EPS = 1e-3
@@ -81,10 +82,10 @@ class IVGANConfig(ModelConfig):
 
     task: Task = "generate"
     damage: Damage = "salt_and_pepper"
-    latent: int = 100
-    width: int = 64
+    latent: Latent = 100
+    width: Width = 64
     discriminator_norm: NormKind = "layer"
-    norm_momentum: float = 0.001
+    norm_momentum: Annotated[float, Range(0, 1)] = 0.001
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         plan_sizes(self.NAME, clip_shape, LEAST_FRAMES)

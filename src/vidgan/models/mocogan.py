@@ -21,7 +21,7 @@ Differences from the paper:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +57,7 @@ from vidgan.models.parts.growth import GrowingGAN, blend, fades, heads_in_use, t
 from vidgan.models.parts.layers import leaky_relu
 from vidgan.models.parts.noise import RowNoise, refuse_negative_noise
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
+from vidgan.ranges import Range, Width
 
 Levels = tuple[LevelShape, ...]
 GROWTH = (1, 2, 2)
@@ -87,15 +88,15 @@ class MoCoGANConfig(ModelConfig):
 
     NAME: ClassVar[str] = "mocogan"
 
-    content: int = 50
-    motion: int = 10
-    width: int = 64
+    content: Width = 50
+    motion: Width = 10
+    width: Width = 64
     image_discriminator: Literal["patch", "full"] = "patch"
     video_discriminator: Literal["categorical", "patch"] = "categorical"
     conditioning: Literal["categorical", "none"] = "categorical"
     discriminator_norm: NormKind = "batch"
-    categories: int = 0
-    noise: float = 0.0
+    categories: Annotated[int, Range(0, 65_536)] = 0
+    noise: Annotated[float, Range(0)] = 0.0
     growing: bool = False
 
     def levels(self, clip_shape: ClipShape) -> Levels:

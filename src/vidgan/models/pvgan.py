@@ -22,7 +22,7 @@ Differences from the paper:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,7 @@ from vidgan.models.parts.layers import (
     update_spectral_norms,
 )
 from vidgan.models.parts.sliced_head import SlicedWassersteinHead
+from vidgan.ranges import Latent, Range, Width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,18 +89,18 @@ class ProgressiveConfig(ModelConfig):
 
     NAME: ClassVar[str] = "pvgan"
 
-    latent: int = 128
-    channel_base: int = 1024
-    channel_max: int = 128
-    channels: tuple[int, ...] | None = None
+    latent: Latent = 128
+    channel_base: Annotated[int, Range(1, 1 << 20)] = 1024
+    channel_max: Width = 128
+    channels: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     frame_plan: Literal["auto", "thesis", "code"] = "auto"
-    frames: tuple[int, ...] | None = None
+    frames: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     downsample: Literal["conv-pool-act", "conv-act-pool"] = "conv-pool-act"
     head: Literal["linear", "sliced_wasserstein"] = "linear"
-    head_blocks: int = 1
+    head_blocks: Annotated[int, Range(1, 64)] = 1
     conditioning: Literal["projection", "auxiliary", "none"] = "projection"
-    label_dim: int = 32
-    group_size: int = 4
+    label_dim: Width = 32
+    group_size: Width = 4
     spectral_norm: bool = False
     fast: bool = True
 

@@ -20,7 +20,7 @@ Differences from the paper:
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,7 @@ from vidgan.models.parts.growth import (
 from vidgan.models.parts.layers import leaky_relu
 from vidgan.models.parts.noise import RowNoise, refuse_negative_noise
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
+from vidgan.ranges import Latent, Range, Width
 
 Levels = tuple[LevelShape, ...]
 
@@ -92,15 +93,15 @@ class TGANConfig(ModelConfig):
 
     NAME: ClassVar[str] = "tgan"
 
-    latent: int = 100
-    frame_code: int = 100
-    temporal_width: int = 512
-    image_width: int = 256
-    width: int = 64
+    latent: Latent = 100
+    frame_code: Width = 100
+    temporal_width: Width = 512
+    image_width: Width = 256
+    width: Width = 64
     conditioning: Literal["concat", "none"] = "concat"
     discriminator_norm: NormKind = "batch"
     growing: bool = False
-    noise: float = 0.0
+    noise: Annotated[float, Range(0)] = 0.0
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         plan = plan_sizes(self.NAME, clip_shape, 1)

@@ -47,6 +47,7 @@ from vidgan.models.parts.dcgan import (
 )
 from vidgan.models.parts.layers import leaky_relu
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
+from vidgan.ranges import Latent, Width
 
 LEAST_FRAMES = 2
 WEIGHT_DEVIATION, SCALE_DEVIATION = 0.01, 0.02
@@ -73,8 +74,8 @@ class VGANConfig(ModelConfig):
 
     streams: Literal[1, 2] = 2
     condition: Literal["none", "first_frame"] = "none"
-    latent: int = 100
-    width: int = 64
+    latent: Latent = 100
+    width: Width = 64
     discriminator_norm: NormKind = "batch"
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:

@@ -18,6 +18,7 @@ from vidgan.data.loader import lost_workers_named, make_loader
 from vidgan.data.packed.store import open_store
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.losses.recipes import make_loss
+from vidgan.models import refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.sampling.storage import make_card
 from vidgan.training.batch import Batch
@@ -187,6 +188,7 @@ def build_step(
 ) -> TrainingStep:
     """Networks with the initial weights that the seed gives, and all that moves them."""
     shape = ClipShape(*dataset.full_shape)
+    refuse_larger_than_memory(config.model, shape, dataset.num_classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "initial weights"))
         gan = config.model.build(shape, dataset.num_classes)

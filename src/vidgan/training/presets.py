@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import vidgan
+from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import apply_overrides, closest, load_yaml
 from vidgan.errors import UserError
 from vidgan.models import model_name
@@ -54,6 +55,10 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
         preset = {"preset": where.removesuffix(".yaml")}
         mapping = _without_replaced(load_yaml(find_preset(where)), asked) | preset
 
+    for typed in (asked, {} if Path(where).name == CONFIG_FILE else mapping):
+        # A preset is the user's own word; the settings of a run, wherever they lie, are a file's.
+        section = typed.get("model")
+        trust_typed(section.get("name") if isinstance(section, Mapping) else section)
     mapping = apply_overrides(mapping, words)
     config = config_from_dict(mapping, where)
     config = require_for_loss(config, mapping.get("model", {}))

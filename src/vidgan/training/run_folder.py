@@ -1,7 +1,6 @@
 """A run folder before training touches it: whose it is, and whether it may go on."""
 
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import take_lock
+from vidgan.core.files import read_sealed_json, take_lock
 from vidgan.errors import UserError
+from vidgan.training.checkpoint import leftovers
 from vidgan.training.run_config import CONFIG_FILE, Config, check_same_settings, load_run_config
 
 LOCK_FILE = ".lock"
@@ -28,10 +28,15 @@ def check_run_folder(config: Config) -> None:
         check_same_settings(run, load_run_config(run), config)
     elif run.exists() and not run.is_dir():
         raise UserError(f"run={run} is a file; name a folder for the run")
-    elif run.exists() and any(not item.name.startswith(".") for item in run.iterdir()):
-        raise UserError(
-            f"run={run} holds other files and no {CONFIG_FILE}; name a new folder for the run"
-        )
+    elif run.exists():
+        # A kill before the first checkpoint leaves no more than these.
+        own = {run / LOCK_FILE, *leftovers(run)}
+        foreign = sorted(item.name for item in run.iterdir() if item not in own)
+        if foreign:
+            raise UserError(
+                f"run={run} holds other files and no {CONFIG_FILE} ({foreign[0]} is there); "
+                f"name a new folder for the run"
+            )
 
 
 def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str], None]) -> None:
@@ -43,17 +48,21 @@ def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str]
     path = Path(run) / DATA_FILE
     if not path.exists():
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        before = read_sealed_json(path, unsealed=True)
+    except UserError as error:
+        tell(f"{error}; it is written anew from the data at hand")
+        return
     for key, what in (("clip_shape", "clips of shape"), ("classes", "classes")):
-        if before[key] != facts[key]:
+        if before.get(key) != facts[key]:
             raise UserError(
-                f"{run} was trained on {what} {before[key]}, but the data now has {facts[key]}; "
-                f"give the old data, or another folder with run=FOLDER"
+                f"{run} was trained on {what} {before.get(key)}, but the data now has "
+                f"{facts[key]}; give the old data, or another folder with run=FOLDER"
             )
-    if before["source_hash"] != facts["source_hash"]:
+    if before.get("source_hash") != facts["source_hash"]:
         tell(
-            f"the videos are not those that {run} began with ({before['num_clips']} clips then, "
-            f"{facts['num_clips']} now); training goes on with the new ones"
+            f"the videos are not those that {run} began with ({before.get('num_clips')} clips "
+            f"then, {facts['num_clips']} now); training goes on with the new ones"
         )
 
 

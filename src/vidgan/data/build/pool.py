@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from vidgan.core import stop_signals
+from vidgan.core.plugins import safe_path_for_children
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -77,7 +78,11 @@ class _Pool(Generic[Job, Result]):
 
     def submit(self, job: Job) -> "Future[Result]":
         # Here the executor starts processes that are still missing.
-        with _script_hidden(self._function), stop_signals.withheld_from_children():
+        with (
+            _script_hidden(self._function),
+            safe_path_for_children(),
+            stop_signals.withheld_from_children(),
+        ):
             return self._executor.submit(self._function, job)
 
     def restart(self, num_workers: int | None = None) -> None:
