@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from vidgan.core.ranges import MAX_INT, check_values
 from vidgan.core.yaml_text import dump_yaml, load_yaml, parse_yaml
 from vidgan.errors import UserError
-from vidgan.ranges import MAX_INT, check_values
 
 __all__ = [
     "NOT_SET",

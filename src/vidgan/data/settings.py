@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from vidgan.core.ranges import Range, check_fields
 from vidgan.data.build.quality import QualityConfig
 from vidgan.data.sources.containers.axes import Axes
 from vidgan.errors import UserError
-from vidgan.ranges import Range, check_fields
 from vidgan.video import ResizePolicy
 
 ClipPolicy = Literal["central", "random", "first"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vidgan.core.distributed import Processes
 from vidgan.core.randomness import BatchRandom
-from vidgan.ranges import Range, Width, check_fields
+from vidgan.core.ranges import Range, Width, check_fields
 
 BatchCoupling = Literal["none", "group", "batch"]
 """How the rows of a batch influence each other: not at all, within groups, or all of them."""

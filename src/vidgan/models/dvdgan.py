@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import unfold_time
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, Discriminator, Generator, LevelShape, ModelConfig
 from vidgan.models.dvdgan_discriminators import (
@@ -36,7 +37,6 @@ from vidgan.models.parts.convolution import convolve
 from vidgan.models.parts.dcgan import BASE_RESOLUTION, num_doublings
 from vidgan.models.parts.layers import Conv2d, Linear, update_spectral_norms
 from vidgan.models.parts.norms import TimeBatchNorm
-from vidgan.ranges import Latent, Range, Width
 
 GENERATOR_WIDTHS = {
     1: (4, 2),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from vidgan.core.clip_ops import fold_time
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Width
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, Scores
 from vidgan.models.dvdgan import DVDGANConfig, DVDGenerator, by_clip, conv2d
@@ -32,7 +33,6 @@ from vidgan.models.dvdgan_discriminators import (
     SpatialDiscriminator,
     TemporalDiscriminator,
 )
-from vidgan.ranges import Width
 
 
 @dataclass(frozen=True, kw_only=True)

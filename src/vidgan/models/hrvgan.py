@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from vidgan.core.clip_ops import Factor
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -53,7 +54,6 @@ from vidgan.models.pvgan import (
     ProgressiveDiscriminator,
     ProgressiveGenerator,
 )
-from vidgan.ranges import Latent, Range, Width
 
 initialise = partial(nn.init.normal_, std=0.02)
 

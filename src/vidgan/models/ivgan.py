@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from vidgan.core.clip_ops import to_grey
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -49,7 +50,6 @@ from vidgan.models.parts.dcgan import (
 )
 from vidgan.models.parts.layers import leaky_relu
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
-from vidgan.ranges import Latent, Range, Width
 
 LEAST_FRAMES = 2
 NORM_EPS = 1e-3

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -61,7 +62,6 @@ from vidgan.models.parts.layers import (
     update_spectral_norms,
 )
 from vidgan.models.parts.sliced_head import SlicedWassersteinHead
-from vidgan.ranges import Latent, Range, Width
 
 
 @dataclass(frozen=True, kw_only=True)

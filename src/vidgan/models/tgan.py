@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import fold_time, pool_clip, unfold_time, upsample_clip
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -63,7 +64,6 @@ from vidgan.models.parts.growth import (
 from vidgan.models.parts.layers import leaky_relu
 from vidgan.models.parts.noise import RowNoise, refuse_negative_noise
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
-from vidgan.ranges import Latent, Range, Width
 
 Levels = tuple[LevelShape, ...]
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Latent, Width
 from vidgan.models.base import (
     GAN,
     ClipShape,
@@ -47,7 +48,6 @@ from vidgan.models.parts.dcgan import (
 )
 from vidgan.models.parts.layers import leaky_relu
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
-from vidgan.ranges import Latent, Width
 
 LEAST_FRAMES = 2
 WEIGHT_DEVIATION, SCALE_DEVIATION = 0.01, 0.02

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from vidgan import __version__
 from vidgan.core.files import parse_json, read_json, write_file_atomically, write_json_atomically
+from vidgan.core.ranges import Range
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.models import MODEL_VARIANTS, outline_gan
 from vidgan.models.base import ClipShape, Generator, LevelShape, ModelConfig, Stage
-from vidgan.ranges import Range
 
 SCHEMA = 1
 """Version of the card; raised when an older reader could misread a newer file."""

@@ -14,6 +14,7 @@ from vidgan.cli import main as cli
 from vidgan.comparing.suite import Suite
 from vidgan.core.distributed import join_processes
 from vidgan.core.files import write_text_atomically
+from vidgan.core.ranges import MAX_INT
 from vidgan.core.settings import from_dict
 from vidgan.core.yaml_text import parse_yaml
 from vidgan.data.settings import DataConfig
@@ -22,7 +23,6 @@ from vidgan.films.faces.build import FacesConfig
 from vidgan.films.stabilize_build import StabilizeConfig
 from vidgan.models import MODELS, model_config_class, outline_gan, refuse_larger_than_memory
 from vidgan.models.base import ClipShape
-from vidgan.ranges import MAX_INT
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import load_config
 from vidgan.training.run_config import Config, config_from_dict, config_to_dict
