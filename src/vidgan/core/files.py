@@ -13,6 +13,11 @@ TEMPORARY_MARK = ".tmp-"
 """Prefix of names that are still being written; readers ignore them, writers clear them."""
 
 
+def cache_folder() -> Path:
+    """The cache for clip sets, judges and more: VIDGAN_CACHE, or ~/.cache/vidgan."""
+    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
+
+
 def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Call `write(temporary_path)` beside `path`, fsync it and rename it to `path`.
 

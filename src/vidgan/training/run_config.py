@@ -22,6 +22,7 @@ HARMLESS = {
     "training.threads",
     "training.workers",
     "training.device",
+    "training.precision.check",
     "training.log_every",
     "training.sample_every",
     "training.checkpoint_every",

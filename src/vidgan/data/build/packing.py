@@ -8,7 +8,6 @@ continues behind its last complete chunk.
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import vidgan
+from vidgan.core.files import cache_folder
 from vidgan.data.build.duplicates import DuplicateGate
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.build.engine import Engine, num_cores
@@ -183,7 +183,7 @@ def cached_build(
         if unmet and tell:
             tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
         return config.path if is_url(config.path) else path
-    cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
+    cache = Path(cache_dir or cache_folder())
     scan = scan_sources(path, config)
     stored = full_levels(config, levels)
     key = _hash([_plan(scan, config, stored), str(path.resolve())])
