@@ -15,7 +15,12 @@ from typing import Any
 
 from vidgan import __version__
 from vidgan.config_io import closest
-from vidgan.errors import UnhealthyTrainingError, UserError, printable
+from vidgan.errors import (
+    UnhealthyTrainingError,
+    UserError,
+    describe_memory_error,
+    printable,
+)
 
 Verb = Callable[..., None]
 
@@ -85,6 +90,11 @@ def run(arguments: Sequence[str]) -> int:
         if sentence is None:
             raise
         return complain(sentence, 2)
+    except (MemoryError, RuntimeError) as error:
+        shortage = describe_memory_error(error)
+        if shortage is None:
+            raise
+        return complain(f"{shortage}; end other programs that use it, or ask for less", 2)
 
 
 def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
