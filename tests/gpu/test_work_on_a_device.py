@@ -39,7 +39,9 @@ def deterministic() -> Iterator[None]:
     """Deterministic kernels alone; those without such a form only warn."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
         yield
     torch.use_deterministic_algorithms(before)
 
