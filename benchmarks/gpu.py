@@ -30,8 +30,9 @@ TRAINING_PART_S = 115.0
 """Of each training: 90 s, the judging of its speed before and the drawing of clips after it."""
 LIMITS_S = {
     "machine": 30.0,
-    "eager": 80.0,
+    "levels": 65.0,
     "tests": 80.0,
+    "presets": 45.0,
     "graphed": 35.0,
     "loader": 30.0,
     "resume": 40.0,
@@ -39,6 +40,8 @@ LIMITS_S = {
 }
 """Longest time of each part on a card, in their order; the trainings come last. No part gets more
 than the budget leaves once the trainings have theirs."""
+LEAST_S = 15.0
+"""A part that would get less is left out: its process alone takes a third of that to start."""
 TINY_LIMIT_S = 600.0
 """Of each part on a CPU, however busy: there the limits only end what hangs."""
 TINY_TESTS = ["-k", "cpu and (average or samples)"]
@@ -112,11 +115,15 @@ class Session:
         words += ["--work", str(self.work), "--seconds", f"{seconds:.0f}"]
         return self.start(words + ["--tiny"] * self.tiny, None, **environment)
 
+    def skip(self, name: str) -> None:
+        """Leave a part out."""
+        self.parts[name] = {"ended": "skipped: no time was left", "rows": []}
+        self.say(f"{name}: {self.parts[name]['ended']}")
+
     def run(self, name: str, limit_s: float) -> None:
         """Run a part, or say that no time was left for it."""
-        if limit_s < 15:
-            self.parts[name] = {"ended": "skipped: no time was left", "rows": []}
-            self.say(f"{name}: {self.parts[name]['ended']}")
+        if limit_s < LEAST_S:
+            self.skip(name)
             return
         self.say(f"{name}, at most {limit_s:.0f} s")
         # A part looks at the clock itself; only what hangs is killed.
@@ -136,6 +143,9 @@ class Session:
 
     def run_tests(self, limit_s: float) -> None:
         """The tests marked `gpu`, none of which may be skipped; in the tiny form a few of them."""
+        if limit_s < LEAST_S:
+            self.skip("tests")
+            return
         self.say(f"tests, at most {limit_s:.0f} s")
         report = self.work / "tests.txt"
         words = ["-m", "pytest", "-v", "-p", "no:cacheprovider", "--no-skips", "tests/gpu"]
@@ -208,7 +218,8 @@ def page(results: Row) -> str:
     lines += [f"* `{row['test']}`" for row in tests.get("rows", ())]
     rates = {row["rate"]: row for row in rows_of(parts, "machine") if "rate" in row}
     lines += section("Rates", ("rate", "TFLOP/s", "GB/s"), map(rate_cells, rates.values()))
-    steps = [row for name in ("eager", "compiled", "graphed") for row in rows_of(parts, name)]
+    measured = ("levels", "presets", "compiled", "graphed")
+    steps = [row for name in measured for row in rows_of(parts, name)]
     lines += ["", "## Training steps", "", STEP_NOTE]
     lines += table(STEP_HEAD, (step_cells(row, rates) for row in steps))
     lines += waits(steps)
@@ -335,7 +346,7 @@ def training_lines(letter: str, row: Row) -> list[str]:
     if "error" in row:
         return [*lines, row["error"]]
     speeds = ", ".join(f"{size} {shown(rate)}" for size, rate in row["clips_per_s"].items())
-    end = "to its end" if row["finished"] else "until its time was over"
+    end = "to its end" if row.get("finished") else "until its time was over"
     lines.append(
         f"Loss {row['loss']}, {row['seconds']:.0f} s {end}: {row['clips']:,} clips in "
         f"{row['steps']:,} steps; clips/s by size: {speeds}; peak {shown(row['peak_gib'])} GiB; "
@@ -373,7 +384,8 @@ def run_parts(session: Session) -> None:
     for name, longest in LIMITS_S.items():
         if name == "loader":
             for set_name, rendering in sets.items():
-                limit = TINY_LIMIT_S if session.tiny else session.left_s - needed
+                # The trainings need them too: they may take of the time of these.
+                limit = TINY_LIMIT_S if session.tiny else session.left_s / 3
                 session.finish(set_name, rendering, limit)
         limit = TINY_LIMIT_S if session.tiny else min(longest, session.left_s - needed)
         if name == "tests":

@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -136,20 +136,10 @@ def machine(bench: Bench) -> None:
         "torch": str(torch.__version__),
         "processor": machine_name("cpu"),
         "cores": os.cpu_count(),
-        "device": "cpu, one thread" if bench.tiny else torch.cuda.get_device_name(),
     }
-    if not bench.tiny:
-        facts |= {
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
-            "memory_gib": torch.cuda.get_device_properties(0).total_memory / GIB,
-            "cudnn_tf32": torch.backends.cudnn.allow_tf32,
-            "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
-            "driver": driver_version(),
-        }
-    bench.write(**facts)
-    size, floats = (128, 2**22) if bench.tiny else (8192, 2**29)
-    seconds = 0.2 if bench.tiny else 1.0
+    with bench.attempt(**facts) as row:
+        row |= {"device": "cpu, one thread"} if bench.tiny else card_facts()
+    size, floats, seconds = (128, 2**22, 0.2) if bench.tiny else (8192, 2**29, 1.0)
     for name, dtype, tf32 in (
         ("bf16", torch.bfloat16, False),
         ("tf32", torch.float32, True),
@@ -165,13 +155,22 @@ def machine(bench: Bench) -> None:
         row["gb_per_s"] = 2e-9 * x.nbytes / bench.time_of(partial(y.copy_, x), seconds)
 
 
-def driver_version() -> str:
-    """What nvidia-smi says of the card and its driver; empty if it is not there."""
+def card_facts() -> dict[str, Any]:
+    """Versions, memory and switches of the card; what nvidia-smi says of it, if it is there."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version,clocks.max.sm", "--format=csv"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
     except (OSError, subprocess.SubprocessError):
-        return ""
+        said = ""
+    return {
+        "device": machine_name("cuda"),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "memory_gib": torch.cuda.get_device_properties(0).total_memory / GIB,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "driver": " ".join(said.split()),
+    }
 
 
 # ------------------------------------------------------------------------------------------------
@@ -271,7 +270,7 @@ def measure_step(
 
     if not bench.tiny:
         torch.cuda.reset_peak_memory_stats()
-    seconds = bench.time_of(take_cycle, 0.1 if bench.tiny else 1.0, 1 if cycle > 1 else 3) / cycle
+    seconds = bench.time_of(take_cycle, 0.1 if bench.tiny else 0.7, 1 if cycle > 1 else 3) / cycle
     row |= {
         "size": f"{stage.frames}x{stage.resolution}x{stage.resolution}",
         "batch": stage.batch_size,
@@ -309,25 +308,33 @@ def host_waits(step: TrainingStep, batch: Batch) -> dict[str, int]:
     return found
 
 
-def eager(bench: Bench) -> None:
-    """Every level of the thesis' network in three formats, and the last one of other presets."""
-    levels = range(2) if bench.tiny else range(7)
+def levels(bench: Bench) -> None:
+    """Every level of the thesis' network in three number formats."""
+    for precision in FORMATS:
+        for level in range(2) if bench.tiny else range(7):
+            eager(bench, THESIS, precision, level)
+
+
+def presets(bench: Bench) -> None:
+    """The last level of every other preset; those whose networks are built slowly come last."""
     kind = "cpu/mocogan-motions" if bench.tiny else "gpu/"
-    presets = [name for name in list_presets() if name.startswith(kind)]
-    wanted = [(THESIS, "bf16", level) for level in levels]
-    wanted += [(preset, "as set", None) for preset in presets]
-    wanted += [(THESIS, name, level) for name in list(FORMATS)[1:] for level in levels]
-    for preset, precision, level in wanted:
-        with bench.attempt(what=preset, mode="eager", precision=precision, level=level) as row:
-            bench.check_time()
-            size = OTHERS.get(preset, 0)
-            step, batch, config = build_step(bench, preset, FORMATS.get(precision, ()), level, size)
-            formats = config.training.precision
-            mixed = formats.networks == "bf16" and formats.penalty == "fp32"
-            row["precision"] = "bf16, penalty fp32" if mixed else formats.networks
-            measure_step(bench, row, step, batch)
-            if not bench.tiny:
-                row["host_waits"] = host_waits(step, batch)
+    found = [name for name in list_presets() if name.startswith(kind)]
+    for preset in sorted(found, key=lambda name: "dvdgan" in name):
+        eager(bench, preset, "as set", None)
+
+
+def eager(bench: Bench, preset: str, precision: str, level: int | None) -> None:
+    """A step as it is written."""
+    with bench.attempt(what=preset, mode="eager", precision=precision, level=level) as row:
+        bench.check_time()
+        words = FORMATS.get(precision, ())
+        step, batch, config = build_step(bench, preset, words, level, OTHERS.get(preset, 0))
+        formats = config.training.precision
+        mixed = formats.networks == "bf16" and formats.penalty == "fp32"
+        row["precision"] = "bf16, penalty fp32" if mixed else formats.networks
+        measure_step(bench, row, step, batch)
+        if not bench.tiny:
+            row["host_waits"] = host_waits(step, batch)
 
 
 def compiled(bench: Bench) -> None:
@@ -338,7 +345,7 @@ def compiled(bench: Bench) -> None:
     """
     # Without a compiler of C++ and time for it, the small form only traces.
     backend = "aot_eager" if bench.tiny else "inductor"
-    for level in (1,) if bench.tiny else (2, 4, 5):
+    for level in (0,) if bench.tiny else (2, 4, 5):
         with bench.attempt(what=THESIS, mode=f"compiled ({backend})", precision="bf16") as row:
             row["level"] = level
             bench.check_time()
@@ -371,21 +378,16 @@ def graphed(bench: Bench) -> None:
 
     Latents and other noise are drawn on the card, which the step itself does not do yet.
     """
-    for level in (1,) if bench.tiny else (0, 2, 4, 6):
+    for level in (0,) if bench.tiny else (0, 2, 4, 6):
         with bench.attempt(what=THESIS, mode="CUDA graph", precision="bf16", level=level) as row:
             bench.check_time()
             step, batch, _ = build_step(bench, THESIS, FORMATS["bf16"], level, 0)
-            draw_on_device(step, batch)
+            noise = DeviceRandom(len(batch.real), bench.device)
+            step.random = lambda batch, key, noise=noise: noise
             if bench.tiny:
                 repeated(step, batch)()
                 raise RuntimeError("CUDA graphs need a card")
             measure_step(bench, row, step, batch, capture(step, batch))
-
-
-def draw_on_device(step: TrainingStep, batch: Batch) -> None:
-    """Give a step random numbers of the card's own generator."""
-    noise = DeviceRandom(len(batch.real), batch.real.device)
-    step.random = lambda batch, key: noise  # type: ignore[assignment,method-assign,return-value]
 
 
 def capture(step: TrainingStep, batch: Batch) -> torch.cuda.CUDAGraph:
@@ -530,11 +532,9 @@ def training(bench: Bench, letter: str) -> None:
         alarm.daemon = True
         alarm.start()
         start = time.perf_counter()
-        try:
+        with suppress(TrainingStopped):
             train(config)
             row["finished"] = True
-        except TrainingStopped:
-            row["finished"] = False
         alarm.cancel()
         row["seconds"] = time.perf_counter() - start
         describe_training(bench, row, config)
@@ -559,9 +559,8 @@ def draw(bench: Bench, row: dict[str, Any], config: Config, letter: str) -> None
     generator = load_generator(config.run, "last").to(bench.device)
     count = 16 if bench.tiny else 256
     labels = torch.arange(count) % generator.num_classes if generator.num_classes else None
-    latents = sample_latents(generator, range(count))
     start = time.perf_counter()
-    fakes = sample_clips(generator, latents, labels)
+    fakes = sample_clips(generator, sample_latents(generator, range(count)), labels)
     row["sampled_clips_per_s"] = count / (time.perf_counter() - start)
     dataset = open_clips(config, print)
     requests = [ClipRequest(i, config.data.frames, config.data.resolution) for i in range(8)]
@@ -573,7 +572,8 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "machine": machine,
     "clips A": partial(clips, letter="A"),
     "clips B": partial(clips, letter="B"),
-    "eager": eager,
+    "levels": levels,
+    "presets": presets,
     "graphed": graphed,
     "compiled": compiled,
     "loader": loader,

@@ -29,8 +29,8 @@ def parts(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_every_part_finishes_and_only_what_needs_a_card_fails(parts: dict[str, Any]) -> None:
-    names = ("machine", "eager", "tests", "graphed", "clips A", "clips B", "loader", "resume")
-    assert list(parts) == [*names, "compiled", "training A", "training B"]
+    names = ("machine", "levels", "tests", "presets", "graphed", "clips A", "clips B", "loader")
+    assert list(parts) == [*names, "resume", "compiled", "training A", "training B"]
     assert {part["ended"] for part in parts.values()} == {"finished"}
     errors = {
         name: [row["error"] for row in part["rows"] if "error" in row]
@@ -43,8 +43,8 @@ def test_every_part_finishes_and_only_what_needs_a_card_fails(parts: dict[str, A
 
 @pytest.mark.slow
 def test_the_numbers_of_a_step_fit_each_other(parts: dict[str, Any]) -> None:
-    rows = [row for row in parts["eager"]["rows"] if row["precision"] == "fp32"]
-    assert len(rows) >= 3
+    rows = parts["levels"]["rows"] + parts["presets"]["rows"]
+    assert len(rows) == 3 * 2 + 1
     for row in rows:
         seconds = row["ms"] / 1e3
         assert row["tflop"] / seconds == pytest.approx(row["tflop_per_s"])
