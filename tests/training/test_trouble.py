@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,31 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert {p: p.read_bytes() for p in checkpoint_folder(half, 15).iterdir()} == before
     train(tiny_config(half, packed_clips))
     assert hash_of_ema(half) == hash_of_ema(finished)
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ((), "set training.accumulate=2, training.precision.networks=bf16, a smaller"),
+        (
+            ("training.precision.networks=bf16", "training.accumulate=2"),
+            "set training.accumulate=4, training.precision.penalty=bf16, a smaller",
+        ),
+    ],
+)
+def test_an_exhausted_memory_is_one_sentence_with_what_helps(
+    words: tuple[str, ...], advice: str, tmp_path: Path, packed_clips: Path
+) -> None:
+    sizes = ("training.batch_size=4096", "training.stable_clips=0", "training.fade_clips=0")
+    config = tiny_config(tmp_path / "run", packed_clips, *sizes, *words)
+    said = start_child(config, memory_limit=200 * 2**20).result()
+    assert re.fullmatch(
+        r"UserError: the memory of this machine ran out \(tried to allocate \d+ bytes\) at a batch "
+        r"of 4096 clips of 4x8x8 px; .*",
+        said,
+    )
+    assert advice in said
+    assert list_checkpoints(tmp_path / "run") == [0]
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "flipped", "state"])

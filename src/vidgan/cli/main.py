@@ -18,7 +18,12 @@ from vidgan import __version__
 from vidgan.core import stop_signals
 from vidgan.core.files import DISK_FULL
 from vidgan.core.settings import closest
-from vidgan.errors import UnhealthyTrainingError, UserError, printable
+from vidgan.errors import (
+    UnhealthyTrainingError,
+    UserError,
+    describe_memory_error,
+    printable,
+)
 
 Verb = Callable[..., None]
 
@@ -98,6 +103,11 @@ def run(arguments: Sequence[str]) -> int:
         if sentence is None:
             raise
         return complain(sentence, 2)
+    except (MemoryError, RuntimeError) as error:
+        shortage = describe_memory_error(error)
+        if shortage is None:
+            raise
+        return complain(f"{shortage}; end other programs that use it, or ask for less", 2)
 
 
 def trust_words(words: Sequence[str]) -> list[str]:

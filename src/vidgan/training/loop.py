@@ -37,6 +37,7 @@ from vidgan.training.health import (
     LossMeans,
     TrainingStopped,
     choose_arithmetic,
+    explained_memory_errors,
     repeatable_arithmetic,
     weights_are_finite,
 )
@@ -90,6 +91,7 @@ def train(config: Config) -> Path:
         schedule = plan_schedule(config, dataset.full_shape)
         step = build_step(config, dataset, schedule, processes)
         check_batches(schedule, step.gan, settings, processes)
+        stack.enter_context(explained_memory_errors(run, step))
         check_same_data(run, data_facts(dataset), tell)
 
         # Where the run stands: at a checkpoint, or at the start.
