@@ -74,6 +74,8 @@ class TrainingConfig:
         generator: optimizer of the generator.
         discriminator: optimizer of all discriminators.
         reset_optimizer: forget the moments of both optimizers when a level begins.
+        reset_after_fade: forget them again when the level is wholly faded in, as the authors of
+            progressive growing do.
         ema_beta: decay of the averaged generator per generator update; 0 keeps plain weights.
         ema_start: generator updates during which the averaged generator is the plain one.
         standing_batches: batches over which batch norm statistics of the averaged generator are
@@ -102,6 +104,7 @@ class TrainingConfig:
     generator: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator: OptimizerConfig = field(default_factory=OptimizerConfig)
     reset_optimizer: bool = True
+    reset_after_fade: bool = False
     ema_beta: float = 0.999
     ema_start: int = 0
     standing_batches: int = 0

@@ -19,6 +19,7 @@ from vidgan.losses.auxiliary import AuxiliaryInputs
 from vidgan.losses.penalties import PenaltyInputs
 from vidgan.losses.recipes import Loss
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
+from vidgan.models.parts.growth import fades
 from vidgan.training.augment import augment
 from vidgan.training.batch import Batch as Batch
 from vidgan.training.ema import measure_statistics, update_average
@@ -69,21 +70,23 @@ class TrainingStep:
     # -- Stage -----------------------------------------------------------------------------------
 
     def enter(self, stage: Stage) -> None:
-        """Activate a stage; at a new level set the learning rates and reset the optimizers.
+        """Activate a stage: set the level's learning rates, reset the optimizers where due.
 
         Restoring a checkpoint calls this before it loads the optimizers' state.
         """
-        new_level = self.stage is None or stage.level != self.stage.level
+        before, self.stage = self.stage, stage
         self.gan.set_stage(stage)
         self.averaged.set_stage(stage)
         self.averaged.requires_grad_(False)
-        self.stage = stage
-        if not new_level:
-            return
+        level_begins = before is None or stage.level != before.level
+        fade_ends = before is not None and fades(before) and not fades(stage)
+        resets = (level_begins and self.settings.reset_optimizer) or (
+            fade_ends and self.settings.reset_after_fade
+        )
         for player, optimizer in self.optimizers.items():
             config = player_settings(self.settings, player)
             set_learning_rate(optimizer, config, player, stage.level, self.num_levels)
-            if self.settings.reset_optimizer:
+            if resets:
                 optimizer.state.clear()
 
     # -- Step ------------------------------------------------------------------------------------
@@ -338,11 +341,12 @@ class TrainingStep:
         batch: Batch,
         view: Tensor | None,
     ) -> tuple[Scores, Scores]:
-        """Scores of reals and fakes, in one pass unless all rows of a batch are coupled."""
-        if discriminator.couples_batch == "batch":
+        """Scores of reals and fakes, in one pass unless that would let them see each other."""
+        count = len(real)
+        coupling = discriminator.couples_batch
+        if coupling == "batch" or (coupling == "group" and count % discriminator.group_size):
             given = (batch.labels, batch.context, view)
             return discriminator(real, *given), discriminator(fake, *given)
-        count = len(real)
         scores: Scores = discriminator(
             torch.cat([real, fake]), *map(_twice, (batch.labels, batch.context, view))
         )

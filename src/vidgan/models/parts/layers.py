@@ -33,8 +33,8 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
 def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
     """Append the mean standard deviation of each group of clips as one constant channel.
 
-    Groups are contiguous rows, so a batch made of reals followed by fakes never mixes the two.
-    (Karras et al. 2018, section 3.)
+    Groups are contiguous rows: reals followed by fakes share none if a group's size divides the
+    number of each. (Karras et al. 2018, section 3.)
 
     Args:
         x: features `[B, C, T, H, W]`.
