@@ -62,6 +62,8 @@ class TrainingConfig:
         generator: optimizer of the generator.
         discriminator: optimizer of all discriminators.
         reset_optimizer: forget the moments of both optimizers when a level begins.
+        reset_after_fade: forget them again when the level is wholly faded in, as the authors of
+            progressive growing do.
         ema_beta: decay of the averaged generator per generator update; 0 keeps plain weights.
         ema_start: generator updates during which the averaged generator is the plain one.
         standing_batches: batches over which batch norm statistics of the averaged generator are
@@ -90,6 +92,7 @@ class TrainingConfig:
     generator: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator: OptimizerConfig = field(default_factory=OptimizerConfig)
     reset_optimizer: bool = True
+    reset_after_fade: bool = False
     ema_beta: Annotated[float, Range(0, below=1)] = 0.999
     ema_start: Annotated[int, Range(0)] = 0
     standing_batches: Annotated[int, Range(0)] = 0
