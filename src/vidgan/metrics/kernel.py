@@ -115,12 +115,6 @@ def jedi(fake: Tensor, real: Tensor) -> float:
     return jedi_from_moments(x.T @ x / x.shape[0], y.T @ y / y.shape[0])
 
 
-def jedi_unbiased(fake: Tensor, real: Tensor) -> float:
-    """JEDi without the bias of its estimator: 100 times the unbiased MMD; arguments as there."""
-    rule = KernelRule(kernel="square", scale=JEDI_SCALE)
-    return kernel_distance(fake, real, rule).distance
-
-
 def jedi_from_moments(second_fake: Tensor, second_real: Tensor) -> float:
     """JEDi from the second moments E x x^T, float64 `[F, F]`."""
     dim = second_fake.shape[0]
