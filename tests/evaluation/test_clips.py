@@ -26,6 +26,7 @@ QUICK = dataclasses.replace(
     classifier=ClassifierSettings(width=0.125, feature_dim=16, clips_seen=4000),
     sliced=SlicedSettings(patches_per_clip=8, directions=32),
 )
+WEIGHT_FREE = dataclasses.replace(PROTOCOLS["stswd"], num_clips=96, sliced=QUICK.sliced)
 
 
 def real_clips(shapes: Labelled, name: str) -> RealClips:
@@ -149,7 +150,7 @@ def test_a_judge_that_learnt_nothing_gives_no_score(real: RealData) -> None:
 
 @pytest.mark.parametrize("classes", [(), CLASSES])
 def test_unlabelled_data_gets_weight_free_scores(real: RealData, classes: tuple[str, ...]) -> None:
-    protocol = dataclasses.replace(QUICK, extractor=None) if classes else QUICK
+    protocol = WEIGHT_FREE if classes else QUICK
     record = evaluate_clips(
         real.train.clips[:48], None, dataclasses.replace(real, classes=classes), protocol=protocol
     )

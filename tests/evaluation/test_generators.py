@@ -31,7 +31,7 @@ QUICK = dataclasses.replace(
     classifier=ClassifierSettings(width=0.125, feature_dim=16, clips_seen=3200),
     sliced=SlicedSettings(patches_per_clip=8, directions=32),
 )
-WEIGHT_FREE = dataclasses.replace(QUICK, extractor=None)
+WEIGHT_FREE = dataclasses.replace(PROTOCOLS["stswd"], num_clips=48, sliced=QUICK.sliced)
 
 
 def motion_data(splits: list[str]) -> ClipDataset:

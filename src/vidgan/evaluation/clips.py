@@ -14,8 +14,13 @@ from torch import Tensor
 from vidgan.core.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.evaluation.controls import memorisation, nearest_pairs, nearest_picture, thumbnails
-from vidgan.evaluation.extraction import ScoredSet, shown_frames
-from vidgan.evaluation.protocol_checks import check_clip_shape, check_protocol
+from vidgan.evaluation.extraction import ScoredSet, ShownFrames
+from vidgan.evaluation.metric import Reference
+from vidgan.evaluation.protocol_checks import (
+    check_clip_shape,
+    check_protocol,
+    check_real_clips,
+)
 from vidgan.evaluation.protocol_fields import JUDGES
 from vidgan.evaluation.protocols import Protocol, find_protocol
 from vidgan.evaluation.record import (
@@ -26,6 +31,7 @@ from vidgan.evaluation.record import (
     time_stamp,
 )
 from vidgan.evaluation.score import (
+    ComparedSets,
     Comparison,
     RealData,
     compute_scores,
@@ -90,6 +96,7 @@ def evaluate_clips(
     labels = None if labels is None else labels[: protocol.num_clips]
     check_protocol(protocol, weights)
     _check_shapes(clips, real)
+    check_real_clips(protocol, len(real.train), real.clip_rule)
     check_clip_shape(protocol, clips.shape[1:])
     comparison = plan_comparison(real, clips.shape[0], seed, protocol)
     judge, extractor, said = _find_extractor(
@@ -102,8 +109,10 @@ def evaluate_clips(
     seen, unseen = (
         ScoredSet.of(part.clips, extractor, store) for part in (real.train, real.heldout)
     )
-    scores = compute_scores(fake, seen, unseen, comparison, extractor, protocol, seed, store)
-    missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
+    reference = Reference(seen.take(comparison.reference), comparison.n, protocol, seed)
+    sets = ComparedSets.of(fake, seen, unseen, comparison, protocol)
+    scores = compute_scores(sets, reference, lambda clips: ScoredSet.of(clips, extractor, store))
+    missing = missing_scores(reference)
     card = None if judge is None else judge_card(judge)
     network = _network_record(extractor, protocol)
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
@@ -204,6 +213,15 @@ def _find_extractor(
         tell("training the judge, or loading it")
     judge, said = find_judge(real, protocol, judge_seed, cache, device)
     return judge, judge if judge is not None and judge.passed else None, said
+
+
+def shown_frames(extractor: Extractor, protocol: Protocol) -> Extractor:
+    """The extractor as the protocol shows clips to it."""
+    is_per_frame = protocol.network is not None and protocol.network.is_per_frame
+    one_frame = is_per_frame and protocol.frame_rule == "one frame"
+    if protocol.frame_step == 1 and not one_frame:
+        return extractor
+    return ShownFrames(extractor, protocol.frame_step, one_frame)
 
 
 def _counts(clips: Tensor, real: RealData, comparison: Comparison) -> dict[str, int]:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import derive_seed, keyed_rng
-from vidgan.data.dataset import ClipDataset
+from vidgan.data.dataset import ClipDataset, Window, central_window, first_window
 from vidgan.data.sources.generated import is_clip_source, read_generated
 from vidgan.errors import UserError
 from vidgan.evaluation.clips import Progress
 from vidgan.evaluation.origins import IN_MEMORY, generator_origin
 from vidgan.evaluation.protocol_checks import check_clip_shape
+from vidgan.evaluation.protocol_fields import ClipRule
 from vidgan.evaluation.protocols import Protocol
 from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.models.base import Generator
@@ -113,12 +114,12 @@ def gather_real(
 
     Without a held-out split, a seeded fifth of the training videos stands in for it.
     """
-    limit = protocol.max_train_clips
-    train = _gather_split(data, "train", frames, resolution, limit, seed)
+    rule = protocol.clip_rule
+    train = _gather_split(data, "train", (frames, resolution), protocol, seed)
     split = data.heldout_split
     if split is not None:
-        heldout = _gather_split(data, split, frames, resolution, limit, seed)
-        return RealData(train, heldout, data.classes)
+        heldout = _gather_split(data, split, (frames, resolution), protocol, seed)
+        return RealData(train, heldout, data.classes, clip_rule=rule)
     videos = sorted(set(train.video_ids))
     order = torch.randperm(len(videos), generator=keyed_rng(seed, "stand-in videos")).tolist()
     stand_in = {videos[i] for i in order[: len(videos) // 5]}
@@ -129,25 +130,39 @@ def gather_real(
     )
     rows = torch.arange(len(train))
     seen, unseen = train.take(rows[~is_unseen]), train.take(rows[is_unseen])
-    return RealData(seen, unseen, data.classes, (warning,))
+    return RealData(seen, unseen, data.classes, (warning,), rule)
 
 
 def _gather_split(
-    data: ClipDataset, split: str, frames: int, resolution: int, limit: int, seed: int
+    data: ClipDataset, split: str, size: tuple[int, int], protocol: Protocol, seed: int
 ) -> RealClips:
-    """Clips of a split, at most `limit`, chosen by `seed` if there are more."""
+    """Clips of a split, as many as the protocol reads at most, chosen by `seed` if there are more.
+
+    Args:
+        size: frames and pixels a side.
+    """
     videos = [item.source for item in data.store.items if item.split == split]
     order = torch.randperm(len(videos), generator=keyed_rng(seed, "real clips", split))
     chosen = torch.zeros(len(videos), dtype=torch.bool)
-    chosen[order[:limit]] = True
+    chosen[order[: protocol.max_train_clips]] = True
     clips, labels, start = [], [], 0
-    for batch, batch_labels in data.iter_clips(split, frames, resolution, READ_BATCH):
+    window = _window(protocol.clip_rule, seed)
+    for batch, batch_labels in data.iter_clips(split, *size, READ_BATCH, window):
         keep = chosen[start : start + batch.shape[0]]
         clips.append(batch[keep])
         labels.append(batch_labels[keep])
         start += batch.shape[0]
     kept = tuple(video for video, is_kept in zip(videos, chosen.tolist(), strict=True) if is_kept)
     return RealClips(torch.cat(clips), torch.cat(labels), kept)
+
+
+def _window(rule: ClipRule, seed: int) -> Window:
+    """The frames that a protocol compares of longer stored clips."""
+    if rule == "first window of every clip":
+        return first_window
+    if rule == "central window of every clip":
+        return central_window
+    return lambda index, count: derive_seed(seed, "evaluation window", index) % count
 
 
 def _gather_from_generator(

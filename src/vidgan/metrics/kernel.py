@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
+from vidgan.errors import UserError
 
 BLOCK = 2048
 """Rows of the kernel matrix that are in memory at once."""
@@ -57,9 +58,12 @@ class KernelRule:
 
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
-            raise ValueError(f"there is no kernel {self.kernel!r}; use {', '.join(KERNELS)}")
+            raise UserError(f"there is no kernel {self.kernel!r}; use {', '.join(KERNELS)}")
         if self.subsets < 0 or self.subset_size < 2:
-            raise ValueError("subsets must be at least 0 and subset_size at least 2")
+            raise UserError("subsets must be at least 0 and subset_size at least 2")
+        for name in ("subset_size", "seed"):
+            if not self.subsets and getattr(self, name) != getattr(type(self), name):
+                raise UserError(f"kernel.{name} moves nothing without subsets: set kernel.subsets")
 
 
 @dataclass(frozen=True)
