@@ -14,6 +14,7 @@ from vidgan.core.clip_ops import to_float
 from vidgan.errors import UserError
 from vidgan.evaluation.clips import evaluate_clips, shown_frames
 from vidgan.evaluation.extraction import ScoredSet
+from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protocol
 from vidgan.evaluation.record import format_record
 from vidgan.evaluation.score import RealClips, RealData
@@ -97,7 +98,9 @@ def test_single_frames_are_chosen_by_the_clip_alone() -> None:
 def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Path) -> None:
     unlabelled = dataclasses.replace(real, classes=())
     fresh = moving_shapes(48, seed=7)
-    record = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM, features=tmp_path)
+    record = evaluate_clips(
+        fresh.clips, None, unlabelled, protocol=RANDOM, options=EvaluationOptions(features=tmp_path)
+    )
     # 48 clips are fewer than its 128 features.
     assert list(record["scores"]) == ["kernel_distance", "space_time_swd"]
     assert any("fewer than the 128 features" in said for said in record["warnings"])
@@ -114,7 +117,9 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
     stored = len(list(tmp_path.iterdir()))
     # Generated, training and held-out clips, and five controls.
     assert stored == 8
-    again = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM, features=tmp_path)
+    again = evaluate_clips(
+        fresh.clips, None, unlabelled, protocol=RANDOM, options=EvaluationOptions(features=tmp_path)
+    )
     anew = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM)
     assert len(list(tmp_path.iterdir())) == stored
     assert again["scores"] == anew["scores"] == record["scores"]

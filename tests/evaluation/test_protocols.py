@@ -121,6 +121,7 @@ def test_a_sheet_shows_every_field() -> None:
         ),
         ({"extractor": "own-ssl"}, "is a judge of changes, and classifier.task is classes"),
         ({"metrics": ()}, "no metric at all"),
+        ({"log_guard": 0.1}, r"log_guard must lie in \[0, 0.001\), got 0.1"),
         ({"splits": 0}, "must be at least 1"),
         ({"frame_step": 0}, "frame_step must be at least 1"),
         ({"interval_draws": -1}, "must not be negative"),

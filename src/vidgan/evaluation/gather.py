@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vidgan.core.randomness import derive_seed, keyed_rng
 from vidgan.data.dataset import ClipDataset, Window, central_window, first_window
-from vidgan.data.sources.generated import is_clip_source, read_generated
+from vidgan.data.sources.generated import first_shape, is_clip_source, read_generated
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import Progress
+from vidgan.evaluation.options import EvaluationOptions, Progress
 from vidgan.evaluation.origins import IN_MEMORY, generator_origin
 from vidgan.evaluation.protocol_checks import check_clip_shape
 from vidgan.evaluation.protocol_fields import ClipRule
@@ -26,6 +26,7 @@ from vidgan.sampling.predict import part_windows, targets_of
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,
     GENERATOR_FILE,
+    card_of,
     find_generator_file,
     load_generator,
     read_card,
@@ -73,28 +74,39 @@ def is_folder_of_clips(source: str | Path) -> bool:
     return is_clip_source(path) and not is_run
 
 
+def clip_size(source: Source, checkpoint: str | int) -> tuple[int, int] | None:
+    """Frames and pixels a side of the clips that a source makes or holds; None where only they
+    themselves tell."""
+    if isinstance(source, Generator):
+        _, frames, resolution, _ = card_of(source).clip_shape
+        return frames, resolution
+    return stored_size(source, checkpoint) if isinstance(source, str | Path) else None
+
+
+def stored_size(source: str | Path, checkpoint: str | int) -> tuple[int, int]:
+    """Frames and pixels a side of the clips that a generator's file makes or a folder holds."""
+    if is_folder_of_clips(source):
+        return first_shape(source)
+    _, frames, resolution, _ = read_card(find_generator_file(source, checkpoint)).clip_shape
+    return frames, resolution
+
+
 def gather(
-    source: Source,
-    data: ClipDataset,
-    protocol: Protocol,
-    *,
-    checkpoint: str | int,
-    seed: int,
-    device: torch.device | str,
-    tell: Progress,
+    source: Source, data: ClipDataset, protocol: Protocol, options: EvaluationOptions
 ) -> Gathered:
     """Generated clips of any source and the real ones they are compared with.
 
     Raises:
         UserError: the source or the data do not serve.
     """
+    seed, tell = options.seed, options.tell
     if isinstance(source, str | Path) and is_folder_of_clips(source):
         return _gather_from_folder(source, data, protocol, seed, tell)
     facts: dict[str, Any] = {"source": "clips"}
     origin: dict[str, Any] = dict(IN_MEMORY)
     if isinstance(source, str | Path):
         # One look at a run folder decides which file is meant, for facts and weights alike.
-        file = find_generator_file(source, checkpoint)
+        file = find_generator_file(source, options.checkpoint)
         facts = file_facts(file)
         origin = generator_origin(file, facts)
         source = load_generator(file)
@@ -103,7 +115,7 @@ def gather(
     check_classes(source, data)
     facts |= {"given_frames": source.context_frames, "given": source.context_kind}
     collect = _gather_continued if source.context_frames else _gather_from_generator
-    found = collect(source.to(device), data, protocol, seed, tell)
+    found = collect(source.to(options.device), data, protocol, seed, tell)
     return replace(found, facts=facts, origin=origin)
 
 

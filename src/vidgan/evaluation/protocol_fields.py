@@ -11,6 +11,7 @@ from vidgan.errors import UserError
 from vidgan.evaluation.metric import Metric, find_metric
 from vidgan.extractors.judge import ClassifierSettings
 from vidgan.extractors.specs import ExtractorSpec
+from vidgan.metrics.inception_score import MAX_LOG_GUARD
 from vidgan.metrics.kernel import KernelRule
 from vidgan.metrics.manifold import ManifoldRule
 from vidgan.metrics.sliced import SlicedSettings
@@ -27,8 +28,7 @@ WITHOUT_NETWORK = (None, *JUDGES, "given")
 """Extractors that no `ExtractorSpec` describes."""
 
 OF_SETS = frozenset(
-    {"name", "summary", "source", "metrics", "extractor"}
-    | {"num_clips", "set_size", "max_groups", "reference_size"}
+    {"name", "summary", "source", "metrics", "extractor"} | {"num_clips", "set_size", "max_groups"}
 )
 """Fields that move every protocol, or describe it."""
 
@@ -122,6 +122,10 @@ class Protocol:
             raise UserError(
                 f"{where}: num_clips, splits, max_groups and max_train_clips must be at least 1"
             )
+        if not 0 <= self.log_guard < MAX_LOG_GUARD:
+            raise UserError(
+                f"{where}: log_guard must lie in [0, {MAX_LOG_GUARD}), got {self.log_guard}"
+            )
         if self.frame_step < 1:
             raise UserError(f"{where}: frame_step must be at least 1, got {self.frame_step}")
         least = (self.set_size, self.reference_size, self.interval_draws, self.frames)
@@ -190,6 +194,8 @@ class Protocol:
         read = OF_SETS.union(*(metric.reads for metric in metrics))
         if any(metric.resampling != "none" for metric in metrics):
             read |= {"interval_draws"}
+        if any(metric.uses_reference for metric in metrics):
+            read |= {"reference_size"}
         if self.extractor == "given":
             return read | {"given_features"}
         read |= OF_CLIPS

@@ -52,8 +52,12 @@ class ExtractorSpec:
             if self.preprocessing is None:
                 raise UserError(f"{where}: {self.network} needs a preprocessing of clips")
             return
-        if self.weights is not None or self.preprocessing is not None:
-            raise UserError(f"{where}: own-c3d has drawn weights and reads clips as they are")
+        for field in ("weights", "preprocessing"):
+            if getattr(self, field) is not None:
+                raise UserError(
+                    f"{where}: own-c3d has drawn weights and reads clips as they are, so {field} "
+                    "must be none"
+                )
         if self.layer not in ("features", "logits"):
             raise UserError(f"{where}: own-c3d has the layers features and logits")
         if self.probabilities not in (None, "probabilities"):
