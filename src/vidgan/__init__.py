@@ -16,7 +16,9 @@ from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
+    from vidgan.data.opening import open_dataset
     from vidgan.evaluation.generators import evaluate
+    from vidgan.evaluation.options import EvaluationOptions
     from vidgan.metrics.frechet import frechet_distance
     from vidgan.metrics.inception_score import inception_score
     from vidgan.models import build_gan, list_models
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EvaluationOptions": "vidgan.evaluation.options",
     "build_gan": "vidgan.models",
     "evaluate": "vidgan.evaluation.generators",
     "frechet_distance": "vidgan.metrics.frechet",
@@ -38,6 +41,7 @@ _HOMES = {
     "list_models": "vidgan.models",
     "load_config": "vidgan.training.presets",
     "load_generator": "vidgan.sampling.storage",
+    "open_dataset": "vidgan.data.opening",
     "predict": "vidgan.sampling.predict",
     "sample_clips": "vidgan.sampling.generate",
     "sample_latents": "vidgan.sampling.latents",
@@ -45,6 +49,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EvaluationOptions",
     "build_gan",
     "evaluate",
     "frechet_distance",
@@ -53,6 +58,7 @@ __all__ = [
     "list_models",
     "load_config",
     "load_generator",
+    "open_dataset",
     "predict",
     "sample_clips",
     "sample_latents",

@@ -29,6 +29,7 @@ from vidgan.data.dataset import ClipDataset
 from vidgan.data.synthetic.motions import render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import evaluate, save_record, update_best
+from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.predictions import evaluate_predictions
 from vidgan.evaluation.protocols import Protocol, find_protocol
 from vidgan.models import model_name
@@ -300,9 +301,7 @@ def _evaluate(suite: Suite, job: Job, judges: Path) -> None:
         job.run,
         data,
         _protocol(suite),
-        checkpoint="last",
-        judge_seed=suite.judge_seed,
-        cache=judges,
+        EvaluationOptions(checkpoint="last", judge_seed=suite.judge_seed, cache=judges),
     )
     save_record(record, job.run / "evals")
     if config.best.metric in record["scores"]:
@@ -326,9 +325,7 @@ def _predict(suite: Suite, job: Job, data: ClipDataset, judges: Path) -> None:
         data,
         # Models without a latent make one, and unlike counts would never share a table.
         num_samples=1,
-        judge_seed=suite.judge_seed,
-        checkpoint="last",
-        cache=judges,
+        options=EvaluationOptions(checkpoint="last", judge_seed=suite.judge_seed, cache=judges),
     )
     save_record(record, job.run / "evals")
     shown = (predictions.parted, predictions.samples, predictions.baselines)

@@ -14,7 +14,7 @@ import torch
 
 from vidgan.data.synthetic.motions import DIGITS, render_motions
 from vidgan.errors import UserError
-from vidgan.evaluation.generators import evaluate, save_record, update_best
+from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record, update_best
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
@@ -118,7 +118,11 @@ def run_demo(
 
     stage("4/5 evaluating with a judge trained on the rendered videos")
     data = open_clips(config, stage)
-    record = evaluate(out, data, checkpoint="last", judge_seed=JUDGE_SEED, cache=cache)
+    record = evaluate(
+        out,
+        data,
+        options=EvaluationOptions(checkpoint="last", judge_seed=JUDGE_SEED, cache=cache),
+    )
     save_record(record, out / "evals")
     update_best(out, record, config.best.metric)
 

@@ -88,14 +88,6 @@ class StoredFeatures:
             found = found.update(block)
         return found
 
-    def damages(self) -> list[str]:
-        """A sentence for every array whose bytes are not those that were written."""
-        return [
-            f"{self.folder / kind}.npy was changed after it was extracted"
-            for kind, facts in self.manifest["arrays"].items()
-            if _sha256(self.folder / f"{kind}.npy") != facts["sha256"]
-        ]
-
 
 _CURE = "delete its folder to have the features extracted again"
 
