@@ -25,7 +25,7 @@ CODE += sorted(ROOT.glob("examples/**/*.py"))
 
 LEVELS = (
     {"errors"},
-    {"core"},
+    {"core", "machine"},
     {"video"},
     {"models", "losses", "metrics"},
     {"extractors"},

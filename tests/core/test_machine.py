@@ -110,3 +110,34 @@ def test_the_id_tells_what_torch_and_its_libraries_may_use(monkeypatch: pytest.M
         check=True,
     )
     assert done.stdout.strip() == "DEFAULT"
+
+
+@pytest.mark.parametrize(
+    ("cudnn", "torch_version", "said"),
+    [
+        (90701, "2.8.0+cu128", ""),
+        (91002, "2.8.0+cu128", "cuDNN 91002 computes 3-D convolutions of large clips wrongly"),
+        (91002, "2.9.1+cu128", "cuDNN 91002 is left out of bfloat16 3-D convolutions by torch"),
+        (91501, "2.10.0+cu128", ""),
+    ],
+)
+def test_known_faults_of_cudnn(
+    cudnn: int, torch_version: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told_by(ARM, tmp_path, monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: cudnn)
+    monkeypatch.setattr(torch, "__version__", torch_version)
+    faults = machine.known_faults()
+    assert len(faults) == bool(said)
+    assert all(fault.startswith(said) for fault in faults)
+
+
+def test_the_fault_of_amx_is_known_unless_amx_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    told_by(INTEL, tmp_path, monkeypatch)
+    assert any("processors with AMX" in fault for fault in machine.known_faults())
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+    assert not any("processors with AMX" in fault for fault in machine.known_faults())

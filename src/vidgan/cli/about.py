@@ -108,7 +108,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from vidgan import __version__
-    from vidgan.core.machine import describe_processor
+    from vidgan.core.machine import describe_processor, known_faults
 
     codecs = av.codecs_available
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -134,6 +134,7 @@ def examine() -> dict[str, Any]:
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         "optional_packages": [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name)],
         "executable": sys.executable,
+        "known_faults": known_faults(),
         "problems": problems,
     }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vidgan.cli.output import print_json
+from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -279,11 +280,6 @@ def clip_size(source: str, checkpoint: str) -> dict[str, Any]:
     else:
         _, frames, resolution, _ = read_card(find_generator_file(source, checkpoint)).clip_shape
     return {"frames": frames, "resolution": resolution}
-
-
-def cache_folder() -> Path:
-    """Where judges and clip sets are kept: VIDGAN_CACHE, or ~/.cache/vidgan."""
-    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
 def say(sentence: str) -> None:

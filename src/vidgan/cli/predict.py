@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import tyro
 
 from vidgan.cli.evaluate import (
-    cache_folder,
     config_of_run,
     data_settings,
     open_data,
@@ -16,6 +15,7 @@ from vidgan.cli.evaluate import (
 )
 from vidgan.cli.output import print_json, print_table
 from vidgan.cli.sample import ClassName, Run
+from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:

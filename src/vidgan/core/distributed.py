@@ -112,6 +112,14 @@ class Processes:
             with _lost_peers_named():
                 dist.barrier()
 
+    def from_first(self, number: int) -> int:
+        """The first process' number, in every process."""
+        if self.count == 1:
+            return number
+        told = torch.tensor([number], device=self.device)
+        dist.broadcast(told, 0)
+        return int(told.item())
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         if self.count == 1:

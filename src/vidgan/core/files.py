@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import re
@@ -26,6 +27,33 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 class DiskFullError(UserError):
     """No room is left where something is written; what was there before is whole."""
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what killed processes of this machine were writing below a folder."""
+    for left in Path(folder).rglob(f"{TEMPORARY_MARK}*"):
+        _remove_leftover(left)
+
+
+def _remove_leftover(path: Path) -> None:
+    found = re.match(rf"{re.escape(TEMPORARY_MARK)}(\d+)-", path.name)
+    if not found:
+        return
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        _remove(path)
+    except (OSError, OverflowError):
+        # Alive, but somebody else's; or no process' number.
+        return
+
+
+def is_vacant(folder: str | Path) -> bool:
+    """Whether a folder is not there or holds nothing but what is still being written."""
+    folder = Path(folder)
+    return not folder.exists() or (
+        folder.is_dir() and all(p.name.startswith(TEMPORARY_MARK) for p in folder.iterdir())
+    )
 
 
 @contextmanager
@@ -66,6 +94,11 @@ def _concerns(error: Exception, path: Path) -> bool:
     """Whether an error is about `path`, its temporary name, or a folder on the way there."""
     named = Path(os.fsdecode(getattr(error, "filename", None) or path))
     return named.parent == path.parent or named in path.parents or named == path
+
+
+def cache_folder() -> Path:
+    """The cache for clip sets, judges and more: VIDGAN_CACHE, or ~/.cache/vidgan."""
+    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
 def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -114,6 +147,8 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> 
     temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{path.name}")
     with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{TEMPORARY_MARK}*-{glob.escape(path.name)}"):
+            _remove_leftover(left)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
@@ -131,7 +166,7 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> 
 def _remove(temporary: Path) -> None:
     # The error that led here is the one to be told, and not that nothing can be removed either.
     with suppress(OSError):
-        temporary.unlink()
+        shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
 def take_lock(call: Callable[[int, int], Any], handle: int, flags: int, path: str | Path) -> None:

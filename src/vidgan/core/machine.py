@@ -62,6 +62,29 @@ def processor_line(found: Mapping[str, Any]) -> str:
     return f"{found['model']} ({found['architecture']}, {found['vectors']} vectors; {sets}{limits})"
 
 
+def known_faults() -> list[str]:
+    """What is known to be wrong with this machine's torch, cuDNN and processor, in sentences."""
+    faults = []
+    backend: Any = torch.backends.cudnn
+    cudnn = (backend.version() or 0) if torch.cuda.is_available() else 0
+    # PyTorch issue 163539 (wrong), 163581 and 166643 (2.9 leaves cuDNN out, and is slow).
+    if 90800 <= cudnn < 91500:
+        torch_version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+        effect = (
+            "computes 3-D convolutions of large clips wrongly in bfloat16"
+            if torch_version < (2, 9)
+            else "is left out of bfloat16 3-D convolutions by torch, which takes much memory"
+        )
+        faults.append(f"cuDNN {cudnn} {effect}: install torch 2.10 or cuDNN 9.15, or later ones")
+    found = describe_processor()
+    if found["amx"] and not any("ONEDNN_MAX_CPU_ISA" in limit for limit in found["limits"]):
+        faults.append(
+            "on processors with AMX the double backward of PyTorch's own bfloat16 convolutions is "
+            "noise: vidgan has its own, other programs need ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"
+        )
+    return faults
+
+
 def machine_name(device: str) -> str:
     """What computes: the name of the GPU, else of the processor."""
     if device.startswith("cuda"):

@@ -23,6 +23,7 @@ from vidgan.data.build.pool import Crashed
 from vidgan.data.sources.tree import list_videos
 from vidgan.errors import UserError
 from vidgan.video import VideoError
+from vidgan.video.sequences import files_at
 
 Job = TypeVar("Job")
 
@@ -65,11 +66,10 @@ def video_names(root: Path) -> list[str]:
 def fingerprint(path: Path) -> str:
     """Tells a changed video without reading all of it: size, beginning and end."""
     digest = hashlib.blake2b(digest_size=16)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    for file in (f for f in files if f.is_file()):
+    for file in (f for f in files_at(path) if f.is_file()):
         size = file.stat().st_size
         digest.update(f"{file.name} {size} ".encode())
-        if path.is_dir():
+        if file != path:
             continue
         with file.open("rb") as handle:
             digest.update(handle.read(_HEAD_BYTES))

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -51,6 +51,9 @@ NETWORK_FILES = {
 OPTIMIZERS_FILE = "optimizers.safetensors"
 DAMAGED_MARK = "damaged-"
 
+Float32 = Literal["nothing", "penalty", "networks"]
+"""What is computed in float32 although the settings ask for bfloat16."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunState:
@@ -62,6 +65,7 @@ class RunState:
         clips_seen: real clips shown to the discriminator.
         attempt: roll-backs so far; part of the key of every random number.
         arithmetic: what bitwise equality depends on besides the settings.
+        float32: what the stage's level computes in float32 since its gradients were wrong.
     """
 
     stage: Stage
@@ -69,6 +73,7 @@ class RunState:
     clips_seen: int = 0
     attempt: int = 0
     arithmetic: dict[str, str] = dataclasses.field(default_factory=dict)
+    float32: Float32 = "nothing"
 
 
 # ------------------------------------------------------------------------------------------------

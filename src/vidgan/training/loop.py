@@ -31,6 +31,7 @@ from vidgan.training.checkpoint import (
     tidy,
 )
 from vidgan.training.ema import copy_generator
+from vidgan.training.gradient_check import GradientCheck
 from vidgan.training.health import (
     LossMeans,
     TrainingStopped,
@@ -108,9 +109,15 @@ def train(config: Config) -> Path:
             describe_run(config, dataset, processes)
             device = processes.device.type
             recorder = stack.enter_context(Recorder(config, dataset, schedule, state, device))
-            if found is None:
-                save(config, dataset, step, state)
         tell(opening(config, dataset, schedule, state))
+
+        # The number formats of a level are those in which its gradients are right.
+        note = recorder.write_check if recorder else lambda level, facts: None
+        checked = GradientCheck(config, dataset, processes, tell, note)
+        if found is None:
+            state = checked(step, state)
+            if recorder:
+                save(config, dataset, step, state)
 
         # Steps; clips_seen is the clock.
         batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
@@ -118,6 +125,7 @@ def train(config: Config) -> Path:
         means = LossMeans()
         while state.clips_seen < schedule.total:
             step.enter(stage_at(state.clips_seen, schedule))
+            state = checked(step, state)
             means.add(step.run(state.step, state.attempt, batches.__next__))
             state = advance(state, step)
 

@@ -70,10 +70,14 @@ def page_of_run(
         "environment": _read_json(run / "environment.json"),
         "written_at": time.time(),
     }
+    checks = page["environment"].get("gradient_checks", {}).values()
+    mended = [check["sentence"] for check in checks if check["float32"] != "nothing"]
+    if mended:
+        page["warnings"] = mended
     records = read_records(run / "evals")
     if records:
         page["scores"] = tables_of_records(records)
-        page["warnings"] = records[0]["warnings"]
+        page["warnings"] = [*mended, *records[0]["warnings"]]
     if data:
         page["stages"] = stage_rows(config, data["clip_shape"])
         page["data"] = data_report(config, data)

@@ -1,5 +1,6 @@
 """What a run leaves behind for people: log, samples, page, and where it all came from."""
 
+import json
 import platform
 import shlex
 import sys
@@ -34,7 +35,9 @@ DISPLAY_SIZE = 128
 """Pixels to which small clips are enlarged, by a whole factor, in sample videos."""
 PAGE_INTERVAL_S = 5.0
 """Seconds at least between two versions of the page while training."""
-
+ENVIRONMENT_FILE = "environment.json"
+CHECKS = "gradient_checks"
+"""Key under which the environment keeps what was found of each level's arithmetic."""
 
 ENDINGS: dict[type[BaseException], Status] = {
     UnhealthyTrainingError: "unhealthy",
@@ -64,6 +67,7 @@ class Recorder:
         self.clock = DeviceClock(device)
         self.console = Console(schedule, state)
         self._page_time_s = 0.0
+        self._check_ms: dict[str, float] = {}
 
     def write_line(self, state: RunState, losses: dict[str, float]) -> None:
         """Log one line of numbers and show progress."""
@@ -81,12 +85,21 @@ class Recorder:
                 "time": round(time.time(), 1),
                 "clips_per_second": round(self.speed.clips_per_second, 3),
                 "device_seconds": round(self.clock.lap(), 3),
+                **self._check_ms,
                 **losses,
             }
         )
+        self._check_ms = {}
         self.console.show(state, self.speed)
         if time.monotonic() - self._page_time_s > PAGE_INTERVAL_S:
             self.write_page("training")
+
+    def write_check(self, level: int, facts: dict[str, Any]) -> None:
+        """Note how the arithmetic of a level was found; its cost goes into the next log line."""
+        environment = read_environment(self.run)
+        environment.setdefault(CHECKS, {})[f"level {level}"] = facts
+        write_json_atomically(self.run / ENVIRONMENT_FILE, environment)
+        self._check_ms = {"check_ms": facts["milliseconds"]}
 
     def write_samples(self, state: RunState, averaged: Generator) -> None:
         """Write a grid of generated clips, always from the same latents, and real ones like it."""
@@ -173,8 +186,17 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
     line = shlex.join(sys.argv) + "\n"
     if not earlier.endswith(line):
         write_text_atomically(command, earlier + line)
-    write_json_atomically(run / "environment.json", environment(processes))
+    known = read_environment(run).get(CHECKS, {})
+    checks = {CHECKS: known} if known else {}
+    write_json_atomically(run / ENVIRONMENT_FILE, environment(processes) | checks)
     write_json_atomically(run / "data.json", data_facts(dataset))
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """What `environment.json` of a run holds; nothing before there is one."""
+    path = run / ENVIRONMENT_FILE
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found
 
 
 def environment(processes: Processes) -> dict[str, Any]:
@@ -212,4 +234,5 @@ def data_facts(dataset: ClipDataset) -> dict[str, Any]:
         "source_hash": None if manifest is None else manifest.source_hash,
         "dropped": [] if manifest is None else [list(pair) for pair in manifest.dropped],
         "store": str(getattr(store, "path", "")),
+        "place": str(Path(dataset.config.path).absolute()),
     }

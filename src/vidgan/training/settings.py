@@ -48,10 +48,13 @@ class PrecisionConfig:
     Attributes:
         networks: `fp32`, `bf16` for autocast of both networks, or `fp64` for exact comparisons.
         penalty: format of passes that are differentiated twice; reductions are always float32.
+        check: what happens where the gradients of a first step are not those of float64: `warn`
+            says so and goes on in float32, `strict` refuses to train, `off` does not compare.
     """
 
     networks: Literal["fp32", "bf16", "fp64"] = "fp32"
     penalty: Literal["fp32", "bf16"] = "fp32"
+    check: Literal["off", "warn", "strict"] = "warn"
 
 
 @dataclass(frozen=True, kw_only=True)

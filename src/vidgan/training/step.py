@@ -23,7 +23,13 @@ from vidgan.training.augment import augment
 from vidgan.training.batch import Batch as Batch
 from vidgan.training.ema import measure_statistics, update_average
 from vidgan.training.loss_checks import check_loss
-from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
+from vidgan.training.optimizers import (
+    PLAYERS,
+    make_optimizers,
+    named_parameters,
+    player_settings,
+    set_learning_rate,
+)
 from vidgan.training.settings import TrainingConfig
 
 Logs = dict[str, Tensor]
@@ -201,6 +207,39 @@ class TrainingStep:
                     for network in networks:
                         constraint(network)
         return logs
+
+    def gradients(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """What a first step on a batch would differentiate, by loss and parameter; nothing moves.
+
+        The losses are `discriminator`, with every penalty in it, then each penalty alone (without
+        its weight, as `D/r1`), and `generator`. A parameter that a loss does not reach is left out.
+
+        Args:
+            batch: reals as the loader yields them; all of them are one micro-batch.
+        """
+        key: tuple[Key, ...] = (self.seed, "gradients")
+        (prepared,) = self.split(batch, key)
+        fake = self.generate(prepared, key)
+        clip, category = fake["clip"].detach(), fake.get("category")
+        total, logs = self.discriminator_loss(prepared, clip, key, 0, category)
+        losses = {"discriminator": {"discriminator": total}, "generator": {}}
+        for name, value in logs.items():
+            if name.rpartition("/")[2] in self.loss.penalties:
+                losses["discriminator"][name] = value
+        losses["generator"]["generator"], _ = self.generator_loss(prepared, fake, key)
+        for network in self.gan.networks.values():
+            for layer in network.running_layers():
+                layer.forget()
+        found = {}
+        for player in PLAYERS:
+            named = {n: p for n, p in named_parameters(self.gan, player) if p.requires_grad}
+            for loss, value in losses[player].items():
+                parts = torch.autograd.grad(
+                    value, list(named.values()), retain_graph=True, allow_unused=True
+                )
+                pairs = zip(named, parts, strict=True)
+                found[loss] = {name: part for name, part in pairs if part is not None}
+        return found
 
     def settle(self, network: Network) -> None:
         """Move running statistics by the mean of what every process saw in this update."""

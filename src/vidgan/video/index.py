@@ -30,12 +30,13 @@ class FrameIndex:
     Attributes:
         times: Sorted times of the shown packets; Nones if the container stores none.
         sizes: Bytes of the packet of each time.
-        num_packets: Packets, the ones that are not shown included.
+        num_covered: Frames of the header's count that are there: packets, the ones that are not
+            shown included, or in AVI the places up to the last packet, as it leaves out repeats.
     """
 
     times: list[Any]
     sizes: dict[int | None, int]
-    num_packets: int
+    num_covered: int
 
 
 _remembered: "OrderedDict[tuple[Any, ...], FrameIndex]" = OrderedDict()
@@ -91,14 +92,17 @@ def packets_of(
 def _read_index(container: "InputContainer", stream: "VideoStream") -> FrameIndex:
     times: list[int | None] = []
     sizes: dict[int | None, int] = {}
-    num_packets = 0
+    num_packets = num_places = 0
     for packet in packets_of(container, stream, [0]):
         num_packets += packet.size > 0
+        if packet.size and packet.dts is not None and container.format.name == "avi":
+            num_places = max(num_places, packet.dts + 1)
         if packet.size and not packet.is_discard:
             times.append(packet.pts)
             sizes[packet.pts] = packet.size
     if not times:
         raise NoVideoStreamError(container.name, "has a video stream without a single frame")
+    num_covered = max(num_packets, num_places)
     if None in times:
-        return FrameIndex([None] * len(times), {}, num_packets)
-    return FrameIndex(sorted(set(times)), sizes, num_packets)
+        return FrameIndex([None] * len(times), {}, num_covered)
+    return FrameIndex(sorted(set(times)), sizes, num_covered)

@@ -7,7 +7,6 @@ continues behind its last complete chunk.
 
 import hashlib
 import json
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import vidgan
-from vidgan.core.files import DiskFullError, disk_errors_named
+from vidgan.core.files import DiskFullError, cache_folder, disk_errors_named
 from vidgan.data.build.duplicates import DuplicateGate
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.build.engine import Engine, num_cores
@@ -39,6 +38,7 @@ from vidgan.data.sources.layouts import scan_sources
 from vidgan.data.sources.source import Source, SourceScan
 from vidgan.errors import UserError
 from vidgan.video.frames import Pixels
+from vidgan.video.sequences import files_at
 
 __all__ = [
     "BuildReport",
@@ -183,7 +183,7 @@ def cached_build(
         if unmet and tell:
             tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
         return config.path if is_url(config.path) else path
-    cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
+    cache = Path(cache_dir or cache_folder())
     scan = scan_sources(path, config)
     stored = full_levels(config, levels)
     key = _hash([_plan(scan, config, stored), str(path.resolve())])
@@ -191,7 +191,10 @@ def cached_build(
     if not is_packed(out):
         if tell:
             tell(scan.told)
-        build_clips(path, out, config, levels, progress, wait=True)
+        report = build_clips(path, out, config, levels, progress, wait=True)
+        if tell:
+            for note in report.set_notes:
+                tell(note)
     return out
 
 
@@ -225,8 +228,7 @@ def _job(
 
 def _stat(path: Path) -> tuple[int, int]:
     """Size in bytes and time of change in ns; for a folder, over the files in it."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files if file.exists()]
+    stats = [file.stat() for file in files_at(path) if file.exists()]
     return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
 
 

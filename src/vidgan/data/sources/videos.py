@@ -15,7 +15,7 @@ from vidgan.data.sources.containers.items import Frames
 from vidgan.data.sources.containers.reading import ArrayReader, FileReader, VideoReader, open_item
 from vidgan.data.sources.source import SourceKind
 from vidgan.video import UnreadableVideoError
-from vidgan.video.frames import PICTURE_FAULTS
+from vidgan.video.frames import PICTURE_FAULTS, rgb_picture
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -51,7 +51,7 @@ def _open_strip(path: Path) -> ArrayReader:
             as_stored = picture.getexif().get(_EXIF_ORIENTATION, 1) == 1
             # The payload of packed sets is a strip that goes down, of three colours.
             fits = picture.format == "JPEG" and picture.mode == "RGB" and as_stored
-            pixels = np.asarray(picture.convert("RGB"))
+            pixels = rgb_picture(picture)
     except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
         raise UnreadableVideoError(path, f"cannot be read as a picture ({error})") from error
     height, width = pixels.shape[:2]

@@ -15,7 +15,8 @@ from vidgan.data.sources.source import Found, Source, split_and_class
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree
 from vidgan.data.sources.videos import strip_length
 from vidgan.errors import UserError
-from vidgan.video.frames import IMAGE_SUFFIXES, PICTURE_FAULTS
+from vidgan.video.frames import PICTURE_FAULTS
+from vidgan.video.sequences import IMAGE_SUFFIXES
 
 _FOLDER_START = "frames-stable"
 _NUM_PROBED = 16
