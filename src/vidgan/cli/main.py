@@ -9,6 +9,7 @@ import errno
 import importlib
 import inspect
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -70,13 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # Workers and launched runs start in folders that may have come from elsewhere.
     os.environ[SAFE_PATH] = "1"
+    # Waiting threads would otherwise spin, and on a busy machine keep others from their work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb and return its exit code; an error of ours leaves as the exception it is."""
     try:
-        words = list(arguments)
+        words = [with_home(word) for word in arguments]
         if not words or words[0] in ("-h", "--help", "help"):
             print(overview())
             return 0 if words else 2
@@ -132,6 +135,18 @@ def trust_words(words: Sequence[str]) -> list[str]:
         else:
             raise UserError(f"{TRUST_FLAG} needs a class behind it: package.module:Class")
     return rest
+
+
+def with_home(word: str) -> str:
+    """A word whose path names the home folder in full, which shells leave as it is behind a `=`.
+
+    Example:
+        >>> os.environ["HOME"] = "/home/me"
+        >>> [with_home(word) for word in ("data=~/clips", "--out=~/x", "a~/b", "seed=~")]
+        ['data=/home/me/clips', '--out=/home/me/x', 'a~/b', 'seed=~']
+    """
+    found = re.fullmatch(r"((?:-*[\w.-]+=)?)(~[\w.-]*/.*)", word)
+    return found[1] + os.path.expanduser(found[2]) if found else word  # noqa: PTH111
 
 
 def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:

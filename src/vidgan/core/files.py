@@ -6,6 +6,7 @@ of ordinary files alone, with a seal that shows the change of any bit.
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -30,11 +31,6 @@ TEMPORARY_MARK = ".tmp-"
 """Prefix of names that are still being written; readers ignore them, writers clear them."""
 
 
-def cache_folder() -> Path:
-    """The cache for clip sets, judges and more: VIDGAN_CACHE, or ~/.cache/vidgan."""
-    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
-
-
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT}
 _UNUSABLE |= {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
@@ -43,6 +39,33 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 class DiskFullError(UserError):
     """No room is left where something is written; what was there before is whole."""
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what killed processes of this machine were writing below a folder."""
+    for left in Path(folder).rglob(f"{TEMPORARY_MARK}*"):
+        _remove_leftover(left)
+
+
+def _remove_leftover(path: Path) -> None:
+    found = re.match(rf"{re.escape(TEMPORARY_MARK)}(\d+)-", path.name)
+    if not found:
+        return
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        _remove(path)
+    except (OSError, OverflowError):
+        # Alive, but somebody else's; or no process' number.
+        return
+
+
+def is_vacant(folder: str | Path) -> bool:
+    """Whether a folder is not there or holds nothing but what is still being written."""
+    folder = Path(folder)
+    return not folder.exists() or (
+        folder.is_dir() and all(p.name.startswith(TEMPORARY_MARK) for p in folder.iterdir())
+    )
 
 
 @contextmanager
@@ -83,6 +106,11 @@ def _concerns(error: Exception, path: Path) -> bool:
     """Whether an error is about `path`, its temporary name, or a folder on the way there."""
     named = Path(os.fsdecode(getattr(error, "filename", None) or path))
     return named.parent == path.parent or named in path.parents or named == path
+
+
+def cache_folder() -> Path:
+    """The cache for clip sets, judges and more: VIDGAN_CACHE, or ~/.cache/vidgan."""
+    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
 def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -218,6 +246,8 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> 
     temporary = path.with_name(_temporary_name(path))
     with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{TEMPORARY_MARK}*-{glob.escape(path.name)}"):
+            _remove_leftover(left)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
@@ -235,7 +265,7 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> 
 def _remove(temporary: Path) -> None:
     # The error that led here is the one to be told, and not that nothing can be removed either.
     with suppress(OSError):
-        temporary.unlink()
+        shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
 def take_lock(call: Callable[[int, int], Any], handle: int, flags: int, path: str | Path) -> None:

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from vidgan.core import terminal
 from vidgan.core.files import parse_json, read_text, write_text_atomically
 from vidgan.errors import UserError
 from vidgan.training.checkpoint import RunState
@@ -144,7 +145,6 @@ class Console:
         self._bar: Any = None
         if sys.stderr.isatty():
             self._bar, self._task = _make_bar(schedule.total, state.clips_seen)
-            self._bar.start()
 
     def show(self, state: RunState, speed: Speed) -> None:
         """Show where training stands."""
@@ -153,6 +153,7 @@ class Console:
         if self._bar is not None:
             rate = f"{speed.clips_per_second:.1f} clips/s"
             text = f"{stage} | {rate} | {left} left"
+            terminal.start(self._bar)
             self._bar.update(self._task, completed=state.clips_seen, text=text)
         elif time.monotonic() - self._last_line_s >= PLAIN_INTERVAL_S:
             self._last_line_s = time.monotonic()
@@ -163,7 +164,7 @@ class Console:
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
-            self._bar.stop()
+            terminal.stop(self._bar)
 
 
 def _make_bar(total: int, done: int) -> tuple[Any, Any]:

@@ -239,4 +239,5 @@ def data_facts(dataset: ClipDataset) -> dict[str, Any]:
         "source_hash": None if manifest is None else manifest.source_hash,
         "dropped": [] if manifest is None else [list(pair) for pair in manifest.dropped],
         "store": str(getattr(store, "path", "")),
+        "place": str(Path(dataset.config.path).absolute()),
     }

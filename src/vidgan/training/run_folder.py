@@ -11,10 +11,15 @@ from typing import Any
 from vidgan.core.files import read_sealed_json, take_lock
 from vidgan.errors import UserError
 from vidgan.training.checkpoint import leftovers
-from vidgan.training.run_config import CONFIG_FILE, Config, check_same_settings, load_run_config
+from vidgan.training.run_config import (
+    CONFIG_FILE,
+    DATA_FILE,
+    Config,
+    check_same_settings,
+    load_run_config,
+)
 
 LOCK_FILE = ".lock"
-DATA_FILE = "data.json"
 
 
 def check_run_folder(config: Config) -> None:
