@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vidgan.data.dataset import ClipDataset
     from vidgan.data.settings import DataConfig
     from vidgan.evaluation.protocols import Protocol
+    from vidgan.evaluation.record_types import Record
     from vidgan.training.presets import Config
 
 Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
@@ -79,7 +80,6 @@ def evaluate(
 
     from vidgan.evaluation.generators import EvaluationOptions, format_record, save_record
     from vidgan.evaluation.generators import evaluate as score
-    from vidgan.evaluation.record import without_clips
 
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
@@ -103,7 +103,7 @@ def evaluate(
     if config is not None:
         choose_best(Path(run), config, record)
     if json:
-        print_json(without_clips(record))
+        print_json(record.without_clips().to_dict())
     else:
         print(format_record(record))
 
@@ -183,16 +183,16 @@ def take_protocol(
     return rest, lambda classes: named or changed_protocol(default_protocol(classes), changes)
 
 
-def choose_best(run: Path, config: "Config", record: dict[str, Any]) -> None:
+def choose_best(run: Path, config: "Config", record: "Record") -> None:
     """Point `best.json` to the evaluated checkpoint if it is the best, and write the page anew."""
     from vidgan.cli.train import write_page_of
     from vidgan.evaluation.generators import update_best
 
     metric = config.best.metric
-    if metric not in record["scores"]:
+    if metric not in record.scores:
         say(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
     elif update_best(run, record, metric):
-        say(f"step {record['generator']['step']} is the best checkpoint so far")
+        say(f"step {record.generator.step} is the best checkpoint so far")
     write_page_of(run)
 
 
