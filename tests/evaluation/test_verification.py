@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from vidgan.cli import main as cli
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.evaluation.generators import evaluate
-from vidgan.evaluation.record import seal_record
+from vidgan.evaluation.record_types import seal_of
 from vidgan.extractors.extractor import build_network
 from vidgan.extractors.networks.seeded import seeded_weights
 from vidgan.extractors.specs import EXTRACTORS
@@ -84,8 +84,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None], *, seal: bool = F
     change(record)
     if seal:
         clips = record["seal"]["clips"]
-        record = seal_record({name: value for name, value in record.items() if name != "seal"})
-        record["seal"]["clips"] = clips
+        record["seal"] = seal_of(record) | {"clips": clips}
     path.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
