@@ -37,8 +37,10 @@ CLIPS = {
         "random-c3d-fid",
         [
             *QUICK,
-            "metrics=[frechet_distance,kernel_distance,jedi,precision,recall,density,coverage,"
-            "space_time_swd]",
+            (
+                "metrics=[frechet_distance,kernel_distance,jedi,precision,recall,density,coverage,"
+                "space_time_swd]"
+            ),
             "allow_few=true",
             "interval_draws=5",
             "kernel.subsets=3",
