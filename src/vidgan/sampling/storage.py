@@ -216,6 +216,8 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
     try:
         plain = parse_json(header, "it")
         schema = int(plain["schema"])
+        if schema < 1:
+            raise ValueError(schema)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise UserError(f"{path} has a damaged '{_CARD_KEY}' header") from error
     if schema > SCHEMA:
