@@ -97,7 +97,14 @@ def _zip(members: dict[str, bytes], **options: Any) -> bytes:
 
 def archives() -> dict[str, tuple[str, bytes]]:
     """Name of the file and its bytes."""
-    pax = {"pax_headers": {"size": str(2**70)}}
+    return {**_tars(), **_compressed(), **_zips()}
+
+
+def _pax(**headers: str) -> bytes:
+    return _tar([(_member("a.mp4", 4, pax_headers=headers), b"abcd")])
+
+
+def _tars() -> dict[str, tuple[str, bytes]]:
     whole = _tar([(_member("a.mp4", 4), b"abcd")])
     links = [
         (_member("a.mp4", type=tarfile.SYMTYPE, linkname="/etc/passwd"), b""),
@@ -105,72 +112,53 @@ def archives() -> dict[str, tuple[str, bytes]]:
         (_member("c.mp4", type=tarfile.FIFOTYPE), b""),
         (_member("d.mp4", type=tarfile.CHRTYPE), b""),
     ]
-    bomb = _zip({"a.mp4": bytes(1 << 28)})
-    forged = bytearray(_zip({"a.mp4": b"abcd"}))
-    at = forged.rfind(b"PK\1\2")
-    forged[at + 24 : at + 28] = struct.pack("<I", 0xFFFFFFFE)
-    offset = bytearray(_zip({"a.mp4": b"abcd"}))
-    at = offset.rfind(b"PK\1\2")
-    offset[at + 42 : at + 46] = struct.pack("<I", 0x7FFFFFFF)
+    sparse = {"GNU.sparse.major": "1", "GNU.sparse.realsize": "9" * 30}
+    video = (_member("a.mp4", 4), b"abcd")
+    empty = npy_header("(0,)") + bytes(9000 - len(npy_header("(0,)")))
+    files = {
+        "pax size": _pax(size=str(2**70)),
+        "pax negative": _pax(size="-5"),
+        "pax no number": _pax(size="x"),
+        "pax sparse": _pax(**sparse),
+        "links": _tar(links),
+        "outside": _tar([(_member("../../a.mp4", 4), b"abcd")]),
+        "absolute": _tar([(_member("/etc/a.mp4", 4), b"abcd")]),
+        "cut": whole[:700],
+        "garbage": b"\xff" * 4096,
+        "zeros": bytes(1 << 20),
+        "sidecars": _tar([(_member("a.json", 40_000), b"[" * 40_000), video]),
+        "a sidecar of digits": _tar([(_member("a.cls", 9000), b"9" * 9000), video]),
+        "numbers": _tar([(_member(f"c/{'9' * 90}{n}.png", 1), b"x") for n in range(3)]),
+        "npy inside": _tar([(_member("a.npy", 9000), empty)]),
+    }
+    return {f"tar {name}": ("a.tar", data) for name, data in files.items()}
+
+
+def _compressed() -> dict[str, tuple[str, bytes]]:
     return {
-        "pax size": ("pax.tar", _tar([(_member("a.mp4", 4, **pax), b"abcd")])),
-        "pax negative": (
-            "pax2.tar",
-            _tar([(_member("a.mp4", 4, pax_headers={"size": "-5"}), b"abcd")]),
-        ),
-        "pax no number": (
-            "pax3.tar",
-            _tar([(_member("a.mp4", 4, pax_headers={"size": "x"}), b"abcd")]),
-        ),
-        "pax sparse": (
-            "pax4.tar",
-            _tar(
-                [
-                    (
-                        _member(
-                            "a.mp4",
-                            4,
-                            pax_headers={"GNU.sparse.major": "1", "GNU.sparse.realsize": "9" * 30},
-                        ),
-                        b"abcd",
-                    )
-                ]
-            ),
-        ),
-        "links": ("links.tar", _tar(links)),
-        "outside": ("out.tar", _tar([(_member("../../a.mp4", 4), b"abcd")])),
-        "absolute": ("abs.tar", _tar([(_member("/etc/a.mp4", 4), b"abcd")])),
-        "cut": ("cut.tar", whole[:700]),
-        "garbage": ("garbage.tar", b"\xff" * 4096),
-        "zeros": ("zeros.tar", bytes(1 << 20)),
         "gzip bomb": ("bomb.tar.gz", zlib.compress(bytes(1 << 28), 9, 31)),
         "gzip garbage": ("bad.tar.gz", b"\x1f\x8b" + bytes(100)),
         "bz2 garbage": ("bad.tar.bz2", b"BZh9" + bytes(100)),
         "xz garbage": ("bad.tar.xz", b"\xfd7zXZ\0" + bytes(100)),
-        "zip bomb": ("bomb.zip", bomb),
-        "zip size": ("forged.zip", bytes(forged)),
-        "zip offset": ("offset.zip", bytes(offset)),
-        "zip cut": ("cut.zip", _zip({"a.mp4": b"abcd"})[:-10]),
-        "zip alone": ("end.zip", b"PK\5\6" + b"\xff" * 18),
-        "zip outside": ("out.zip", _zip({"../../a.mp4": b"x"})),
-        "zip named as a bomb": ("many.zip", b"PK\3\4" + bytes(200)),
-        "sidecars": (
-            "side.tar",
-            _tar([(_member("a.json", 40_000), b"[" * 40_000), (_member("a.mp4", 4), b"abcd")]),
-        ),
-        "a sidecar of digits": (
-            "digits.tar",
-            _tar([(_member("a.cls", 9000), b"9" * 9000), (_member("a.mp4", 4), b"abcd")]),
-        ),
-        "numbers": (
-            "numbers.tar",
-            _tar([(_member(f"c/{'9' * 90}{n}.png", 1), b"x") for n in range(3)]),
-        ),
-        "npy inside": (
-            "npy.tar",
-            _tar([(_member("a.npy", 9000), npy_header("(0,)") + bytes(9000))]),
-        ),
     }
+
+
+def _zips() -> dict[str, tuple[str, bytes]]:
+    whole = _zip({"a.mp4": b"abcd"})
+    forged, offset = bytearray(whole), bytearray(whole)
+    at = whole.rfind(b"PK\1\2")
+    forged[at + 24 : at + 28] = struct.pack("<I", 0xFFFFFFFE)
+    offset[at + 42 : at + 46] = struct.pack("<I", 0x7FFFFFFF)
+    files = {
+        "bomb": _zip({"a.mp4": bytes(1 << 28)}),
+        "size": bytes(forged),
+        "offset": bytes(offset),
+        "cut": whole[:-10],
+        "end alone": b"PK\5\6" + b"\xff" * 18,
+        "outside": _zip({"../../a.mp4": b"x"}),
+        "start alone": b"PK\3\4" + bytes(200),
+    }
+    return {f"zip {name}": ("a.zip", data) for name, data in files.items()}
 
 
 def npy_header(shape: str, descr: str = "'|u1'") -> bytes:

@@ -25,7 +25,7 @@ CODE += sorted(ROOT.glob("examples/**/*.py"))
 
 LEVELS = (
     {"errors", "yaml_text", "config_io", "files", "randomness", "clip_ops", "distributed"}
-    | {"crc32c", "code_version", "plugins", "pictures", "ranges"}
+    | {"crc32c", "code_version", "plugins", "pictures", "ranges", "escaping"}
     | {"video", "video_frames", "video_index", "video_reading", "video_writing"},
     {"models", "losses", "data", "metrics"},
     {"sampling"},

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vidgan import __version__
 from vidgan.config_io import from_dict, to_dict
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.files import parse_json, read_json, write_file_atomically, write_json_atomically
 from vidgan.models import MODEL_VARIANTS, outline_gan
 from vidgan.models.base import ClipShape, Generator, LevelShape, ModelConfig, Stage
@@ -314,10 +314,8 @@ def _choose_step(run: Path, checkpoint: str) -> int:
         best = read_pointer(run, "best")
         if best is not None:
             return best
-        print(
-            f"{run} has no best checkpoint yet (vidgan evaluate chooses it); using the last one",
-            file=sys.stderr,
-        )
+        sentence = f"{run} has no best checkpoint yet (vidgan evaluate chooses it)"
+        print(printable(f"{sentence}; using the last one"), file=sys.stderr)
     if checkpoint in ("best", "last"):
         last = read_pointer(run, "last")
         return steps[-1] if last is None else last

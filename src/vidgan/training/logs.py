@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.files import parse_json, read_text, write_text_atomically
 from vidgan.training.checkpoint import RunState
 from vidgan.training.schedule import Schedule
@@ -192,4 +192,4 @@ def in_time(seconds: float) -> str:
 
 def say(sentence: str) -> None:
     """One line on stderr."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(printable(sentence), file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ import tyro
 
 from vidgan.config_io import apply_overrides, from_dict, to_dict
 from vidgan.errors import UserError
-from vidgan.verbs.output import print_json
+from vidgan.verbs.output import print_json, print_lines
 from vidgan.verbs.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def export(
     if json:
         print_json({**asdict(report), "num_clips": report.num_clips})
         return
-    print(
+    print_lines(
         f"{report.num_clips} clips in {len(report.shards)} {format} shards,"
         f" {report.num_bytes / 2**20:.1f} MiB: {report.out}"
     )
@@ -185,7 +185,7 @@ def motions(
         folder = render_motions(
             out, videos, size, frames, seed, objects, motions, heldout, palette, progress=progress
         )
-    print(folder)
+    print_lines(folder)
 
 
 def clip_settings(
@@ -244,7 +244,7 @@ def print_report(report: "BuildReport", as_json: bool, **more: str) -> None:
     if as_json:
         print_json({**asdict(report), "num_clips": report.num_clips, **more})
         return
-    print("\n".join(report.lines()))
+    print_lines("\n".join(report.lines()))
     for name, value in {"packed set": report.out, **more}.items():
         if value:
-            print(f"{name.replace('_', ' ')}: {value}")
+            print_lines(f"{name.replace('_', ' ')}: {value}")

@@ -12,7 +12,7 @@ from vidgan.config_io import apply_overrides, from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.files import write_text_atomically
 from vidgan.verbs.data import EngineKind
-from vidgan.verbs.output import print_json
+from vidgan.verbs.output import print_json, print_lines
 from vidgan.verbs.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ def faces(
     if json:
         print_json({**asdict(report), "num_clips": report.num_clips, "page": str(page)})
     else:
-        print("\n".join(report.lines()))
-        print(f"page: {page}")
-        print(f"clips: {out / 'clips'}")
+        print_lines("\n".join(report.lines()))
+        print_lines(f"page: {page}")
+        print_lines(f"clips: {out / 'clips'}")
     if not report.num_clips:
         raise UserError(
             f"no film in {films} gave a clip: see {page} for what was dropped, and loosen the"
@@ -137,8 +137,8 @@ def stabilize(
     if json:
         print_json(asdict(report))
     else:
-        print("\n".join(report.lines()))
-        print(f"clips: {out / 'clips'}")
+        print_lines("\n".join(report.lines()))
+        print_lines(f"clips: {out / 'clips'}")
     if not report.num_clips:
         raise UserError(
             f"no video in {source} could be stabilised: loosen the settings that are named above in"

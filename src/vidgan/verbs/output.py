@@ -4,6 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vidgan.escaping import terminal
+
+
+def print_lines(*values: object, end: str = "\n") -> None:
+    """Print lines for people to stdout, with everything spelled out that a terminal would obey."""
+    print(terminal("\n".join(map(str, values))), end=end)
+
 
 def print_json(value: Any) -> None:
     """Print plain values as one JSON document."""
@@ -22,7 +29,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(line, widths, numeric, strict=True)
         ]
-        print("  ".join(padded).rstrip())
+        print_lines("  ".join(padded).rstrip())
 
 
 def in_words(value: Any) -> str:

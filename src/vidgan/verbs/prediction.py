@@ -15,7 +15,7 @@ from vidgan.verbs.evaluation import (
     open_data,
     say,
 )
-from vidgan.verbs.output import print_json, print_table
+from vidgan.verbs.output import print_json, print_lines, print_table
 from vidgan.verbs.sampling import ClassName, Run
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ def predict(
         print_json(told.document)
         return
     for line in told.lines:
-        print(line)
+        print_lines(line)
     if told.table:
         print_table(told.table, list(told.table[0]))
     for line in told.remarks:
-        print(line)
+        print_lines(line)
 
 
 class Wanted(NamedTuple):

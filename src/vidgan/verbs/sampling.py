@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from vidgan.errors import UserError
-from vidgan.verbs.output import print_json
+from vidgan.verbs.output import print_json, print_lines
 from vidgan.verbs.progress import progress_on_stderr
 
 Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
@@ -92,7 +92,7 @@ def sample(
     if json:
         print_json({"out": str(out), "num": num, "seed": seed, "step": card.step})
     else:
-        print(out)
+        print_lines(out)
 
 
 def interpolate(
@@ -134,4 +134,4 @@ def interpolate(
     if json:
         print_json({"film": str(film), "picture": str(picture), "step": card.step})
     else:
-        print(film, picture, sep="\n")
+        print_lines(film, picture)

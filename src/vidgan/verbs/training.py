@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
+from vidgan.verbs.output import print_lines
 
 if TYPE_CHECKING:
     from vidgan.report.page import Status
@@ -35,17 +36,17 @@ def train(words: Words = (), /, *, dry_run: bool = False) -> None:
     if dry_run:
         from vidgan.training.run_config import config_to_dict
 
-        print(dump_yaml(config_to_dict(config)), end="")
+        print_lines(dump_yaml(config_to_dict(config)), end="")
         return
 
     from vidgan.training.loop import train as train_run
 
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first and source is None:
-        print(f"settings of the preset {config.preset}", file=sys.stderr)
+        print(printable(f"settings of the preset {config.preset}"), file=sys.stderr)
     run = train_run(config)
     if is_first:
-        print(run)
+        print_lines(run)
 
 
 def report(run: Run, /) -> None:
@@ -55,7 +56,7 @@ def report(run: Run, /) -> None:
         run: run folder.
     """
     write_page_of(run)
-    print(run / "index.html")
+    print_lines(run / "index.html")
 
 
 def write_page_of(run: Path) -> None:

@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
-from vidgan.data.containers.limits import LIMITS, Limits, plain_name, printable, unsafe_name
+from vidgan.data.containers.limits import LIMITS, Limits, plain_name, unsafe_name
 from vidgan.data.containers.unpacked import unpacked
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".tar.xz")

@@ -23,10 +23,9 @@ from vidgan.data.containers.items import (
     VideoBytes,
     name_classes,
 )
-from vidgan.data.containers.limits import printable
 from vidgan.data.sources import SPLITS
 from vidgan.data.tree import VIDEO_SUFFIXES
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 from vidgan.video_frames import IMAGE_SUFFIXES
 

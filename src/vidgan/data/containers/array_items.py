@@ -12,9 +12,9 @@ import numpy as np
 from vidgan.data.containers.arrays import ArrayFile, open_arrays
 from vidgan.data.containers.axes import Axes, Scale, clip_frames, find_axes, find_scale, num_clips
 from vidgan.data.containers.items import Frames, Item, Listing, name_classes
-from vidgan.data.containers.limits import LIMITS, printable
+from vidgan.data.containers.limits import LIMITS
 from vidgan.data.sources import SPLITS
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 
 _RANGES: dict[Scale, str] = {"bytes": "0 to 255", "unit": "0 to 1", "signed": "-1 to 1"}

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from vidgan.data.containers.axes import Axes
 from vidgan.data.containers.items import Item, Listing
-from vidgan.data.containers.limits import printable
 from vidgan.data.containers.reading import is_container, list_container
 from vidgan.data.containers.tfrecord_items import TFRECORD_SUFFIXES, choose_levels
 from vidgan.data.sources import SPLITS
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.files import TEMPORARY_MARK
 
 _LABELS_OF_NPY = "_labels.npy"
