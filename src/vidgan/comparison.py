@@ -10,8 +10,8 @@ from typing import Any
 
 from vidgan.config_io import differences
 from vidgan.errors import UserError
-from vidgan.files import write_text_atomically
-from vidgan.metrics.records import TITLES
+from vidgan.files import read_json, write_text_atomically
+from vidgan.metrics.records import TITLES, record_flaw
 from vidgan.models import MODEL_VARIANTS, model_config_class
 from vidgan.models.conformance import conformance_sheet
 from vidgan.report.basis import basis_of, sentences_on
@@ -124,12 +124,14 @@ def read_record(path: Path) -> dict[str, Any]:
         UserError: it is no record.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = read_json(path)
+    except (OSError, UserError) as error:
         raise UserError(f"{path} cannot be read as a record of vidgan evaluate: {error}") from error
-    if not (isinstance(record, dict) and {"protocol", "scores", "counts"} <= record.keys()):
+    flaw = record_flaw(record)
+    if flaw:
         raise UserError(
-            f"{path} is no record of vidgan evaluate: name a run folder or evals/*.json"
+            f"{path} is no record of vidgan evaluate (see {flaw}): name a run folder or "
+            "evals/*.json"
         )
     return record
 
@@ -347,7 +349,7 @@ def _remarks(group: Sequence[Result]) -> tuple[str, ...]:
     """Warnings of the evaluations, with the share of seeds they hold for."""
     counts: dict[str, int] = {}
     for result in group:
-        for warning in result.record["warnings"]:
+        for warning in result.record.get("warnings") or []:
             counts[warning] = counts.get(warning, 0) + 1
     return tuple(
         warning if count == len(group) else f"{warning} ({count} of {len(group)} seeds)"

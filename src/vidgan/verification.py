@@ -41,6 +41,8 @@ from vidgan.metrics.records import (
 from vidgan.models.base import Box
 from vidgan.prediction import PREDICTION, evaluate_predictions
 
+MAX_THREADS = 1024
+"""More than any record was made with; torch ends the process when it cannot start them."""
 FOUNDATION = {"protocol", "inputs", "seeds", "mask", "perceptual"}
 """Fields without which nothing can be computed again."""
 
@@ -163,7 +165,7 @@ def _find_source(source: dict[str, Any], path: Path) -> Path:
         raise UserError(
             f"{path} is of clips that were never in a file, so they cannot be read again"
         )
-    found = Path(source["path"])
+    found = Path(source.get("path") or "")
     # A record lies in evals/ of its run or folder of clips, which may have moved as a whole.
     home = path.resolve().parent.parent
     moved = home if source["kind"] == "folder" else home.joinpath(*found.parts[-3:])
@@ -190,14 +192,14 @@ def _protocol_of(record: dict[str, Any]) -> Protocol:
 
 def _device_of(record: dict[str, Any]) -> str:
     device = str(record["inputs"]["options"]["device"])
-    return device if torch.cuda.is_available() or not device.startswith("cuda") else "cpu"
+    return device if torch.cuda.is_available() and device.startswith("cuda") else "cpu"
 
 
 @contextmanager
 def _threads_of(record: dict[str, Any]) -> Iterator[None]:
     """As many threads as the record was computed with."""
     before = torch.get_num_threads()
-    torch.set_num_threads(int(record["inputs"]["options"]["threads"]))
+    torch.set_num_threads(min(max(record["inputs"]["options"]["threads"], 1), MAX_THREADS))
     try:
         yield
     finally:

@@ -32,6 +32,7 @@ import hashlib
 import json
 import platform
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ import torch
 
 from vidgan import __version__
 from vidgan.errors import UserError
-from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.files import read_json, read_text, write_json_atomically, write_text_atomically
 from vidgan.metrics.protocol_fields import Protocol
 
 RECORD_SCHEMA = 1
@@ -151,6 +152,84 @@ def plain_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+NUMBER, WHOLE, WORD, MAPPING = (int, float), (int,), (str,), (dict,)
+MAYBE = (int, float, type(None))
+RECORD_SHAPE: dict[str, Any] = {
+    "protocol": {"id": WORD, "?name": WORD},
+    "scores": {
+        "*": {
+            "better": WORD,
+            "value": MAYBE,
+            "real": MAYBE,
+            "floor": MAYBE,
+            "?spread": NUMBER,
+            "?controls": {"*": MAYBE},
+            "?floor_meaning": WORD,
+        }
+    },
+    "counts": dict.fromkeys(("n", "generated", "heldout", "train"), MAYBE),
+    "data": {**dict.fromkeys(("frames", "height", "width"), NUMBER), "hash": WORD},
+    "generator": {"?step": WHOLE, "?model": MAPPING, "?given_frames": NUMBER, "?given": WORD},
+    "sentence": WORD,
+    "?created": WORD,
+    "?warnings": [WORD],
+    "?judge": {"?hash": WORD},
+    "?extractor": {"?fingerprint": WORD, "?sha256": WORD},
+    "?perceptual": {"?fingerprint": WORD, "?backbone": WORD},
+    "?seeds": {"*": NUMBER},
+    "?agreement": {"?generated": {"*": MAYBE}, "?heldout": {"*": MAYBE}},
+    "?diversity": {
+        **dict.fromkeys(("generated", "heldout", "ratio"), MAYBE),
+        "lowest": {"ratio": NUMBER, "class": WORD},
+    },
+    "?motion": {
+        "ratio": MAYBE,
+        "generated": {"change": NUMBER, "still": NUMBER},
+        "heldout": {"change": NUMBER, "still": NUMBER},
+    },
+    "?memorisation": {"*": dict.fromkeys(("generated", "heldout", "ratio"), MAYBE)},
+}
+"""What readers of a record rely on. `?` marks keys that may be absent, `*` stands for any."""
+SEALED_SHAPE: dict[str, Any] = RECORD_SHAPE | {
+    "seal": {"*": WORD},
+    "environment": MAPPING,
+    "seeds": {"evaluation": WHOLE, "judge": WHOLE},
+    "inputs": {
+        "source": {"kind": WORD, "?path": WORD, "?sha256": WORD},
+        "data": {"kind": WORD, "?settings": MAPPING, "?levels": [[WHOLE]], "?seed": WHOLE},
+        "options": {"device": WORD, "threads": WHOLE},
+        "weights": MAPPING,
+    },
+}
+"""What verifying one relies on besides."""
+
+_ABSENT = object()
+
+
+def record_flaw(record: Any, shape: Mapping[str, Any] = RECORD_SHAPE) -> str | None:
+    """Where a record that was read from a file is not what records are; None if it is."""
+    return _misfit(record, shape, "the record")
+
+
+def _misfit(value: Any, shape: Any, place: str) -> str | None:
+    if isinstance(shape, tuple):
+        return None if isinstance(value, shape) and not isinstance(value, bool) else place
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return place
+        return next((flaw for entry in value if (flaw := _misfit(entry, shape[0], place))), None)
+    if not isinstance(value, dict):
+        return place
+    for name, inner in shape.items():
+        for found in value if name == "*" else [name.removeprefix("?")]:
+            if name.startswith("?") and value.get(found) is None:
+                continue
+            flaw = _misfit(value.get(found, _ABSENT), inner, f"{place}, {found}")
+            if flaw:
+                return flaw
+    return None
+
+
 def seal_record(record: dict[str, Any]) -> dict[str, Any]:
     """The record with the hash of every field in `seal`."""
     seal = {name: plain_hash(value) for name, value in record.items() if name not in UNSEALED}
@@ -216,17 +295,20 @@ def read_sealed_record(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         rows = []
-        if "seal" in record and clip_list_path(record, path.parent).exists():
-            text = clip_list_path(record, path.parent).read_text(encoding="utf-8")
+        seal = record.get("seal")
+        if isinstance(seal, dict) and re.fullmatch("[0-9a-f]{1,64}", str(seal.get("clips"))):
+            text = ""
+            if clip_list_path(record, path.parent).exists():
+                text = read_text(clip_list_path(record, path.parent))
             rows = [json.loads(line) for line in text.splitlines()]
         lists: ClipLists = {}
         for split, *values in rows:
             columns = lists.setdefault(split, {"name": [], "label": [], "crc32": []})
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read as a record of vidgan evaluate ({error}): name a file "
             "RUN/evals/*.json"
@@ -235,6 +317,9 @@ def read_sealed_record(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{path} has no seal, so nothing can be verified: evaluate again with this vidgan"
         )
+    flaw = record_flaw(record, SEALED_SHAPE)
+    if flaw:
+        raise UserError(f"{path} is no record of vidgan evaluate (see {flaw}): evaluate again")
     return {**record, "clips": lists} if lists else record
 
 

@@ -1,11 +1,12 @@
 """Evaluation records as the tables of a page."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidgan.metrics.records import TITLES
+from vidgan.errors import UserError
+from vidgan.files import read_json
+from vidgan.metrics.records import TITLES, record_flaw
 from vidgan.report.page import ScoreRow, Scores
 
 MAX_TABLES = 3
@@ -16,10 +17,10 @@ def read_records(folder: str | Path) -> list[dict[str, Any]]:
     records = []
     for path in Path(folder).glob("*.json"):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = read_json(path)
+        except (OSError, UserError):
             continue
-        if isinstance(record, dict) and {"scores", "protocol", "created"} <= record.keys():
+        if "created" in record and record_flaw(record) is None:
             records.append(record)
     return sorted(records, key=lambda record: str(record["created"]), reverse=True)
 
@@ -57,10 +58,10 @@ def score_row(key: str, score: Mapping[str, Any]) -> ScoreRow:
         "metric": TITLES.get(key, key),
         "better": score["better"],
         "value": score["value"],
-        "spread": score["spread"],
+        "spread": score.get("spread"),
         "real": score["real"],
         "floor": score["floor"],
-        "controls": score["controls"],
+        "controls": score.get("controls") or {},
     }
 
 

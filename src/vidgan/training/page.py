@@ -72,7 +72,7 @@ def page_of_run(
     records = read_records(run / "evals")
     if records:
         page["scores"] = tables_of_records(records)
-        page["warnings"] = records[0]["warnings"]
+        page["warnings"] = records[0].get("warnings") or []
     if data:
         page["stages"] = stage_rows(config, data["clip_shape"])
         page["data"] = data_report(config, data)
