@@ -20,6 +20,8 @@ def printable(text: str) -> str:
         >>> print(printable("two" + chr(10) + "lines"))
         two\nlines
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -177,14 +177,14 @@ def test_every_form_holds_the_numbers_and_is_well_formed() -> None:
     assert (line["clips_a_set"], line["steps"], line["device_hours_a_run"]) == ("96", "40", "")
 
     latex = comparison_latex(comparison)
-    assert r"50\% <b>wide</b> \& x\_y | z" in latex
+    assert r"50\% \textless{}b\textgreater{}wide\textless{}/b\textgreater{} \& x\_y | z" in latex
     scores, facts = latex.split(r"\end{tabular}")[:2]
     for part, columns in ((scores, 5), (facts, 7)):
         rows = [row for row in part.splitlines() if row.endswith(r"\\")]
         assert {row.replace(r"\&", "").count("&") for row in rows} == {columns - 1}
 
     rows = [row for row in comparison_markdown(comparison).splitlines() if row.startswith("| ")]
-    assert r"x_y \| z" in "".join(rows)
+    assert r"x\_y \| z" in "".join(rows)
 
 
 def test_records_are_read_from_files_and_other_files_are_refused(tmp_path: Path) -> None:

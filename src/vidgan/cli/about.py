@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from vidgan.cli.output import in_words, print_json, print_table
+from vidgan.cli.output import in_words, print_json, print_lines, print_table
 from vidgan.core.settings import dump_yaml, to_dict
 
 Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
@@ -36,7 +36,7 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
         if json:
             print_json(found)
         else:
-            print("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
+            print_lines("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
         return
     trust_typed(name)
     if conformance:
@@ -46,9 +46,9 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
         if json:
             print_json(settings)
         else:
-            print(inspect.getdoc(model_config_class(name)))
-            print("\nDefaults, to be changed with model.key=value:\n")
-            print(dump_yaml(settings), end="")
+            print_lines(inspect.getdoc(model_config_class(name)))
+            print_lines("\nDefaults, to be changed with model.key=value:\n")
+            print_lines(dump_yaml(settings), end="")
 
 
 def _about(name: str) -> str:
@@ -75,10 +75,10 @@ def print_sheet(name: str, as_json: bool) -> None:
             {**asdict(row), "ours": row.num_parameters, "output": "x".join(map(str, row.shape))}
             for row in sheet.rows
         ]
-        print(f"{name} beside {sheet.source}\n")
+        print_lines(f"{name} beside {sheet.source}\n")
         if rows:
             print_table(rows, ["network", "layer", "output", "ours", "printed", "remark"])
-            print()
+            print_lines()
         totals = [
             {"total": total.what, "ours": total.num_parameters, "recorded": total.recorded}
             for total in sheet.totals
@@ -101,7 +101,7 @@ def doctor(*, json: bool = False) -> None:
         return
     for name, value in facts.items():
         shown = ", ".join(map(in_words, value)) if isinstance(value, list) else in_words(value)
-        print(f"{name.replace('_', ' '):<22}{shown or 'none'}")
+        print_lines(f"{name.replace('_', ' '):<22}{shown or 'none'}")
 
 
 def examine() -> dict[str, Any]:

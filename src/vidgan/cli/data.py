@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from vidgan.cli.output import print_json
+from vidgan.cli.output import print_json, print_lines
 from vidgan.cli.progress import progress_on_stderr
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.errors import UserError
@@ -149,7 +149,7 @@ def export(
     if json:
         print_json({**asdict(report), "num_clips": report.num_clips})
         return
-    print(
+    print_lines(
         f"{report.num_clips} clips in {len(report.shards)} {format} shards,"
         f" {report.num_bytes / 2**20:.1f} MiB: {report.out}"
     )
@@ -187,7 +187,7 @@ def motions(
         folder = render_motions(
             out, videos, size, frames, seed, objects, motions, heldout, palette, progress=progress
         )
-    print(folder)
+    print_lines(folder)
 
 
 def clip_settings(
@@ -246,7 +246,7 @@ def print_report(report: "BuildReport", as_json: bool, **more: str) -> None:
     if as_json:
         print_json({**asdict(report), "num_clips": report.num_clips, **more})
         return
-    print("\n".join(report.lines()))
+    print_lines("\n".join(report.lines()))
     for name, value in {"packed set": report.out, **more}.items():
         if value:
-            print(f"{name.replace('_', ' ')}: {value}")
+            print_lines(f"{name.replace('_', ' ')}: {value}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from vidgan.cli.output import print_json
+from vidgan.cli.output import print_json, print_lines
 
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
@@ -44,5 +44,5 @@ def demo(
     if json:
         print_json(record.without_clips().to_dict())
     else:
-        print(format_record(record))
-        print(f"\nopen {out / 'index.html'}")
+        print_lines(format_record(record))
+        print_lines(f"\nopen {out / 'index.html'}")

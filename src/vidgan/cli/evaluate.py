@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vidgan.cli.output import print_json
+from vidgan.cli.output import print_json, print_lines
 from vidgan.core.files import cache_folder
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 
 if TYPE_CHECKING:
     from vidgan.data.dataset import ClipDataset
@@ -62,7 +62,7 @@ def evaluate(
     """
     if list or show:
         # Behind --show there is no run, so the first word is one of the protocol's.
-        print(protocol_table() if list else protocol_sheet(show, (run, *words) if run else ()))
+        print_lines(protocol_table() if list else protocol_sheet(show, (run, *words)))
         return
     if not run:
         raise UserError("name a run folder, a generator file or a folder of clips to evaluate")
@@ -101,7 +101,7 @@ def evaluate(
     if json:
         print_json(record.without_clips().to_dict())
     else:
-        print(generators.format_record(record))
+        print_lines(generators.format_record(record))
 
 
 def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
@@ -126,11 +126,11 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
         print_json({"record": path, "agrees": verdict.agrees, **asdict(verdict)})
     else:
         for sentence in verdict.elsewhere:
-            print(f"not the machine of the record: {sentence}")
+            print_lines(f"not the machine of the record: {sentence}")
         for sentence in verdict.findings:
-            print(sentence)
+            print_lines(sentence)
         if verdict.agrees:
-            print(f"{path} agrees {digits} with what its inputs give today")
+            print_lines(f"{path} agrees {digits} with what its inputs give today")
     if not verdict.agrees:
         count = len(verdict.findings)
         raise UserError(f"{path} does not verify: {count} finding{'s' * (count > 1)}, listed above")
@@ -149,7 +149,7 @@ def protocol_sheet(name: str, words: tuple[str, ...]) -> str:
     """A protocol in full, with the changes that words make."""
     from vidgan.evaluation.protocols import changed_protocol, describe_protocol
 
-    changes = [word.removeprefix("protocol.") for word in words]
+    changes = [word.removeprefix("protocol.") for word in words if word]
     return describe_protocol(changed_protocol(name, changes))
 
 
@@ -270,4 +270,4 @@ def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "Data
 
 def say(sentence: str) -> None:
     """One line on stderr."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(printable(sentence), file=sys.stderr, flush=True)

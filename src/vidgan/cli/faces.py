@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vidgan.cli.data import EngineKind
-from vidgan.cli.output import print_json
+from vidgan.cli.output import print_json, print_lines
 from vidgan.cli.progress import progress_on_stderr
 from vidgan.core.files import write_text_atomically
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
@@ -80,9 +80,9 @@ def faces(
     if json:
         print_json({**asdict(report), "num_clips": report.num_clips, "page": str(page)})
     else:
-        print("\n".join(report.lines()))
-        print(f"page: {page}")
-        print(f"clips: {out / 'clips'}")
+        print_lines("\n".join(report.lines()))
+        print_lines(f"page: {page}")
+        print_lines(f"clips: {out / 'clips'}")
     if not report.num_clips:
         raise UserError(
             f"no film in {films} gave a clip: see {page} for what was dropped, and loosen the"
@@ -137,8 +137,8 @@ def stabilize(
     if json:
         print_json(asdict(report))
     else:
-        print("\n".join(report.lines()))
-        print(f"clips: {out / 'clips'}")
+        print_lines("\n".join(report.lines()))
+        print_lines(f"clips: {out / 'clips'}")
     if not report.num_clips:
         raise UserError(
             f"no video in {source} could be stabilised: loosen the settings that are named above in"

@@ -5,6 +5,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vidgan.core.escaping import terminal
+from vidgan.errors import printable
+
+
+def print_lines(*values: object, end: str = "\n") -> None:
+    """Print lines for people to stdout, with everything spelled out that a terminal would obey."""
+    print(terminal("\n".join(map(str, values))), end=end)
+
 
 def print_json(value: Any) -> None:
     """Print plain values as one JSON document."""
@@ -14,7 +22,7 @@ def print_json(value: Any) -> None:
 def print_note(sentence: str) -> None:
     """Print a remark to stderr, if there is one."""
     if sentence:
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -29,7 +37,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(line, widths, numeric, strict=True)
         ]
-        print("  ".join(padded).rstrip())
+        print_lines("  ".join(padded).rstrip())
 
 
 def in_words(value: Any) -> str:

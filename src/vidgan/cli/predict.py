@@ -13,7 +13,7 @@ from vidgan.cli.evaluate import (
     open_data,
     say,
 )
-from vidgan.cli.output import print_json, print_table
+from vidgan.cli.output import print_json, print_lines, print_table
 from vidgan.cli.sample import ClassName, Run
 from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
@@ -95,11 +95,11 @@ def predict(
         print_json(told.document)
         return
     for line in told.lines:
-        print(line)
+        print_lines(line)
     if told.table:
         print_table(told.table, list(told.table[0]))
     for line in told.remarks:
-        print(line)
+        print_lines(line)
 
 
 class Wanted(NamedTuple):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vidgan.core import terminal
+from vidgan.errors import printable
 
 SECONDS_BETWEEN_LINES = 10.0
 """Where stderr is no terminal, such as a log file, a line is written this often."""
@@ -58,4 +59,4 @@ class _Lines:
         self.last = now
         left = (now - started) / max(done, 1) * (total - done)
         ending = f", about {left:.0f} s left" if done < total else ""
-        print(f"{what}: {done} of {total}{ending}", file=sys.stderr, flush=True)
+        print(printable(f"{what}: {done} of {total}{ending}"), file=sys.stderr, flush=True)

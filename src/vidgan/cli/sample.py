@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vidgan.cli.output import print_json, print_note
+from vidgan.cli.output import print_json, print_lines, print_note
 from vidgan.cli.progress import progress_on_stderr
 from vidgan.errors import UserError
 
@@ -93,7 +93,7 @@ def sample(
     if json:
         print_json({"out": str(out), "num": num, "seed": seed, "step": card.step})
     else:
-        print(out)
+        print_lines(out)
 
 
 def interpolate(
@@ -143,4 +143,4 @@ def interpolate(
     if json:
         print_json({"film": str(film), "picture": str(picture), "step": card.step})
     else:
-        print(film, picture, sep="\n")
+        print_lines(film, picture)
