@@ -26,7 +26,7 @@ from vidgan.data.dataset import ClipDataset
 from vidgan.data.motions import render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation import evaluate, save_record, update_best
-from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.files import read_json, write_json_atomically, write_text_atomically
 from vidgan.metrics.protocols import Protocol, find_protocol
 from vidgan.models import model_name
 from vidgan.plugins import safe_path_for_children, trust_typed
@@ -128,7 +128,7 @@ def _claim(out: Path, suite: Suite) -> None:
     marker = out / "suite.json"
     record = json.loads(json.dumps(asdict(suite)))
     if marker.exists():
-        before = json.loads(marker.read_text(encoding="utf-8"))
+        before = read_json(marker)
         # Systems and seeds may be added; what is there stays comparable.
         fixed = [key for key in record if key not in ("systems", "seeds")]
         changed = [key for key in fixed if before.get(key) != record[key]]
@@ -202,7 +202,7 @@ def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
     if suite.budget.clips is not None:
         return scale_schedule(config, suite.budget.clips / config.training.total_clips)
     note = out / "budgets.json"
-    factors: dict[str, float] = json.loads(note.read_text("utf-8")) if note.exists() else {}
+    factors: dict[str, float] = read_json(note) if note.exists() else {}
     if job.label not in factors:
         needed = predict_seconds(config, tell)
         assert suite.budget.device_seconds is not None

@@ -1,6 +1,5 @@
 """Evaluating a generator: its clips against the data's, as one record of plain values."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 
 from vidgan.data.dataset import ClipDataset
 from vidgan.errors import UserError
+from vidgan.files import read_json
 from vidgan.gathering import Source, gather, gather_real
 from vidgan.metrics.clip_evaluation import Progress, evaluate_clips, say_nothing
 from vidgan.metrics.protocol_checks import check_protocol
@@ -146,10 +146,12 @@ def update_best(run: str | Path, record: dict[str, Any], metric: str) -> bool:
         "seed": record["seeds"]["evaluation"],
     }
     if read_pointer(run, "best") is not None:
-        old = json.loads((Path(run) / "best.json").read_text(encoding="utf-8"))
+        old = read_json(Path(run) / "best.json")
         is_same = all(old.get(key) == value for key, value in basis.items())
         sign = 1 if score["better"] == "lower" else -1
-        if is_same and old["step"] != step and sign * old["value"] <= sign * score["value"]:
+        value = old.get("value")
+        is_better = isinstance(value, int | float) and sign * value <= sign * score["value"]
+        if is_same and is_better and old["step"] != step:
             return False
     write_pointer(run, "best", step, value=score["value"], **basis)
     return True

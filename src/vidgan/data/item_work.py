@@ -8,7 +8,6 @@ other, so the outcome is the same whatever the number of workers.
 import errno
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from vidgan.data.engine import Engine, num_cores
 from vidgan.data.pool import Crashed
 from vidgan.data.tree import list_videos
 from vidgan.errors import UserError
-from vidgan.files import TEMPORARY_MARK, write_json_atomically
+from vidgan.files import TEMPORARY_MARK, read_json, write_json_atomically
 from vidgan.video import VideoError
 
 Job = TypeVar("Job")
@@ -257,11 +256,6 @@ def read_object(file: Path) -> dict[str, Any]:
         UserError: the file is damaged.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"{file} is damaged ({error}): delete it, and its video is done again"
-        ) from error
-    if not isinstance(value, dict):
-        raise UserError(f"{file} is damaged: delete it, and its video is done again")
-    return value
+        return read_json(file)
+    except UserError as error:
+        raise UserError(f"{error}: delete it, and its video is done again") from error

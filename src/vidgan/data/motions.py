@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vidgan.data.digit_images import digit_mask, num_digit_images
 from vidgan.errors import UserError
-from vidgan.files import write_json_atomically
+from vidgan.files import read_json, write_json_atomically
 from vidgan.randomness import derive_seed
 from vidgan.video import write_mp4
 
@@ -344,7 +344,7 @@ def _is_finished(out: Path, record: dict[str, Any]) -> bool:
     record = json.loads(json.dumps(record))
     marker = out / "motions.json"
     if marker.exists():
-        found = json.loads(marker.read_text(encoding="utf-8"))
+        found = read_json(marker)
         finished = bool(found.pop("finished"))
         differing = [f"{k}={found.get(k)}" for k in record if found.get(k) != record[k]]
         if differing:

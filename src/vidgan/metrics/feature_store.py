@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vidgan.distributed import Processes
 from vidgan.errors import UserError
-from vidgan.files import write_file_atomically, write_json_atomically
+from vidgan.files import read_json, write_file_atomically, write_json_atomically
 from vidgan.metrics.records import plain_hash
 from vidgan.metrics.statistics import FeatureStatistics
 
@@ -125,7 +125,7 @@ class FeatureStore:
         if not path.exists():
             return None
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = read_json(path)
             is_known = manifest["schema"] == STORE_SCHEMA and manifest["facts"] == _plain(facts)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} cannot be read ({error!r}); {_CURE}") from error

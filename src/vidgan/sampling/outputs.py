@@ -7,7 +7,6 @@ the frame rate.
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from vidgan.config_io import closest
 from vidgan.errors import UserError
-from vidgan.files import write_json_atomically, write_text_atomically
+from vidgan.files import read_json, write_json_atomically, write_text_atomically
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import interpolate, sample_clips
 from vidgan.sampling.latents import PathMode, labels_for_seeds, sample_latents
@@ -199,7 +198,7 @@ def _claim(folder: Path, request: dict[str, object]) -> None:
     record = folder / RECORD_FILE
     if record.exists():
         try:
-            found = json.loads(record.read_text(encoding="utf-8"))
+            found = read_json(record)
         except ValueError:
             found = None
         if found != request:

@@ -1,6 +1,5 @@
 """Videos inside of other files: archives, WebDataset shards, TFRecords, HDF5 and NumPy arrays."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.sources import Found, Source, split_and_class
 from vidgan.data.tree import Tree
 from vidgan.errors import UserError
+from vidgan.files import read_json
 
 _SHARD = "a WebDataset shard"
 _INDEX_FILE = "index.json"
@@ -99,7 +99,7 @@ def _index(root: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
     """Class names and attributes of shards that this package exported."""
     file = (root if root.is_dir() else root.parent) / _INDEX_FILE
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = read_json(file)
         if table["format"] != "webdataset":
             return [], {}
         attributes = {str(name): dict(value) for name, value in table["attributes"].items()}
