@@ -21,7 +21,7 @@ import torch
 from vidgan.comparing.results import compare_results, read_results, write_comparison
 from vidgan.comparing.suite import MotionsSpec, Suite
 from vidgan.core.code_version import code_version
-from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.files import read_json, write_json_atomically, write_text_atomically
 from vidgan.core.machine import processor_id
 from vidgan.core.plugins import safe_path_for_children, trust_typed
 from vidgan.core.settings import dump_yaml, load_yaml
@@ -130,7 +130,7 @@ def _claim(out: Path, suite: Suite) -> None:
     marker = out / "suite.json"
     record = json.loads(json.dumps(asdict(suite)))
     if marker.exists():
-        before = json.loads(marker.read_text(encoding="utf-8"))
+        before = read_json(marker)
         # Systems and seeds may be added; what is there stays comparable.
         fixed = [key for key in record if key not in ("systems", "seeds")]
         changed = [key for key in fixed if before.get(key) != record[key]]
@@ -204,7 +204,7 @@ def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
     if suite.budget.clips is not None:
         return scale_schedule(config, suite.budget.clips / config.training.total_clips)
     note = out / "budgets.json"
-    factors: dict[str, float] = json.loads(note.read_text("utf-8")) if note.exists() else {}
+    factors: dict[str, float] = read_json(note) if note.exists() else {}
     if job.label not in factors:
         needed = predict_seconds(config, tell)
         assert suite.budget.device_seconds is not None

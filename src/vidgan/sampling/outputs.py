@@ -7,7 +7,6 @@ the frame rate.
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from vidgan.core.files import (
     is_vacant,
+    read_json,
     remove_leftovers,
     write_json_atomically,
     write_text_atomically,
@@ -216,7 +216,7 @@ def _claim(folder: Path, request: dict[str, object]) -> None:
     record = folder / RECORD_FILE
     if record.exists():
         try:
-            found = json.loads(record.read_text(encoding="utf-8"))
+            found = read_json(record)
         except ValueError:
             found = None
         if found != request:

@@ -104,7 +104,9 @@ class _Pool(Generic[Job, Result]):
     def _start(self, num_workers: int) -> ProcessPoolExecutor:
         # spawn: forking a process in which torch has started threads can deadlock.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+        # Its locks start a process of their own.
+        with safe_path_for_children():
+            return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
 
 
 def _run(
