@@ -1,5 +1,7 @@
 """What is special about VGAN, iVGAN, TGAN and MoCoGAN, and bugs of public versions of them."""
 
+from typing import Literal
+
 import pytest
 import torch
 from model_cases import CASES, SHAPE
@@ -11,7 +13,7 @@ from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape
 from vidgan.models.ivgan import FrameStart, IVGANConfig, IVGANGenerator, damage_clip
 from vidgan.models.mocogan import ImageDiscriminator, MoCoGANConfig, MoCoGANGenerator
-from vidgan.models.tgan import TGANConfig, TGANCritic
+from vidgan.models.tgan import TGANConfig, TGANDiscriminator
 from vidgan.models.vgan import VGANConfig, VGANDiscriminator, VGANGenerator
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
@@ -147,7 +149,7 @@ def test_tgan_scores_time_steps_one_by_one() -> None:
     """The authors' reshape mixes channels and time wherever more than one step is left."""
     case = CASES["tgan-layer-norm"]
     critic = case.build().discriminators["critic"].double()
-    assert isinstance(critic, TGANCritic)
+    assert isinstance(critic, TGANDiscriminator)
     seen: list[Tensor] = []
     critic.norms[-1].register_forward_hook(lambda *call: seen.append(call[2]))
     scores = critic(case.clips(2).double(), torch.tensor([0, 1]))
@@ -192,6 +194,30 @@ def test_label_reaches_critic_and_generator_of_its_row_only() -> None:
     assert [bool(row > 1e-9) for row in moved] == [False, False, True]
     with pytest.raises(ValueError, match="needs labels"):
         critic(clips)
+
+
+@pytest.mark.parametrize("init", ["uniform", "lecun"])
+def test_tgan_draws_initial_weights_as_the_authors(init: Literal["uniform", "lecun"]) -> None:
+    torch.manual_seed(0)
+    config = TGANConfig(temporal_width=64, image_width=32, width=16, init=init)
+    gan = config.build(SHAPE)
+    lecun = []
+    for network in gan.networks.values():
+        for name, parameter in network.named_parameters():
+            values = parameter.detach()
+            if name.endswith("bias"):
+                assert not values.any(), name
+            elif values.dim() > 1 and float(values.abs().max()) > 0.01:
+                lecun.append(name)
+                if values.numel() > 2000:
+                    # Chainer counts the second axis of a weight, whatever the layer.
+                    fan_in = values[0].numel()
+                    assert float(values.std()) == pytest.approx(fan_in**-0.5, rel=0.1), name
+            elif values.dim() > 1 and values.numel() > 2000:
+                assert float(values.std()) == pytest.approx(0.01 / 3**0.5, rel=0.1), name
+    networks = {name.split(".")[0] for name in lecun}
+    others = {"temporal", "first", "convs", "to_score"}
+    assert networks == (others if init == "lecun" else set())
 
 
 # ------------------------------------------------------------------------------------------------
