@@ -153,6 +153,46 @@ def test_running_statistics_move_once_a_step(
     assert norms_of(step.gan.generator)
 
 
+@pytest.mark.parametrize("name", ["vgan", "tgan", "mocogan"])
+def test_initial_running_statistics_are_forgotten_pass_by_pass(name: str) -> None:
+    """Training reads no running statistics, so two starts differ by what is left of them alone."""
+    steps = [make_step(PLAYS[name]) for _ in range(2)]
+    for network in steps[1].gan.networks.values():
+        for norm in norms_of(network):
+            norm.running_mean += 1
+    for step in steps:
+        draw = batches(PLAYS[name])
+        for index in range(3):
+            step.run(index, 0, draw)
+    first, second = (step.gan.networks for step in steps)
+    for player, network in first.items():
+        passes = 1 if player == "generator" else 2  # its own; over reals and over fakes
+        left = torch.tensor(0.9 ** (3 * passes), dtype=torch.float64)
+        for one, other in zip(norms_of(network), norms_of(second[player]), strict=True):
+            moved = other.running_mean - one.running_mean
+            torch.testing.assert_close(moved, left.expand_as(moved))
+
+
+def test_generator_first_learns_from_the_scores_before_the_update() -> None:
+    """As VGAN's authors do, on the fakes that the discriminator is trained on as well."""
+    order: dict[str, Any] = {"order": "generator_first", "fakes": "shared"}
+    quick = OptimizerConfig(lr=0.1, betas=(0.5, 0.999))
+    step, draw = make_step(PLAYS["vgan"], discriminator=quick, **order), batches(PLAYS["vgan"])
+    logs = step.run(0, 0, draw)
+    # The scores that the initial discriminator gives the same fakes.
+    mask = 0.1 * logs["generator/mask"]
+    other = make_step(PLAYS["vgan"], discriminator=quick, **order)
+    batch = other.split(batches(PLAYS["vgan"])(), (0, 0, 0, 0))[0]
+    fake = other.generate(batch, (0, 0, 0, 0))["clip"].detach()
+    discriminator = other.gan.discriminators["discriminator"]
+    expected = torch.nn.functional.softplus(-discriminator(fake).realness).mean()
+    torch.testing.assert_close(logs["loss/generator"], expected + mask)
+    # The usual order takes the scores after the update.
+    late = make_step(PLAYS["vgan"], discriminator=quick).run(0, 0, batches(PLAYS["vgan"]))
+    torch.testing.assert_close(late["discriminator/fake"], logs["discriminator/fake"])
+    assert abs(float(late["loss/generator"] - logs["loss/generator"])) > 0.01
+
+
 def test_discriminator_of_batch_norm_scores_reals_and_fakes_apart() -> None:
     play = PLAYS["vgan"]
     step = make_step(play)
