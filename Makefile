@@ -9,7 +9,7 @@ WORKERS ?= 2
 SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow test-extras test-processors check format demo clean
+.PHONY: help setup test test-slow test-extras test-processors check format demo gpu clean
 
 help:
 	@echo "make setup      create $(VENV) with the pinned packages"
@@ -20,6 +20,7 @@ help:
 	@echo "make check      run the linter, the format check, the type checker and the structure gates"
 	@echo "make format     mend what the linter and the formatter can mend"
 	@echo "make demo       train a small video GAN and show what it learned (five to ten minutes)"
+	@echo "make gpu        test and measure on one card, eight minutes; without a card a tiny form"
 	@echo "make clean      remove $(VENV) and every cache"
 
 setup: $(STAMP)
@@ -101,6 +102,11 @@ format: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/vidgan demo
+
+# A machine with a card may be bare: no environment is made and nothing is downloaded. Without one
+# $(PYTHON) has to hold torch and the other packages, or their wheels lie in .wheels.
+gpu:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(if $(OUT),--out "$(OUT)")
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache

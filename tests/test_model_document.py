@@ -13,6 +13,7 @@ from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import render_motions
 from vidgan.evaluation.generators import evaluate
+from vidgan.evaluation.options import EvaluationOptions
 from vidgan.sampling.storage import card_of
 from vidgan.training.loop import open_clips
 
@@ -58,7 +59,9 @@ def test_printed_model_goes_all_the_way(
     labels = torch.tensor([0, 1]) if labelled else None
     clips = vidgan.sample_clips(generator, vidgan.sample_latents(generator, [0, 1]), labels)
     assert clips.shape == (2, 3, 4, 8, 8)
-    record = evaluate(run, open_clips(config, print), "stswd", checkpoint="last")
+    record = evaluate(
+        run, open_clips(config, print), "stswd", options=EvaluationOptions(checkpoint="last")
+    )
     assert record["scores"]["space_time_swd"]["value"] > record["scores"]["space_time_swd"]["real"]
 
 

@@ -4,11 +4,21 @@ The names below are the public face; everything else is reached by its module. T
 when first used, so that importing vidgan loads neither torch nor a codec.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import sys
+
+_is_main = sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].removeprefix("-m") == "vidgan"
+if _is_main and not sys.flags.safe_path:
+    # `python -m vidgan` (the form for torchrun) put the working directory first on the path, and
+    # its files before the standard library. This module is imported before anything else is.
+    del sys.path[0]
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
+    from vidgan.data.opening import open_dataset
     from vidgan.evaluation.generators import evaluate
+    from vidgan.evaluation.options import EvaluationOptions
     from vidgan.metrics.frechet import frechet_distance
     from vidgan.metrics.inception_score import inception_score
     from vidgan.models import build_gan, list_models
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EvaluationOptions": "vidgan.evaluation.options",
     "build_gan": "vidgan.models",
     "evaluate": "vidgan.evaluation.generators",
     "frechet_distance": "vidgan.metrics.frechet",
@@ -30,6 +41,7 @@ _HOMES = {
     "list_models": "vidgan.models",
     "load_config": "vidgan.training.presets",
     "load_generator": "vidgan.sampling.storage",
+    "open_dataset": "vidgan.data.opening",
     "predict": "vidgan.sampling.predict",
     "sample_clips": "vidgan.sampling.generate",
     "sample_latents": "vidgan.sampling.latents",
@@ -37,6 +49,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EvaluationOptions",
     "build_gan",
     "evaluate",
     "frechet_distance",
@@ -45,6 +58,7 @@ __all__ = [
     "list_models",
     "load_config",
     "load_generator",
+    "open_dataset",
     "predict",
     "sample_clips",
     "sample_latents",

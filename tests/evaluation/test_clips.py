@@ -13,6 +13,7 @@ from metric_clips import CLASSES, Labelled, moving_shapes
 from vidgan.errors import UserError
 from vidgan.evaluation.clips import evaluate_clips
 from vidgan.evaluation.controls import mean_clip
+from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
@@ -26,6 +27,7 @@ QUICK = dataclasses.replace(
     classifier=ClassifierSettings(width=0.125, feature_dim=16, clips_seen=4000),
     sliced=SlicedSettings(patches_per_clip=8, directions=32),
 )
+WEIGHT_FREE = dataclasses.replace(PROTOCOLS["stswd"], num_clips=96, sliced=QUICK.sliced)
 
 
 def real_clips(shapes: Labelled, name: str) -> RealClips:
@@ -47,7 +49,9 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def perfect(real: RealData, judges: Path) -> dict[str, Any]:
     """The record of a generator whose clips are real ones."""
     fresh = moving_shapes(120, seed=7)
-    return evaluate_clips(fresh.clips, fresh.labels, real, protocol=QUICK, cache=judges)
+    return evaluate_clips(
+        fresh.clips, fresh.labels, real, protocol=QUICK, options=EvaluationOptions(cache=judges)
+    )
 
 
 def test_a_perfect_generator_scores_like_real_clips(perfect: dict[str, Any]) -> None:
@@ -91,7 +95,9 @@ def test_a_record_says_how_it_came_about(perfect: dict[str, Any]) -> None:
 
 def test_scores_repeat(perfect: dict[str, Any], real: RealData, judges: Path) -> None:
     fresh = moving_shapes(120, seed=7)
-    again = evaluate_clips(fresh.clips, fresh.labels, real, protocol=QUICK, cache=judges)
+    again = evaluate_clips(
+        fresh.clips, fresh.labels, real, protocol=QUICK, options=EvaluationOptions(cache=judges)
+    )
     for key in ("scores", "judge", "agreement", "memorisation", "data", "generator"):
         assert again[key] == perfect[key]
     assert len([item for item in judges.iterdir() if item.is_dir()]) == 1
@@ -101,15 +107,27 @@ def test_failures_are_seen(perfect: dict[str, Any], real: RealData, judges: Path
     """Frozen copies of the mean clip, copies of training clips, and clips of the wrong class."""
     train = real.train
     collapsed = evaluate_clips(
-        mean_clip(train.clips[:96]), train.labels[:96], real, protocol=QUICK, cache=judges
+        mean_clip(train.clips[:96]),
+        train.labels[:96],
+        real,
+        protocol=QUICK,
+        options=EvaluationOptions(cache=judges),
     )
     assert any("has not learned" in warning for warning in collapsed["warnings"])
     assert collapsed["scores"]["inception_score"]["value"] == pytest.approx(1, abs=1e-6)
-    copied = evaluate_clips(train.clips[:96], None, real, protocol=QUICK, cache=judges)
+    copied = evaluate_clips(
+        train.clips[:96], None, real, protocol=QUICK, options=EvaluationOptions(cache=judges)
+    )
     assert all(space["ratio"] == 0 for space in copied["memorisation"].values())
     assert "generated" not in copied["agreement"]
     fresh = moving_shapes(96, seed=7)
-    reverse = evaluate_clips(fresh.clips.flip(2), fresh.labels, real, protocol=QUICK, cache=judges)
+    reverse = evaluate_clips(
+        fresh.clips.flip(2),
+        fresh.labels,
+        real,
+        protocol=QUICK,
+        options=EvaluationOptions(cache=judges),
+    )
     assert reverse["agreement"]["generated"]["motion"] < 0.1
     assert reverse["agreement"]["generated"]["object"] > 0.9
 
@@ -149,7 +167,7 @@ def test_a_judge_that_learnt_nothing_gives_no_score(real: RealData) -> None:
 
 @pytest.mark.parametrize("classes", [(), CLASSES])
 def test_unlabelled_data_gets_weight_free_scores(real: RealData, classes: tuple[str, ...]) -> None:
-    protocol = dataclasses.replace(QUICK, extractor=None) if classes else QUICK
+    protocol = WEIGHT_FREE if classes else QUICK
     record = evaluate_clips(
         real.train.clips[:48], None, dataclasses.replace(real, classes=classes), protocol=protocol
     )

@@ -14,6 +14,7 @@ from vidgan.data.dataset import ClipDataset
 from vidgan.data.packed.store import MemoryStore
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
+from vidgan.errors import UserError
 from vidgan.video import write_mp4, write_png
 
 Capture = pytest.CaptureFixture[str]
@@ -142,3 +143,12 @@ def test_what_does_not_fit_is_one_sentence(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("vidgan: ")
     assert sentence in error
+
+
+def test_python_takes_folders_for_the_data_too(capsys: Capture) -> None:
+    opened = vidgan.open_dataset("videos", size=(4, 16))
+    records = [vidgan.evaluate("png", data, "stswd") for data in ("videos", Path("videos"), opened)]
+    assert records[0]["scores"] == records[1]["scores"] == records[2]["scores"]
+    assert records[0]["scores"] == evaluated("png", capsys)["scores"]
+    with pytest.raises(UserError, match="there is no folder nowhere"):
+        vidgan.evaluate("png", "nowhere", "stswd")

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from vidgan.core.clip_ops import to_float
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import evaluate_clips
-from vidgan.evaluation.extraction import ScoredSet, shown_frames
-from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.evaluation.clips import evaluate_clips, shown_frames
+from vidgan.evaluation.extraction import ScoredSet
+from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protocol
 from vidgan.evaluation.record import format_record
 from vidgan.evaluation.score import RealClips, RealData
 from vidgan.extractors.feature_store import FeatureStore
-from vidgan.extractors.specs import EXTRACTORS
 from vidgan.metrics.sliced import SlicedSettings
 
 SLICED = SlicedSettings(patches_per_clip=4, directions=16)
@@ -73,10 +72,10 @@ def test_clips_are_extracted_once(tmp_path: Path) -> None:
 
 def test_a_protocol_says_which_frames_are_shown() -> None:
     clips = moving_shapes(6, 3).clips
-    fast = Protocol(name="fast", extractor=None, frame_step=2)
+    fast = dataclasses.replace(RANDOM, frame_step=2)
     shown = shown_frames(Mean(), fast).arrays(clips)["features"]
     assert torch.equal(shown, Mean().arrays(clips[:, :, ::2])["features"])
-    assert shown_frames(inner := Mean(), Protocol(name="all", extractor=None)) is inner
+    assert shown_frames(inner := Mean(), RANDOM) is inner
 
 
 def test_single_frames_are_chosen_by_the_clip_alone() -> None:
@@ -99,7 +98,9 @@ def test_single_frames_are_chosen_by_the_clip_alone() -> None:
 def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Path) -> None:
     unlabelled = dataclasses.replace(real, classes=())
     fresh = moving_shapes(48, seed=7)
-    record = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM, features=tmp_path)
+    record = evaluate_clips(
+        fresh.clips, None, unlabelled, protocol=RANDOM, options=EvaluationOptions(features=tmp_path)
+    )
     # 48 clips are fewer than its 128 features.
     assert list(record["scores"]) == ["kernel_distance", "space_time_swd"]
     assert any("fewer than the 128 features" in said for said in record["warnings"])
@@ -116,7 +117,9 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
     stored = len(list(tmp_path.iterdir()))
     # Generated, training and held-out clips, and five controls.
     assert stored == 8
-    again = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM, features=tmp_path)
+    again = evaluate_clips(
+        fresh.clips, None, unlabelled, protocol=RANDOM, options=EvaluationOptions(features=tmp_path)
+    )
     anew = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM)
     assert len(list(tmp_path.iterdir())) == stored
     assert again["scores"] == anew["scores"] == record["scores"]
@@ -147,7 +150,6 @@ def test_sets_of_a_fixed_size_take_what_real_clips_there_are(real: RealData) -> 
 
 
 def test_intervals_and_infinitely_many_clips_where_the_protocol_asks(real: RealData) -> None:
-    network = EXTRACTORS["random-c3d"]
     protocol = dataclasses.replace(
         RANDOM,
         metrics=("frechet_distance", "kernel_distance"),
@@ -155,7 +157,7 @@ def test_intervals_and_infinitely_many_clips_where_the_protocol_asks(real: RealD
         num_clips=96,
         interval_draws=10,
         extrapolate=True,
-        network=network,
+        sliced=SlicedSettings(),
     )
     record = evaluate_clips(moving_shapes(96, seed=7).clips, None, real, protocol=protocol)
     for key in protocol.metrics:
@@ -168,7 +170,11 @@ def test_intervals_and_infinitely_many_clips_where_the_protocol_asks(real: RealD
 
 
 def test_manifold_scores_have_real_clips_beside_them(real: RealData) -> None:
-    protocol = dataclasses.replace(RANDOM, metrics=("manifold",))
+    protocol = dataclasses.replace(
+        PROTOCOLS["random-c3d-fid"],
+        num_clips=48,
+        metrics=("precision", "recall", "density", "coverage"),
+    )
     fresh = moving_shapes(48, seed=7).clips
     scores = evaluate_clips(fresh, None, real, protocol=protocol)["scores"]
     assert list(scores) == ["precision", "recall", "density", "coverage"]

@@ -17,6 +17,7 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import gather_real, update_best
+from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS
 from vidgan.extractors.judge import ClassifierSettings
 from vidgan.metrics.sliced import SlicedSettings
@@ -31,7 +32,7 @@ QUICK = dataclasses.replace(
     classifier=ClassifierSettings(width=0.125, feature_dim=16, clips_seen=3200),
     sliced=SlicedSettings(patches_per_clip=8, directions=32),
 )
-WEIGHT_FREE = dataclasses.replace(QUICK, extractor=None)
+WEIGHT_FREE = dataclasses.replace(PROTOCOLS["stswd"], num_clips=48, sliced=QUICK.sliced)
 
 
 def motion_data(splits: list[str]) -> ClipDataset:
@@ -79,7 +80,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def record(run: Path, data: ClipDataset) -> dict[str, Any]:
-    return vidgan.evaluate(run, data, QUICK, checkpoint=5)
+    return vidgan.evaluate(run, data, QUICK, options=EvaluationOptions(checkpoint=5))
 
 
 def test_an_untrained_generator_is_found_out(record: dict[str, Any]) -> None:
@@ -104,7 +105,8 @@ def test_the_record_names_the_checkpoint(record: dict[str, Any], run: Path) -> N
 
 def test_clips_depend_on_the_seed_alone(data: ClipDataset, run: Path) -> None:
     first, again, other = (
-        vidgan.evaluate(run, data, WEIGHT_FREE, checkpoint=5, seed=seed) for seed in (0, 0, 1)
+        vidgan.evaluate(run, data, WEIGHT_FREE, options=EvaluationOptions(checkpoint=5, seed=seed))
+        for seed in (0, 0, 1)
     )
     assert first["generator"]["clips_hash"] == again["generator"]["clips_hash"]
     assert first["scores"] == again["scores"]

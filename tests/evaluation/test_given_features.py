@@ -42,14 +42,14 @@ def test_fewer_clips_make_a_custom_protocol() -> None:
 
 
 def test_a_frechet_distance_of_given_features() -> None:
-    protocol = changed_protocol("cdfvd-videomae-ssv2g", ["num_clips=80", "set_size=40"])
-    protocol = changed_protocol(protocol, ["max_groups=2"])
+    words = ["num_clips=80", "set_size=40", "max_groups=2"]
+    protocol = changed_protocol("cdfvd-videomae-ssv2g", words)
     fake, real = rows(80, 0, shift=0.5), rows(60, 1)
     score = score_features(fake, real, protocol)["scores"]["frechet_distance"]
     expected = [frechet_distance(part, real, divides_by_n=True) for part in fake.split(40)]
     assert score["values"] == pytest.approx(expected, rel=1e-6)
     assert score["spread"] > 0
-    few = changed_protocol(protocol, ["set_size=5"])
+    few = changed_protocol(protocol, ["set_size=5", "num_clips=10"])
     assert "fewer than the 6 features" in score_features(fake, real, few)["warnings"][-1]
 
 

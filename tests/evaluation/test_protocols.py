@@ -8,8 +8,8 @@ import pytest
 
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
+from vidgan.evaluation.metric import find_metric
 from vidgan.evaluation.protocol_checks import check_clip_shape, check_protocol
-from vidgan.evaluation.protocol_fields import METRICS
 from vidgan.evaluation.protocols import (
     PROTOCOLS,
     Protocol,
@@ -18,8 +18,10 @@ from vidgan.evaluation.protocols import (
     find_protocol,
     list_protocols,
 )
+from vidgan.extractors.judge import ClassifierSettings
 from vidgan.extractors.specs import EXTRACTORS
 
+CHANGES = ClassifierSettings(task="changes")
 PUBLISHED_PROCEDURES = {
     "tgan-is-9984x4-64px",
     "tgan2-is-2048x10",
@@ -75,48 +77,6 @@ def test_counts_and_networks_are_those_of_the_published_procedures() -> None:
     assert not PROTOCOLS["tgan2-is-2048x10"].quantise
 
 
-def changed(value: Any) -> Any:
-    """Another value of the same kind; None where there is no simple one."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value * 2 + 1 if isinstance(value, int) else value / 2 + 1e-9
-    if isinstance(value, str):
-        return value + "x"
-    return None
-
-
-@pytest.mark.parametrize("name", ["own-c3d-fid", "fvd-tf-16f", "tgan-is-9984x4-64px"])
-def test_any_changed_field_gives_a_custom_name(name: str) -> None:
-    protocol = find_protocol(name)
-    names = set()
-    for field in dataclasses.fields(protocol):
-        value = changed(getattr(protocol, field.name))
-        if value is None or field.name in ("extractor", "frame_rule", "covariance_divisor"):
-            continue
-        value = protocol.num_clips // 2 if field.name == "set_size" else value
-        names.add(dataclasses.replace(protocol, **{field.name: value}).identity)
-    nested = {
-        "kernel": "degree",
-        "manifold": "neighbours",
-        "classifier": "shift",
-        "sliced": "scale",
-    }
-    for section, key in nested.items():
-        part = getattr(protocol, section)
-        key = "scale" if section == "kernel" else key
-        part = dataclasses.replace(part, **{key: changed(getattr(part, key))})
-        names.add(dataclasses.replace(protocol, **{section: part}).identity)
-    if protocol.network:
-        for key in ("width", "num_classes", "pool5", "layer"):
-            network = dataclasses.replace(
-                protocol.network, **{key: changed(getattr(protocol.network, key))}
-            )
-            names.add(dataclasses.replace(protocol, network=network).identity)
-    assert len(names) >= 20
-    assert all(found.startswith("custom:") for found in names)
-
-
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_record_gives_the_protocol_back(name: str) -> None:
     record = json.loads(json.dumps(PROTOCOLS[name].record()))
@@ -127,7 +87,7 @@ def test_a_record_gives_the_protocol_back(name: str) -> None:
 
 
 def test_words_change_a_protocol() -> None:
-    found = changed_protocol("own-c3d", ["num_clips=64", "kernel.subsets=10"])
+    found = changed_protocol("own-c3d-kid", ["num_clips=64", "kernel.subsets=10"])
     assert (found.num_clips, found.kernel.subsets) == (64, 10)
     assert found.identity.startswith("custom:")
     assert changed_protocol("own-c3d", []) is not None
@@ -154,7 +114,14 @@ def test_a_sheet_shows_every_field() -> None:
         ({"extractor": "i3d-tf"}, "no extractor 'i3d-tf'"),
         ({"network": EXTRACTORS["i3d-tf"]}, "no extractor None"),
         ({"metrics": ("fvmd",)}, "no metric fvmd"),
+        ({"metrics": ("jedi",)}, "jedi needs features, and there is no extractor"),
+        (
+            {"metrics": ("inception_score",), "extractor": "own-ssl", "classifier": CHANGES},
+            "inception_score needs probabilities of classes, and own-ssl gives none",
+        ),
+        ({"extractor": "own-ssl"}, "is a judge of changes, and classifier.task is classes"),
         ({"metrics": ()}, "no metric at all"),
+        ({"log_guard": 0.1}, r"log_guard must lie in \[0, 0.001\), got 0.1"),
         ({"splits": 0}, "must be at least 1"),
         ({"frame_step": 0}, "frame_step must be at least 1"),
         ({"interval_draws": -1}, "must not be negative"),
@@ -163,7 +130,7 @@ def test_a_sheet_shows_every_field() -> None:
 )
 def test_protocols_that_make_no_sense_are_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"protocol mine: .*{said}"):
-        Protocol(**{"name": "mine", "extractor": None, **fields})
+        Protocol(**{"name": "mine", "extractor": None, "metrics": ("space_time_swd",), **fields})
 
 
 def test_what_a_protocol_cannot_compare_is_refused_before_anything_is_made(tmp_path: Any) -> None:
@@ -188,4 +155,4 @@ def test_what_a_protocol_cannot_compare_is_refused_before_anything_is_made(tmp_p
         check_clip_shape(find_protocol("tgan-is-9984x4-64px"), (3, 16, 64, 32))
     with pytest.raises(UserError, match="'fvd'; vidgan evaluate --list names them all"):
         find_protocol("fvd")
-    assert all(METRICS[metric] for p in PROTOCOLS.values() for metric in p.metrics)
+    assert all(find_metric(key).title for p in PROTOCOLS.values() for key in p.metrics)

@@ -140,6 +140,28 @@ def test_edited_foundations_are_named_and_nothing_is_computed(field: str, capsys
     assert len(findings(record, capsys)) == 1
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("resize", "bicubic", "resize must be one of mean over whole blocks"),
+        ("reference_split", "heldout", "reference_split must be one of train"),
+        ("clip_rule", "any window", "clip_rule must be one of central window of every clip"),
+        ("clip_rule", "first window of every clip", "calls the record's protocol custom:"),
+        ("splits", 3, "splits moves nothing here"),
+        ("summary", "FVD as everybody measures it", "calls the record's protocol custom:"),
+        ("source", "a paper", "calls the record's protocol custom:"),
+    ],
+)
+def test_a_procedure_that_never_ran_is_named(
+    field: str, value: Any, said: str, capsys: Capture
+) -> None:
+    record = record_of("fakes")
+    edit(record, lambda values: values["protocol"].update({field: value}), seal=True)
+    (found,) = findings(record, capsys)
+    assert found.startswith("it cannot be computed again: ")
+    assert said in found
+
+
 def test_a_forged_result_is_found_by_computing(capsys: Capture) -> None:
     record = record_of("fakes")
 

@@ -18,7 +18,7 @@ from vidgan.extractors.extractor import (
 )
 from vidgan.extractors.judge import ClassifierSettings, OwnClassifier
 from vidgan.extractors.networks import own_c3d
-from vidgan.extractors.networks.preprocessing import MEAN_SHAPE, Preprocessing
+from vidgan.extractors.networks.preprocessing import MEAN_SHAPE
 from vidgan.extractors.specs import EXTRACTORS, ExtractorSpec, find_extractor
 from vidgan.extractors.weights.checking import MissingEntryError, WrongShapeError, shapes_of
 from vidgan.extractors.weights.store import Source, load_weights, save_weights, weights_path
@@ -263,15 +263,6 @@ def test_arithmetic_is_exact_inside_and_as_before_outside() -> None:
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def test_the_description_of_a_preparation_names_every_step() -> None:
-    tgan = EXTRACTORS["c3d-tgan-fc6"].preprocessing
-    assert isinstance(tgan, Preprocessing)
-    assert tgan.describe() == (
-        "bicubic to 128x128, stretch; 128 x +128, BGR; minus the mean clip from row 0, column 21; "
-        "centre 112x112"
-    )
 
 
 def test_fingerprints_are_of_values_and_not_of_files(tmp_path: Path) -> None:

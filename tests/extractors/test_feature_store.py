@@ -72,7 +72,6 @@ def test_features_are_extracted_once(tmp_path: Path) -> None:
     manifest = json.loads((first.folder / "manifest.json").read_text())
     assert (manifest["facts"], manifest["count"]) == (FACTS, 23)
     assert np.load(first.folder / "features.npy").dtype == np.float32
-    assert first.damages() == []
 
 
 def test_other_facts_are_another_set(tmp_path: Path) -> None:
@@ -150,9 +149,6 @@ def test_damage_is_named(tmp_path: Path) -> None:
     found = store.obtain(FACTS, 23, read, mean_colour)
     array = found.folder / "features.npy"
     values = np.load(array)
-    values[3, 1] += 1
-    np.save(array, values)
-    assert found.damages() == [f"{array} was changed after it was extracted"]
     np.save(array, values[:4])
     with pytest.raises(UserError, match=r"\[4, 3\].*manifest says float32 \[23, 3\]; delete"):
         found.array()

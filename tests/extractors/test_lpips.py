@@ -15,7 +15,6 @@ from vidgan.extractors.weights.checking import MissingEntryError, WrongShapeErro
 from vidgan.extractors.weights.converting import convert, examine
 from vidgan.extractors.weights.reading import UnsafePickleError
 from vidgan.metrics.prediction import score_frames
-from vidgan.metrics.streaming import FrameQuality
 
 FILES = {
     "alex": ("alexnet-owt-7be5be79.pth", "alex.pth"),
@@ -61,10 +60,6 @@ def test_frames_of_clips_are_compared_with_the_numbers_of_the_files(
         )
         expected = torch.from_numpy(written_out(*frames, weights, STEPS[backbone]))
         assert torch.allclose(found[clip, sample], expected, rtol=1e-5, atol=0)
-    streamed = FrameQuality(distance)
-    for clip in (0, 1):
-        streamed.update(samples[clip], truth[clip].expand_as(samples[clip]))
-    assert streamed.compute() == pytest.approx(float(found.mean()), rel=1e-12)
     # To the bit, whatever stands beside a clip.
     assert torch.equal(distance(samples[1:, :1], truth[1:, None])[0, 0], found[1, 0])
     assert not distance(truth, truth).any()

@@ -11,7 +11,6 @@ from vidgan.metrics.kernel import (
     KernelRule,
     jedi,
     jedi_from_moments,
-    jedi_unbiased,
     kernel_distance,
 )
 
@@ -94,16 +93,6 @@ def test_jedi_is_the_squared_difference_of_second_moments() -> None:
     assert jedi(x, x) == 0
     # Blind by construction: a set and its negative have the same second moments.
     assert jedi(x, -x) == 0
-
-
-def test_jedi_without_bias() -> None:
-    x, y = rows(31, 7, 0), rows(23, 7, 1, shift=0.5)
-    expected = 100 * brute_force(x, y, "square")
-    assert jedi_unbiased(x, y) == pytest.approx(expected, rel=1e-12)
-    values = torch.tensor([jedi_unbiased(rows(30, 5, k), rows(30, 5, -k)) for k in range(1, 150)])
-    biased = torch.tensor([jedi(rows(30, 5, k), rows(30, 5, -k)) for k in range(1, 150)])
-    assert abs(float(values.mean())) < 3 * float(values.std()) / len(values) ** 0.5
-    assert float(biased.min()) > 0
 
 
 def test_scikit_learn_oracle() -> None:

@@ -25,8 +25,9 @@ from vidgan.training.planner import check_batches
 from vidgan.training.run_config import Config, config_from_dict
 from vidgan.training.schedule import make_schedule
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
-from vidgan.training.step import Batch, TrainingStep
+from vidgan.training.step import Batch, TrainingStep, UpdateKey
 
+KEY = UpdateKey(0, 0, 0, 0)
 SHAPE = ClipShape(3, 4, 8, 8)
 COUNT = 4
 ADAM = OptimizerConfig(lr=2e-4, betas=(0.5, 0.999))
@@ -189,8 +190,8 @@ def test_generator_first_learns_from_the_scores_before_the_update() -> None:
     # The scores that the initial discriminator gives the same fakes.
     mask = 0.1 * logs["generator/mask"]
     other = make_step(PLAYS["vgan"], discriminator=quick, **order)
-    batch = other.split(batches(PLAYS["vgan"])(), (0, 0, 0, 0))[0]
-    fake = other.generate(batch, (0, 0, 0, 0))["clip"].detach()
+    batch = other.split(batches(PLAYS["vgan"])(), KEY)[0]
+    fake = other.generate(batch, KEY)["clip"].detach()
     discriminator = other.gan.discriminators["discriminator"]
     expected = torch.nn.functional.softplus(-discriminator(fake).realness).mean()
     torch.testing.assert_close(logs["loss/generator"], expected + mask)
@@ -279,9 +280,9 @@ def test_classifier_learns_from_the_clips_it_is_told_to() -> None:
     for clips in ("real", "both"):
         loss = dataclasses.replace(play.loss, class_clips=clips)  # type: ignore[arg-type]
         step = make_step(dataclasses.replace(play, loss=loss))
-        batch = step.split(batches(play)(), (0,))[0]
+        batch = step.split(batches(play)(), KEY)[0]
         fake = torch.zeros_like(batch.real)
-        _, logs = step.discriminator_loss(batch, fake, (0, 0, 0, 0), 0)
+        _, logs = step.discriminator_loss(batch, {"clip": fake}, KEY, update=0)
         video = step.gan.discriminators["video"]
         classes = step.class_loss(video(batch.real), batch.labels)
         if clips == "both":

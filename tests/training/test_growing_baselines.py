@@ -32,8 +32,9 @@ from vidgan.training.loop import train
 from vidgan.training.run_config import Config, config_from_dict
 from vidgan.training.schedule import make_schedule, stage_at
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import TrainingStep, UpdateKey
 
+KEY = UpdateKey(0, 0, 0, 0)
 GROWING = {
     "tgan": "{name: tgan, latent: 4, frame_code: 3, temporal_width: 8, image_width: 8, width: 4, "
     "growing: true}",
@@ -109,12 +110,12 @@ def test_generator_draws_each_category_alike_and_shows_it() -> None:
 
 def test_classifier_learns_the_categories_of_fakes_where_there_are_no_labels() -> None:
     step = make_step(OWN)
-    batch = step.split(batches(OWN)(), (0,))[0]
+    batch = step.split(batches(OWN)(), KEY)[0]
     assert batch.labels is None
-    parts = step.generate(batch, (0, 0, 0, 0))
+    parts = step.generate(batch, KEY)
     assert parts["category"].dtype == torch.int64
     clip, category = parts["clip"].detach(), parts["category"]
-    _, logs = step.discriminator_loss(batch, clip, (0, 0, 0, 0), 0, category)
+    _, logs = step.discriminator_loss(batch, parts, KEY, update=0)
     found = step.gan.discriminators["video"](clip).class_logits
     assert found is not None
     expected = torch.nn.functional.cross_entropy(found, category)

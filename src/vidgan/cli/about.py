@@ -17,7 +17,7 @@ from vidgan.core.settings import dump_yaml, to_dict
 
 Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
 
-EXTRA_PACKAGES = ("scipy", "sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
+EXTRA_PACKAGES = ("sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
 
 
 def models(name: Name = None, /, *, conformance: bool = False, json: bool = False) -> None:
@@ -28,6 +28,7 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
         conformance: its layers and counts beside the published ones.
         json: print JSON.
     """
+    from vidgan.core.plugins import trust_typed
     from vidgan.models import list_models, model_config_class
 
     if name is None:
@@ -36,7 +37,9 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
             print_json(found)
         else:
             print("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
-    elif conformance:
+        return
+    trust_typed(name)
+    if conformance:
         print_sheet(name, json)
     else:
         settings = to_dict(model_config_class(name)())

@@ -78,8 +78,8 @@ def evaluate(
 
     import torch
 
+    from vidgan.evaluation.generators import EvaluationOptions, format_record, save_record
     from vidgan.evaluation.generators import evaluate as score
-    from vidgan.evaluation.generators import format_record, save_record
     from vidgan.evaluation.record import without_clips
 
     folder = record_folder(run)
@@ -88,14 +88,16 @@ def evaluate(
         run,
         data,
         choose(data.classes),
-        checkpoint=checkpoint,
-        seed=seed,
-        judge_seed=judge_seed,
-        cache=cache_folder() / "judges",
-        features=cache_folder() / "features",
-        pictures=folder,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        progress=say,
+        EvaluationOptions(
+            checkpoint=checkpoint,
+            seed=seed,
+            judge_seed=judge_seed,
+            cache=cache_folder() / "judges",
+            features=cache_folder() / "features",
+            pictures=folder,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            tell=say,
+        ),
     )
     if folder is not None:
         say(f"the record is {save_record(record, folder)}")
@@ -260,26 +262,15 @@ def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "Data
     """How real clips are cut to the size of generated ones that come from outside of a run."""
     from vidgan.core.settings import apply_overrides, from_dict
     from vidgan.data.settings import DataConfig
+    from vidgan.evaluation.gather import stored_size
 
-    settings = clip_size(source, checkpoint)
+    frames, resolution = stored_size(source, checkpoint)
+    settings = {"frames": frames, "resolution": resolution}
     given = [word.removeprefix("data.") for word in words]
     given = [
         f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given
     ]
     return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
-
-
-def clip_size(source: str, checkpoint: str) -> dict[str, Any]:
-    """Frames and resolution of the clips that a generator makes, or that a folder holds."""
-    from vidgan.data.sources.generated import first_shape
-    from vidgan.evaluation.gather import is_folder_of_clips
-    from vidgan.sampling.storage import find_generator_file, read_card
-
-    if is_folder_of_clips(source):
-        frames, resolution = first_shape(source)
-    else:
-        _, frames, resolution, _ = read_card(find_generator_file(source, checkpoint)).clip_shape
-    return {"frames": frames, "resolution": resolution}
 
 
 def say(sentence: str) -> None:

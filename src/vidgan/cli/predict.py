@@ -291,6 +291,7 @@ def predict_heldout(
     import torch
 
     from vidgan.cli.train import write_page_of
+    from vidgan.evaluation.options import EvaluationOptions
     from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
     from vidgan.evaluation.record import save_record, without_clips
     from vidgan.sampling.pictures import picture_name, write_pictures
@@ -301,13 +302,15 @@ def predict_heldout(
         data,
         num_clips,
         wanted.num,
-        seed=wanted.seed,
-        judge_seed=wanted.seed,
         box=wanted.box,
         lpips=wanted.lpips,
-        cache=cache_folder() / "judges",
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        progress=say,
+        options=EvaluationOptions(
+            seed=wanted.seed,
+            judge_seed=wanted.seed,
+            cache=cache_folder() / "judges",
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            tell=say,
+        ),
     )
     saved = save_record(record, Path(run) / "evals" if config is not None else wanted.folder)
     say(f"the record is {saved}")

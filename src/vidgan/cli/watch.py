@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vidgan.errors import UserError
-from vidgan.evaluation.generators import evaluate, save_record
+from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
 from vidgan.evaluation.origins import data_inputs
 from vidgan.evaluation.protocols import Protocol
 from vidgan.evaluation.record import without_clips
@@ -158,11 +158,13 @@ def watch_run(
             run,
             data,
             protocol,
-            checkpoint=step,
-            seed=seed,
-            judge_seed=judge_seed,
-            cache=cache_folder() / "judges",
-            progress=say,
+            EvaluationOptions(
+                checkpoint=step,
+                seed=seed,
+                judge_seed=judge_seed,
+                cache=cache_folder() / "judges",
+                tell=say,
+            ),
         )
 
     seeds = {"evaluation": seed, "judge": judge_seed}

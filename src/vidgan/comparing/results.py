@@ -11,7 +11,7 @@ from typing import Any
 from vidgan.core.files import write_text_atomically
 from vidgan.core.settings import differences
 from vidgan.errors import UserError
-from vidgan.evaluation.record import TITLES
+from vidgan.evaluation.metric import metric_title
 from vidgan.models import MODEL_VARIANTS, model_config_class
 from vidgan.models.conformance.sheet import conformance_sheet
 from vidgan.report.basis import basis_of, sentences_on
@@ -262,7 +262,7 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
             columns.setdefault(
                 ("scores", name, "value"),
                 Column(
-                    title=TITLES.get(name, name),
+                    title=metric_title(name),
                     better=score["better"],
                     real=score["real"],
                     floor=score["floor"],

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import lcm
 from typing import NamedTuple, TypedDict
 
@@ -19,6 +19,20 @@ from vidgan.errors import UserError
 _WINDOW_CHUNKS = 16
 """Chunks that are shuffled together: enough to mix, few enough to stay in the page cache."""
 _HELDOUT_ORDER = ("heldout", "test", "val")
+
+
+Window = Callable[[int, int], int]
+"""From a clip's number in the store and the number of its windows to the number of one."""
+
+
+def first_window(_: int, num_windows: int) -> int:
+    """The window of the first frames."""
+    return 0
+
+
+def central_window(_: int, num_windows: int) -> int:
+    """The window in the middle; of two the earlier one."""
+    return (num_windows - 1) // 2
 
 
 class ClipRequest(NamedTuple):
@@ -128,18 +142,29 @@ class ClipDataset:
         return order[place]
 
     def iter_clips(
-        self, split: str, frames: int, resolution: int, batch_size: int
+        self,
+        split: str,
+        frames: int,
+        resolution: int,
+        batch_size: int,
+        window: Window | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every clip of a split once, in the order of the store.
+        """Every clip of a split once, in the order of the store; nothing is flipped.
 
-        Random windows are replaced by the central one; nothing is flipped.
+        Args:
+            split: which clips.
+            frames, resolution: their size.
+            batch_size: clips of a batch.
+            window: which frames of a longer stored clip, as a function of its number in the store
+                and of the number of places where a window may start, to the number of one; None
+                takes the first or the central one, as the settings say.
 
         Yields:
             uint8 `[B, C, T, H, W]` and int64 labels `[B]`; the last batch may be smaller.
         """
         indices = self._indices_of(split)
         for first in range(0, len(indices), batch_size):
-            yield self._batch(indices[first : first + batch_size], frames, resolution)
+            yield self._batch(indices[first : first + batch_size], frames, resolution, window)
 
     def real_clips(
         self, num_clips: int, seed: int, split: str | None = None
@@ -154,10 +179,15 @@ class ClipDataset:
         chosen = draw.sample(indices, min(num_clips, len(indices)))
         return self._batch(chosen, self.config.frames, self.config.resolution)
 
-    def _batch(self, indices: list[int], frames: int, resolution: int) -> tuple[Tensor, Tensor]:
-        clips = [
-            self._read(index, self._central_start(index), frames, resolution) for index in indices
-        ]
+    def _batch(
+        self, indices: list[int], frames: int, resolution: int, window: Window | None = None
+    ) -> tuple[Tensor, Tensor]:
+        def start(index: int) -> int:
+            if window is None:
+                return self._fixed_start(index)
+            return self._start_step() * window(index, self._num_starts(index))
+
+        clips = [self._read(index, start(index), frames, resolution) for index in indices]
         labels = [self.store.items[index].label for index in indices]
         return torch.stack(clips), torch.tensor(labels, dtype=torch.int64)
 
@@ -187,17 +217,19 @@ class ClipDataset:
 
     def _window_start(self, index: int, position: int) -> int:
         if self.config.clip != "random":
-            return self._central_start(index)
-        step = self._start_step()
-        num_starts = (self.store.items[index].stored_frames - self.config.frames) // step + 1
-        return step * (derive_seed("window", self.seed, position) % num_starts)
+            return self._fixed_start(index)
+        window = derive_seed("window", self.seed, position) % self._num_starts(index)
+        return self._start_step() * window
 
-    def _central_start(self, index: int) -> int:
+    def _fixed_start(self, index: int) -> int:
         if self.config.clip == "first":
             return 0
+        return self._start_step() * central_window(index, self._num_starts(index))
+
+    def _num_starts(self, index: int) -> int:
+        """Places where a window of a stored clip may start."""
         spare = self.store.items[index].stored_frames - self.config.frames
-        step = self._start_step()
-        return spare // 2 // step * step
+        return spare // self._start_step() + 1
 
     def _start_step(self) -> int:
         """Windows start on whole groups of frames of every stored level.

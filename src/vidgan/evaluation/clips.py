@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,14 @@ from torch import Tensor
 from vidgan.core.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.evaluation.controls import memorisation, nearest_pairs, nearest_picture, thumbnails
-from vidgan.evaluation.extraction import ScoredSet, shown_frames
-from vidgan.evaluation.protocol_checks import check_clip_shape, check_protocol
+from vidgan.evaluation.extraction import ScoredSet, ShownFrames
+from vidgan.evaluation.metric import Reference
+from vidgan.evaluation.options import DEFAULTS, EvaluationOptions, Progress
+from vidgan.evaluation.protocol_checks import (
+    check_clip_shape,
+    check_protocol,
+    check_real_clips,
+)
 from vidgan.evaluation.protocol_fields import JUDGES
 from vidgan.evaluation.protocols import Protocol, find_protocol
 from vidgan.evaluation.record import (
@@ -26,6 +31,7 @@ from vidgan.evaluation.record import (
     time_stamp,
 )
 from vidgan.evaluation.score import (
+    ComparedSets,
     Comparison,
     RealData,
     compute_scores,
@@ -43,29 +49,15 @@ from vidgan.metrics.diversity import compare_spread
 from vidgan.metrics.motion import compare_motion
 from vidgan.video.writing import write_png
 
-Progress = Callable[[str], None]
-"""Told in a few words what happens next."""
-
-
-def say_nothing(_: str) -> None:
-    """The progress of callers who want none."""
-
 
 def evaluate_clips(
     clips: Tensor,
     labels: Tensor | None,
     real: RealData,
-    *,
     protocol: str | Protocol = "own-c3d",
-    seed: int = 0,
-    judge_seed: int = 0,
-    cache: str | Path | None = None,
-    features: str | Path | None = None,
-    weights: str | Path | None = None,
-    pictures: str | Path | None = None,
-    device: torch.device | str = "cpu",
+    options: EvaluationOptions = DEFAULTS,
+    *,
     generator_facts: dict[str, Any] | None = None,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score clips that are in memory; `vidgan.evaluate` gathers them first.
 
@@ -74,9 +66,8 @@ def evaluate_clips(
             does not round.
         labels: the classes they should show, int64 `[M]`, or None.
         real: the real clips, of the same shape.
+        protocol, options: as in `vidgan.evaluate`.
         generator_facts: plain values for the record.
-        protocol, seed, judge_seed, cache, features, weights, pictures, device, progress: as in
-            `vidgan.evaluate`.
 
     Returns:
         The record.
@@ -85,30 +76,31 @@ def evaluate_clips(
         UserError: shapes differ, there are too few clips, or weights are missing.
     """
     started = time.perf_counter()
-    tell = progress or say_nothing
+    seed, tell = options.seed, options.tell
     clips, protocol, notes = _as_applied(find_protocol(protocol), clips)
     labels = None if labels is None else labels[: protocol.num_clips]
-    check_protocol(protocol, weights)
+    check_protocol(protocol, options.weights)
     _check_shapes(clips, real)
+    check_real_clips(protocol, len(real.train), real.clip_rule)
     check_clip_shape(protocol, clips.shape[1:])
     comparison = plan_comparison(real, clips.shape[0], seed, protocol)
-    judge, extractor, said = _find_extractor(
-        real, protocol, judge_seed, cache, weights, device, tell
-    )
-    store = None if features is None else FeatureStore(features)
+    judge, extractor, said = _find_extractor(real, protocol, options)
+    store = None if options.features is None else FeatureStore(options.features)
     tell("scoring")
     rounded = clips if clips.dtype == torch.uint8 else to_uint8(clips)
     fake = ScoredSet.of(rounded, extractor, store, seen=clips)
     seen, unseen = (
         ScoredSet.of(part.clips, extractor, store) for part in (real.train, real.heldout)
     )
-    scores = compute_scores(fake, seen, unseen, comparison, extractor, protocol, seed, store)
-    missing = missing_scores(seen.take(comparison.reference), comparison.n, protocol)
+    reference = Reference(seen.take(comparison.reference), comparison.n, protocol, seed)
+    sets = ComparedSets.of(fake, seen, unseen, comparison, protocol)
+    scores = compute_scores(sets, reference, lambda clips: ScoredSet.of(clips, extractor, store))
+    missing = missing_scores(reference)
     card = None if judge is None else judge_card(judge)
     network = _network_record(extractor, protocol)
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
-    if pictures is not None:
-        _show_nearest(Path(pictures), fake, seen, beside["memorisation"], tell)
+    if options.pictures is not None:
+        _show_nearest(Path(options.pictures), fake, seen, beside["memorisation"], tell)
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
     return {
         "schema": RECORD_SCHEMA,
@@ -121,8 +113,8 @@ def evaluate_clips(
         "extractor": network,
         "data": data_facts(real),
         "generator": _generator_facts(generator_facts, rounded, labels),
-        "seeds": {"evaluation": seed, "judge": judge_seed},
-        "environment": environment_record(str(device)),
+        "seeds": {"evaluation": seed, "judge": options.judge_seed},
+        "environment": environment_record(str(options.device)),
         "wall_seconds": round(time.perf_counter() - started, 1),
         "warnings": [*real.warnings, *warnings],
         "comparable_to": comparable_protocols(protocol, network),
@@ -187,23 +179,26 @@ def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, li
 
 
 def _find_extractor(
-    real: RealData,
-    protocol: Protocol,
-    judge_seed: int,
-    cache: str | Path | None,
-    weights: str | Path | None,
-    device: torch.device | str,
-    tell: Progress,
+    real: RealData, protocol: Protocol, options: EvaluationOptions
 ) -> tuple[OwnClassifier | None, Extractor | None, list[str]]:
     """The judge if the protocol wants one, what gives features, and what has to be said."""
     if protocol.network is not None:
-        tell(f"loading {protocol.network.name}")
-        loaded = load_extractor(protocol.network, folder=weights, device=device)
+        options.tell(f"loading {protocol.network.name}")
+        loaded = load_extractor(protocol.network, folder=options.weights, device=options.device)
         return None, shown_frames(loaded, protocol), []
     if protocol.extractor is not None:
-        tell("training the judge, or loading it")
-    judge, said = find_judge(real, protocol, judge_seed, cache, device)
+        options.tell("training the judge, or loading it")
+    judge, said = find_judge(real, protocol, options)
     return judge, judge if judge is not None and judge.passed else None, said
+
+
+def shown_frames(extractor: Extractor, protocol: Protocol) -> Extractor:
+    """The extractor as the protocol shows clips to it."""
+    is_per_frame = protocol.network is not None and protocol.network.is_per_frame
+    one_frame = is_per_frame and protocol.frame_rule == "one frame"
+    if protocol.frame_step == 1 and not one_frame:
+        return extractor
+    return ShownFrames(extractor, protocol.frame_step, one_frame)
 
 
 def _counts(clips: Tensor, real: RealData, comparison: Comparison) -> dict[str, int]:
@@ -241,11 +236,7 @@ def _check_shapes(clips: Tensor, real: RealData) -> None:
 
 
 def find_judge(
-    real: RealData,
-    protocol: Protocol,
-    seed: int,
-    cache: str | Path | None,
-    device: torch.device | str,
+    real: RealData, protocol: Protocol, options: EvaluationOptions
 ) -> tuple[OwnClassifier | None, list[str]]:
     """The judge, if the protocol wants one and the data allow it, and what has to be said."""
     if protocol.extractor is None:
@@ -261,10 +252,10 @@ def find_judge(
         real.train.labels,
         real.classes,
         real.train.video_ids,
-        seed=seed,
+        seed=options.judge_seed,
         settings=protocol.classifier,
-        cache=None if cache is None else Path(cache),
-        device=device,
+        cache=None if options.cache is None else Path(options.cache),
+        device=options.device,
     )
     if judge.passed:
         return judge, judge_warnings(judge)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vidgan.evaluation.protocol_fields import Protocol
 from vidgan.extractors.extractor import Extractor
 from vidgan.extractors.feature_store import FeatureStore
 from vidgan.extractors.judge import Extraction
@@ -116,15 +115,6 @@ class ShownFrames:
         rows = torch.arange(clips.shape[0])
         frames = clips[rows, :, chosen][:, :, None]  # [M, C, 1, H, W]
         return {kind: values[:, 0] for kind, values in self.inner.arrays(frames).items()}
-
-
-def shown_frames(extractor: Extractor, protocol: Protocol) -> Extractor:
-    """The extractor as the protocol shows clips to it."""
-    is_per_frame = protocol.network is not None and protocol.network.is_per_frame
-    one_frame = is_per_frame and protocol.frame_rule == "one frame"
-    if protocol.frame_step == 1 and not one_frame:
-        return extractor
-    return ShownFrames(extractor, protocol.frame_step, one_frame)
 
 
 def extract_stored(extractor: Extractor, clips: Tensor, store: FeatureStore | None) -> Extraction:

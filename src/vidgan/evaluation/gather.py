@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import derive_seed, keyed_rng
-from vidgan.data.dataset import ClipDataset
-from vidgan.data.sources.generated import is_clip_source, read_generated
+from vidgan.data.dataset import ClipDataset, Window, central_window, first_window
+from vidgan.data.sources.generated import first_shape, is_clip_source, read_generated
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import Progress
+from vidgan.evaluation.options import EvaluationOptions, Progress
 from vidgan.evaluation.origins import IN_MEMORY, generator_origin
 from vidgan.evaluation.protocol_checks import check_clip_shape
+from vidgan.evaluation.protocol_fields import ClipRule
 from vidgan.evaluation.protocols import Protocol
 from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.models.base import Generator
@@ -25,6 +26,7 @@ from vidgan.sampling.predict import part_windows, targets_of
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,
     GENERATOR_FILE,
+    card_of,
     find_generator_file,
     load_generator,
     read_card,
@@ -72,28 +74,39 @@ def is_folder_of_clips(source: str | Path) -> bool:
     return is_clip_source(path) and not is_run
 
 
+def clip_size(source: Source, checkpoint: str | int) -> tuple[int, int] | None:
+    """Frames and pixels a side of the clips that a source makes or holds; None where only they
+    themselves tell."""
+    if isinstance(source, Generator):
+        _, frames, resolution, _ = card_of(source).clip_shape
+        return frames, resolution
+    return stored_size(source, checkpoint) if isinstance(source, str | Path) else None
+
+
+def stored_size(source: str | Path, checkpoint: str | int) -> tuple[int, int]:
+    """Frames and pixels a side of the clips that a generator's file makes or a folder holds."""
+    if is_folder_of_clips(source):
+        return first_shape(source)
+    _, frames, resolution, _ = read_card(find_generator_file(source, checkpoint)).clip_shape
+    return frames, resolution
+
+
 def gather(
-    source: Source,
-    data: ClipDataset,
-    protocol: Protocol,
-    *,
-    checkpoint: str | int,
-    seed: int,
-    device: torch.device | str,
-    tell: Progress,
+    source: Source, data: ClipDataset, protocol: Protocol, options: EvaluationOptions
 ) -> Gathered:
     """Generated clips of any source and the real ones they are compared with.
 
     Raises:
         UserError: the source or the data do not serve.
     """
+    seed, tell = options.seed, options.tell
     if isinstance(source, str | Path) and is_folder_of_clips(source):
         return _gather_from_folder(source, data, protocol, seed, tell)
     facts: dict[str, Any] = {"source": "clips"}
     origin: dict[str, Any] = dict(IN_MEMORY)
     if isinstance(source, str | Path):
         # One look at a run folder decides which file is meant, for facts and weights alike.
-        file = find_generator_file(source, checkpoint)
+        file = find_generator_file(source, options.checkpoint)
         facts = file_facts(file)
         origin = generator_origin(file, facts)
         source = load_generator(file)
@@ -102,7 +115,7 @@ def gather(
     check_classes(source, data)
     facts |= {"given_frames": source.context_frames, "given": source.context_kind}
     collect = _gather_continued if source.context_frames else _gather_from_generator
-    found = collect(source.to(device), data, protocol, seed, tell)
+    found = collect(source.to(options.device), data, protocol, seed, tell)
     return replace(found, facts=facts, origin=origin)
 
 
@@ -113,12 +126,12 @@ def gather_real(
 
     Without a held-out split, a seeded fifth of the training videos stands in for it.
     """
-    limit = protocol.max_train_clips
-    train = _gather_split(data, "train", frames, resolution, limit, seed)
+    rule = protocol.clip_rule
+    train = _gather_split(data, "train", (frames, resolution), protocol, seed)
     split = data.heldout_split
     if split is not None:
-        heldout = _gather_split(data, split, frames, resolution, limit, seed)
-        return RealData(train, heldout, data.classes)
+        heldout = _gather_split(data, split, (frames, resolution), protocol, seed)
+        return RealData(train, heldout, data.classes, clip_rule=rule)
     videos = sorted(set(train.video_ids))
     order = torch.randperm(len(videos), generator=keyed_rng(seed, "stand-in videos")).tolist()
     stand_in = {videos[i] for i in order[: len(videos) // 5]}
@@ -129,25 +142,39 @@ def gather_real(
     )
     rows = torch.arange(len(train))
     seen, unseen = train.take(rows[~is_unseen]), train.take(rows[is_unseen])
-    return RealData(seen, unseen, data.classes, (warning,))
+    return RealData(seen, unseen, data.classes, (warning,), rule)
 
 
 def _gather_split(
-    data: ClipDataset, split: str, frames: int, resolution: int, limit: int, seed: int
+    data: ClipDataset, split: str, size: tuple[int, int], protocol: Protocol, seed: int
 ) -> RealClips:
-    """Clips of a split, at most `limit`, chosen by `seed` if there are more."""
+    """Clips of a split, as many as the protocol reads at most, chosen by `seed` if there are more.
+
+    Args:
+        size: frames and pixels a side.
+    """
     videos = [item.source for item in data.store.items if item.split == split]
     order = torch.randperm(len(videos), generator=keyed_rng(seed, "real clips", split))
     chosen = torch.zeros(len(videos), dtype=torch.bool)
-    chosen[order[:limit]] = True
+    chosen[order[: protocol.max_train_clips]] = True
     clips, labels, start = [], [], 0
-    for batch, batch_labels in data.iter_clips(split, frames, resolution, READ_BATCH):
+    window = _window(protocol.clip_rule, seed)
+    for batch, batch_labels in data.iter_clips(split, *size, READ_BATCH, window):
         keep = chosen[start : start + batch.shape[0]]
         clips.append(batch[keep])
         labels.append(batch_labels[keep])
         start += batch.shape[0]
     kept = tuple(video for video, is_kept in zip(videos, chosen.tolist(), strict=True) if is_kept)
     return RealClips(torch.cat(clips), torch.cat(labels), kept)
+
+
+def _window(rule: ClipRule, seed: int) -> Window:
+    """The frames that a protocol compares of longer stored clips."""
+    if rule == "first window of every clip":
+        return first_window
+    if rule == "central window of every clip":
+        return central_window
+    return lambda index, count: derive_seed(seed, "evaluation window", index) % count
 
 
 def _gather_from_generator(

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from vidgan.data.dataset import ClipDataset
+from vidgan.data.opening import open_dataset
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import Progress, evaluate_clips, say_nothing
-from vidgan.evaluation.gather import Source, gather, gather_real
+from vidgan.evaluation.clips import evaluate_clips
+from vidgan.evaluation.gather import Source, clip_size, gather, gather_real
+from vidgan.evaluation.options import DEFAULTS, EvaluationOptions
 from vidgan.evaluation.origins import data_inputs, list_clips, list_real_clips
 from vidgan.evaluation.protocol_checks import check_protocol
 from vidgan.evaluation.protocol_fields import default_protocol
@@ -20,6 +22,7 @@ from vidgan.evaluation.score import RealClips, RealData
 from vidgan.sampling.storage import read_pointer, write_pointer
 
 __all__ = [
+    "EvaluationOptions",
     "RealClips",
     "RealData",
     "evaluate",
@@ -33,18 +36,9 @@ __all__ = [
 
 def evaluate(
     source: Source,
-    data: ClipDataset,
+    data: ClipDataset | str | Path,
     protocol: str | Protocol | None = None,
-    *,
-    checkpoint: str | int = "best",
-    seed: int = 0,
-    judge_seed: int = 0,
-    cache: str | Path | None = None,
-    features: str | Path | None = None,
-    weights: str | Path | None = None,
-    pictures: str | Path | None = None,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    options: EvaluationOptions = DEFAULTS,
 ) -> dict[str, Any]:
     """Score generated clips against real ones.
 
@@ -55,20 +49,11 @@ def evaluate(
         source: a run folder, generator file or hub id; a generator; a folder or container of clips
             that any program generated; or batches of uint8 clips `[B, C, T, H, W]` with int64
             labels `[B]` or None.
-        data: the real clips, with a training and a held-out split.
+        data: the real clips, with a training and a held-out split: a data set from
+            `vidgan.open_dataset`, or what that opens: a folder of videos, a packed set, or a run.
         protocol: name of a protocol, or one with fields of your own; None takes `own-c3d`, or
             `own-ssl` for data without classes.
-        checkpoint: of a run folder: `best`, `last` or a step.
-        seed: of latents, labels, controls and choices of clips.
-        judge_seed: of the judge; publish with another one than the one used while developing.
-        cache: folder where judges are kept between calls; None keeps nothing.
-        features: folder where features are kept between calls, so that each set of clips is
-            extracted once; None keeps nothing.
-        weights: folder of converted weight files; None takes the one of `vidgan weights`.
-        pictures: folder for a picture of the generated clips that lie nearest to training clips;
-            None writes none.
-        device: where the generator and the judge compute.
-        progress: told in a few words what happens next.
+        options: seeds, folders and the device.
 
     Returns:
         The record: protocol, data, counts, scores with real reference, floor and controls,
@@ -78,33 +63,25 @@ def evaluate(
     Raises:
         UserError: the source or the data do not serve.
     """
-    tell = progress or say_nothing
+    if not isinstance(data, ClipDataset):
+        data = open_dataset(data, size=clip_size(source, options.checkpoint), tell=options.tell)
     protocol = find_protocol(default_protocol(data.classes) if protocol is None else protocol)
-    check_protocol(protocol, weights)
-    gathered = gather(
-        source, data, protocol, checkpoint=checkpoint, seed=seed, device=device, tell=tell
-    )
+    check_protocol(protocol, options.weights)
+    gathered = gather(source, data, protocol, options)
     real = gathered.real
     record = evaluate_clips(
         gathered.clips,
         gathered.labels,
         replace(real, warnings=(*real.warnings, *gathered.warnings)),
-        protocol=protocol,
-        seed=seed,
-        judge_seed=judge_seed,
-        cache=cache,
-        features=features,
-        weights=weights,
-        pictures=pictures,
-        device=device,
+        protocol,
+        options,
         generator_facts=gathered.facts,
-        progress=tell,
     )
     record["inputs"] = {
         "source": gathered.origin,
         "data": data_inputs(data),
         "weights": {"judge": (record["judge"] or {}).get("hash")},
-        "options": {"device": str(device), "threads": torch.get_num_threads()},
+        "options": {"device": str(options.device), "threads": torch.get_num_threads()},
     }
     record["clips"] = list_real_clips(gathered.real)
     if gathered.names:

@@ -11,9 +11,15 @@ from torch import Tensor
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.extraction import ScoredSet
+from vidgan.evaluation.metric import Reference
 from vidgan.evaluation.protocols import Protocol, find_protocol
 from vidgan.evaluation.record import RECORD_SCHEMA, environment_record, time_stamp
-from vidgan.evaluation.score_functions import extras_of, missing_scores, score_functions
+from vidgan.evaluation.score_functions import (
+    ScoreFunction,
+    extras_of,
+    missing_scores,
+    score_functions,
+)
 from vidgan.extractors.judge import Extraction
 
 MIN_ROWS = 8
@@ -48,15 +54,20 @@ def score_features(
     """
     protocol = find_protocol(protocol)
     _check(fake, real, protocol)
+    fake = fake[: protocol.num_clips]
     applied, notes = _with_fewer(protocol, fake.shape[0], real.shape[0])
     n = applied.set_size or min(fake.shape[0], real.shape[0])
     order = torch.randperm(real.shape[0], generator=keyed_rng(seed, "given features"))
     chosen = order[: applied.reference_size or None].sort().values
-    everything, reference = _as_set(fake), _as_set(real[chosen])
+    everything, reference = _as_set(fake), Reference(_as_set(real[chosen]), n, applied, seed)
     halves = [_as_set(real[rows]) for rows in order.tensor_split(2)]
-    functions = score_functions(reference, n, applied, seed)
+    functions = score_functions(reference)
     # Whether clips suffice is settled for the sets; a half of the real ones may be too few.
-    between_halves = score_functions(halves[1], n, replace(applied, allow_few=True), seed)
+    other_half = Reference(halves[1], n, applied, seed)
+    between_halves = {
+        key: ScoreFunction.of(function.metric, other_half)(halves[0])
+        for key, function in functions.items()
+    }
     scores = {}
     for key, function in functions.items():
         num_groups = min(fake.shape[0] // n, applied.max_groups)
@@ -68,13 +79,13 @@ def score_features(
             "values": values,
             "n": n,
             "real": None,
-            "floor": between_halves[key](halves[0]),
+            "floor": between_halves[key],
             "floor_meaning": f"half of the real features against the other, n = {len(order) // 2}",
             "controls": {},
-            "better": function.better,
-            **extras_of(function, everything, reference, n, applied, seed),
+            "better": function.metric.better,
+            **extras_of(function, everything, reference),
         }
-    missing = missing_scores(reference, n, applied)
+    missing = missing_scores(reference)
     return {
         "schema": RECORD_SCHEMA,
         "created": time_stamp(),
@@ -115,7 +126,8 @@ def _with_fewer(protocol: Protocol, fake: int, real: int) -> tuple[Protocol, lis
     reference = min(protocol.reference_size, real)
     if (size, reference) == (protocol.set_size, protocol.reference_size):
         return protocol, []
-    applied = replace(protocol, set_size=size, reference_size=reference)
+    num_clips = min(protocol.num_clips, fake)
+    applied = replace(protocol, num_clips=num_clips, set_size=size, reference_size=reference)
     sentence = (
         f"{protocol.name} asks for {protocol.set_size} generated and "
         f"{protocol.reference_size or 'all'} real clips, and there are {fake} and {real}: the "

@@ -18,15 +18,11 @@ from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
 from vidgan.data.dataset import ClipDataset
+from vidgan.data.opening import open_dataset
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import (
-    Progress,
-    data_facts,
-    find_judge,
-    judge_card,
-    say_nothing,
-)
-from vidgan.evaluation.gather import check_classes, file_facts, gather_real
+from vidgan.evaluation.clips import data_facts, find_judge, judge_card
+from vidgan.evaluation.gather import check_classes, clip_size, file_facts, gather_real
+from vidgan.evaluation.options import DEFAULTS, EvaluationOptions
 from vidgan.evaluation.origins import IN_MEMORY, data_inputs, generator_origin, list_real_clips
 from vidgan.evaluation.protocols import find_protocol
 from vidgan.evaluation.record import (
@@ -38,7 +34,7 @@ from vidgan.evaluation.record import (
 )
 from vidgan.evaluation.score import RealData, plan_comparison
 from vidgan.extractors.judge import OwnClassifier
-from vidgan.extractors.lpips import load_perceptual
+from vidgan.extractors.lpips import PerceptualDistance, load_perceptual
 from vidgan.metrics.agreement import agreement
 from vidgan.metrics.frechet import frechet_from_features
 from vidgan.metrics.image_quality import K1, K2, MAX_PSNR_DB, SIGMA, WINDOW
@@ -49,6 +45,7 @@ from vidgan.sampling.storage import find_generator_file, load_generator
 
 JUDGE_PROTOCOL = find_protocol("own-c3d")
 PREDICTION = "prediction"
+PROTOCOL = find_protocol(PREDICTION)
 """Name of the protocol in records of predictions."""
 
 FRAME_METRICS = ("psnr", "ssim", "lpips")
@@ -73,31 +70,24 @@ class Predictions:
 
 def evaluate_predictions(
     source: str | Path | Generator,
-    data: ClipDataset,
-    num_clips: int = 500,
+    data: ClipDataset | str | Path,
+    num_clips: int = PROTOCOL.num_clips,
     num_samples: int = 4,
     *,
-    seed: int = 0,
-    judge_seed: int = 0,
     box: Box | None = None,
-    checkpoint: str | int = "best",
-    cache: str | Path | None = None,
     lpips: str | None = None,
-    weights: str | Path | None = None,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    options: EvaluationOptions = DEFAULTS,
 ) -> tuple[dict[str, Any], Predictions]:
     """Predict held-out clips and score what comes out.
 
     Args:
         source: a generator that takes a context, or where one lies.
-        data: the real clips, with a training and a held-out split.
+        data: the real clips, with a training and a held-out split; as in `vidgan.evaluate`.
         num_clips: held-out clips, a seeded choice; all of them if there are fewer.
         num_samples: predictions for every clip; a model without a latent makes one.
-        seed: of latents, of damage and of choices of clips.
-        judge_seed, cache, weights, device, progress, checkpoint: as in `vidgan.evaluate`.
         box: of every clip hide this, for a generator that inpaints.
         lpips: backbone of LPIPS, `alex` or `vgg`, whose weights were converted; None leaves it out.
+        options: seeds, folders and the device.
 
     Returns:
         The sealed record, and the clips behind it.
@@ -105,11 +95,13 @@ def evaluate_predictions(
     Raises:
         UserError: the generator takes no context, the data do not fit it, or weights are missing.
     """
-    started, tell = time.perf_counter(), progress or say_nothing
-    generator, facts, origin = _open(source, checkpoint)
+    started, seed, tell = time.perf_counter(), options.seed, options.tell
+    if not isinstance(data, ClipDataset):
+        data = open_dataset(data, size=clip_size(source, options.checkpoint), tell=tell)
+    generator, facts, origin = _open(source, options.checkpoint)
     check_classes(generator, data)
-    perceptual = load_perceptual(lpips, weights, device=device) if lpips else None
-    generator = generator.to(device)
+    perceptual = _perceptual(lpips, options)
+    generator = generator.to(options.device)
     tell("reading real clips")
     windows, real, parted = _part_heldout(generator, data, num_clips, seed, box)
     if perceptual is not None:
@@ -118,7 +110,7 @@ def evaluate_predictions(
     predictions = _predict(generator, real, parted, num_samples, seed)
     scores = score_frames(predictions.samples, parted.target, predictions.baselines, perceptual)
     tell("training the judge, or loading it")
-    judge, notes = find_judge(real, JUDGE_PROTOCOL, judge_seed, cache, device)
+    judge, notes = find_judge(real, JUDGE_PROTOCOL, options)
     found = None
     if judge is not None and judge.passed:
         tell("judging")
@@ -138,12 +130,12 @@ def evaluate_predictions(
                 "judge": (card or {}).get("hash"),
                 "lpips": None if perceptual is None else perceptual.fingerprint,
             },
-            "options": _options(device, num_clips, num_samples),
+            "options": _options(options.device, num_clips, num_samples),
         },
         # Whole windows: an edited given frame moves a score as well.
         "clips": list_real_clips(windows),
-        "seeds": {"evaluation": seed, "judge": judge_seed},
-        "environment": environment_record(str(device)),
+        "seeds": {"evaluation": seed, "judge": options.judge_seed},
+        "environment": environment_record(str(options.device)),
         "wall_seconds": round(time.perf_counter() - started, 1),
     }
     missing = num_clips - len(real.heldout)
@@ -246,6 +238,10 @@ def _predict(
 
 # ------------------------------------------------------------------------------------------------
 # Parts of a record
+
+
+def _perceptual(lpips: str | None, options: EvaluationOptions) -> PerceptualDistance | None:
+    return load_perceptual(lpips, options.weights, device=options.device) if lpips else None
 
 
 def _record(

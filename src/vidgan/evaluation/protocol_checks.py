@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidgan.errors import UserError
-from vidgan.evaluation.protocol_fields import PAIRED, Protocol
+from vidgan.evaluation.metric import find_metric
+from vidgan.evaluation.protocol_fields import Protocol
 from vidgan.extractors.extractor import MEAN_WEIGHTS
 from vidgan.extractors.weights.store import weights_path
 
@@ -20,7 +21,7 @@ def check_protocol(protocol: Protocol, weights: str | Path | None = None) -> Non
         UserError: as said.
     """
     name, network = protocol.identity, protocol.network
-    if PAIRED & set(protocol.metrics):
+    if any(find_metric(key).needs == "pairs" for key in protocol.metrics):
         raise UserError(
             f"protocol {name} compares clips with their true continuation: use vidgan predict"
         )
@@ -62,4 +63,27 @@ def check_clip_shape(protocol: Protocol, shape: Sequence[int]) -> None:
         raise UserError(
             f"protocol {name} compares clips of {protocol.resolution}x{protocol.resolution} pixels "
             f"and these have {height}x{width}: take a generator of that size, or another protocol"
+        )
+
+
+def check_real_clips(protocol: Protocol, num_train: int, clip_rule: str) -> None:
+    """Refuse real clips that were chosen in another way than the protocol says.
+
+    Args:
+        protocol: as it is applied.
+        num_train: training clips.
+        clip_rule: which frames of longer stored clips they are.
+
+    Raises:
+        UserError: as said.
+    """
+    if clip_rule != protocol.clip_rule:
+        raise UserError(
+            f"protocol {protocol.identity} has clip_rule={protocol.clip_rule!r} and these real "
+            f"clips are the {clip_rule}: gather them under this protocol"
+        )
+    if num_train > protocol.max_train_clips:
+        raise UserError(
+            f"protocol {protocol.identity} has max_train_clips={protocol.max_train_clips} and "
+            f"these are {num_train}: gather them under this protocol"
         )

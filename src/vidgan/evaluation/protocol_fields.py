@@ -3,29 +3,23 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from vidgan.core.settings import to_dict
 from vidgan.errors import UserError
+from vidgan.evaluation.metric import Metric, find_metric
 from vidgan.extractors.judge import ClassifierSettings
 from vidgan.extractors.specs import ExtractorSpec
+from vidgan.metrics.inception_score import MAX_LOG_GUARD
 from vidgan.metrics.kernel import KernelRule
 from vidgan.metrics.manifold import ManifoldRule
 from vidgan.metrics.sliced import SlicedSettings
 
-METRICS = {
-    "inception_score": "probabilities",
-    "frechet_distance": "features",
-    "kernel_distance": "features",
-    "jedi": "features",
-    "manifold": "features",
-    "space_time_swd": "clips",
-    "psnr": "pairs",
-    "ssim": "pairs",
-    "lpips": "pairs",
-}
-"""What each metric is computed from; `manifold` is precision, recall, density and coverage."""
+ClipRule = Literal[
+    "central window of every clip", "first window of every clip", "random window of every clip"
+]
+"""Which frames of a longer real clip are compared; a random window is drawn by the seed."""
 
 JUDGES = ("own-c3d", "own-ssl")
 """Extractors that are trained on the user's data."""
@@ -33,8 +27,15 @@ JUDGES = ("own-c3d", "own-ssl")
 WITHOUT_NETWORK = (None, *JUDGES, "given")
 """Extractors that no `ExtractorSpec` describes."""
 
-PAIRED = frozenset({"psnr", "ssim", "lpips"})
-"""Metrics that need a true clip for every generated one."""
+OF_SETS = frozenset(
+    {"name", "summary", "source", "metrics", "extractor"} | {"num_clips", "set_size", "max_groups"}
+)
+"""Fields that move every protocol, or describe it."""
+
+OF_CLIPS = frozenset(
+    ["frames", "resolution", "clip_rule", "resize", "reference_split", "max_train_clips"]
+)
+"""Fields that decide which clips are compared; given features were made of other programs'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Protocol:
     summary: str = ""
     """One line for lists."""
     metrics: tuple[str, ...] = ("inception_score", "frechet_distance", "space_time_swd")
-    """Keys of `METRICS`."""
+    """Keys of `evaluation.metric.METRICS`, or of installed plug-ins."""
     extractor: str | None
     """`own-c3d`, the judge trained on the user's data; `own-ssl`, one that needs no classes;
     `given`, features that another program stored as .npy files; the name of `network`; or None for
@@ -63,14 +64,16 @@ class Protocol:
     """Pixels a side of the clips that are compared; 0 takes the generator's."""
     frame_step: int = 1
     """Every so many frames of a clip are shown to the network."""
-    clip_rule: str = "central window of every clip"
+    clip_rule: ClipRule = "central window of every clip"
     """Which frames of a real clip are compared."""
-    resize: str = "mean over whole blocks of pixels and frames"
+    resize: Literal["mean over whole blocks of pixels and frames"] = (
+        "mean over whole blocks of pixels and frames"
+    )
     """How real clips are brought to the generator's size."""
-    reference_split: str = "train"
+    reference_split: Literal["train"] = "train"
     """Split of the real clips that distances are measured to."""
     quantise: bool = True
-    """Whether generated clips are rounded to uint8 first."""
+    """Whether a network is shown generated clips that were rounded to uint8."""
     num_clips: int = 512
     """Generated clips in all."""
     set_size: int = 0
@@ -112,16 +115,16 @@ class Protocol:
                 f"{where}: there is no extractor {self.extractor!r}; use own-c3d, own-ssl, given "
                 "or none, or the name of the network it holds"
             )
-        unknown = [name for name in self.metrics if name not in METRICS]
-        if unknown or not self.metrics:
-            raise UserError(
-                f"{where}: there is no metric {', '.join(unknown) or 'at all'}; use "
-                f"{', '.join(METRICS)}"
-            )
+        if not self.metrics:
+            raise UserError(f"{where}: there is no metric at all; name some in metrics")
         counts = (self.num_clips, self.splits, self.max_groups, self.max_train_clips)
         if min(counts) < 1:
             raise UserError(
                 f"{where}: num_clips, splits, max_groups and max_train_clips must be at least 1"
+            )
+        if not 0 <= self.log_guard < MAX_LOG_GUARD:
+            raise UserError(
+                f"{where}: log_guard must lie in [0, {MAX_LOG_GUARD}), got {self.log_guard}"
             )
         if self.frame_step < 1:
             raise UserError(f"{where}: frame_step must be at least 1, got {self.frame_step}")
@@ -131,10 +134,79 @@ class Protocol:
                 f"{where}: set_size, reference_size, interval_draws, frames and resolution must "
                 "not be negative"
             )
+        task = {"own-c3d": "classes", "own-ssl": "changes"}.get(self.extractor or "")
+        if task is not None and self.classifier.task != task:
+            raise UserError(
+                f"{where}: the extractor {self.extractor} is a judge of {task}, and "
+                f"classifier.task is {self.classifier.task}"
+            )
+        groups = self.num_clips // self.set_size if self.set_size else 0
+        if groups and self.max_groups > groups and self.max_groups != Protocol.max_groups:
+            raise UserError(
+                f"{where}: max_groups={self.max_groups} sets of set_size={self.set_size} are more "
+                f"than num_clips={self.num_clips}"
+            )
+        if self.extractor == "given" and groups > self.max_groups and not self.interval_draws:
+            raise UserError(
+                f"{where}: num_clips={self.num_clips} is more than max_groups={self.max_groups} "
+                f"sets of set_size={self.set_size}, and nothing looks at the others"
+            )
         if self.set_size > self.num_clips:
             raise UserError(
                 f"{where}: set_size={self.set_size} is more than num_clips={self.num_clips}"
             )
+        self._check_metrics(where)
+
+    def _check_metrics(self, where: str) -> None:
+        """Refuse metrics that can never be given, and fields that nothing here reads."""
+        try:
+            metrics = [find_metric(key) for key in self.metrics]
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        for metric in metrics:
+            if metric.needs in ("features", "probabilities") and self.extractor is None:
+                raise UserError(
+                    f"{where}: {metric.key} needs {metric.needs}, and there is no extractor"
+                )
+            if metric.needs == "probabilities" and not self._has_probabilities:
+                raise UserError(
+                    f"{where}: {metric.key} needs probabilities of classes, and {self.extractor} "
+                    "gives none"
+                )
+        read = self._fields_read(metrics)
+        for item in fields(self):
+            value, default = getattr(self, item.name), _default(item)
+            if item.name not in read and value != default:
+                raise UserError(
+                    f"{where}: {item.name} moves nothing here, for neither the extractor "
+                    f"{self.extractor} nor any of the metrics {', '.join(self.metrics)} reads it: "
+                    f"leave it at {default!r}"
+                )
+
+    @property
+    def _has_probabilities(self) -> bool:
+        if self.network is not None:
+            return self.network.probabilities is not None
+        return self.extractor == "own-c3d"
+
+    def _fields_read(self, metrics: Sequence[Metric]) -> frozenset[str]:
+        """Fields that move a number of this protocol, or describe it."""
+        read = OF_SETS.union(*(metric.reads for metric in metrics))
+        if any(metric.resampling != "none" for metric in metrics):
+            read |= {"interval_draws"}
+        if any(metric.uses_reference for metric in metrics):
+            read |= {"reference_size"}
+        if self.extractor == "given":
+            return read | {"given_features"}
+        read |= OF_CLIPS
+        if self.extractor is not None:
+            read |= {"quantise"}
+        if self.extractor in JUDGES:
+            read |= {"classifier"}
+        if self.network is not None:
+            read |= {"network", "frame_step"}
+            read |= {"frame_rule"} if self.network.is_per_frame else set()
+        return read
 
     @property
     def identity(self) -> str:
@@ -154,6 +226,10 @@ class Protocol:
     def record(self) -> dict[str, Any]:
         """Identity and every field as plain values, as a file gives them back."""
         return {"id": self.identity, **to_dict(self)}
+
+
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def default_protocol(classes: Sequence[str]) -> str:

@@ -74,7 +74,7 @@ _OWN = [
     Protocol(
         name="own-c3d-prdc",
         summary="precision, recall, density, coverage by the judge, k = 5",
-        metrics=("manifold",),
+        metrics=("precision", "recall", "density", "coverage"),
         extractor="own-c3d",
     ),
     Protocol(
@@ -329,11 +329,15 @@ _OTHERS = [
         summary="PSNR, SSIM, LPIPS of continued clips beside baselines: made by vidgan predict",
         metrics=("psnr", "ssim", "lpips", "frechet_distance"),
         extractor="own-c3d",
+        num_clips=500,
         source="PSNR of every frame, at most 100 dB; SSIM with an 11x11 Gaussian window, sigma "
         "1.5, biased moments, valid places; LPIPS 0.1 with weights of the user (lpips=alex); means "
         "over frames, samples, clips, and best of k.",
     ),
 ]
+
+DESCRIPTIONS = ("summary", "source", "given_features")
+"""Fields that say in words what the others do."""
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol for protocol in (*_OWN, *_C3D_SCORES, *_I3D_SCORES, *_OTHERS)
@@ -341,19 +345,41 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def find_protocol(name: str | Protocol) -> Protocol:
-    """The registered protocol of this name; a `Protocol` is passed through.
+    """The registered protocol of this name; a `Protocol` is checked and passed through.
 
     Raises:
-        UserError: no such name.
+        UserError: no such name, or fields that state what would not happen.
     """
     if isinstance(name, Protocol):
-        return name
+        return _checked(name)
     if name not in PROTOCOLS:
         raise UserError(
             f"there is no evaluation protocol {name!r}; vidgan evaluate --list names them all, "
             "among them own-c3d, random-c3d-fid and stswd, which need no weights"
         )
     return PROTOCOLS[name]
+
+
+def _checked(protocol: Protocol) -> Protocol:
+    """Refuse values that no field allows, and words that describe another procedure.
+
+    So whatever a record says of its protocol is what was computed: name, summary and source are
+    those of a registered protocol, and `identity` tells a changed one from it.
+    """
+    origin = PROTOCOLS.get(protocol.name)
+    if origin is None:
+        raise UserError(
+            f"there is no evaluation protocol {protocol.name!r}: a protocol with fields of your "
+            "own keeps the name of the one it was made from, and its record calls it custom:<hash>"
+        )
+    for field in DESCRIPTIONS:
+        if getattr(protocol, field) != getattr(origin, field):
+            raise UserError(
+                f"protocol {protocol.name}: {field} describes the protocol and moves nothing: "
+                "leave it as it is"
+            )
+    from_dict(Protocol, to_dict(protocol), f"protocol {protocol.name}")
+    return protocol
 
 
 def changed_protocol(name: str | Protocol, words: Sequence[str]) -> Protocol:
@@ -372,7 +398,7 @@ def changed_protocol(name: str | Protocol, words: Sequence[str]) -> Protocol:
     """
     protocol = find_protocol(name)
     fields = apply_overrides(to_dict(protocol), words)
-    return from_dict(Protocol, fields, f"protocol {protocol.name}")
+    return _checked(from_dict(Protocol, fields, f"protocol {protocol.name}"))
 
 
 def describe_protocol(name: str | Protocol) -> str:

@@ -43,6 +43,7 @@ from vidgan.core.files import write_json_atomically, write_text_atomically
 from vidgan.core.machine import describe_processor, machine_name
 from vidgan.core.settings import plain_hash
 from vidgan.errors import UserError
+from vidgan.evaluation.metric import metric_title
 from vidgan.evaluation.protocol_fields import Protocol
 
 RECORD_SCHEMA = 1
@@ -55,22 +56,6 @@ ClipRow = tuple[str, str, int, int]
 
 UNSEALED = frozenset({"seal"})
 """Fields that the seal leaves out."""
-
-TITLES = {
-    "inception_score": "Inception Score",
-    "frechet_distance": "Frechet distance",
-    "kernel_distance": "Kernel distance (unbiased MMD)",
-    "jedi": "JEDi (100 x squared difference of second moments)",
-    "precision": "Precision",
-    "recall": "Recall",
-    "density": "Density",
-    "coverage": "Coverage",
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "lpips": "LPIPS",
-    "space_time_swd": "Space-time sliced Wasserstein distance (x1000)",
-}
-"""Metrics by their key in a record's `scores`."""
 
 
 def environment_record(device: str) -> dict[str, Any]:
@@ -234,7 +219,7 @@ def format_record(record: dict[str, Any]) -> str:
     for key, score in record["scores"].items():
         spread = "" if score["spread"] is None else f" +- {_short(score['spread'])}"
         lines += [
-            f"{TITLES[key]} ({score['better']} is better)",
+            f"{metric_title(key)} ({score['better']} is better)",
             f"  generated    {_short(score['value'])}{spread}",
             f"  real         {_short(score['real'])}  (held-out clips, {_count(score)})",
             f"  floor        {_short(score['floor'])}  ({score['floor_meaning']})",

@@ -10,6 +10,7 @@ training clips in one way, since all these scores move with n:
 """
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,9 @@ from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.controls import CONTROLS, motion_sensitivity
 from vidgan.evaluation.extraction import ScoredSet
-from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.evaluation.metric import Reference
+from vidgan.evaluation.protocol_fields import ClipRule, Protocol
 from vidgan.evaluation.score_functions import ScoreFunction, extras_of, score_functions
-from vidgan.extractors.extractor import Extractor
-from vidgan.extractors.feature_store import FeatureStore
 
 MIN_CLIPS = 8
 """Fewest clips a set for which numbers are given at all."""
@@ -61,12 +61,14 @@ class RealData:
         heldout: clips of other videos.
         classes: names; empty for unlabelled data, which gets weight-free scores alone.
         warnings: sentences about the data for the record.
+        clip_rule: which frames of longer stored clips these are.
     """
 
     train: RealClips
     heldout: RealClips
     classes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    clip_rule: ClipRule = "central window of every clip"
 
 
 @dataclass(frozen=True)
@@ -127,63 +129,76 @@ def plan_comparison(
     return Comparison(n, reference[:wanted] if wanted else reference, rows[:m], chosen)
 
 
+@dataclass(frozen=True)
+class ComparedSets:
+    """What is scored against the reference.
+
+    Attributes:
+        generated: all generated clips.
+        groups: of n generated clips each.
+        real: held-out clips.
+        floor: training clips of videos that are not in the reference.
+    """
+
+    generated: ScoredSet
+    groups: tuple[ScoredSet, ...]
+    real: ScoredSet
+    floor: ScoredSet
+
+    @classmethod
+    def of(
+        cls,
+        generated: ScoredSet,
+        train: ScoredSet,
+        heldout: ScoredSet,
+        comparison: Comparison,
+        protocol: Protocol,
+    ) -> "ComparedSets":
+        """The sets that a comparison chooses from at least n generated and all real clips."""
+        n = comparison.n
+        num_groups = min(generated.clips.shape[0] // n, protocol.max_groups)
+        groups = (generated.take(torch.arange(k * n, (k + 1) * n)) for k in range(num_groups))
+        real, floor = heldout.take(comparison.heldout), train.take(comparison.floor)
+        return cls(generated, tuple(groups), real, floor)
+
+
 def compute_scores(
-    generated: ScoredSet,
-    train: ScoredSet,
-    heldout: ScoredSet,
-    comparison: Comparison,
-    extractor: Extractor | None,
-    protocol: Protocol,
-    seed: int,
-    store: FeatureStore | None = None,
+    sets: ComparedSets, reference: Reference, extract: Callable[[Tensor], ScoredSet]
 ) -> dict[str, dict[str, Any]]:
     """All scores of the protocol that the clips allow; see `missing_scores` for the others.
 
     Args:
-        generated: at least n clips.
-        train, heldout: all real clips.
-        comparison: from `plan_comparison`.
-        extractor: the network behind their features, or None.
-        protocol: what to compute.
-        seed: of the controls and of the sliced distance.
-        store: where features of controls are kept.
+        sets: from `ComparedSets.of`.
+        reference: what they are compared with, under which protocol.
+        extract: gives controls, uint8 `[M, C, T, H, W]`, the features that the other sets have.
 
     Returns:
         By metric: `value` with its `spread` over groups, `real`, `floor`, `controls` and more.
     """
-    n = comparison.n
-    num_groups = min(generated.clips.shape[0] // n, protocol.max_groups)
-    groups = [generated.take(torch.arange(k * n, (k + 1) * n)) for k in range(num_groups)]
-    real, floor = heldout.take(comparison.heldout), train.take(comparison.floor)
-    reference = train.take(comparison.reference)
-    controls = {
-        name: ScoredSet.of(make(real.clips, seed), extractor, store)
-        for name, make in CONTROLS.items()
-    }
+    real = sets.real
+    controls = {name: extract(make(real.clips, reference.seed)) for name, make in CONTROLS.items()}
     scores = {}
-    for key, function in score_functions(reference, n, protocol, seed).items():
-        values = [function(group) for group in groups]
+    for key, function in score_functions(reference).items():
+        values = [function(group) for group in sets.groups]
         entry: dict[str, Any] = {
             "value": statistics.fmean(values),
             "spread": statistics.pstdev(values) if len(values) > 1 else None,
             "values": values,
-            "n": n,
+            "n": reference.n,
             "real": function(real),
             "controls": {name: function(control) for name, control in controls.items()},
-            "better": function.better,
+            "better": function.metric.better,
         }
-        if real.clips.shape[0] != n:
+        if real.clips.shape[0] != reference.n:
             entry["n_real"] = real.clips.shape[0]
-        scores[key] = entry | _floor(key, entry, function, floor)
-        scores[key] |= extras_of(function, generated, reference, n, protocol, seed)
+        scores[key] = entry | _floor(entry, function, sets.floor)
+        scores[key] |= extras_of(function, sets.generated, reference)
     return scores
 
 
-def _floor(
-    key: str, entry: dict[str, Any], function: ScoreFunction, floor: ScoredSet
-) -> dict[str, Any]:
+def _floor(entry: dict[str, Any], function: ScoreFunction, floor: ScoredSet) -> dict[str, Any]:
     """The floor of a score and what follows from it."""
-    if key == "inception_score":
+    if not function.metric.uses_reference:
         return {
             "floor": abs(function(floor) - entry["real"]),
             "floor_meaning": "difference between two sets of real clips, same n",
@@ -193,7 +208,7 @@ def _floor(
         "floor": function(floor),
         "floor_meaning": "other training clips against the reference, same n",
     }
-    if function.better == "lower":
+    if function.metric.better == "lower":
         found["motion_sensitivity"] = motion_sensitivity(
             entry["controls"]["shuffled"], entry["real"], entry["controls"]["noise"]
         )

@@ -23,8 +23,8 @@ from vidgan.data.packed.manifest import MANIFEST_NAME, is_packed
 from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import Progress, say_nothing
 from vidgan.evaluation.generators import evaluate
+from vidgan.evaluation.options import EvaluationOptions, Progress, say_nothing
 from vidgan.evaluation.predictions import PREDICTION, evaluate_predictions
 from vidgan.evaluation.protocols import Protocol
 from vidgan.evaluation.record import (
@@ -93,12 +93,19 @@ def verify(
     source = _find_source(record["inputs"]["source"], path)
     again_from = _predicted_again if is_prediction(record) else _scored_again
     findings = [*seals.values(), *_file_findings(record, source)]
-    device = _device_of(record)
+    seeds, device = record["seeds"], _device_of(record)
+    options = EvaluationOptions(
+        seed=seeds["evaluation"],
+        judge_seed=seeds["judge"],
+        cache=cache,
+        device=device,
+        tell=tell,
+    )
     with _threads_of(record), _real_clips(record["inputs"]["data"], data, path, tell) as clips:
         findings += _manifest_findings(record, clips)
         elsewhere = same_machine(record["environment"], environment_record(device))
         try:
-            again = again_from(record, source, clips, cache=cache, device=device, progress=tell)
+            again = again_from(record, source, clips, options)
         except UserError as error:
             return Verdict((*findings, f"it cannot be computed again: {error}"), tuple(elsewhere))
     # As a file would hold it: lists for tuples, words for keys.
@@ -113,33 +120,23 @@ def is_prediction(record: dict[str, Any]) -> bool:
 
 
 def _scored_again(
-    record: dict[str, Any], source: Path, clips: ClipDataset, **options: Any
+    record: dict[str, Any], source: Path, clips: ClipDataset, options: EvaluationOptions
 ) -> dict[str, Any]:
-    seeds = record["seeds"]
-    return evaluate(
-        source,
-        clips,
-        _protocol_of(record),
-        seed=seeds["evaluation"],
-        judge_seed=seeds["judge"],
-        **options,
-    )
+    return evaluate(source, clips, _protocol_of(record), options)
 
 
 def _predicted_again(
-    record: dict[str, Any], source: Path, clips: ClipDataset, **options: Any
+    record: dict[str, Any], source: Path, clips: ClipDataset, options: EvaluationOptions
 ) -> dict[str, Any]:
-    asked, seeds = record["inputs"]["options"], record["seeds"]
+    asked = record["inputs"]["options"]
     again, _ = evaluate_predictions(
         source,
         clips,
         asked["num_clips"],
         asked["num_samples"],
-        seed=seeds["evaluation"],
-        judge_seed=seeds["judge"],
         box=None if record["mask"] is None else Box(*record["mask"]),
         lpips=(record["perceptual"] or {}).get("backbone"),
-        **options,
+        options=options,
     )
     return again
 

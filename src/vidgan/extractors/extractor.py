@@ -144,6 +144,12 @@ class NetworkExtractor:
         missing = self.spec.batch_clips - batch.shape[0]
         full = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1, -1)])
         output = self._network(self._prepared(full.to(self._device)))
+        for key in (self.spec.layer, self.spec.probabilities):
+            if key is not None and key not in output:
+                raise UserError(
+                    f"the network {self.spec.network} has no output {key!r}: it gives "
+                    f"{', '.join(output)}"
+                )
         kept = {"features": output[self.spec.layer]}
         if self.spec.probabilities:
             kept["probabilities"] = output[self.spec.probabilities]
@@ -214,14 +220,21 @@ class RandomC3D:
             raise ValueError(f"clips are [M, C, T, H, W] with M > 0, got {tuple(clips.shape)}")
         c, t, h, w = clips.shape[1:]
         network = self._network((c, t, h, w))
-        rows = []
+        parts: dict[str, list[Tensor]] = {}
         with exact_arithmetic():
             for batch in torch.split(clips, self.spec.batch_clips):
                 missing = self.spec.batch_clips - batch.shape[0]
                 full = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1, -1)])
                 floats = to_float(full) if full.dtype == torch.uint8 else full.float()
-                rows.append(network(floats.to(self._device)).features[: batch.shape[0]].cpu())
-        return {"features": torch.cat(rows)}
+                for key, rows in self._read(network(floats.to(self._device))).items():
+                    parts.setdefault(key, []).append(rows[: batch.shape[0]].cpu())
+        return {key: torch.cat(rows) for key, rows in parts.items()}
+
+    def _read(self, output: own_c3d.ClassifierOutput) -> Arrays:
+        arrays = {"features": output.logits if self.spec.layer == "logits" else output.features}
+        if self.spec.probabilities:
+            arrays["probabilities"] = output.logits.softmax(1)
+        return arrays
 
     def _network(self, shape: own_c3d.ClipShape) -> own_c3d.C3D:
         if shape not in self._networks:

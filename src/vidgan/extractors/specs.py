@@ -12,6 +12,9 @@ from vidgan.extractors.networks.inception import pool3_dim
 from vidgan.extractors.networks.preprocessing import Preprocessing
 from vidgan.extractors.networks.widths import scaled
 
+NO_CLASSES = 2
+"""Classes of a network whose classes nobody reads."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorSpec:
@@ -36,7 +39,31 @@ class ExtractorSpec:
     seed: int = 0
     """Of weights that are drawn."""
     batch_clips: int = 4
-    """Clips of a pass; the last pass is filled up, so that every clip meets the same shapes."""
+    """Clips of a pass; the last pass is filled up, so that every clip meets the same shapes, and
+    the size of a pass moves no more than the last digit."""
+
+    def __post_init__(self) -> None:
+        where = f"extractor {self.name}"
+        if self.pool5 != "ceil" and self.network != "c3d":
+            raise UserError(f"{where}: only the network c3d has a pool5")
+        if self.seed and self.weights is not None:
+            raise UserError(f"{where}: a seed draws no weights where {self.weights} gives them")
+        if self.network != "own-c3d":
+            if self.preprocessing is None:
+                raise UserError(f"{where}: {self.network} needs a preprocessing of clips")
+            return
+        for field in ("weights", "preprocessing"):
+            if getattr(self, field) is not None:
+                raise UserError(
+                    f"{where}: own-c3d has drawn weights and reads clips as they are, so {field} "
+                    "must be none"
+                )
+        if self.layer not in ("features", "logits"):
+            raise UserError(f"{where}: own-c3d has the layers features and logits")
+        if self.probabilities not in (None, "probabilities"):
+            raise UserError(f"{where}: own-c3d calls its probabilities 'probabilities', or none")
+        if self.num_classes != NO_CLASSES and self.layer == "features" and not self.probabilities:
+            raise UserError(f"{where}: num_classes moves nothing where only features are read")
 
     @property
     def identity(self) -> str:
@@ -143,7 +170,7 @@ EXTRACTORS: dict[str, ExtractorSpec] = {
             probabilities=None,
             weights=None,
             preprocessing=None,
-            num_classes=2,
+            num_classes=NO_CLASSES,
             width=0.25,
             batch_clips=32,
         ),

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+MAX_LOG_GUARD = 1e-3
+"""More would move the score itself."""
+
 
 def inception_score(
     probabilities: Tensor, splits: int = 1, *, log_guard: float = 0.0
@@ -41,8 +44,8 @@ def inception_score(
     # Negated so that NaN, which compares false with everything, is refused as well.
     if not bool((p >= 0).all()) or not bool(((sums - 1).abs() < 1e-3).all()):
         raise ValueError("every row of probabilities must be non-negative and sum to 1")
-    if not 0 <= log_guard < 1e-3:
-        raise ValueError(f"log_guard must lie in [0, 0.001), got {log_guard}")
+    if not 0 <= log_guard < MAX_LOG_GUARD:
+        raise ValueError(f"log_guard must lie in [0, {MAX_LOG_GUARD}), got {log_guard}")
     # float32 softmax rows sum to 1 within 1e-6 only; an exact sum keeps the score at most N.
     p = p / sums[:, None]
     scores = torch.stack([_score(part, log_guard) for part in p.tensor_split(splits)])

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
+from vidgan.errors import UserError
 
 BLOCK = 2048
 """Rows of the kernel matrix that are in memory at once."""
@@ -57,9 +58,12 @@ class KernelRule:
 
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
-            raise ValueError(f"there is no kernel {self.kernel!r}; use {', '.join(KERNELS)}")
+            raise UserError(f"there is no kernel {self.kernel!r}; use {', '.join(KERNELS)}")
         if self.subsets < 0 or self.subset_size < 2:
-            raise ValueError("subsets must be at least 0 and subset_size at least 2")
+            raise UserError("subsets must be at least 0 and subset_size at least 2")
+        for name in ("subset_size", "seed"):
+            if not self.subsets and getattr(self, name) != getattr(type(self), name):
+                raise UserError(f"kernel.{name} moves nothing without subsets: set kernel.subsets")
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,6 @@ def jedi(fake: Tensor, real: Tensor) -> float:
     """
     x, y = _checked(fake, real)
     return jedi_from_moments(x.T @ x / x.shape[0], y.T @ y / y.shape[0])
-
-
-def jedi_unbiased(fake: Tensor, real: Tensor) -> float:
-    """JEDi without the bias of its estimator: 100 times the unbiased MMD; arguments as there."""
-    rule = KernelRule(kernel="square", scale=JEDI_SCALE)
-    return kernel_distance(fake, real, rule).distance
 
 
 def jedi_from_moments(second_fake: Tensor, second_real: Tensor) -> float:

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from vidgan.errors import UserError
+
 BLOCK = 1024
 """Rows of the distance matrix that are in memory at once."""
 
@@ -37,9 +39,9 @@ class ManifoldRule:
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, got {self.neighbours}")
+            raise UserError(f"neighbours must be at least 1, got {self.neighbours}")
         if self.boundary not in BOUNDARIES:
-            raise ValueError(f"boundary must be open or closed, got {self.boundary!r}")
+            raise UserError(f"boundary must be open or closed, got {self.boundary!r}")
 
 
 @dataclass(frozen=True)

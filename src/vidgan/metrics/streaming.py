@@ -1,8 +1,9 @@
-"""Metrics that see their features batch by batch: `update`, `compute`, `reset`, and `gathered`.
+"""Metrics of moments that see their features batch by batch: `update`, `compute`, `gathered`.
 
-Each is the streamed form of a function of this package, which stays the definition: fed with the
-same rows in the same order, in one batch or in many, on one process or on several, `compute` gives
-what the function gives. Distances of moments keep float64 sums alone; the others keep float32 rows.
+The Frechet distance and JEDi need sums alone, so that a set of any size takes the memory of one
+matrix `[F, F]`. Fed with the same rows in the same order, in one batch or in many, on one process
+or on several, `compute` gives what the function of this package gives, which stays the definition.
+All other metrics compare rows with rows: gather the rows and call their functions.
 
     metric = FrechetDistance()
     for batch in batches:
@@ -14,17 +15,12 @@ from abc import ABC, abstractmethod
 from copy import copy
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from vidgan.core.distributed import Processes
 from vidgan.metrics.frechet import FrechetResult, frechet_from_statistics
-from vidgan.metrics.image_quality import psnr, ssim
-from vidgan.metrics.inception_score import inception_score
-from vidgan.metrics.kernel import KernelResult, KernelRule, jedi_from_moments, kernel_distance
-from vidgan.metrics.manifold import ManifoldResult, ManifoldRule, manifold_metrics
-from vidgan.metrics.prediction import FrameMetric
+from vidgan.metrics.kernel import jedi_from_moments
 from vidgan.metrics.statistics import FeatureStatistics
 
 
@@ -39,9 +35,7 @@ State = TypeVar("State", bound=Mergeable)
 
 
 class StreamedMetric(ABC, Generic[State]):
-    """Base of the metrics below: states by name, which merge."""
-
-    names: tuple[str, ...] = ("fake", "real")
+    """Base of the metrics below: one state for fake rows and one for real ones, which merge."""
 
     def __init__(self) -> None:
         self._states: dict[str, State] = {}
@@ -80,49 +74,13 @@ class StreamedMetric(ABC, Generic[State]):
         self._states[name] = state if present is None else present.merge(state)
 
     def _both(self) -> tuple[State, State]:
-        missing = [name for name in self.names if name not in self._states]
+        missing = [name for name in ("fake", "real") if name not in self._states]
         if missing:
             raise ValueError(
                 f"{type(self).__name__} has seen no {' and no '.join(missing)} features; call "
                 "update before compute"
             )
-        fake, real = (self._states[name] for name in self.names)
-        return fake, real
-
-
-class Rows:
-    """Rows that are kept, `[M, F]`, as float32 on the CPU."""
-
-    def __init__(self, parts: tuple[Tensor, ...]) -> None:
-        self.parts = parts
-
-    @classmethod
-    def of(cls, rows: Tensor) -> "Rows":
-        """A batch of rows."""
-        return cls((rows.detach().to("cpu", torch.float32, copy=True),))
-
-    def merge(self, other: "Rows", /) -> "Rows":
-        """Both together."""
-        return Rows((*self.parts, *other.parts))
-
-    def joined(self) -> Tensor:
-        """All rows, float32 `[M, F]`."""
-        return torch.cat(self.parts)
-
-
-class Sums:
-    """A count and float64 sums of one shape."""
-
-    def __init__(self, count: int, total: Tensor) -> None:
-        self.count, self.total = count, total
-
-    def merge(self, other: "Sums", /) -> "Sums":
-        """Both together."""
-        return Sums(self.count + other.count, self.total + other.total)
-
-    def mean(self) -> Tensor:
-        """Total over count."""
-        return self.total / self.count
+        return self._states["fake"], self._states["real"]
 
 
 def _side(real: bool) -> str:
@@ -136,6 +94,7 @@ class FrechetDistance(StreamedMetric[FeatureStatistics]):
         allow_few: whether fewer rows than features are compared.
 
     Example:
+        >>> import torch
         >>> metric = FrechetDistance()
         >>> for value in (0.0, 1.0):
         ...     metric.update(torch.tensor([[value], [value]]), real=False)
@@ -158,112 +117,31 @@ class FrechetDistance(StreamedMetric[FeatureStatistics]):
         return frechet_from_statistics(*self._both(), allow_few=self.allow_few)
 
 
-class Jedi(StreamedMetric[Sums]):
+class Moments:
+    """A number of rows and the float64 sum of their outer products `[F, F]`."""
+
+    def __init__(self, count: int, total: Tensor) -> None:
+        self.count, self.total = count, total
+
+    def merge(self, other: "Moments", /) -> "Moments":
+        """Both together."""
+        return Moments(self.count + other.count, self.total + other.total)
+
+    def mean(self) -> Tensor:
+        """E x x^T."""
+        return self.total / self.count
+
+
+class Jedi(StreamedMetric[Moments]):
     """`jedi` from merged float64 second moments."""
 
     def update(self, features: Tensor, *, real: bool) -> None:
-        """Take in features `[M, F]`."""
-        rows = features.detach().to("cpu", torch.float64)
-        self._add(_side(real), Sums(rows.shape[0], rows.T @ rows))
+        """Take in features `[M, F]` of real or of generated clips; M may be 0."""
+        if features.shape[0]:
+            rows = features.detach().to("cpu").double()
+            self._add(_side(real), Moments(rows.shape[0], rows.T @ rows))
 
     def compute(self) -> float:
         """The value, float64."""
         fake, real = self._both()
         return jedi_from_moments(fake.mean(), real.mean())
-
-
-class KernelDistance(StreamedMetric[Rows]):
-    """`kernel_distance` of rows that are kept.
-
-    Args:
-        rule: None takes the cubic kernel on all rows.
-    """
-
-    def __init__(self, rule: KernelRule | None = None) -> None:
-        super().__init__()
-        self.rule = rule
-
-    def update(self, features: Tensor, *, real: bool) -> None:
-        """Take in features `[M, F]`."""
-        self._add(_side(real), Rows.of(features))
-
-    def compute(self) -> KernelResult:
-        """The distance, and its spread over subsets if the rule asks for them."""
-        fake, real = self._both()
-        return kernel_distance(fake.joined(), real.joined(), self.rule)
-
-
-class ManifoldMetrics(StreamedMetric[Rows]):
-    """`manifold_metrics` of rows that are kept.
-
-    Args:
-        rule: None takes k = 5 and open balls.
-    """
-
-    def __init__(self, rule: ManifoldRule | None = None) -> None:
-        super().__init__()
-        self.rule = rule
-
-    def update(self, features: Tensor, *, real: bool) -> None:
-        """Take in features `[M, F]`."""
-        self._add(_side(real), Rows.of(features))
-
-    def compute(self) -> ManifoldResult:
-        """Precision, recall, density and coverage."""
-        fake, real = self._both()
-        return manifold_metrics(real=real.joined(), fake=fake.joined(), rule=self.rule)
-
-
-class InceptionScore(StreamedMetric[Rows]):
-    """`inception_score` of probabilities that are kept, since splits depend on their order.
-
-    Args:
-        splits, log_guard: as there.
-    """
-
-    names = ("fake",)
-
-    def __init__(self, splits: int = 1, *, log_guard: float = 0.0) -> None:
-        super().__init__()
-        self.splits, self.log_guard = splits, log_guard
-
-    def update(self, probabilities: Tensor) -> None:
-        """Take in probabilities `[M, N]`."""
-        self._add("fake", Rows.of(probabilities))
-
-    def compute(self) -> tuple[float, float]:
-        """Mean and population standard deviation over the splits."""
-        if "fake" not in self._states:
-            raise ValueError("InceptionScore has seen no probabilities; call update before compute")
-        rows = self._states["fake"].joined()
-        return inception_score(rows, self.splits, log_guard=self.log_guard)
-
-
-FRAME_METRICS: dict[str, FrameMetric] = {"psnr": psnr, "ssim": ssim}
-
-
-class FrameQuality(StreamedMetric[Sums]):
-    """Mean `psnr`, `ssim` or LPIPS over frames and clips.
-
-    Args:
-        metric: `psnr`, `ssim`, or a function such as `perceptual.load_perceptual("alex")`.
-    """
-
-    names = ("frames",)
-
-    def __init__(self, metric: str | FrameMetric) -> None:
-        super().__init__()
-        if isinstance(metric, str) and metric not in FRAME_METRICS:
-            raise ValueError(f"there is no frame metric {metric!r}; use psnr, ssim or a function")
-        self.metric: FrameMetric = FRAME_METRICS[metric] if isinstance(metric, str) else metric
-
-    def update(self, clips: Tensor, truth: Tensor) -> None:
-        """Take in clips and the truth, uint8 `[M, C, T, H, W]`."""
-        values = self.metric(clips, truth)
-        self._add("frames", Sums(values.numel(), values.sum()))
-
-    def compute(self) -> float:
-        """The mean, float64."""
-        if "frames" not in self._states:
-            raise ValueError("FrameQuality has seen no frames; call update before compute")
-        return float(self._states["frames"].mean())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidgan.evaluation.record import TITLES
+from vidgan.evaluation.metric import metric_title
 from vidgan.report.page import ScoreRow, Scores
 
 MAX_TABLES = 3
@@ -54,7 +54,7 @@ def table_of_record(record: Mapping[str, Any]) -> Scores:
 def score_row(key: str, score: Mapping[str, Any]) -> ScoreRow:
     """The row of one score."""
     return {
-        "metric": TITLES.get(key, key),
+        "metric": metric_title(key),
         "better": score["better"],
         "value": score["value"],
         "spread": score["spread"],

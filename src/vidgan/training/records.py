@@ -14,7 +14,12 @@ from torch import Tensor
 from vidgan.core.clip_ops import to_float, to_uint8
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
-from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.files import (
+    read_text,
+    write_json_atomically,
+    write_sealed_json,
+    write_text_atomically,
+)
 from vidgan.core.machine import describe_processor, machine_name
 from vidgan.core.randomness import BatchRandom, derive_seed
 from vidgan.data.dataset import ClipDataset, ClipRequest
@@ -182,14 +187,14 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
     run = Path(config.run)
     save_config(run, config)
     command = run / "command.txt"
-    earlier = command.read_text(encoding="utf-8") if command.exists() else ""
+    earlier = read_text(command, errors="replace") if command.exists() else ""
     line = shlex.join(sys.argv) + "\n"
     if not earlier.endswith(line):
         write_text_atomically(command, earlier + line)
     known = read_environment(run).get(CHECKS, {})
     checks = {CHECKS: known} if known else {}
     write_json_atomically(run / ENVIRONMENT_FILE, environment(processes) | checks)
-    write_json_atomically(run / "data.json", data_facts(dataset))
+    write_sealed_json(run / "data.json", data_facts(dataset))
 
 
 def read_environment(run: Path) -> dict[str, Any]:
@@ -234,4 +239,5 @@ def data_facts(dataset: ClipDataset) -> dict[str, Any]:
         "source_hash": None if manifest is None else manifest.source_hash,
         "dropped": [] if manifest is None else [list(pair) for pair in manifest.dropped],
         "store": str(getattr(store, "path", "")),
+        "place": str(Path(dataset.config.path).absolute()),
     }

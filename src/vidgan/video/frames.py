@@ -12,6 +12,7 @@ import numpy.typing as npt
 from vidgan.errors import UserError
 from vidgan.video.colour import declare_matrix, hdr_transfer, sdr_pixels
 from vidgan.video.geometry import SQUARE, Orientation, square_pixels
+from vidgan.video.pictures import PictureError, open_picture
 from vidgan.video.sequences import Numbered, SameNumberError, find_sequences, sequence_at
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
 """How a picture becomes a square: cut the longer side, pad the shorter with black, or squash."""
 
 _WHITE_16 = 65535
-PICTURE_FAULTS = (OSError, SyntaxError, ValueError)
-"""What Pillow raises for damaged pictures, beside DecompressionBombError for absurd sizes."""
 
 
 class VideoError(UserError):
@@ -212,17 +211,15 @@ def _numbered(path: Path) -> tuple[Numbered, list[Path]]:
 
 def probe_images(path: Path) -> VideoInfo:
     """`probe` for a folder of numbered images, which are taken to play at 25 a second."""
-    from PIL import Image
-
     found, files = _numbered(path)
     try:
-        with _open_image(files[0]) as picture:
+        with open_picture(files[0]) as picture:
             mode = picture.mode
             width, height = _oriented(picture).size
             _check_depth(picture)
-    except _UnknownRangeError as error:
+    except UnknownRangeError as error:
         raise UnreadableVideoError(files[0], str(error)) from error
-    except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
+    except PictureError as error:
         raise UnreadableVideoError(files[0], "cannot be read as a picture") from error
     fps = 25.0
     return VideoInfo(
@@ -246,8 +243,6 @@ def read_images(
     path: Path, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
 ) -> DecodedFrames:
     """`read_frames` for a folder of numbered images."""
-    from PIL import Image
-
     _, files = _numbered(path)
     outside = [n for n in indices or () if not 0 <= n < len(files)]
     if outside:
@@ -257,12 +252,14 @@ def read_images(
     num_corrupt = 0
     for n in range(len(files)) if indices is None else indices:
         try:
-            with _open_image(files[n]) as picture:
-                frames.append(fit(_frame_of(picture)))
-        except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
+            with open_picture(files[n]) as picture:
+                frame = _frame_of(picture)
+        except PictureError as error:
             if indices is not None:
                 raise CorruptVideoError(path, f"frame {n} cannot be read") from error
             num_corrupt += 1
+        else:
+            frames.append(fit(frame))
     if not frames:
         raise CorruptVideoError(path, "no frame can be decoded")
     return DecodedFrames(stack_frames(frames), num_corrupt)
@@ -272,29 +269,18 @@ def iterate_images(
     path: Path, resolution: int | None, resize: ResizePolicy
 ) -> Iterator[Pixels | None]:
     """Yield the pictures of a folder one by one, fitted to one size; None for a broken one."""
-    from PIL import Image
-
     fit = Fitter(resolution, resize)
     for file in _numbered(path)[1]:
         try:
-            with _open_image(file) as picture:
+            with open_picture(file) as picture:
                 frame = _frame_of(picture)
-        except (*PICTURE_FAULTS, Image.DecompressionBombError):
+        except PictureError:
             yield None
         else:
             yield fit(frame)
 
 
-def _open_image(file: Path) -> "Image.Image":
-    from PIL import Image
-
-    if file.exists() and not file.is_file():
-        # Opening a named pipe would wait for ever for somebody who writes into it.
-        raise OSError(f"{file} is no file")
-    return Image.open(file)
-
-
-class _UnknownRangeError(ValueError):
+class UnknownRangeError(PictureError):
     """A picture has numbers and does not say which of them is white."""
 
 
@@ -302,7 +288,7 @@ def rgb_picture(picture: "Image.Image") -> Pixels:
     """Pixels `[H, W, 3]` of a picture as it is to be looked at; 16 bits are scaled to 8.
 
     Raises:
-        ValueError: its numbers have no known range.
+        UnknownRangeError: its numbers have no known range.
     """
     upright = _oriented(picture)
     _check_depth(upright)
@@ -321,14 +307,14 @@ def _oriented(picture: "Image.Image") -> "Image.Image":
 
 def _check_depth(picture: "Image.Image") -> None:
     if picture.mode == "F":
-        raise _UnknownRangeError(
+        raise UnknownRangeError(
             "has floating-point pixels, whose white is not known: convert it to 8 or 16 bits"
         )
     if picture.mode == "I":
         # One band has one pair of extremes, which Pillow's types do not say.
         low, high = cast(tuple[int, int], picture.getextrema())
         if low < 0 or high > _WHITE_16:
-            raise _UnknownRangeError("has numbers beyond 16 bits: convert it to 8 or 16 bits")
+            raise UnknownRangeError("has numbers beyond 16 bits: convert it to 8 or 16 bits")
 
 
 def _frame_of(picture: "Image.Image") -> "VideoFrame":

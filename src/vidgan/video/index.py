@@ -53,7 +53,7 @@ def frame_index(path: Path, container: "InputContainer", stream: "VideoStream") 
     """
     stat = path.stat()
     key = str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
-    index = _remembered.pop(key, None) or _read_index(container, stream)
+    index = _remembered.pop(key, None) or _read_index(path, container, stream)
     _remembered[key] = index
     while sum(len(known.times) for known in _remembered.values()) > _MAX_REMEMBERED:
         _remembered.popitem(last=False)
@@ -89,7 +89,7 @@ def packets_of(
         yield packet
 
 
-def _read_index(container: "InputContainer", stream: "VideoStream") -> FrameIndex:
+def _read_index(path: Path, container: "InputContainer", stream: "VideoStream") -> FrameIndex:
     times: list[int | None] = []
     sizes: dict[int | None, int] = {}
     num_packets = num_places = 0
@@ -101,7 +101,7 @@ def _read_index(container: "InputContainer", stream: "VideoStream") -> FrameInde
             times.append(packet.pts)
             sizes[packet.pts] = packet.size
     if not times:
-        raise NoVideoStreamError(container.name, "has a video stream without a single frame")
+        raise NoVideoStreamError(path, "has a video stream without a single frame")
     num_covered = max(num_packets, num_places)
     if None in times:
         return FrameIndex([None] * len(times), {}, num_covered)

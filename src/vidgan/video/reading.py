@@ -33,6 +33,7 @@ from vidgan.video.frames import (
 )
 from vidgan.video.geometry import SQUARE, Orientation, pixel_aspect, square_pixels
 from vidgan.video.index import FrameIndex, frame_index, packets_of
+from vidgan.video.pictures import MAX_PIXELS
 from vidgan.video.sequences import is_numbered_pictures
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-_MAX_PIXELS = 1 << 27
-"""Pixels of a frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of times more
-memory."""
+FORMATS = (
+    *("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "flv", "asf", "ogg", "gif", "mxf"),
+    *("dv", "ivf", "nut", "h264", "hevc", "m4v", "vc1", "obu", "mjpeg", "yuv4mpegpipe", "apng"),
+    *("png_pipe", "jpeg_pipe"),
+)
+"""Containers that hold their own pictures. FFmpeg goes by the contents of a file and knows formats
+that read other files or addresses (playlists, lists to concatenate) and text that it draws."""
 
 _JITTER_S = 0.003
 """Steps of telephones' clocks: times that are off by a millisecond, and rounded to one."""
@@ -232,6 +237,24 @@ class FrameStream:
                 yield partial(np.asarray, pixels)
 
 
+def open_container(path: Path) -> "InputContainer":
+    """Open a file that FFmpeg reads as one of `FORMATS`, and nothing beside it.
+
+    Raises:
+        av.error.FFmpegError, OSError: it is none, or damaged.
+    """
+    import av
+
+    doors = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+    return av.open(
+        # Names hold colons, which FFmpeg would take for the end of a protocol.
+        f"file:{path}",
+        metadata_errors="replace",
+        options={"max_pixels": str(MAX_PIXELS)},
+        container_options=doors,
+    )
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     import av
@@ -242,8 +265,7 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     if path.is_file() and path.stat().st_size == 0:
         raise UnreadableVideoError(path, "the file is empty")
     try:
-        limits = {"max_pixels": str(_MAX_PIXELS)}
-        container = av.open(str(path), metadata_errors="replace", options=limits)
+        container = open_container(path)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise UnreadableVideoError(path, f"cannot be read as video ({reason})") from error

@@ -5,19 +5,17 @@ file names, so the set is the same whatever the number of workers, and a build t
 continues behind its last complete chunk.
 """
 
-import errno
 import hashlib
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import vidgan
-from vidgan.core.files import cache_folder
+from vidgan.core.files import DiskFullError, cache_folder, disk_errors_named
 from vidgan.data.build.duplicates import DuplicateGate
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.build.engine import Engine, num_cores
@@ -91,7 +89,7 @@ def build_clips(
     stored = full_levels(config, levels)
     scan = scan_sources(source, config)
     plan = _plan(scan, config, stored)
-    with _full_disk_named(out), locked(out, wait=wait) as folder:
+    with disk_errors_named(out), locked(out, wait=wait) as folder:
         if out.exists():
             shutil.rmtree(folder)
             return _finished_report(out, scan, plan)
@@ -100,6 +98,8 @@ def build_clips(
             _encode_all(writer, scan, config, stored, engine or Engine(), progress)
             manifest = make_manifest(scan, writer.records, plan, config, stored)
             refuse_unusable(scan, writer.records, manifest, config)
+        except DiskFullError:
+            raise
         except UserError:
             # Other videos or settings are needed, with which nothing here can be continued.
             shutil.rmtree(folder)
@@ -288,16 +288,3 @@ def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> Build
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
     return make_report(scan.root, scan.told, manifest, out)
-
-
-@contextmanager
-def _full_disk_named(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise UserError(
-            f"no room left while building {out} ({error.strerror}): free space and run the same"
-            " command, which continues"
-        ) from error

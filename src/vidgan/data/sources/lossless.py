@@ -7,6 +7,7 @@ H.264 keeps RGB exactly where its transform is bypassed, which is one bit of its
 from pathlib import Path
 
 from vidgan.video import VideoInfo
+from vidgan.video.reading import open_container
 from vidgan.video.sequences import IMAGE_SUFFIXES, files_at
 
 EXACT_CODECS = frozenset(
@@ -96,9 +97,7 @@ def _first_sequence_parameters(header: bytes) -> bytes:
 
 
 def _extradata(path: str) -> bytes:
-    import av
-
-    with av.open(path) as container:
+    with open_container(Path(path)) as container:
         return bytes(container.streams.video[0].codec_context.extradata or b"")
 
 

@@ -42,18 +42,6 @@ class Preprocessing:
     mean_corner: tuple[int, int] | None = None
     """Row and column of the mean clip that the corner of the resized frame meets; None: no mean."""
 
-    def describe(self) -> str:
-        """One line for records."""
-        parts = [f"{self.kernel} to {self.size[0]}x{self.size[1]}, {self.aspect}"]
-        parts.append(f"{self.scale:g} x {self.offset:+g}, {self.channel_order}")
-        if self.clamp:
-            parts.insert(0 if self.clamp == "before" else 1, "clamped to [-1, 1]")
-        if self.mean_corner:
-            parts.append("minus the mean clip from row {}, column {}".format(*self.mean_corner))
-        if self.crop:
-            parts.append(f"centre {self.crop[0]}x{self.crop[1]}")
-        return "; ".join(parts)
-
     def apply(self, clips: Tensor, mean: Tensor | None = None) -> Tensor:
         """Turn clips into the network's input.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vidgan.core.distributed import Processes
 from vidgan.models.base import RunningStatistics
-from vidgan.models.parts.convolution import out_of_autocast
+from vidgan.models.parts.convolution import full_precision
 
 NormKind = Literal["batch", "layer", "none"]
 """Normalisation of a discriminator that lets the user choose."""
@@ -69,8 +69,7 @@ def normalize_globally(
     Returns:
         The rows, and mean and unbiased variance `[C]` of the whole batch.
     """
-    with out_of_autocast(x):
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    with full_precision(x) as wide:
         axes = [axis for axis in range(x.dim()) if axis != 1]
         column = (-1, *[1] * (x.dim() - 2))  # [C, 1, ...], beside every axis but the first
         count = x.numel() // x.shape[1] * processes.count

@@ -1,0 +1,1 @@
+"""One file for each metric, or for a few that share their computation; see `evaluation.metric`."""
