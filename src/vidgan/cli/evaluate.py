@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vidgan.data.dataset import ClipDataset
     from vidgan.data.settings import DataConfig
     from vidgan.evaluation.protocols import Protocol
+    from vidgan.evaluation.record_types import Record
     from vidgan.training.presets import Config
 
 Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
@@ -78,35 +79,29 @@ def evaluate(
 
     import torch
 
-    from vidgan.evaluation.generators import EvaluationOptions, format_record, save_record
-    from vidgan.evaluation.generators import evaluate as score
-    from vidgan.evaluation.record import without_clips
+    from vidgan.evaluation import generators
 
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
-    record = score(
-        run,
-        data,
-        choose(data.classes),
-        EvaluationOptions(
-            checkpoint=checkpoint,
-            seed=seed,
-            judge_seed=judge_seed,
-            cache=cache_folder() / "judges",
-            features=cache_folder() / "features",
-            pictures=folder,
-            device="cuda" if torch.cuda.is_available() else "cpu",
-            tell=say,
-        ),
+    options = generators.EvaluationOptions(
+        checkpoint=checkpoint,
+        seed=seed,
+        judge_seed=judge_seed,
+        cache=cache_folder() / "judges",
+        features=cache_folder() / "features",
+        pictures=folder,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        tell=say,
     )
+    record = generators.evaluate(run, data, choose(data.classes), options)
     if folder is not None:
-        say(f"the record is {save_record(record, folder)}")
+        say(f"the record is {generators.save_record(record, folder)}")
     if config is not None:
         choose_best(Path(run), config, record)
     if json:
-        print_json(without_clips(record))
+        print_json(record.without_clips().to_dict())
     else:
-        print(format_record(record))
+        print(generators.format_record(record))
 
 
 def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
@@ -184,16 +179,16 @@ def take_protocol(
     return rest, lambda classes: named or changed_protocol(default_protocol(classes), changes)
 
 
-def choose_best(run: Path, config: "Config", record: dict[str, Any]) -> None:
+def choose_best(run: Path, config: "Config", record: "Record") -> None:
     """Point `best.json` to the evaluated checkpoint if it is the best, and write the page anew."""
     from vidgan.cli.train import write_page_of
     from vidgan.evaluation.generators import update_best
 
     metric = config.best.metric
-    if metric not in record["scores"]:
+    if metric not in record.scores:
         say(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
     elif update_best(run, record, metric):
-        say(f"step {record['generator']['step']} is the best checkpoint so far")
+        say(f"step {record.generator.step} is the best checkpoint so far")
     write_page_of(run)
 
 
