@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Codec = Literal["raw", "zstd", "jpeg", "h264"]
 
+_BLOCK_BYTES = 1 << 24
 _MAX_JPEG_SIDE = 65_000
 """JPEG stores sides in 16 bits; a longer strip continues in the next column."""
 _MIN_H264_SIDE = 32
@@ -43,6 +44,18 @@ def pool_pixels(clip: Pixels, factor: tuple[int, int, int]) -> Pixels:
     """
     if factor == (1, 1, 1):
         return clip
+    time, rows, columns = factor
+    c, t, h, w = clip.shape
+    pooled = np.empty((c, t // time, h // rows, w // columns), np.uint8)
+    # Block by block, since sums take four times the bytes of a clip, which may be a film.
+    length = max(1, _BLOCK_BYTES // (c * time * h * w))
+    for start in range(0, t // time, length):
+        block = clip[:, start * time : (start + length) * time]
+        pooled[:, start : start + length] = _pool_block(block, factor)
+    return pooled
+
+
+def _pool_block(clip: Pixels, factor: tuple[int, int, int]) -> Pixels:
     sums: npt.NDArray[np.integer] = clip
     for axis, size in ((3, factor[2]), (2, factor[1]), (1, factor[0])):
         # Every size-th line along the axis, from each of the first ones on.
@@ -60,12 +73,11 @@ def encode_payload(clip: Pixels, codec: Codec) -> bytes:
         return _encode_jpeg(clip)
     if codec == "h264":
         return _encode_h264(clip)
-    data = clip.tobytes()
     if codec == "raw":
-        return data
+        return clip.tobytes()
     import zstandard
 
-    return zstandard.ZstdCompressor(level=3).compress(data)
+    return zstandard.ZstdCompressor(level=3).compress(np.ascontiguousarray(clip).data.cast("B"))
 
 
 def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) -> "Tensor":
@@ -77,10 +89,23 @@ def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) 
     if codec == "h264":
         return torch.from_numpy(_decode_h264(data, shape))
     if codec == "zstd":
-        import zstandard
-
-        data = zstandard.ZstdDecompressor().decompress(data)
+        return _decode_zstd(data, shape)
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(shape)
+
+
+def _decode_zstd(data: bytes, shape: tuple[int, int, int, int]) -> "Tensor":
+    """Straight into the clip: a film need not be there twice, nor any byte beyond its shape."""
+    import torch
+    import zstandard
+
+    clip = torch.empty(shape, dtype=torch.uint8)
+    place = clip.numpy().data.cast("B")
+    with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+        while len(place) and (num_read := reader.readinto(place)):
+            place = place[num_read:]
+        if len(place) or reader.read(1):
+            raise ValueError(f"a payload does not hold the {prod(shape)} bytes of {shape}")
+    return clip
 
 
 def is_one_column(num_frames: int, height: int) -> bool:
