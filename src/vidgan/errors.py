@@ -10,6 +10,12 @@ class UserError(ValueError):
     """
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as `1 clip` and `2,400 clips`."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def printable(text: str) -> str:
     r"""One line that a terminal shows as it stands.
 

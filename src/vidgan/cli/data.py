@@ -10,7 +10,7 @@ import tyro
 from vidgan.cli.output import print_json, print_lines
 from vidgan.cli.progress import progress_on_stderr
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
-from vidgan.errors import UserError
+from vidgan.errors import UserError, counted
 
 if TYPE_CHECKING:
     from vidgan.data.build.report import BuildReport
@@ -92,7 +92,7 @@ def check(
         preset: take the settings from a preset of vidgan train.
         sheet: picture to write, a row of frames for each of some clips.
         workers: processes that decode.
-        strict: fail if any video would be dropped or is damaged.
+        strict: end with exit code 2 if any video would be dropped or is damaged.
         json: print the report as JSON.
     """
     from vidgan.data.build.packing import check_source, is_packed
@@ -111,6 +111,13 @@ def check(
     with progress_on_stderr() as progress:
         report = check_source(source, config, sheet, progress)
     print_report(report, json, contact_sheet=str(sheet))
+    damaged = [name for name, note in report.notes if note.startswith("damaged")]
+    unclean = [*(name for name, _ in report.dropped), *damaged]
+    if strict and unclean:
+        raise UserError(
+            f"{counted(len(unclean), 'video')} of {source}, {unclean[0]} first, would be dropped or"
+            " is damaged: mend or remove such files, or leave out --strict"
+        )
 
 
 def export(
@@ -150,7 +157,7 @@ def export(
         print_json({**asdict(report), "num_clips": report.num_clips})
         return
     print_lines(
-        f"{report.num_clips} clips in {len(report.shards)} {format} shards,"
+        f"{counted(report.num_clips, 'clip')} in {counted(len(report.shards), f'{format} shard')},"
         f" {report.num_bytes / 2**20:.1f} MiB: {report.out}"
     )
 

@@ -16,7 +16,7 @@ from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.loader import lost_workers_named, make_loader
 from vidgan.data.packed.store import open_store
-from vidgan.errors import UnhealthyTrainingError, UserError
+from vidgan.errors import UnhealthyTrainingError, UserError, counted
 from vidgan.losses.recipes import make_loss
 from vidgan.models import refuse_larger_than_memory
 from vidgan.models.base import ClipShape
@@ -166,7 +166,7 @@ def train(config: Config) -> Path:
             if stopped and not finished:
                 tell(f"stopped and saved at step {state.step}; the same command goes on from there")
                 raise TrainingStopped(0)
-        tell(f"finished at step {state.step} after {state.clips_seen:,} clips: {run}")
+        tell(f"finished at step {state.step} after {counted(state.clips_seen, 'clip')}: {run}")
     return run
 
 
@@ -245,13 +245,13 @@ def open_batches(
 
 def opening(config: Config, dataset: ClipDataset, schedule: Schedule, state: RunState) -> str:
     """What is about to be trained, in one line."""
-    classes = f" in {dataset.num_classes} classes" if dataset.num_classes else ""
+    classes = f" in {counted(dataset.num_classes, 'class')}" if dataset.num_classes else ""
     _, frames, height, width = dataset.full_shape
     where = f"goes on at step {state.step}" if state.step else "starts"
     return (
         f"{config.run} {where}: {config.preset or 'own settings'}, loss {config.loss.name}, "
-        f"{dataset.num_clips} clips of {frames}x{height}x{width}{classes}, "
-        f"{schedule.total - state.clips_seen:,} clips to show"
+        f"{counted(dataset.num_clips, 'clip')} of {frames}x{height}x{width}{classes}, "
+        f"{counted(schedule.total - state.clips_seen, 'clip')} to show"
     )
 
 

@@ -11,7 +11,7 @@ from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import apply_overrides, closest, load_yaml
 from vidgan.errors import UserError
 from vidgan.models import model_name
-from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict, find_data
+from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict, run_settings
 
 __all__ = ["Config", "default_preset", "list_presets", "load_config"]
 
@@ -48,11 +48,9 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     if "preset" in asked:
         source = _one_source(source, str(asked.pop("preset")))
         words = [word for word in words if not word.startswith("preset=")]
-    run_file = None if source is None else Path(source) / CONFIG_FILE
-    is_run = run_file is not None and run_file.is_file()
-    if is_run:
-        where = str(run_file)
-        mapping = load_yaml(where) | {"run": str(source)}
+    if source is not None and (Path(source) / CONFIG_FILE).is_file():
+        where = str(Path(source) / CONFIG_FILE)
+        mapping = run_settings(source) | {"run": str(source)}
     else:
         where = default_preset(asked) if source is None else str(source)
         preset = {"preset": where.removesuffix(".yaml")}
@@ -66,9 +64,6 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     config = config_from_dict(mapping, where)
     config = require_for_loss(config, mapping.get("model", {}))
     config = _with_places(config)
-    if is_run:
-        data = dataclasses.replace(config.data, path=find_data(config.run, config.data.path))
-        config = dataclasses.replace(config, data=data)
     return dataclasses.replace(config, run=config.run or default_run(config))
 
 

@@ -14,7 +14,7 @@ from vidgan.data.packed.manifest import ClipItem, Level, Manifest
 from vidgan.data.packed.payload import codec_for
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.source import Source, SourceScan
-from vidgan.errors import UserError, printable
+from vidgan.errors import UserError, counted, printable
 
 _MAX_NAMED_CLASSES = 12
 _MAX_RATE_RATIO = 1.03
@@ -68,8 +68,9 @@ class BuildReport:
         """The report for people; at most `limit` lines for drops and for remarks each."""
         full = self.levels[0]
         first = (
-            f"{self.num_videos} videos in {self.source}: {self.num_clips} clips of {full.frames}"
-            f" frames at {full.resolution} x {full.resolution}, {self.fps:g} frames per second"
+            f"{counted(self.num_videos, 'video')} in {self.source}:"
+            f" {counted(self.num_clips, 'clip')} of {counted(full.frames, 'frame')}"
+            f" at {full.resolution} x {full.resolution}, {self.fps:g} frames per second"
         )
         text = [printable(self.layout), printable(first)]
         for split, classes in self.counts.items():
