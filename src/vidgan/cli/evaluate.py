@@ -76,8 +76,6 @@ def evaluate(
         watch_run(run, words, choose=choose, seed=seed, judge_seed=judge_seed, json_lines=json)
         return
 
-    import torch
-
     from vidgan.evaluation.generators import EvaluationOptions, format_record, save_record
     from vidgan.evaluation.generators import evaluate as score
 
@@ -94,7 +92,7 @@ def evaluate(
             cache=cache_folder() / "judges",
             features=cache_folder() / "features",
             pictures=folder,
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=best_device(),
             tell=say,
         ),
     )
@@ -270,6 +268,13 @@ def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "Data
         f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given
     ]
     return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
+
+
+def best_device() -> str:
+    """The GPU if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def cache_folder() -> Path:

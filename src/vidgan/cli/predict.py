@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import tyro
 
 from vidgan.cli.evaluate import (
+    best_device,
     cache_folder,
     config_of_run,
     data_settings,
@@ -288,8 +289,6 @@ def predict_heldout(
     file: Path, run: str, words: tuple[str, ...], num_clips: int, wanted: Wanted
 ) -> Told:
     """Score predictions of held-out clips, keep the record, and draw some."""
-    import torch
-
     from vidgan.cli.train import write_page_of
     from vidgan.evaluation.options import EvaluationOptions
     from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
@@ -308,7 +307,7 @@ def predict_heldout(
             seed=wanted.seed,
             judge_seed=wanted.seed,
             cache=cache_folder() / "judges",
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=best_device(),
             tell=say,
         ),
     )
