@@ -9,16 +9,18 @@ WORKERS ?= 2
 SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow test-extras check format demo clean
+.PHONY: help setup test test-slow test-extras test-processors check format demo gpu clean
 
 help:
 	@echo "make setup      create $(VENV) with the pinned packages"
 	@echo "make test       run the tests (a few minutes on two cores)"
 	@echo "make test-slow  run the tests that are left out of make test"
 	@echo "make test-extras  install the extras and run their tests; a skipped one fails"
+	@echo "make test-processors  run the tests with the instruction sets of older and newer processors"
 	@echo "make check      run the linter, the format check, the type checker and the structure gates"
 	@echo "make format     mend what the linter and the formatter can mend"
 	@echo "make demo       train a small video GAN and show what it learned (five to ten minutes)"
+	@echo "make gpu        test and measure on one card, eight minutes; without a card a tiny form"
 	@echo "make clean      remove $(VENV) and every cache"
 
 setup: $(STAMP)
@@ -61,6 +63,33 @@ test-extras: $(STAMP)
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --no-skips \
 	  -m "not gpu and not weights" $(EXTRA_TESTS)
 
+# What other processors compute with, as far as this one can: torch and oneDNN have a switch each, and
+# both choose other kernels. Torch does not ask whether the processor can and would die of it. Narrow
+# the lists by name: make test-processors THREADS=1 PROCESSORS=ATEN_CPU_CAPABILITY=default
+THREADS ?= 1 2
+PROCESSORS ?= ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=avx512 \
+  ONEDNN_MAX_CPU_ISA=AVX2,MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
+TESTS ?=
+
+test-processors: $(STAMP)
+	@$(BIN)/python -c 'from vidgan.core.machine import processor_id; print(processor_id())'
+	@told= ; failed=0; \
+	sets=$$($(BIN)/python -c 'from vidgan.core.machine import describe_processor as look; \
+	  print(*look()["instruction_sets"])') || exit; \
+	for limits in $(PROCESSORS); do for threads in $(THREADS); do \
+	  leg="$$limits OMP_NUM_THREADS=$$threads"; \
+	  case "$$limits:$$sets" in \
+	    ATEN_CPU_CAPABILITY=avx512:*avx512f* | ATEN_CPU_CAPABILITY=avx2:*avx2*) ;; \
+	    ATEN_CPU_CAPABILITY=avx*) \
+	      told="$$told\nnot run  $$leg (this processor cannot)"; continue;; esac; \
+	  printf '\n%s\n' "$$leg"; \
+	  env OMP_WAIT_POLICY=PASSIVE $$(echo $$leg | tr , ' ') \
+	    $(BIN)/python -m pytest -q -n $(WORKERS) $(TESTS); \
+	  case $$? in 0) told="$$told\ngreen    $$leg";; 2) exit 2;; \
+	    *) told="$$told\nRED      $$leg"; failed=1;; esac; \
+	done; done; \
+	printf "$$told\n"; exit $$failed
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -73,6 +102,11 @@ format: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/vidgan demo
+
+# A machine with a card may be bare: no environment is made and nothing is downloaded. Without one
+# $(PYTHON) has to hold torch and the other packages, or their wheels lie in .wheels.
+gpu:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(if $(OUT),--out "$(OUT)")
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache

@@ -26,7 +26,6 @@ with the best of its rounds. The files are in the page cache: disk and network a
 """
 
 import argparse
-import platform
 import random
 import sys
 import tempfile
@@ -39,6 +38,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vidgan.core.machine import processor_id
 from vidgan.data.build.packing import build_clips
 from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig, Payload
@@ -306,14 +306,6 @@ def compare_packed(videos: list[Path], num_frames: int, rounds: int, workspace: 
         sys.stdout.flush()
 
 
-def processor() -> str:
-    """Name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     """Render, encode, read and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -332,7 +324,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     versions = f"PyAV {av.__version__}, OpenCV {cv2.__version__}, torch {torch.__version__}"
-    print(f"{time.strftime('%Y-%m-%d')}, {processor()}, {versions}")
+    print(f"{time.strftime('%Y-%m-%d')}, {processor_id()}, {versions}")
     with tempfile.TemporaryDirectory() as name:
         workspace = Path(name)
         short: list[Path] = []

@@ -23,6 +23,7 @@ import torch
 from scipy.linalg import sqrtm as matrix_root
 from torch import Tensor
 
+from vidgan.core.machine import processor_id
 from vidgan.metrics.frechet import (
     MAX_SINGULAR_VALUE_DIM,
     frechet_from_features,
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--dims", nargs="+", type=int, default=[400], metavar="FEATURES")
     dims = parser.parse_args().dims
     torch.set_num_threads(1)
+    print(f"{processor_id()}\n")
     names = " | ".join(f"{name}: s | error" for name in METHODS)
     print(f"| problem | moments: s | {names} | sqrtm / ours |")
     print("| --- |" + " --- |" * (2 * len(METHODS) + 2))

@@ -16,6 +16,7 @@ import time
 
 import torch
 
+from vidgan.core.machine import processor_id
 from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.parts.growth import GrowingGAN
@@ -67,7 +68,7 @@ def main() -> None:
         print(json.dumps(run(*arguments.one, arguments.batch_size)))
         return
     print(f"one step at {FRAMES}x{SIDE}x{SIDE}, batch {arguments.batch_size}", end=", ")
-    print(f"{torch.get_num_threads()} threads")
+    print(f"{torch.get_num_threads()} threads of {processor_id()}")
     print(f"{'loss':<10}{'precision':<11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}{'at start':>10}")
     for loss in HEADS:
         for precision in ("fp32", "bf16"):

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from vidgan.core.clip_ops import pool_clip, to_float, to_uint8
 from vidgan.core.files import write_file_atomically, write_json_atomically
+from vidgan.core.machine import describe_processor
 from vidgan.core.randomness import keyed_rng
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.extractors.judge import OwnClassifier, train_own_classifier
@@ -202,6 +203,7 @@ def train_and_score(name: str, seed: int, seconds: float, out: Path) -> None:
     record = {
         "setting": name,
         "seed": seed,
+        "processor": describe_processor(),
         "cpu_seconds": seconds,
         "steps_per_level": steps_per_level,
         "frechet_distance": frechet_distance(features, judge.features(clips)),

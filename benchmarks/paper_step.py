@@ -27,6 +27,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from vidgan.core.machine import processor_id
 from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape
 from vidgan.training.batch import Batch
@@ -234,6 +235,7 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(arguments.one, arguments.device, arguments.batch_size)))
         return
+    print(f"{processor_id()}\n")
     names = [name for name in list_presets() if name.startswith(tuple(arguments.prefix))]
     if arguments.fit:
         print("| preset | batch | GiB fixed | GiB a clip | GiB at that batch |\n|" + " --- |" * 5)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidgan.core.machine import processor_id
 from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Network
@@ -27,12 +28,12 @@ from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator, update_average
 from vidgan.training.optimizers import make_optimizers
 from vidgan.training.settings import OptimizerConfig, PrecisionConfig, TrainingConfig
-from vidgan.training.step import Batch, TrainingStep
+from vidgan.training.step import Batch, TrainingStep, UpdateKey
 
 SIZES = {"8x32x32": (8, 32), "16x64x64": (16, 64)}
 BATCH = 2
 SEED = 0
-KEY = (SEED, 0, 0, 0)
+KEY = UpdateKey(SEED, 0, 0, 0)
 PENALTY_WEIGHT, DRIFT_WEIGHT = 10.0, 0.001
 
 
@@ -117,12 +118,11 @@ def largest_difference(frames: int, side: int) -> float:
     batch = Batch(real, None, BATCH, 0)
 
     # Both get the random numbers that the project's step draws for its first update.
-    latent = fast.random(batch, (*KEY, "latent")).normal(naive.generator.latent_dim()).double()
-    penalty_key = (*KEY, "penalty", "discriminator", "gradient_penalty")
+    latent = fast.random(batch, KEY.purpose("latent")).normal(naive.generator.latent_dim()).double()
+    penalty_key = KEY.purpose("penalty", "discriminator", "gradient_penalty")
     alpha = fast.random(batch, penalty_key).uniform().double()
     parts = fast.generate(batch, KEY)
-    fake = parts["clip"]
-    loss, _ = fast.discriminator_loss(batch, fake.detach(), KEY, 0)
+    loss, _ = fast.discriminator_loss(batch, parts, KEY, update=0)
     ours = gradients(loss, in_use(fast_gan.discriminators["discriminator"]))
     loss = naive.discriminator_loss(real, latent, alpha)
     usual = gradients(loss, in_use(naive.discriminator))
@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, one thread of {processor_id()}")
     for size in arguments.sizes:
         difference = largest_difference(*SIZES[size])
         if difference > 1e-12:

@@ -4,8 +4,16 @@ The names below are the public face; everything else is reached by its module. T
 when first used, so that importing vidgan loads neither torch nor a codec.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import sys
+
+_is_main = sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].removeprefix("-m") == "vidgan"
+if _is_main and not sys.flags.safe_path:
+    # `python -m vidgan` (the form for torchrun) put the working directory first on the path, and
+    # its files before the standard library. This module is imported before anything else is.
+    del sys.path[0]
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from vidgan.data.opening import open_dataset

@@ -9,6 +9,7 @@ import pytest
 
 from vidgan import __version__
 from vidgan.cli import main as cli
+from vidgan.core.machine import describe_processor
 from vidgan.errors import UnhealthyTrainingError, UserError
 
 Capture = pytest.CaptureFixture[str]
@@ -145,13 +146,19 @@ def test_doctor_and_models_speak_json(capsys: Capture) -> None:
     facts = json.loads(capsys.readouterr().out)
     assert facts["h264_encoder"] is True
     assert facts["cpu_cores"] <= (os.cpu_count() or 1)
+    for name, value in describe_processor().items():
+        assert facts[f"cpu_{name}"] == value
     assert cli.run(["models", "--json"]) == 0
     assert "pvgan" in {model["name"] for model in json.loads(capsys.readouterr().out)}
 
 
 def test_doctor_and_models_speak_to_people(capsys: Capture) -> None:
     assert cli.run(["doctor"]) == 0
-    assert "h264 encoder          yes" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "h264 encoder          yes" in text
+    found = describe_processor()
+    assert f"cpu model             {found['model']}\n" in text
+    assert f"cpu vectors           {found['vectors']}\n" in text
     assert cli.run(["models"]) == 0
     assert "pvgan       Progressive Video GAN: a 3-D" in capsys.readouterr().out
 

@@ -122,3 +122,46 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+NO_ROOM = """
+import resource, sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_loader import CONFIG, growing_batches
+from itertools import islice
+from vidgan.data.dataset import ClipDataset
+from vidgan.data.loader import make_loader
+from vidgan.data.packed.store import MemoryStore
+
+if __name__ == "__main__":
+    # Files in shared memory may grow no more, as if it were full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+    clips = torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1, 1).expand(20, 3, 8, 16, 16)
+    dataset = ClipDataset(MemoryStore(clips.contiguous()), CONFIG, seed=0)
+    says = lambda sentence: print("told:", sentence)
+    for clips, _, indices in islice(make_loader(dataset, growing_batches(), 2, tell=says), 12):
+        assert torch.equal(clips[:, 0, 0, 0, 0].long(), indices), (clips, indices)
+        print(tuple(clips.shape))
+"""
+
+
+@pytest.mark.parametrize(("room", "num_told"), [(8_000, 1), (1_000_000, 0)])
+def test_batches_come_without_room_in_shared_memory(tmp_path, room, num_told):
+    script = tmp_path / "no_room.py"
+    script.write_text(NO_ROOM)
+    command = [sys.executable, str(script), os.path.dirname(__file__), str(room)]  # noqa: PTH120
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    told = [line for line in lines if line.startswith("told: shared memory is full")]
+    assert len(told) == num_told
+    assert len(lines) == 12 + num_told
+    assert all("--shm-size" in line for line in told)
+
+
+def test_no_shared_memory_at_all_is_named(tmp_path):
+    script = tmp_path / "no_room.py"
+    script.write_text(NO_ROOM)
+    command = [sys.executable, str(script), os.path.dirname(__file__), "0"]  # noqa: PTH120
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "UserError: shared memory (/dev/shm) has no room" in done.stderr

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vidgan.cli import main as cli
+from vidgan.core.machine import processor_id
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.evaluation.generators import evaluate
 from vidgan.evaluation.record_types import seal_of
@@ -318,6 +319,30 @@ def test_on_another_machine_the_last_digits_may_differ(capsys: Capture) -> None:
 
     edit(record, change_more, seal=True)
     assert "scores.space_time_swd.value is " in findings(record, capsys)[-1]
+
+
+@pytest.mark.parametrize("described", [True, False], ids=["another", "not-described"])
+def test_with_other_instructions_the_last_digits_may_differ(
+    described: bool, capsys: Capture
+) -> None:
+    record = record_of("fakes")
+
+    def change(values: dict[str, Any]) -> None:
+        values["scores"]["space_time_swd"]["value"] *= 1 + 1e-6
+        if described:
+            values["environment"]["processor"]["instruction_sets"] = ["sse4_2"]
+        else:  # as earlier versions wrote it: nothing says that the machine is another one
+            del values["environment"]["processor"]
+
+    edit(record, change, seal=True)
+    if described:
+        assert cli.run(["evaluate", "--verify", str(record)]) == 0
+        said = capsys.readouterr().out
+        now, before = said.splitlines()[0].split(" instead of ")
+        assert now == f"not the machine of the record: processor {processor_id()}"
+        assert "vectors; sse4_2" in before
+    else:
+        assert "scores.space_time_swd.value is " in findings(record, capsys)[-1]
 
 
 def test_a_run_and_its_data_may_move(tmp_path: Path, capsys: Capture) -> None:

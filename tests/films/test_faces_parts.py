@@ -219,7 +219,7 @@ def test_another_opencv_is_refused_with_advice(monkeypatch):
 @pytest.mark.parametrize(
     ("backend", "model", "message"),
     [
-        ("nobody", "", "no landmarks.backend=nobody; choose one of dlib, eyes, lbf"),
+        ("nobody", "", "no landmarker 'nobody'; choose one of dlib, eyes, lbf"),
         ("eyes", "x.onnx", "reads no model"),
         ("landmark_plugins:Missing", "", "cannot be imported"),
         ("landmark_plugins:NoLandmarker", "", "is no landmarker"),

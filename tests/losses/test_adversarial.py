@@ -61,7 +61,7 @@ def test_players_pull_in_opposite_directions(name: str) -> None:
     (wanted,) = torch.autograd.grad(loss.generator(fake), fake)
     assert bool((on_real * on_fake < 0).all())
     assert bool((wanted * on_fake < 0).all())
-    # A critic that is high on reals, except where the name says the opposite.
+    # Scores are high on reals, except where the name says the opposite.
     assert bool((on_real < 0).all()) == (name != "wasserstein-reversed")
 
 
@@ -125,7 +125,7 @@ def test_every_recipe_stands_in_the_table_above() -> None:
 def test_details_of_the_recipes() -> None:
     swgan = make_loss(LossConfig(name="swgan")).penalties
     assert swgan["slope"] == Slope(weight=10.0, target=0.01, form="analytic")
-    assert swgan["input_gradient"] == InputGradient(weight=50.0, weighting="one_minus_alpha")
+    assert swgan["input_gradient"] == InputGradient(weight=50.0, weighting="real_share")
     reference = make_loss(LossConfig(name="swgan-reference")).penalties
     assert reference["slope"] == Slope(weight=10.0, target=0.01, form="reference")
     assert make_loss(LossConfig(name="wgan-gp")).penalties["gradient_penalty"] == GradientPenalty(

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidgan.losses.auxiliary import (
     AuxiliaryInputs,
     FeatureMatching,
     FirstFrames,
     MaskSparsity,
+    Orthogonality,
     Pixels,
 )
 from vidgan.models.base import Scores
@@ -19,12 +20,13 @@ def inputs(
     real: Tensor,
     context: Tensor | None = None,
     encodings: tuple[Tensor, Tensor] | None = None,
+    generator: nn.Module | None = None,
 ) -> AuxiliaryInputs:
     realness = torch.zeros(len(real), 1)
     fake, true = encodings or (None, None)
     return AuxiliaryInputs(
         parts, context, real, None, {"d": Scores(realness, None, fake)},
-        {"d": Scores(realness, None, true)},
+        {"d": Scores(realness, None, true)}, generator or nn.Identity(),
     )  # fmt: skip
 
 
@@ -71,3 +73,25 @@ def test_feature_matching_compares_means() -> None:
     assert float(FeatureMatching()(at)) == pytest.approx(2.0)
     with pytest.raises(ValueError, match="encodings"):
         FeatureMatching()(inputs({"clip": CLIP}, REAL))
+
+
+@pytest.mark.parametrize("tall", [False, True])
+def test_orthogonality_sums_products_of_different_filters(tall: bool) -> None:
+    linear = nn.Linear(2, 3 if tall else 2).double()
+    conv = nn.Conv2d(1, 2, (1, 3)).double()
+    rows = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.0, 2.0]][: len(linear.weight)])
+    with torch.no_grad():
+        linear.weight.copy_(rows)
+        conv.weight.copy_(torch.tensor([[1.0, 0.0, 2.0], [3.0, 5.0, 0.0]])[:, None, None])
+    network = nn.Sequential(linear, conv, nn.Embedding(4, 5), nn.BatchNorm2d(3)).double()
+    term = Orthogonality()
+    # Each pair counts twice: (1)^2 and, with the third row, (4)^2 and (-2)^2; 3^2 of the other one.
+    expected = 2 * (1 + (16 + 4 if tall else 0)) + 2 * 9
+    value = term(inputs({"clip": CLIP}, REAL, generator=network))
+    assert float(value.detach()) == pytest.approx(expected)
+    assert term.weight == 1e-4
+    # Orthogonal filters of any length cost nothing, and rows of zero have a gradient.
+    with torch.no_grad():
+        conv.weight.zero_()
+        linear.weight.copy_(torch.tensor([[0.0, 2.0], [3.0, 0.0], [0.0, 0.0]][: len(rows)]))
+    assert float(term(inputs({"clip": CLIP}, REAL, generator=network)).detach()) == 0

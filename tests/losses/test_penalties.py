@@ -1,4 +1,4 @@
-"""Penalties on critics simple enough to work the answer out by hand."""
+"""Penalties on discriminators simple enough to work the answer out by hand."""
 
 import math
 from typing import Any
@@ -73,7 +73,7 @@ def inputs(
     )
 
 
-def alphas(count: int) -> Tensor:
+def fake_shares(count: int) -> Tensor:
     """The interpolation weights that `inputs` will draw."""
     rng = BatchRandom((0, "penalty"), count, 0, count, torch.device("cpu"))
     return rng.uniform().double()
@@ -87,7 +87,7 @@ def value(penalty: Penalty, discriminator: nn.Module, **others: Any) -> float:
     return float(penalty(inputs(discriminator, REAL, FAKE, **others)).detach())
 
 
-def test_gradient_penalty_of_a_linear_critic() -> None:
+def test_gradient_penalty_of_a_linear_discriminator() -> None:
     # The gradient is w everywhere: (5 - 1)^2, and ((5 - 2) / 2)^2 for target 2.
     assert value(GradientPenalty(), Linear(W)) == pytest.approx(16, rel=1e-12)
     assert value(GradientPenalty(target=2.0), Linear(W)) == pytest.approx(2.25, rel=1e-12)
@@ -96,7 +96,7 @@ def test_gradient_penalty_of_a_linear_critic() -> None:
 
 
 def test_gradient_penalty_looks_between_real_and_fake() -> None:
-    a = alphas(2)
+    a = fake_shares(2)
     points = [REAL[i].flatten() * (1 - a[i]) + FAKE[i].flatten() * a[i] for i in range(2)]
     expected = sum((2 * float(p.norm()) - 1) ** 2 for p in points) / 2
     assert value(GradientPenalty(), Quadratic(2.0)) == pytest.approx(expected, rel=1e-12)
@@ -104,7 +104,7 @@ def test_gradient_penalty_looks_between_real_and_fake() -> None:
 
 def test_input_gradient_weights_by_the_share_of_the_real_clip() -> None:
     # |w|^2 = 25 at every point, times (1 - a)^2 unless told not to.
-    expected = 25 * float((1 - alphas(2)).square().mean())
+    expected = 25 * float((1 - fake_shares(2)).square().mean())
     assert value(InputGradient(), Linear(W)) == pytest.approx(expected, rel=1e-12)
     assert value(InputGradient(weighting="none"), Linear(W)) == pytest.approx(25, rel=1e-12)
 
@@ -113,7 +113,7 @@ def test_input_gradient_equals_the_gradient_through_the_interpolation() -> None:
     # The authors' code differentiates with respect to the real clip inside the mix.
     discriminator = Quadratic(1.5)
     real = REAL.clone().requires_grad_()
-    mixed = torch.lerp(real, FAKE, alphas(2).reshape(-1, 1, 1, 1, 1))
+    mixed = torch.lerp(real, FAKE, fake_shares(2).reshape(-1, 1, 1, 1, 1))
     (gradient,) = torch.autograd.grad(discriminator(mixed).realness.sum(), real)
     expected = float(gradient.flatten(1).square().sum(dim=1).mean())
     assert value(InputGradient(), discriminator) == pytest.approx(expected, rel=1e-12)
@@ -138,7 +138,7 @@ def test_drift_is_the_mean_square_of_real_scores() -> None:
         (Drift(), None),
     ],
 )
-def test_penalties_train_the_critic(penalty: Penalty, expected: float | None) -> None:
+def test_penalties_train_the_discriminator(penalty: Penalty, expected: float | None) -> None:
     discriminator = Quadratic(2.0)
     penalty(inputs(discriminator, REAL, FAKE)).backward()
     gradient = discriminator.a.grad
@@ -208,26 +208,26 @@ def plain_head(slopes: tuple[float, float], offsets: tuple[float, float]) -> Sli
 
 def test_analytic_slope_by_hand() -> None:
     # Offsets keep u_1 > 0 > u_2: slopes 3 and 0.2 * 4, norm sqrt(9 + 0.64) / 2.
-    critic = plain_head((3.0, 4.0), (100.0, -100.0))
+    network = plain_head((3.0, 4.0), (100.0, -100.0))
     norm = math.sqrt(9.64) / 2
-    assert value(Slope(), critic) == pytest.approx((norm - 0.01) ** 2, rel=1e-9)
-    assert value(Slope(target=0.5), critic) == pytest.approx((norm - 0.5) ** 2, rel=1e-9)
+    assert value(Slope(), network) == pytest.approx((norm - 0.01) ** 2, rel=1e-9)
+    assert value(Slope(target=0.5), network) == pytest.approx((norm - 0.5) ** 2, rel=1e-9)
 
 
 def test_slope_per_projection_by_hand() -> None:
-    critic = plain_head((3.0, 4.0), (100.0, -100.0))
+    network = plain_head((3.0, 4.0), (100.0, -100.0))
     expected = ((3 - 0.01) ** 2 + (0.8 - 0.01) ** 2) / 2
-    assert value(Slope(form="per_projection"), critic) == pytest.approx(expected, rel=1e-9)
+    assert value(Slope(form="per_projection"), network) == pytest.approx(expected, rel=1e-9)
 
 
 def test_reference_slope_by_hand() -> None:
     # Equal reals and fakes fix the mixed encoding: y = (1, 2), u = (3 + 1, 8 - 20) = (4, -12),
     # outputs (4, -2.4), sizes (4, 0.48), times the slopes (12, 1.92).
-    critic = plain_head((3.0, 4.0), (1.0, -20.0))
+    network = plain_head((3.0, 4.0), (1.0, -20.0))
     same = clips((1.0, 2.0))
     penalty = Slope(form="reference")
     expected = ((12 - 0.01) ** 2 + (1.92 - 0.01) ** 2) / 2
-    assert float(penalty(inputs(critic, same, same)).detach()) == pytest.approx(expected, rel=1e-9)
+    assert float(penalty(inputs(network, same, same)).detach()) == pytest.approx(expected, rel=1e-9)
 
 
 def test_slope_equals_the_gradient_of_the_mean_realness_between_encodings() -> None:
@@ -237,7 +237,9 @@ def test_slope_equals_the_gradient_of_the_mean_realness_between_encodings() -> N
     with torch.no_grad():
         head.slopes.add_(torch.randn(1, 2))
         head.offsets.add_(torch.randn(1, 2))
-    encoding = torch.lerp(REAL.flatten(1), FAKE.flatten(1), alphas(2)[:, None]).requires_grad_()
+    encoding = torch.lerp(
+        REAL.flatten(1), FAKE.flatten(1), fake_shares(2)[:, None]
+    ).requires_grad_()
     (gradient,) = torch.autograd.grad(head(encoding).mean(dim=1).sum(), encoding)
     expected = float((gradient.norm(dim=1) - 0.01).square().mean())
     assert value(Slope(), Sliced(head)) == pytest.approx(expected, abs=5e-11)
@@ -246,9 +248,9 @@ def test_slope_equals_the_gradient_of_the_mean_realness_between_encodings() -> N
 def test_slope_at_the_start_is_nearly_inert() -> None:
     # Ten times (0.0637 - 0.01)^2 is 0.029.
     torch.manual_seed(0)
-    critic = Sliced(SlicedWassersteinHead(128))
+    network = Sliced(SlicedWassersteinHead(128))
     real, fake = torch.randn(2, 64, 128, 1, 1, 1)
-    penalty = 10 * float(Slope()(inputs(critic, real, fake)).detach())
+    penalty = 10 * float(Slope()(inputs(network, real, fake)).detach())
     assert penalty == pytest.approx(10 * ((0.52 / 128) ** 0.5 - 0.01) ** 2, rel=0.05)
 
 
@@ -265,8 +267,8 @@ def test_slope_uses_the_dual_functions_of_each_class() -> None:
 
 
 def test_slope_needs_encodings() -> None:
-    critic = plain_head((1.0, 1.0), (0.0, 0.0))
-    at = inputs(critic, REAL, FAKE)
+    network = plain_head((1.0, 1.0), (0.0, 0.0))
+    at = inputs(network, REAL, FAKE)
     with pytest.raises(ValueError, match="returns encodings"):
         Slope()(at._replace(scores_real=Scores(at.scores_real.realness)))
 
@@ -277,8 +279,8 @@ def test_slope_needs_encodings() -> None:
 
 def test_mix_is_drawn_for_each_row_of_the_whole_batch() -> None:
     real, fake = torch.zeros(4, *SHAPE), torch.ones(4, *SHAPE)
-    whole, alpha = mix(real, fake, BatchRandom((1,), 4, 0, 4, torch.device("cpu")))
-    assert torch.equal(whole.flatten(1), alpha[:, None].expand(4, 2))
+    whole, shares = mix(real, fake, BatchRandom((1,), 4, 0, 4, torch.device("cpu")))
+    assert torch.equal(whole.flatten(1), shares[:, None].expand(4, 2))
     half, _ = mix(real[:2], fake[:2], BatchRandom((1,), 4, 2, 4, torch.device("cpu")))
     assert torch.equal(half, whole[2:])
 

@@ -12,8 +12,12 @@ from vidgan.core.clip_ops import pool_clip
 from vidgan.errors import UserError
 from vidgan.models import build_gan
 from vidgan.models.base import GAN
-from vidgan.models.dvdgan import ConditionalBatchNorm, ConvGRU, DVDGANConfig
-from vidgan.models.dvdgan_discriminators import SpatialDiscriminator
+from vidgan.models.dvdgan import (
+    ConditionalBatchNorm,
+    ConvGRU,
+    DVDGANConfig,
+    SpatialDiscriminator,
+)
 from vidgan.models.parts.layers import WeightLayer
 from vidgan.models.parts.norms import TimeBatchNorm
 

@@ -24,7 +24,7 @@ from vidgan.models.parts.norms import BatchNorm
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import TrainingConfig
-from vidgan.training.step import Batch, TrainingStep
+from vidgan.training.step import Batch, TrainingStep, UpdateKey
 
 TINY = HRVGANConfig(channels=(6, 5, 4), latent=7, code_dim=9)
 SHAPE = (3, 6, 16, 16)
@@ -157,7 +157,7 @@ def test_pixel_error_pulls_a_prediction_to_its_truth() -> None:
     rng = torch.Generator().manual_seed(0)
     clip = torch.randint(0, 256, (2, *SHAPE), generator=rng, dtype=torch.uint8)
     logs = step.run(0, 0, lambda: Batch(clip, None, 2, 0))
-    batch = step.split(Batch(clip, None, 2, 0), (0,))[0]
+    batch = step.split(Batch(clip, None, 2, 0), UpdateKey(0, 0, 0, 0))[0]
     assert 0.2 < float(logs["generator/pixels"]) < 0.6  # noise of variance 1/3 and a flat clip
     assert batch.real.shape[2] == 4
     # Without a truth to compare with there is nothing to pull to.
@@ -173,8 +173,8 @@ def test_model_of_the_published_code_is_the_progressive_one_with_labels_in_the_g
         ProgressiveConfig(head="sliced_wasserstein", **small),  # type: ignore[arg-type]
         SHAPE,
     )
-    critic, expected = (g.discriminators["discriminator"].state_dict() for g in (gan, same))
-    assert {k: v.shape for k, v in critic.items()} == {k: v.shape for k, v in expected.items()}
+    found, expected = (g.discriminators["discriminator"].state_dict() for g in (gan, same))
+    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in expected.items()}
     assert gan.generator.num_classes == 3
     clips, discriminator = torch.randn(2, *SHAPE), gan.discriminators["discriminator"]
     scores = [discriminator(clips, torch.tensor([a, 1])).realness for a in (0, 2)]

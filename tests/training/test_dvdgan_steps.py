@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from training_cases import float64_by_default
 
 from vidgan.core.randomness import keyed_rng
 from vidgan.losses.recipes import LossConfig, make_loss
@@ -60,6 +61,7 @@ def run_steps(step: TrainingStep, count: int) -> dict[str, float]:
     return {name: value.item() for name, value in logs.items()}
 
 
+@float64_by_default()
 def last_losses(name: str) -> dict[str, float]:
     return run_steps(make_step(name, discriminator_steps=2, fakes="fresh"), 20)
 

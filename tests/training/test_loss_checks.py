@@ -49,7 +49,7 @@ def test_slope_is_refused_without_its_head() -> None:
 
 
 @pytest.mark.parametrize("game", ["wasserstein", "wasserstein-reversed"])
-def test_a_linear_critic_without_a_bound_is_refused(game: str) -> None:
+def test_a_linear_discriminator_without_a_bound_is_refused(game: str) -> None:
     bare = {"name": "wgan-gp", "adversarial": game, "penalties": NO_PENALTY}
     with pytest.raises(UserError, match=r"needs a bound on the discriminator, and here is none"):
         check(LINEAR, **bare)

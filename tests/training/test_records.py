@@ -26,7 +26,7 @@ STAGE = Stage(level=1, frames=4, resolution=8, batch_size=4)
 def test_the_log_forgets_what_comes_after_a_checkpoint(tmp_path: Path) -> None:
     log = LogFile(tmp_path, 0)
     for step in (5, 10, 15):
-        log.append({"step": step, "loss/generator": step / 2})
+        log.append({"step": step, "clips_seen": 8 * step, "loss/generator": step / 2})
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 20, "loss/gen')
     again = LogFile(tmp_path, 10)

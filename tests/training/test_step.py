@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from training_cases import float64_by_default
 
 from vidgan.core.randomness import keyed_rng
 from vidgan.losses.recipes import RECIPES, LossConfig, make_loss
@@ -69,6 +70,7 @@ def weights(step: TrainingStep) -> dict[str, Tensor]:
 # them anew after a change that is meant to move them, run this file.
 
 
+@float64_by_default()
 def last_losses(loss: str) -> dict[str, float]:
     step = make_step(loss)
     return {name: value.item() for name, value in run_steps(step, 20, FADE)[-1].items()}
@@ -137,6 +139,23 @@ def test_projections_stay_orthonormal_and_keep_their_signs() -> None:
     assert moved > 0.05
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
+def test_reals_and_fakes_share_no_group_of_clips(count: int) -> None:
+    model = ProgressiveConfig(channels=(8, 8), latent=8, conditioning="none", group_size=4)
+    torch.manual_seed(0)
+    gan = model.build(SHAPE).to(dtype=torch.float64).train()
+    averaged = copy_generator(gan.generator)
+    step = TrainingStep(gan, averaged, make_loss(LossConfig(name="hinge")), TrainingConfig(), 1, 2)
+    step.enter(STABLE)
+    discriminator = gan.discriminators["discriminator"]
+    rng = keyed_rng("test clips", count)
+    real, fake = torch.randn(2, count, *SHAPE, generator=rng, dtype=torch.float64)
+    batch = Batch(real, None, len(real), 0)
+    scores = step.score_both(discriminator, real, fake, batch, None)
+    for found, clips in zip(scores, (real, fake), strict=True):
+        torch.testing.assert_close(found.realness, discriminator(clips).realness)
+
+
 def test_another_attempt_draws_other_noise() -> None:
     losses = []
     for attempt in (0, 1, 0):
@@ -156,6 +175,24 @@ def test_a_new_level_resets_the_optimizers_and_sets_its_rate() -> None:
     step.enter(Stage(level=1, frames=4, resolution=8, batch_size=4, alpha=0.0))
     assert optimizer.param_groups[0]["lr"] == 0.2
     assert not optimizer.state
+
+
+@pytest.mark.parametrize(("after_fade", "expected"), [(False, [0, 2]), (True, [0, 2, 4])])
+def test_optimizers_are_reset_where_a_fade_begins_and_ends(
+    after_fade: bool, expected: list[int]
+) -> None:
+    step = make_step("wgan-gp", reset_after_fade=after_fade)
+    parameter = next(step.gan.generator.parameters())
+    resets = []
+    places = [(0, 1.0), (0, 1.0), (1, 0.0), (1, 0.5), (1, 1.0), (1, 1.0)]
+    for index, (level, alpha) in enumerate(places):
+        for optimizer in step.optimizers.values():
+            optimizer.state[parameter]["step"] = torch.tensor(1.0)
+        step.enter(Stage(level=level, frames=4, resolution=4, batch_size=4, alpha=alpha))
+        remembered = [bool(optimizer.state) for optimizer in step.optimizers.values()]
+        assert remembered[0] == remembered[1]
+        resets += [] if remembered[0] else [index]
+    assert resets == expected
 
 
 def test_a_parameter_without_a_gradient_is_named() -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from vidgan.losses.recipes import LossConfig
 from vidgan.models.tgan import TGANConfig
 from vidgan.training.settings import OptimizerConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import TrainingStep, UpdateKey
 
+KEY = UpdateKey(0, 0, 0, 0)
 STILL = OptimizerConfig(lr=1e-30, betas=(0.5, 0.999))
 """A rate that moves no weight."""
 
@@ -61,11 +62,11 @@ def optimizers(step: TrainingStep) -> Any:
 def test_discriminators_update_makes_no_graph_through_the_generator(name: str) -> None:
     play = PLAYS[name]
     step = make_step(play)
-    batch = step.split(batches(play)(), (0,))[0]
-    parts = step.generate(batch, (0, 0, 0, 0))
+    batch = step.split(batches(play)(), KEY)[0]
+    parts = step.generate(batch, KEY)
     assert parts["clip"].requires_grad
     before = weights(step)
-    step.update_discriminators([batch], [parts], (0, 0, 0, 0), 0)
+    step.update_discriminators([batch], [parts], KEY)
     assert moved(step, before) == set(step.gan.discriminators)
     assert all(p.grad is None for p in step.gan.generator.parameters())
     # No graph of the reals either: nothing asks for a gradient of data.
@@ -78,11 +79,11 @@ def test_generator_faces_the_discriminators_after_their_update(name: str) -> Non
     step = make_step(play, generator=STILL, fakes="shared")
     batch = batches(play)()
     logs = step.run(0, 0, lambda: batch)
-    prepared = step.split(batch, (0, 0, 0, 0))[0]
-    parts = step.generate(prepared, (0, 0, 0, 0))
-    after, _ = step.generator_loss(prepared, parts, (0, 0, 0, 0))
+    prepared = step.split(batch, KEY)[0]
+    parts = step.generate(prepared, KEY)
+    after, _ = step.generator_loss(prepared, parts, KEY)
     torch.testing.assert_close(logs["loss/generator"], after, rtol=1e-12, atol=0)
-    stale, _ = make_step(play).generator_loss(prepared, parts, (0, 0, 0, 0))
+    stale, _ = make_step(play).generator_loss(prepared, parts, KEY)
     assert float((after - stale).detach().abs()) > 1e-6
 
 
@@ -101,8 +102,8 @@ def test_pixel_error_is_part_of_one_generator_loss() -> None:
     step = make_step(play, generator=STILL)
     logs = step.run(0, 0, batches(play))
     parts = {name: float(value) for name, value in logs.items()}
-    batch = step.split(batches(play)(), (0, 0, 0, 0))[0]
-    made = step.generate(batch, (0, 0, 0, 0))
+    batch = step.split(batches(play)(), KEY)[0]
+    made = step.generate(batch, KEY)
     critic = step.gan.discriminators["critic"]
     adversarial = -float(critic(made["clip"], None, batch.context).realness.mean())
     expected = adversarial + 1000 * parts["generator/pixels"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import torch
 from training_cases import hash_of_ema, start_child, tiny_config
 
+from vidgan.core.files import read_sealed_json, write_sealed_json
+from vidgan.core.machine import processor_id
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
 from vidgan.training.checkpoint import find_checkpoint
@@ -110,6 +113,31 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert hash_of_ema(half) == hash_of_ema(finished)
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ((), "set training.accumulate=2, training.precision.networks=bf16, a smaller"),
+        (
+            ("training.precision.networks=bf16", "training.accumulate=2"),
+            "set training.accumulate=4, training.precision.penalty=bf16, a smaller",
+        ),
+    ],
+)
+def test_an_exhausted_memory_is_one_sentence_with_what_helps(
+    words: tuple[str, ...], advice: str, tmp_path: Path, packed_clips: Path
+) -> None:
+    sizes = ("training.batch_size=4096", "training.stable_clips=0", "training.fade_clips=0")
+    config = tiny_config(tmp_path / "run", packed_clips, *sizes, *words)
+    said = start_child(config, memory_limit=200 * 2**20).result()
+    assert re.fullmatch(
+        r"UserError: the memory of this machine ran out \(tried to allocate \d+ bytes\) at a batch "
+        r"of 4096 clips of 4x8x8 px; .*",
+        said,
+    )
+    assert advice in said
+    assert list_checkpoints(tmp_path / "run") == [0]
+
+
 @pytest.mark.parametrize("damage", ["cut", "missing", "flipped", "state"])
 def test_a_damaged_checkpoint_is_passed_over(
     damage: str,
@@ -146,7 +174,7 @@ def test_when_every_checkpoint_is_damaged_nothing_is_begun_anew(
 
 def test_a_checkpoint_of_a_newer_version_is_named(half: Path, packed_clips: Path) -> None:
     state = checkpoint_folder(half, 15) / "state.json"
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"schema": 99}))
+    write_sealed_json(state, read_sealed_json(state) | {"schema": 99})
     with pytest.raises(UserError, match=r"newer version of vidgan \(schema 99"):
         train(tiny_config(half, packed_clips))
 
@@ -247,3 +275,22 @@ def test_going_on_with_other_threads_is_said(
     train(tiny_config(half, packed_clips, "training.threads=2"))
     assert "going on with threads 1 -> 2: rounding differs" in capsys.readouterr().err
     assert torch.get_num_threads() == threads
+
+
+def test_going_on_with_another_processor_is_said(
+    half: Path,
+    packed_clips: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = processor_id()
+    # A limit on the instructions makes this processor another one, as far as rounding goes.
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX")
+    assert processor_id() != before
+    run = train(tiny_config(half, packed_clips))
+    said = capsys.readouterr().err
+    assert f"going on with processor {before} -> {processor_id()}: rounding differs" in said
+    assert json.loads((run / "environment.json").read_text())["processor"]["limits"]
+    # The run now belongs to this processor: going on once more says nothing.
+    train(tiny_config(half, packed_clips, "training.total_clips=88"))
+    assert "going on with" not in capsys.readouterr().err

@@ -1,7 +1,11 @@
 """Writing clips: what a browser needs, exactness, equal bytes, grids and strips."""
 
 import io
+import struct
+from fractions import Fraction
+from itertools import pairwise
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,6 +19,7 @@ from vidgan.video import (
     probe,
     read_frames,
     tile_clips,
+    told_left_out,
     write_gif,
     write_mp4,
     write_png,
@@ -133,3 +138,104 @@ def test_the_same_clips_give_the_same_bytes() -> None:
     clips = [motion_clip(settings, index)[0] for index in range(12)]
     first = [mp4_bytes(clip, 8) for clip in clips]
     assert all([mp4_bytes(clip, 8) for clip in clips] == first for _ in range(3))
+
+
+@pytest.mark.parametrize("size", [(48, 32), (1280, 720), (33, 17)])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_mp4_says_what_its_colours_are(tmp_path, size, lossless):
+    clip = torch.tensor([200, 60, 40], dtype=torch.uint8)[:, None, None, None]
+    clip = clip.expand(3, 3, size[1], size[0])
+    write_mp4(tmp_path / "a.mp4", clip, 25, lossless=lossless)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        frame = next(container.decode(video=0))
+    # H.273: RGB or the matrix of BT.709, primaries of BT.709, its curve or that of sRGB.
+    wanted = (0, 1, 13, 2) if lossless else (1, 1, 1, 1)
+    for told in (context, frame):
+        found = (told.colorspace, told.color_primaries, told.color_trc, told.color_range)
+        assert tuple(map(int, found)) == wanted
+    assert b"colrnclx" in (tmp_path / "a.mp4").read_bytes()
+    if not lossless:
+        y, u, v = (bytes(plane)[0] for plane in frame.planes)
+        luma = 0.2126 * 200 + 0.7152 * 60 + 0.0722 * 40
+        assert y == pytest.approx(16 + 219 * luma / 255, abs=1)
+        assert u == pytest.approx(128 + 224 * (40 - luma) / 255 / 1.8556, abs=1)
+        assert v == pytest.approx(128 + 224 * (200 - luma) / 255 / 1.5748, abs=1)
+    pixels = read_frames(tmp_path / "a.mp4").pixels.reshape(3, -1).astype(int)
+    assert abs(pixels - np.array([[200], [60], [40]])).max() <= (0 if lossless else 3)
+
+
+def gif_delays(path) -> list[int]:
+    """Milliseconds of each frame, from the graphic control extensions."""
+    with Image.open(path) as picture:
+        count = picture.n_frames
+        delays = []
+        for n in range(count):
+            picture.seek(n)
+            delays.append(picture.info["duration"])
+    return delays
+
+
+def webp_delays(path) -> list[int]:
+    data, at, delays = path.read_bytes(), 12, []
+    while at < len(data):
+        size = struct.unpack("<I", data[at + 4 : at + 8])[0]
+        if data[at : at + 4] == b"ANMF":
+            delays.append(int.from_bytes(data[at + 20 : at + 23], "little"))
+        at += 8 + size + size % 2
+    return delays
+
+
+@pytest.mark.parametrize("fps", [0.5, 8, 12, Fraction(24000, 1001), 24, 25, 30, 48, 50, 60, 120])
+@pytest.mark.parametrize("num_frames", [3, 16, 30])
+def test_animations_last_as_long_as_the_clip(tmp_path, noise, fps, num_frames):
+    clip = noise[:, torch.arange(num_frames) % 6].clone()
+    clip[0, :, 0, 0] = torch.arange(num_frames)
+    write_gif(tmp_path / "a.gif", clip, float(fps))
+    write_webp(tmp_path / "a.webp", clip, float(fps))
+    # Browsers show what asks for less than 20 ms in GIF, or up to 10 ms in WebP, for 100 ms.
+    gif, webp = gif_delays(tmp_path / "a.gif"), webp_delays(tmp_path / "a.webp")
+    assert min(gif) >= 20
+    assert min(webp) > 10
+    assert max(gif) - min(gif) <= 10
+    assert sum(gif) == pytest.approx(1000 * num_frames / fps, abs=10)
+    assert sum(webp) == pytest.approx(1000 * num_frames / fps, abs=6)
+    assert (len(gif) == num_frames) == (fps <= 50)
+    assert bool(told_left_out("a.gif", num_frames, float(fps))) == (fps > 50)
+    assert bool(told_left_out("a.webp", num_frames, float(fps))) == (fps > 90)
+
+
+def test_frames_that_a_gif_leaves_out_are_spread_evenly_and_said(tmp_path):
+    numbers = torch.arange(30, dtype=torch.uint8) * 8
+    write_gif(tmp_path / "a.gif", numbers[None, :, None, None].expand(3, 30, 4, 4), 60)
+    shown = (read_frames(tmp_path / "a.gif").pixels[0, :, 0, 0] // 8).tolist()
+    assert len(shown) == 25
+    assert {b - a for a, b in pairwise(shown)} == {1, 2}
+    sentence = told_left_out("out/a.gif", 30, 60)
+    assert "shows 25 of the 30 frames" in sentence
+    assert "50 a second" in sentence
+    assert told_left_out("a.mp4", 30, 60) == ""
+
+
+@pytest.mark.parametrize("equal", [(3, 4), (0, 1), (14, 15), (5, 6, 7, 8), tuple(range(16))])
+def test_equal_neighbours_of_a_gif_stay_frames(tmp_path, equal):
+    clip = (torch.arange(16, dtype=torch.uint8) * 16)[None, :, None, None].repeat(3, 1, 8, 8)
+    for n in equal:
+        clip[:, n] = clip[:, equal[0]]
+    write_gif(tmp_path / "a.gif", clip, 8)
+    decoded = read_frames(tmp_path / "a.gif").clip
+    assert torch.equal(decoded, clip)
+    assert probe(tmp_path / "a.gif").fps == pytest.approx(8, rel=0.01)
+    assert len(gif_delays(tmp_path / "a.gif")) == 16
+
+
+def test_a_gif_changes_only_where_the_clip_does(tmp_path):
+    clip = torch.zeros(3, 4, 20, 30, dtype=torch.uint8)
+    for n in range(4):
+        clip[:, n, 5 + n : 9 + n, 10 : 14 + n] = 255 - 40 * n
+    write_gif(tmp_path / "a.gif", clip, 10)
+    assert torch.equal(read_frames(tmp_path / "a.gif").clip, clip)
+    with Image.open(tmp_path / "a.gif") as picture:
+        for n in range(4):
+            picture.seek(n)
+            assert np.array_equal(np.asarray(picture.convert("RGB")).transpose(2, 0, 1), clip[:, n])

@@ -17,7 +17,7 @@ from vidgan.core.settings import dump_yaml, to_dict
 
 Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
 
-EXTRA_PACKAGES = ("scipy", "sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
+EXTRA_PACKAGES = ("sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
 
 
 def models(name: Name = None, /, *, conformance: bool = False, json: bool = False) -> None:
@@ -28,6 +28,7 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
         conformance: its layers and counts beside the published ones.
         json: print JSON.
     """
+    from vidgan.core.plugins import trust_typed
     from vidgan.models import list_models, model_config_class
 
     if name is None:
@@ -36,7 +37,9 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
             print_json(found)
         else:
             print("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
-    elif conformance:
+        return
+    trust_typed(name)
+    if conformance:
         print_sheet(name, json)
     else:
         settings = to_dict(model_config_class(name)())
@@ -108,6 +111,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from vidgan import __version__
+    from vidgan.core.machine import describe_processor, known_faults
 
     codecs = av.codecs_available
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -125,6 +129,7 @@ def examine() -> dict[str, Any]:
         "cpu_cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
+        **{f"cpu_{name}": value for name, value in describe_processor().items()},
         "torch_threads": torch.get_num_threads(),
         "bf16_on_gpu": torch.cuda.is_bf16_supported() if devices else None,
         "h264_encoder": "libx264" in codecs,
@@ -132,6 +137,7 @@ def examine() -> dict[str, Any]:
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         "optional_packages": [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name)],
         "executable": sys.executable,
+        "known_faults": known_faults(),
         "problems": problems,
     }
 

@@ -78,6 +78,7 @@ def check(
     preset: str | None = None,
     sheet: Path = Path("contact-sheet.png"),
     workers: int | None = None,
+    strict: bool = False,
     json: bool = False,
 ) -> None:
     """Say what a source looks like and what a build would keep and drop, and draw some clips.
@@ -91,6 +92,7 @@ def check(
         preset: take the settings from a preset of vidgan train.
         sheet: picture to write, a row of frames for each of some clips.
         workers: processes that decode.
+        strict: fail if any video would be dropped or is damaged.
         json: print the report as JSON.
     """
     from vidgan.data.build.packing import check_source, is_packed
@@ -105,7 +107,7 @@ def check(
         all_clips = "read, and as they were stored"
         print_report(report, json, all_clips=all_clips, contact_sheet=str(sheet))
         return
-    config, _ = clip_settings(words, preset, workers, strict=False)
+    config, _ = clip_settings(words, preset, workers, strict)
     with progress_on_stderr() as progress:
         report = check_source(source, config, sheet, progress)
     print_report(report, json, contact_sheet=str(sheet))

@@ -31,9 +31,10 @@ def demo(
         fresh: train the judge anew even if one for this data is kept.
         json: print the whole record of the evaluation.
     """
-    from vidgan.cli.evaluate import cache_folder, say
+    from vidgan.cli.evaluate import say
     from vidgan.cli.progress import progress_on_stderr
     from vidgan.comparing.demo import run_demo
+    from vidgan.core.files import cache_folder
     from vidgan.evaluation.generators import format_record
 
     out = out or Path("runs") / ("demo" if scene == "shapes" else f"demo-{scene}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vidgan.cli.output import print_json
+from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,34 +77,31 @@ def evaluate(
         watch_run(run, words, choose=choose, seed=seed, judge_seed=judge_seed, json_lines=json)
         return
 
-    from vidgan.evaluation.generators import EvaluationOptions, format_record, save_record
-    from vidgan.evaluation.generators import evaluate as score
+    import torch
+
+    from vidgan.evaluation import generators
 
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
-    record = score(
-        run,
-        data,
-        choose(data.classes),
-        EvaluationOptions(
-            checkpoint=checkpoint,
-            seed=seed,
-            judge_seed=judge_seed,
-            cache=cache_folder() / "judges",
-            features=cache_folder() / "features",
-            pictures=folder,
-            device=best_device(),
-            tell=say,
-        ),
+    options = generators.EvaluationOptions(
+        checkpoint=checkpoint,
+        seed=seed,
+        judge_seed=judge_seed,
+        cache=cache_folder() / "judges",
+        features=cache_folder() / "features",
+        pictures=folder,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        tell=say,
     )
+    record = generators.evaluate(run, data, choose(data.classes), options)
     if folder is not None:
-        say(f"the record is {save_record(record, folder)}")
+        say(f"the record is {generators.save_record(record, folder)}")
     if config is not None:
         choose_best(Path(run), config, record)
     if json:
         print_json(record.without_clips().to_dict())
     else:
-        print(format_record(record))
+        print(generators.format_record(record))
 
 
 def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
@@ -268,18 +266,6 @@ def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "Data
         f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given
     ]
     return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
-
-
-def best_device() -> str:
-    """The GPU if there is one."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def cache_folder() -> Path:
-    """Where judges and clip sets are kept: VIDGAN_CACHE, or ~/.cache/vidgan."""
-    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
 def say(sentence: str) -> None:

@@ -184,13 +184,13 @@ def render_faces_page(report: "FacesReport", config: "FacesConfig", command: str
 
 def _sheets(report: "FacesReport") -> "list[Sheet]":
     """Contact sheets of some films, evenly spread over all, cut to a few clips each."""
-    from PIL import Image
+    from vidgan.video.pictures import open_picture
 
     count = min(len(report.sheets), _PAGE_SHEETS)
     chosen = [report.sheets[n * len(report.sheets) // count] for n in range(count)]
     sheets: list[Sheet] = []
     for file, film in chosen:
-        with Image.open(Path(report.out) / file) as picture:
+        with open_picture(Path(report.out) / file) as picture:
             rows = min(picture.height, _PAGE_ROWS * picture.width // 8 + 2)
             buffer = io.BytesIO()
             picture.crop((0, 0, picture.width, rows)).save(buffer, format="JPEG", quality=85)

@@ -1,21 +1,30 @@
 """The command line: finds the verb, parses its words and turns errors into exit codes.
 
 Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 3 training stopped as unhealthy,
-130 interrupted, 1 our fault (traceback). Results go to stdout, progress and messages to stderr.
+130 interrupted (143, 129 and 138 by SIGTERM, SIGHUP and SIGUSR1; training saves and leaves with 0),
+1 our fault (traceback). Results go to stdout, progress and messages to stderr.
 """
 
 import errno
 import importlib
 import inspect
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from vidgan import __version__
+from vidgan.core import stop_signals
+from vidgan.core.files import DISK_FULL
 from vidgan.core.settings import closest
-from vidgan.errors import UnhealthyTrainingError, UserError, printable
+from vidgan.errors import (
+    UnhealthyTrainingError,
+    UserError,
+    describe_memory_error,
+    printable,
+)
 
 Verb = Callable[..., None]
 
@@ -43,8 +52,11 @@ VERBS = {
 }
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""
 
+TRUST_FLAG = "--trust"
+"""Flag of every verb: names a class whose code the user wants to run when a file asks for it."""
+
 UNUSABLE_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNUSABLE_NAMES = {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 
 SECONDS_FOR_FIRST_PROCESS = 5.0
 
@@ -55,25 +67,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the words behind `vidgan`; None takes those of the process.
     """
+    from vidgan.core.plugins import SAFE_PATH
+
+    # Workers and launched runs start in folders that may have come from elsewhere.
+    os.environ[SAFE_PATH] = "1"
+    # Waiting threads would otherwise spin, and on a busy machine keep others from their work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb and return its exit code; an error of ours leaves as the exception it is."""
     try:
-        words = list(arguments)
+        words = [with_home(word) for word in arguments]
         if not words or words[0] in ("-h", "--help", "help"):
             print(overview())
             return 0 if words else 2
         if words[0] in ("-V", "--version"):
             print(f"vidgan {__version__}")
             return 0
-        name, rest = find_verb(words)
-        return call_verb(name, load_verb(name), rest)
+        name, rest = find_verb(trust_words(words))
+        with stop_signals.raised():
+            return call_verb(name, load_verb(name), rest)
     except UserError as error:
         return complain(str(error), 2)
     except UnhealthyTrainingError as error:
         return complain(str(error), 3)
+    except stop_signals.Interrupted as error:
+        return complain(f"interrupted by {error.name}", 128 + error.number)
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     except BrokenPipeError:
@@ -85,6 +106,47 @@ def run(arguments: Sequence[str]) -> int:
         if sentence is None:
             raise
         return complain(sentence, 2)
+    except (MemoryError, RuntimeError) as error:
+        shortage = describe_memory_error(error)
+        if shortage is None:
+            raise
+        return complain(f"{shortage}; end other programs that use it, or ask for less", 2)
+
+
+def trust_words(words: Sequence[str]) -> list[str]:
+    """The words without `--trust NAME`, whose classes files may name from now on.
+
+    Raises:
+        UserError: a class that is not there.
+    """
+    from vidgan.core.plugins import trust
+
+    rest: list[str] = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        flag, separator, name = word.partition("=")
+        if word == "--":
+            return [*rest, word, *remaining]
+        if flag != TRUST_FLAG:
+            rest.append(word)
+        elif separator or remaining:
+            trust(name if separator else remaining.pop(0))
+        else:
+            raise UserError(f"{TRUST_FLAG} needs a class behind it: package.module:Class")
+    return rest
+
+
+def with_home(word: str) -> str:
+    """A word whose path names the home folder in full, which shells leave as it is behind a `=`.
+
+    Example:
+        >>> os.environ["HOME"] = "/home/me"
+        >>> [with_home(word) for word in ("data=~/clips", "--out=~/x", "a~/b", "seed=~")]
+        ['data=/home/me/clips', '--out=/home/me/x', 'a~/b', 'seed=~']
+    """
+    found = re.fullmatch(r"((?:-*[\w.-]+=)?)(~[\w.-]*/.*)", word)
+    return found[1] + os.path.expanduser(found[2]) if found else word  # noqa: PTH111
 
 
 def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -173,7 +235,11 @@ def overview() -> str:
     ]
     for name in VERBS:
         lines.append(f"  {name:<{width}}{first_line(load_verb(name))}")
-    lines += ["", "'vidgan VERB --help' explains a verb; settings are written key=value."]
+    lines += [
+        "",
+        "'vidgan VERB --help' explains a verb; settings are written key=value.",
+        "--trust package.module:Class lets any verb use what names a model outside of packages.",
+    ]
     return "\n".join(lines)
 
 
@@ -201,6 +267,6 @@ def describe_os_error(error: OSError) -> str | None:
     place = f" while writing {error.filename}" if error.filename else ""
     if error.errno in DISK_FULL:
         return f"the disk is full{place}; free some space and give the same command again"
-    if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno == errno.EROFS):
+    if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno in UNUSABLE_NAMES):
         return f"{error.filename} cannot be used ({error.strerror}); choose another place"
     return None

@@ -1,6 +1,7 @@
 """What the verbs print: results to stdout, for people or as JSON for machines."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,12 @@ from typing import Any
 def print_json(value: Any) -> None:
     """Print plain values as one JSON document."""
     print(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+def print_note(sentence: str) -> None:
+    """Print a remark to stderr, if there is one."""
+    if sentence:
+        print(sentence, file=sys.stderr)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import tyro
 
 from vidgan.cli.evaluate import (
-    best_device,
-    cache_folder,
     config_of_run,
     data_settings,
     open_data,
@@ -17,6 +15,7 @@ from vidgan.cli.evaluate import (
 )
 from vidgan.cli.output import print_json, print_table
 from vidgan.cli.sample import ClassName, Run
+from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -289,6 +288,8 @@ def predict_heldout(
     file: Path, run: str, words: tuple[str, ...], num_clips: int, wanted: Wanted
 ) -> Told:
     """Score predictions of held-out clips, keep the record, and draw some."""
+    import torch
+
     from vidgan.cli.train import write_page_of
     from vidgan.evaluation.options import EvaluationOptions
     from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
@@ -307,7 +308,7 @@ def predict_heldout(
             seed=wanted.seed,
             judge_seed=wanted.seed,
             cache=cache_folder() / "judges",
-            device=best_device(),
+            device="cuda" if torch.cuda.is_available() else "cpu",
             tell=say,
         ),
     )

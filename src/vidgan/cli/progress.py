@@ -4,6 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from vidgan.core import terminal
 
 SECONDS_BETWEEN_LINES = 10.0
 """Where stderr is no terminal, such as a log file, a line is written this often."""
@@ -21,15 +24,23 @@ def progress_on_stderr() -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, int] = {}
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    tasks: dict[str, Any] = {}
 
-        def show(done: int, total: int, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+    def show(done: int, total: int, what: str) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        terminal.start(bar)
+        bar.update(tasks[what], completed=done, total=total)
+        if bar.finished:
+            # What comes next, perhaps for minutes, shows itself.
+            terminal.stop(bar)
+            bar.remove_task(tasks.pop(what))
 
+    try:
         yield show
+    finally:
+        terminal.stop(bar)
 
 
 class _Lines:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vidgan.cli.output import print_json
+from vidgan.cli.output import print_json, print_note
 from vidgan.cli.progress import progress_on_stderr
 from vidgan.errors import UserError
 
@@ -72,13 +72,14 @@ def sample(
     card = card_of(generator)
     wishes = (class_name, truncation, frames)
     if show == "layers":
-        write_table(out, layers_table(generator, range(seed, seed + num), *wishes), card.fps)
+        seeds = range(seed, seed + num)
+        print_note(write_table(out, layers_table(generator, seeds, *wishes), card.fps))
     elif show == "motions":
         seeds = range(seed, seed + rows_of_square(num))
-        write_table(out, motions_table(generator, seeds, *wishes), card.fps)
+        print_note(write_table(out, motions_table(generator, seeds, *wishes), card.fps))
     elif suffix in GRID_SUFFIXES:
         samples = draw_samples(generator, range(seed, seed + num), *wishes)
-        write_sample_grid(out, samples, card.fps)
+        print_note(write_sample_grid(out, samples, card.fps))
     else:
         with progress_on_stderr() as progress:
             write_sample_folder(
@@ -112,7 +113,8 @@ def interpolate(
 
     Args:
         run: run folder, checkpoint folder, generator file, or hub id.
-        out: film to write, with the picture beside it; by default interpolation.mp4 in the run.
+        out: film to write (.mp4, .gif or .webp), with the picture beside it as .png; by default
+            interpolation.mp4 in the run.
         start: seed of the first clip.
         end: seed of the last clip.
         steps: clips along the path.
@@ -121,13 +123,20 @@ def interpolate(
         checkpoint: best, last or a step.
         json: print a JSON document.
     """
-    from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
+    from vidgan.sampling.outputs import ANIMATIONS, interpolate_seeds, write_interpolation
     from vidgan.sampling.storage import card_of, load_generator
 
+    folder = Path(run) if Path(run).is_dir() else Path()
+    film = out or folder / "interpolation.mp4"
+    if film.suffix.lower() in ("", ".png"):
+        film = film.with_suffix(".mp4")
+    if film.suffix.lower() not in ANIMATIONS:
+        raise UserError(
+            f"{film} is no kind of film that a walk is written as; name a file that ends in one of "
+            f"{', '.join(ANIMATIONS)}"
+        )
     generator = load_generator(run, checkpoint)
     card = card_of(generator)
-    folder = Path(run) if Path(run).is_dir() else Path()
-    film = (out or folder / "interpolation.mp4").with_suffix(".mp4")
     picture = film.with_suffix(".png")
     clips = interpolate_seeds(generator, start, end, steps, mode, class_name)
     write_interpolation(film, picture, clips, card.fps)

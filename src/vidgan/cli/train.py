@@ -1,6 +1,7 @@
 """Verbs about runs: `train` and `report`."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,8 @@ def train(words: Words = (), /, *, dry_run: bool = False) -> None:
     run = train_run(config)
     if is_first:
         print(run)
+        print(f"the page: {run / 'index.html'}", file=sys.stderr)
+        print(f"next: vidgan evaluate {shlex.quote(str(run))}", file=sys.stderr)
 
 
 def report(run: Run, /) -> None:

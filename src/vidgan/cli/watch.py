@@ -146,7 +146,8 @@ def watch_run(
     Raises:
         UserError: no run folder, or no checkpoint could be evaluated.
     """
-    from vidgan.cli.evaluate import cache_folder, choose_best, open_data, say
+    from vidgan.cli.evaluate import choose_best, open_data, say
+    from vidgan.core.files import cache_folder
 
     if not (Path(run) / "config.yaml").exists():
         raise UserError(f"{run} is no run folder yet: start vidgan train first, then watch it")

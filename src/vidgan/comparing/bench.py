@@ -22,7 +22,9 @@ from vidgan.comparing.results import compare_results, read_results, write_compar
 from vidgan.comparing.suite import MotionsSpec, Suite
 from vidgan.core.code_version import code_version
 from vidgan.core.files import write_json_atomically, write_text_atomically
-from vidgan.core.settings import dump_yaml
+from vidgan.core.machine import processor_id
+from vidgan.core.plugins import safe_path_for_children, trust_typed
+from vidgan.core.settings import dump_yaml, load_yaml
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.synthetic.motions import render_motions
 from vidgan.errors import UserError
@@ -30,6 +32,7 @@ from vidgan.evaluation.generators import evaluate, save_record, update_best
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.predictions import evaluate_predictions
 from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.models import model_name
 from vidgan.report.comparison import FORMS, Comparison
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
@@ -98,7 +101,9 @@ def run_bench(
     if not suite.data:
         _render_all(jobs, suite.motions, tell)
     for job in jobs:
-        if not (job.desk / "settings.yaml").exists():
+        if (job.desk / "settings.yaml").exists():
+            _check_model(suite, job)
+        else:
             config = _within_budget(suite, job, out, tell)
             write_text_atomically(job.desk / "settings.yaml", dump_yaml(config_to_dict(config)))
 
@@ -177,6 +182,22 @@ def _settings(suite: Suite, job: Job) -> Config:
     return load_config(system.preset, words)
 
 
+def _check_model(suite: Suite, job: Job) -> None:
+    """Refuse settings that were left in the folder for another model than the suite's.
+
+    Training takes them for the user's own, so they must not bring in code.
+    """
+    file = job.desk / "settings.yaml"
+    section = load_yaml(file).get("model")
+    name = section.get("name") if isinstance(section, dict) else section
+    expected = model_name(type(_settings(suite, job).model))
+    if name != expected:
+        raise UserError(
+            f"{file} names the model {name} and the suite {expected}: delete that file, or give"
+            " another folder with --out"
+        )
+
+
 def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
     """Settings whose schedule is stretched or shrunk to the budget."""
     config = _settings(suite, job)
@@ -228,7 +249,7 @@ def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, tell: Tell) -> d
 
 
 def _start(job: Job, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "vidgan", "train", str(job.desk / "settings.yaml")]
+    command = [sys.executable, "-P", "-m", "vidgan", "train", str(job.desk / "settings.yaml")]
     with (job.desk / "train.log").open("ab") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
@@ -248,18 +269,28 @@ def _evaluate_all(
     """Evaluate what was trained, `workers` at a time."""
     if not jobs:
         return
-    with ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        # A fork of a process that runs threads may hang.
-        mp_context=get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(suite.threads,),
-    ) as pool:
+    models = {model_name(type(_settings(suite, job).model)) for job in jobs}
+    with (
+        safe_path_for_children(),
+        ProcessPoolExecutor(
+            min(workers, len(jobs)),
+            # A fork of a process that runs threads may hang.
+            mp_context=get_context("spawn"),
+            initializer=_start_evaluating,
+            initargs=(suite.threads, models),
+        ) as pool,
+    ):
         tell(f"evaluating {len(jobs)} runs")
         tasks = {pool.submit(_evaluate, suite, job, judges): job for job in jobs}
         for task in as_completed(tasks):
             task.result()
             tell(f"evaluated {tasks[task].label}, seed {tasks[task].seed}")
+
+
+def _start_evaluating(threads: int, models: set[str]) -> None:
+    torch.set_num_threads(threads)
+    for name in models:
+        trust_typed(name)
 
 
 def _evaluate(suite: Suite, job: Job, judges: Path) -> None:
@@ -348,6 +379,7 @@ def _facts(suite: Suite) -> dict[str, Any]:
         if suite.data
         else f"{suite.motions.videos:,} rendered videos",
         "threads": suite.threads,
+        "processor": processor_id(),
         "made with": f"vidgan {code_version()}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }

@@ -5,7 +5,8 @@ interpolate, evaluate. An interrupted demo goes on where it was.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,50 +86,60 @@ def run_demo(
     num_videos = num_videos or shown.num_videos
     out = Path(out)
     videos = out.with_name(f"{out.name}-videos")
+    config = load_config(shown.preset, [f"data={videos}", f"run={out}", *overrides])
     start = time.monotonic()
 
     def stage(sentence: str) -> None:
         tell(f"[{time.monotonic() - start:4.0f} s] {sentence}")
 
-    stage(f"1/5 rendering {num_videos} labelled videos into {videos}")
-    render_motions(
-        videos,
-        num_videos,
-        VIDEO_SIZE,
-        NUM_FRAMES,
-        objects=shown.objects,
-        motions=shown.motions,
-        heldout=HELDOUT_FRACTION,
-        progress=progress,
-    )
+    # The judge computes as training does: the same scores on any number of cores.
+    with _threads(config.training.threads):
+        stage(f"1/5 rendering {num_videos} labelled videos into {videos}")
+        render_motions(
+            videos,
+            num_videos,
+            VIDEO_SIZE,
+            NUM_FRAMES,
+            objects=shown.objects,
+            motions=shown.motions,
+            heldout=HELDOUT_FRACTION,
+            progress=progress,
+        )
 
-    config = load_config(shown.preset, [f"data={videos}", f"run={out}", *overrides])
-    stage(f"2/5 training {config.preset} ({config.loss.name}); watch {out / 'index.html'}")
-    train(config)
+        stage(f"2/5 training {config.preset} ({config.loss.name}); watch {out / 'index.html'}")
+        train(config)
 
-    stage("3/5 sampling every class, and walking through the latent space")
-    generator = load_generator(out, "last")
-    card = card_of(generator)
-    film, picture = class_samples(generator, 2), class_samples(generator, 1)
-    columns = len(film.seeds) // len(shown.objects)
-    write_sample_grid(out / "samples" / "classes.mp4", film, card.fps, columns)
-    write_sample_grid(out / "samples" / "classes.png", picture, card.fps)
-    walk = interpolate_seeds(generator, 0, 1, 9, "slerp", card.class_names[0])
-    write_interpolation(out / "interpolation.mp4", out / "interpolation.png", walk, card.fps)
+        stage("3/5 sampling every class, and walking through the latent space")
+        generator = load_generator(out, "last")
+        card = card_of(generator)
+        film, picture = class_samples(generator, 2), class_samples(generator, 1)
+        columns = len(film.seeds) // len(shown.objects)
+        write_sample_grid(out / "samples" / "classes.mp4", film, card.fps, columns)
+        write_sample_grid(out / "samples" / "classes.png", picture, card.fps)
+        walk = interpolate_seeds(generator, 0, 1, 9, "slerp", card.class_names[0])
+        write_interpolation(out / "interpolation.mp4", out / "interpolation.png", walk, card.fps)
 
-    stage("4/5 evaluating with a judge trained on the rendered videos")
-    data = open_clips(config, stage)
-    record = evaluate(
-        out,
-        data,
-        options=EvaluationOptions(checkpoint="last", judge_seed=JUDGE_SEED, cache=cache),
-    )
-    save_record(record, out / "evals")
-    update_best(out, record, config.best.metric)
+        stage("4/5 evaluating with a judge trained on the rendered videos")
+        data = open_clips(config, stage)
+        options = EvaluationOptions(checkpoint="last", judge_seed=JUDGE_SEED, cache=cache)
+        record = evaluate(out, data, options=options)
+        save_record(record, out / "evals")
+        update_best(out, record, config.best.metric)
 
-    stage("5/5 writing the page")
-    write_page(out, "done")
-    return record
+        stage("5/5 writing the page")
+        write_page(out, "done")
+        return record
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with so many threads; 0 leaves their number as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def class_samples(generator: Generator, per_class: int) -> Samples:

@@ -5,6 +5,7 @@ of one flat tensor. Without those variables everything here is the one-process c
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,32 @@ from torch import distributed as dist
 
 from vidgan.errors import UserError
 
+_LOST_PEER = re.compile(r"connection|timed? ?out|remote|peer", re.IGNORECASE)
+
+
+@contextmanager
+def _lost_peers_named() -> Iterator[None]:
+    """Turn what a collective raises where another process is gone into one sentence.
+
+    Raises:
+        UserError: another process of the group ended or does not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not _LOST_PEER.search(str(error)):
+            raise
+        raise UserError(
+            "another process of this training ended or does not answer, so this one ends too: the"
+            " launcher and that process' own message say why; the same command goes on from the"
+            " newest checkpoint"
+        ) from error
+
+
+def _all_reduce(tensor: Tensor) -> None:
+    with _lost_peers_named():
+        dist.all_reduce(tensor)
+
 
 class _SumOverProcesses(torch.autograd.Function):
     """A sum over all processes; its transpose is such a sum again."""
@@ -23,7 +50,7 @@ class _SumOverProcesses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        _all_reduce(total)
         return total
 
     @staticmethod
@@ -65,7 +92,7 @@ class Processes:
         if self.count == 1 or not tensors:
             return list(tensors)
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        _all_reduce(flat)
         flat /= self.count
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
@@ -82,14 +109,23 @@ class Processes:
     def barrier(self) -> None:
         """Wait for every process."""
         if self.count > 1:
-            dist.barrier()
+            with _lost_peers_named():
+                dist.barrier()
+
+    def from_first(self, number: int) -> int:
+        """The first process' number, in every process."""
+        if self.count == 1:
+            return number
+        told = torch.tensor([number], device=self.device)
+        dist.broadcast(told, 0)
+        return int(told.item())
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         if self.count == 1:
             return flag
         votes = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(votes)
+        _all_reduce(votes)
         return bool(votes.item() > 0)
 
 
@@ -103,7 +139,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         device: `cpu`, `cuda`, `mps` or `auto` (CUDA where there is one, else the CPU).
 
     Raises:
-        UserError: `cuda` without a GPU for this process.
+        UserError: `cuda` without a GPU for this process, `mps` where there is none.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
@@ -119,6 +155,8 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         torch.cuda.set_device(local_rank)
         place = torch.device("cuda", local_rank)
     else:
+        if device == "mps" and not torch.backends.mps.is_available():
+            raise UserError("training.device=mps, but this machine has none; set it to cpu or auto")
         place = torch.device(device)
     joins = count > 1 and not dist.is_initialized()
     if joins:

@@ -1,16 +1,116 @@
-"""Writing files so that a crash, a full disk or a kill never leaves half of one behind."""
+"""Writing files so that a crash, a full disk or a kill never leaves half of one behind.
 
+And reading small ones that may be damaged or come from elsewhere: text and JSON of a bounded size,
+of ordinary files alone, with a seal that shows the change of any bit.
+"""
+
+import errno
 import fcntl
+import glob
+import hashlib
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from vidgan.errors import UserError
+
+_NAME_BYTES = 255
+"""Longest name of a file on all usual disks."""
+TEXT_BYTES = 1 << 28
+"""Longest text that is read at once; a manifest of a million clips has half of it."""
+SEAL = "seal"
+"""Key of the hash of everything else in a JSON file."""
+
 TEMPORARY_MARK = ".tmp-"
 """Prefix of names that are still being written; readers ignore them, writers clear them."""
+
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT}
+_UNUSABLE |= {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class DiskFullError(UserError):
+    """No room is left where something is written; what was there before is whole."""
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what killed processes of this machine were writing below a folder."""
+    for left in Path(folder).rglob(f"{TEMPORARY_MARK}*"):
+        _remove_leftover(left)
+
+
+def _remove_leftover(path: Path) -> None:
+    found = re.match(rf"{re.escape(TEMPORARY_MARK)}(\d+)-", path.name)
+    if not found:
+        return
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        _remove(path)
+    except (OSError, OverflowError):
+        # Alive, but somebody else's; or no process' number.
+        return
+
+
+def is_vacant(folder: str | Path) -> bool:
+    """Whether a folder is not there or holds nothing but what is still being written."""
+    folder = Path(folder)
+    return not folder.exists() or (
+        folder.is_dir() and all(p.name.startswith(TEMPORARY_MARK) for p in folder.iterdir())
+    )
+
+
+@contextmanager
+def disk_errors_named(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong on the disk while `path` is written into one sentence.
+
+    Raises:
+        DiskFullError: no room is left.
+        UserError: the place cannot be written to.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = _system_error(error)
+        reason = os.strerror(number)
+        if number in DISK_FULL:
+            raise DiskFullError(
+                f"{path} cannot be written, the disk is full ({reason}): free some space and give"
+                " the same command again"
+            ) from error
+        if number in _UNUSABLE and _concerns(error, Path(path)):
+            raise UserError(
+                f"{path} cannot be written ({reason}): choose another place, or make this one"
+                " writable"
+            ) from error
+        raise
+
+
+def _system_error(error: Exception) -> int:
+    """The system's error number, which safetensors gives in words only; 0 if there is none."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "errno", None) or (int(found[1]) if found else 0)
+
+
+def _concerns(error: Exception, path: Path) -> bool:
+    """Whether an error is about `path`, its temporary name, or a folder on the way there."""
+    named = Path(os.fsdecode(getattr(error, "filename", None) or path))
+    return named.parent == path.parent or named in path.parents or named == path
+
+
+def cache_folder() -> Path:
+    """The cache for clip sets, judges and more: VIDGAN_CACHE, or ~/.cache/vidgan."""
+    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
 def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -18,18 +118,37 @@ def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> No
 
     The temporary name keeps the suffix of `path`. If `write` fails, the temporary file is removed
     and whatever stood at `path` stays as it was.
+
+    Raises:
+        UserError: the disk is full (`DiskFullError`), or the place cannot be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        sync(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+    temporary = path.with_name(_temporary_name(path))
+    with disk_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            _remove(temporary)
+            raise
+        sync(path.parent)
+
+
+def _temporary_name(path: Path) -> str:
+    name = f"{TEMPORARY_MARK}{os.getpid()}-{path.name}"
+    if len(os.fsencode(name)) <= _NAME_BYTES:
+        return name
+    # The name itself fits on the disk, so the file has to be writable under another one.
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return f"{TEMPORARY_MARK}{os.getpid()}-{digest}{path.suffix[:16]}"
+
+
+def is_leftover(name: str, of: "re.Pattern[str]") -> bool:
+    """Whether a killed process left `name` while it wrote or removed something called as `of`."""
+    found = re.fullmatch(rf"{re.escape(TEMPORARY_MARK)}(?:\d+-)?(.+)", name)
+    return found is not None and of.fullmatch(found[1]) is not None
 
 
 def write_text_atomically(path: str | Path, text: str) -> None:
@@ -42,29 +161,129 @@ def write_json_atomically(path: str | Path, value: Any) -> None:
     write_text_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def write_sealed_json(path: str | Path, record: dict[str, Any]) -> None:
+    """Write a mapping with a hash of its contents, for `read_sealed_json`."""
+    write_json_atomically(path, {**record, SEAL: _hash_of(record)})
+
+
+def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "strict") -> str:
+    """The UTF-8 text of an ordinary file.
+
+    Args:
+        path: the file.
+        max_bytes: a longer one is refused.
+        errors: what becomes of bytes that are no text, as for `bytes.decode`.
+
+    Raises:
+        OSError: it is not there or may not be read.
+        UserError: it is no file (a named pipe would be waited for), too long, or no text.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file")
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise UserError(f"{path} is longer than {max_bytes:,} bytes")
+    try:
+        return data.decode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: it is not UTF-8 text") from error
+
+
+def parse_json(text: str, what: str) -> dict[str, Any]:
+    """The mapping that a JSON text holds; `what` names its source in messages.
+
+    Raises:
+        UserError: the text is no JSON, nested too deeply, or something else than a mapping.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what} is damaged ({error})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{what} is damaged: it holds no mapping")
+    return found
+
+
+def read_json(path: str | Path, max_bytes: int = TEXT_BYTES) -> dict[str, Any]:
+    """The mapping in a JSON file; raises what `read_text` and `parse_json` do."""
+    return parse_json(read_text(path, max_bytes), str(path))
+
+
+def read_sealed_json(path: str | Path, *, unsealed: bool = False) -> dict[str, Any]:
+    """The mapping in a JSON file, without its seal.
+
+    Args:
+        path: the file.
+        unsealed: whether one without a seal is taken as well, as earlier versions wrote it.
+
+    Raises:
+        OSError: it is not there or may not be read.
+        UserError: it is damaged, or differs from what was written.
+    """
+    record = read_json(path)
+    seal = record.pop(SEAL, None)
+    if seal != _hash_of(record) and not (seal is None and unsealed):
+        raise UserError(f"{path} is damaged: it does not match its checksum")
+    return record
+
+
+def _hash_of(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
 def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Call `write(temporary_folder)`, fsync every file in it and rename the folder to `path`.
 
     Raises:
         FileExistsError: `path` is there already.
+        UserError: the disk is full (`DiskFullError`), or the place cannot be written to.
     """
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{path.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        write(temporary)
-        for item in sorted(temporary.rglob("*")):
-            sync(item)
-        sync(temporary)
-        temporary.rename(path)
-    except BaseException:
+    temporary = path.with_name(_temporary_name(path))
+    with disk_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{TEMPORARY_MARK}*-{glob.escape(path.name)}"):
+            _remove_leftover(left)
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync(path.parent)
+        temporary.mkdir()
+        try:
+            write(temporary)
+            for item in sorted(temporary.rglob("*")):
+                sync(item)
+            sync(temporary)
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync(path.parent)
+
+
+def _remove(temporary: Path) -> None:
+    # The error that led here is the one to be told, and not that nothing can be removed either.
+    with suppress(OSError):
+        shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+
+
+def take_lock(call: Callable[[int, int], Any], handle: int, flags: int, path: str | Path) -> None:
+    """Lock an open file by `fcntl.flock` or `fcntl.lockf`; where there are no locks, say so.
+
+    Raises:
+        BlockingIOError: another process holds it, and `flags` do not wait.
+    """
+    try:
+        call(handle, flags)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(
+            f"the file system of {path} knows no locks ({error.strerror}): see to it that no other"
+            " process works there at the same time",
+            file=sys.stderr,
+        )
 
 
 @contextmanager
@@ -73,7 +292,7 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        take_lock(fcntl.flock, handle, fcntl.LOCK_EX, lock)
         yield
     finally:
         os.close(handle)

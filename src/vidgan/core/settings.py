@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from vidgan.core.ranges import MAX_INT, check_values
 from vidgan.core.yaml_text import dump_yaml, load_yaml, parse_yaml
 from vidgan.errors import UserError
 
@@ -33,6 +34,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_SHOWN = 100
+"""Characters of a value in a message."""
 NOT_SET = "(not set)"
 """Stands in a `Difference` for a key that one side lacks."""
 
@@ -154,6 +157,12 @@ def closest(word: str, choices: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def shortened(value: Any) -> str:
+    """A value as messages show it, cut where it would fill the terminal."""
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+
+
 def _plain(value: Any, variants: Sequence[Variants]) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value, variants)
@@ -194,7 +203,7 @@ class _Reader:
             return self.dataclass(declared, value, key)
         if declared is Path and isinstance(value, str):
             return Path(value)
-        if declared is float and type(value) is int:
+        if declared is float and type(value) is int and abs(value) < MAX_INT:
             return float(value)
         if isinstance(declared, type) and type(value) is declared:
             return value
@@ -218,16 +227,22 @@ class _Reader:
             has_default = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
             if name not in values and not has_default:
                 raise UserError(f"{self.where}: the setting {prefix}{name} is missing")
-        return cls(
-            **{name: self.value(hints[name], v, prefix + name) for name, v in values.items()}
-        )
+        read = {name: self.value(hints[name], v, prefix + name) for name, v in values.items()}
+        try:
+            check_values(cls, read, prefix)
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from error
+        return cls(**read)
 
     def variant(self, variant: Variants, values: dict[str, Any], key: str) -> type:
         """The concrete class that `values` names; its name is taken out of `values`."""
         name = values.pop(variant.key, variant.default)
         if not isinstance(name, str):
             raise UserError(f"{self.where}: {key}.{variant.key} is missing or not a word")
-        return variant.class_of(name)
+        try:
+            return variant.class_of(name)
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from error
 
     def union(self, choices: tuple[Any, ...], value: Any, key: str) -> Any:
         """`value` as the first member it fits without conversion, else as the first it fits."""
@@ -255,7 +270,9 @@ class _Reader:
         listed = ", ".join(str(choice) for choice in choices)
         guess = closest(str(value), map(str, choices))
         hint = f"; did you mean {guess}?" if guess else ""
-        raise UserError(f"{self.where}: {key} must be one of {listed}, not {value!r}{hint}")
+        raise UserError(
+            f"{self.where}: {key} must be one of {listed}, not {shortened(value)}{hint}"
+        )
 
     def sequence(self, origin: type, args: tuple[Any, ...], value: Any, key: str) -> Any:
         """A list of plain values as a tuple or list of the declared element types."""
@@ -292,7 +309,7 @@ class _Reader:
 
     def wrong_type(self, declared: Any, value: Any, key: str) -> UserError:
         """The sentence for a value of another type than the declared one."""
-        shown = "a group of settings" if isinstance(value, Mapping) else repr(value)
+        shown = "a group of settings" if isinstance(value, Mapping) else shortened(value)
         subject = key or "the whole"
         return UserError(f"{self.where}: {subject} must be {_in_words(declared)}, not {shown}")
 

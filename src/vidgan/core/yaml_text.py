@@ -11,7 +11,14 @@ from typing import Any
 
 import yaml
 
+from vidgan.core.files import read_text
 from vidgan.errors import UserError
+
+MAX_CHARACTERS = 1 << 20
+MAX_DEPTH = 32
+MAX_VALUES = 100_000
+"""Values of a text once every alias is written out; a few nested ones make billions."""
+MAX_DIGITS = 100
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -21,10 +28,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         UserError: no such file, not YAML, a repeated key, or not a mapping of words to values.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"the settings file {path} cannot be read: {reason}") from error
+        text = read_text(path, MAX_CHARACTERS)
+    except OSError as error:
+        raise UserError(f"the settings file {path} cannot be read: {error.strerror}") from error
     value = parse_yaml(text, f"the settings file {path}")
     if value is None:
         return {}
@@ -51,13 +57,39 @@ def parse_yaml(text: str, what: str) -> Any:
     Raises:
         UserError: the text is not YAML or repeats a key.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(f"{what} is longer than {MAX_CHARACTERS:,} characters: no settings are")
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node)
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise UserError(f"{what} cannot be read as YAML: it is nested too deeply") from error
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or "not YAML"
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise UserError(f"{what} cannot be read as YAML: {problem}{line}") from error
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Refuse what is nested too deeply, or grows too large once every alias is written out."""
+    waiting, count = [(root, 1)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        problem = "it is nested too deeply" if depth > MAX_DEPTH else None
+        if count > MAX_VALUES:
+            problem = f"it has more than {MAX_VALUES:,} values"
+        if problem:
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        if isinstance(node, yaml.MappingNode):
+            waiting += [(part, depth + 1) for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += [(part, depth + 1) for part in node.value]
 
 
 _RESOLVERS = (
@@ -82,12 +114,19 @@ class _Loader(yaml.SafeLoader):
 
     def read_int(self, node: yaml.ScalarNode) -> int:
         """Digits are decimal even behind a leading zero."""
+        if len(node.value) > MAX_DIGITS:
+            problem = f"a whole number of {len(node.value)} digits is no setting"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return int(node.value)
 
     def read_mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
         """Refuse a key that is given twice: the first value would be lost silently."""
         seen: set[str] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a word", key_node.start_mark
+                )
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key_node.value} is given twice", key_node.start_mark

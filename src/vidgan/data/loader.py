@@ -1,19 +1,33 @@
 """Batches for training, from worker processes or without any, always the same ones."""
 
-import signal
+import os
+import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vidgan.core import stop_signals
+from vidgan.core.files import DISK_FULL
+from vidgan.core.plugins import safe_path_for_children
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Clips uint8 `[B, C, T, H, W]`, labels int64 `[B]`, numbers in the store int64 `[B]`."""
+_Parts = tuple[Tensor | npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""A batch on its way: clips in shared memory or, as an array, through a pipe like the rest."""
+
+
+SHARED_MEMORY = "/dev/shm"
+_BATCHES_AHEAD = 2
+"""That every worker prepares."""
 
 
 def make_loader(
@@ -21,10 +35,12 @@ def make_loader(
     batches: Iterable[list[ClipRequest]],
     num_workers: int,
     device: torch.device | str = "cpu",
+    tell: Callable[[str], None] = print,
 ) -> Iterator[Batch]:
     """Yield one batch for every list of requests, in order.
 
     The batches do not depend on the number of workers. Closing the iterator ends the workers.
+    Where shared memory has no room for a batch, it comes through a pipe instead.
 
     Args:
         dataset: Where samples come from.
@@ -32,6 +48,7 @@ def make_loader(
             their length and size from one to the next (the sizes inside one list are equal).
         num_workers: Processes that read ahead; 0 reads in this one.
         device: Where clips and labels are put.
+        tell: Told once, in a sentence, that shared memory is too small.
 
     Yields:
         Clips uint8 `[B, C, T, H, W]` and labels int64 `[B]` on `device`, and the clips' numbers
@@ -42,20 +59,100 @@ def make_loader(
     """
     device = torch.device(device)
     source = _batches_of(dataset, batches, num_workers, pin=device.type == "cuda")
-    for batch in source:
-        if isinstance(batch, UserError):
-            raise batch
-        clips, labels, indices = batch
-        yield clips.to(device, non_blocking=True), labels.to(device, non_blocking=True), indices
+    workers = list(getattr(source, "_workers", ()))
+    is_told = False
+    try:
+        for batch in _received(source, workers):
+            if isinstance(batch, UserError):
+                raise batch
+            clips, labels, indices = batch
+            if isinstance(clips, np.ndarray):
+                if not is_told:
+                    tell(_small_memory(clips.nbytes, num_workers))
+                    is_told = True
+                clips = torch.from_numpy(clips)
+            yield (
+                clips.to(device, non_blocking=True),
+                torch.from_numpy(labels).to(device, non_blocking=True),
+                torch.from_numpy(indices),
+            )
+    finally:
+        # Without its last reference the loader asks its workers to end, and waits a few seconds;
+        # one that hangs in a read heeds nothing else.
+        del source
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()
+
+
+def _small_memory(num_bytes: int, num_workers: int) -> str:
+    room = os.statvfs(SHARED_MEMORY)
+    ahead = num_workers * _BATCHES_AHEAD * num_bytes
+    return (
+        f"shared memory is full ({SHARED_MEMORY} has {room.f_blocks * room.f_frsize / 2**20:.0f}"
+        f" MiB, and {num_workers} workers read {ahead / 2**20:.0f} MiB ahead), so batches come"
+        " through pipes, which is slower: give a container more with --shm-size=8g, or lower"
+        " training.workers"
+    )
+
+
+_LOST_WORKER = r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([^.]+)|exited)"
+
+
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Turn the end of a worker by another hand, which torch raises anywhere, into one sentence.
+
+    Raises:
+        UserError: a worker of `make_loader` was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.search(_LOST_WORKER, str(error))
+        if not found:
+            raise
+        raise _lost_worker(f" by a signal ({found[1]})" if found[1] else "") from error
+
+
+def _received(source: Iterator[_Parts | UserError], workers: list[Any]) -> Iterator[Any]:
+    """What comes from the workers; one that dies while it hands over a batch breaks the line."""
+    try:
+        yield from source
+    except (EOFError, ConnectionError, FileNotFoundError) as error:
+        # What a worker met and handed on says so.
+        if not workers or str(error).startswith("Caught "):
+            raise
+        raise _lost_worker() from error
+
+
+def _lost_worker(how: str = "") -> UserError:
+    return UserError(
+        f"a process that reads clips was ended{how}, most often by the system for want of memory:"
+        " lower training.workers or data.stored_frames; the same command goes on from the newest"
+        " checkpoint"
+    )
 
 
 def _batches_of(
     dataset: ClipDataset, batches: Iterable[list[ClipRequest]], num_workers: int, *, pin: bool
-) -> Iterator[Batch | UserError]:
-    with warnings.catch_warnings():
+) -> Iterator[_Parts | UserError]:
+    with (
+        warnings.catch_warnings(),
+        safe_path_for_children(),
+        stop_signals.withheld_from_children(),
+    ):
         # More workers than cores is a fair choice where reading waits for a disk.
         warnings.filterwarnings("ignore", "This DataLoader will create")
-        return iter(_loader(dataset, batches, num_workers, pin=pin))
+        try:
+            return iter(_loader(dataset, batches, num_workers, pin=pin))
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise UserError(
+                f"shared memory ({SHARED_MEMORY}) has no room for anything: free some of it, give a"
+                " container more with --shm-size=8g, or set training.workers=0"
+            ) from error
 
 
 def _loader(
@@ -68,7 +165,7 @@ def _loader(
         collate_fn=_unchanged,
         num_workers=num_workers,
         pin_memory=pin,
-        worker_init_fn=_start_worker,
+        prefetch_factor=_BATCHES_AHEAD if num_workers else None,
         # Without its own generator the loader would draw from, and so move, the global one.
         generator=torch.Generator(),
     )
@@ -84,31 +181,39 @@ class _OnePass(torch.utils.data.Sampler[list[ClipRequest]]):
         return iter(self._batches)
 
 
-class _BatchReader(Dataset["Batch | UserError"]):
+class _BatchReader(Dataset["_Parts | UserError"]):
     """A dataset whose items are whole batches, addressed by lists of requests.
 
     A `UserError` is handed over as a value: raised in a worker it would arrive as a traceback.
+
+    Clips go to shared memory here: where there is no room, torch's own attempt, in a thread of the
+    worker, would lose the batch and leave the reader waiting for ever.
     """
 
     def __init__(self, dataset: ClipDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, requests: list[ClipRequest]) -> Batch | UserError:
+    def __getitem__(self, requests: list[ClipRequest]) -> _Parts | UserError:
         try:
             samples = [self._dataset[request] for request in requests]
         except UserError as error:
             return error
+        clips = torch.stack([sample["clip"] for sample in samples])
         return (
-            torch.stack([sample["clip"] for sample in samples]),
-            torch.tensor([sample["label"] for sample in samples], dtype=torch.int64),
-            torch.tensor([sample["index"] for sample in samples], dtype=torch.int64),
+            _shared(clips) if torch.utils.data.get_worker_info() else clips,
+            np.array([sample["label"] for sample in samples], np.int64),
+            np.array([sample["index"] for sample in samples], np.int64),
         )
+
+
+def _shared(clips: Tensor) -> "Tensor | npt.NDArray[np.uint8]":
+    """The clips in shared memory, or as an array, which goes through a pipe."""
+    try:
+        clips.share_memory_()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return clips.numpy()
+    return clips
 
 
 def _unchanged(batch: Any) -> Any:
     return batch
-
-
-def _start_worker(worker: int) -> None:
-    # Ctrl-C reaches the whole group; the main process decides what happens.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from vidgan.core.ranges import Range, check_fields
 from vidgan.data.build.quality import QualityConfig
 from vidgan.data.sources.containers.axes import Axes
 from vidgan.errors import UserError
@@ -53,35 +54,27 @@ class DataConfig:
 
     path: str = ""
     layout: str = "auto"
-    fold: int = 1
+    fold: Annotated[int, Range(1)] = 1
     axes: Axes = "auto"
-    resolution: int = 64
-    frames: int = 16
-    stride: int = 1
-    fps: float | None = None
+    resolution: Annotated[int, Range(1, 16_384)] = 64
+    frames: Annotated[int, Range(1, 65_536)] = 16
+    stride: Annotated[int, Range(1, 65_536)] = 1
+    fps: Annotated[float | None, Range(above=0)] = None
     resize: ResizePolicy = "centre-crop"
     clip: ClipPolicy = "central"
     short: ShortPolicy = "drop"
     splits: SplitPolicy = "auto"
-    heldout_fraction: float = 0.1
+    heldout_fraction: Annotated[float, Range(0, below=1)] = 0.1
     group_by: str = ""
     flip: bool = False
     payload: Payload = "auto"
-    stored_frames: int | None = None
-    workers: int | None = None
+    stored_frames: Annotated[int | None, Range(1)] = None
+    workers: Annotated[int | None, Range(0, 1024)] = None
     quality: QualityConfig = field(default_factory=QualityConfig)
     strict: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("resolution", "frames", "stride", "fold"):
-            if getattr(self, name) < 1:
-                raise UserError(f"data.{name}={getattr(self, name)} must be at least 1")
-        if self.fps is not None and not self.fps > 0:
-            raise UserError(f"data.fps={self.fps} must be above 0, or none to keep each video's")
-        if not 0 <= self.heldout_fraction < 1:
-            raise UserError(
-                f"data.heldout_fraction={self.heldout_fraction} must be at least 0 and below 1"
-            )
+        check_fields(self, "data")
         if self.stored_frames is not None and self.stored_frames < self.frames:
             raise UserError(
                 f"data.stored_frames={self.stored_frames} must be at least"
@@ -98,8 +91,6 @@ class DataConfig:
                 f"data.group_by={self.group_by} needs a part in parentheses that names the group,"
                 " such as (.*)_part"
             )
-        if self.workers is not None and self.workers < 0:
-            raise UserError(f"data.workers={self.workers} must be 0 or more")
 
     @property
     def num_stored(self) -> int | None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from vidgan import __version__
 from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.machine import describe_processor, machine_name
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import metric_title
 from vidgan.evaluation.protocol_fields import Protocol
@@ -30,23 +30,12 @@ def environment_record(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "machine": machine_name(device),
+        "processor": describe_processor(),
         "device": device,
         "threads": torch.get_num_threads(),
         "dtype": "float32 features, float64 distances",
         "tf32": bool(torch.backends.cuda.matmul.allow_tf32),
     }
-
-
-def machine_name(device: str) -> str:
-    """What computes: the name of the GPU, else of the processor."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = re.search(r"model name\s*:\s*(.+)", text)
-    return found[1] if found else platform.machine()
 
 
 def time_stamp() -> str:

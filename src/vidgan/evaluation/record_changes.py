@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vidgan.core.machine import processor_line
 from vidgan.evaluation.record import clip_rows
 from vidgan.evaluation.record_types import ClipLists
 
 TOLERANCE = 1e-5
 """Relative difference that another machine or number of threads may make."""
 
-SAME_MACHINE = ("machine", "device", "threads", "vidgan", "python", "torch", "numpy")
+SAME_MACHINE = ("machine", "processor", "device", "threads", "vidgan", "python", "torch", "numpy")
 """Parts of a record's `environment` that have to agree for equal bits."""
 
 NOT_COMPARED = frozenset(
@@ -27,10 +28,17 @@ MAX_NAMED = 5
 def same_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """How two environments differ, a phrase for each part; empty where equal bits are due."""
     return [
-        f"{part} {now.get(part)} instead of {before.get(part)}"
+        f"{part} {_part(now, part)} instead of {_part(before, part)}"
         for part in SAME_MACHINE
-        if now.get(part) != before.get(part)
+        # Records of earlier versions do not describe the processor.
+        if now.get(part) != before.get(part) and (part != "processor" or part in before)
     ]
+
+
+def _part(environment: Mapping[str, Any], part: str) -> str:
+    if part == "processor":
+        return processor_line(environment[part])
+    return str(environment.get(part))
 
 
 def value_changes(

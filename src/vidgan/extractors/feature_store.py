@@ -230,20 +230,18 @@ def _finish(folder: Path, facts: dict[str, Any], parts: list[tuple[int, int]]) -
         _part_path(folder, start).unlink(missing_ok=True)
 
 
-def _rows_of(
-    folder: Path, kind: str, parts: list[tuple[int, int]]
-) -> Iterator[tuple[int, int, Tensor]]:
-    for start, stop in parts:
-        yield start, stop, load_file(_part_path(folder, start))[kind]
+def _rows_of(folder: Path, kind: str, parts: list[tuple[int, int]]) -> Iterator[Tensor]:
+    for start, _ in parts:
+        yield load_file(_part_path(folder, start))[kind]
 
 
-def _write_array(
-    path: Path, shape: tuple[int, ...], rows: Iterator[tuple[int, int, Tensor]]
-) -> None:
-    mapped = numpy.lib.format.open_memmap(path, mode="w+", dtype=numpy.float32, shape=shape)
-    for start, stop, part in rows:
-        mapped[start:stop] = part.numpy()
-    mapped.flush()
+def _write_array(path: Path, shape: tuple[int, ...], rows: Iterator[Tensor]) -> None:
+    # Not through a memory map, which kills the process where the disk is full.
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        numpy.lib.format.write_array_header_1_0(file, header)
+        for part in rows:
+            file.write(part.numpy().astype("<f4", copy=False).tobytes())
 
 
 def _sha256(path: Path) -> str:

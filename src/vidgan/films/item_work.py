@@ -5,7 +5,6 @@ videos with a record; what an interrupted one left is cleared away. Videos do no
 other, so the outcome is the same whatever the number of workers.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -17,13 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import vidgan
-from vidgan.core.files import TEMPORARY_MARK, write_json_atomically
+from vidgan.core.files import DISK_FULL, TEMPORARY_MARK, take_lock, write_json_atomically
 from vidgan.core.settings import differences
 from vidgan.data.build.engine import Engine, num_cores
 from vidgan.data.build.pool import Crashed
 from vidgan.data.sources.tree import list_videos
 from vidgan.errors import UserError
 from vidgan.video import VideoError
+from vidgan.video.sequences import files_at
 
 Job = TypeVar("Job")
 
@@ -34,7 +34,6 @@ TIME_LIMIT_S = 3600.0
 """Longest time for one video; a trailer takes minutes."""
 
 _HEAD_BYTES = 1 << 20
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,10 @@ def video_names(root: Path) -> list[str]:
 def fingerprint(path: Path) -> str:
     """Tells a changed video without reading all of it: size, beginning and end."""
     digest = hashlib.blake2b(digest_size=16)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    for file in (f for f in files if f.is_file()):
+    for file in (f for f in files_at(path) if f.is_file()):
         size = file.stat().st_size
         digest.update(f"{file.name} {size} ".encode())
-        if path.is_dir():
+        if file != path:
             continue
         with file.open("rb") as handle:
             digest.update(handle.read(_HEAD_BYTES))
@@ -101,7 +99,7 @@ def guarded_record(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, A
     except UserError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         # Among thousands of downloads one meets every fault once; the others must go on.
         return failed_record(name, "failed", f"{type(error).__name__}: {error}")
@@ -157,7 +155,7 @@ class WorkFolder:
         handle = os.open(self.path / f"{TEMPORARY_MARK}lock", os.O_CREAT | os.O_RDWR)
         try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take_lock(fcntl.flock, handle, fcntl.LOCK_EX | fcntl.LOCK_NB, self.path)
             except BlockingIOError:
                 raise UserError(
                     f"another process is at work in {self.path}: wait for it or choose another"

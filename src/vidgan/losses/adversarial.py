@@ -18,8 +18,8 @@ class AdversarialLoss:
     Attributes:
         discriminator: (real realness, fake realness) -> scalar.
         generator: fake realness -> scalar.
-        needs_bound: whether the discriminator gains without end by larger scores, unless
-            something bounds how fast they may change.
+        needs_bound: whether larger scores always lower the discriminator's loss, which diverges
+            unless something bounds how fast they may change.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -38,12 +38,12 @@ def wasserstein_generator(fake: Tensor) -> Tensor:
 
 
 def reversed_wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E D(real) - E D(fake): a critic that is high on fakes, as the SWGAN authors' code has it."""
+    """E D(real) - E D(fake): scores are high on fakes, as the SWGAN authors' code has it."""
     return real.mean() - fake.mean()
 
 
 def reversed_wasserstein_generator(fake: Tensor) -> Tensor:
-    """E D(fake), for a critic that is high on fakes."""
+    """E D(fake), for scores that are high on fakes."""
     return fake.mean()
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidgan.core.clip_ops import to_grey
 from vidgan.losses.penalties import ScoresLike, refuse_unless
@@ -28,6 +28,7 @@ class AuxiliaryInputs(NamedTuple):
         labels: `[B]` or None.
         scores: each discriminator's answer on the generated clips.
         scores_real: each discriminator's answer on the reals, if the loss needs it.
+        generator: whose weights a loss may look at.
     """
 
     parts: Mapping[str, Tensor]
@@ -36,6 +37,7 @@ class AuxiliaryInputs(NamedTuple):
     labels: Tensor | None
     scores: Mapping[str, ScoresLike]
     scores_real: Mapping[str, ScoresLike]
+    generator: nn.Module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,35 @@ class FeatureMatching(Auxiliary):
         return total
 
 
+@dataclass(frozen=True, kw_only=True)
+class Orthogonality(Auxiliary):
+    """Sum over layers of ||W W^T * (1 - I)||_F^2: filters of a layer are to point different ways.
+
+    (Brock et al. 2019, eq. 3.) W is a stored weight as a matrix `[first axis, rest]`; embeddings
+    have no part in it. Brock's own PyTorch code adds half of this term's gradient.
+    """
+
+    weight: float = 1e-4
+
+    def __call__(self, at: AuxiliaryInputs) -> Tensor:
+        total = torch.zeros((), device=at.real.device)
+        for module in at.generator.modules():
+            weight = getattr(module, "weight", None)
+            if not isinstance(weight, nn.Parameter) or isinstance(module, nn.Embedding):
+                continue
+            if weight.requires_grad and weight.dim() >= 2:
+                total = total + overlap(weight.flatten(1))
+        return total
+
+
+def overlap(rows: Tensor) -> Tensor:
+    """Sum of the squared inner products of different rows `[M, F]`."""
+    # W W^T and W^T W have one norm: take the smaller, a first layer has many rows.
+    wide = rows.shape[0] <= rows.shape[1]
+    gram = rows @ rows.t() if wide else rows.t() @ rows
+    return gram.square().sum() - rows.square().sum(dim=1).square().sum()
+
+
 def measure(a: Tensor, b: Tensor, distance: Distance) -> Tensor:
     """Mean absolute or mean squared difference."""
     return F.l1_loss(a, b) if distance == "l1" else F.mse_loss(a, b)
@@ -141,4 +172,5 @@ AUXILIARY: dict[str, type[Auxiliary]] = {
     "first_frames": FirstFrames,
     "pixels": Pixels,
     "feature_matching": FeatureMatching,
+    "orthogonality": Orthogonality,
 }

@@ -1,4 +1,4 @@
-"""Penalties on a discriminator: what keeps a critic smooth, bounded or centred.
+"""Penalties on a discriminator: what keeps its scores smooth, bounded or centred.
 
 Every penalty is a small frozen record of its settings and a pure function of `PenaltyInputs`.
 The value is unweighted; the training step multiplies it by `weight`, and by `every` on the steps
@@ -114,21 +114,21 @@ class InputGradient(Penalty):
     The first penalty of SWGAN (thesis of D. Acharya 2018, eq. 5.3; Wu et al. 2019, eq. 13).
 
     Attributes:
-        weighting: `one_minus_alpha` takes the gradient with respect to the real clip through the
+        weighting: `real_share` takes the gradient with respect to the real clip through the
             interpolation, w = 1 - a, as the authors' code does; `none` is w = 1.
     """
 
     differentiates_clips: ClassVar[bool] = True
 
     weight: float = 50.0
-    weighting: Literal["one_minus_alpha", "none"] = "one_minus_alpha"
+    weighting: Literal["real_share", "none"] = "real_share"
 
     def __call__(self, at: PenaltyInputs) -> Tensor:
-        mixed, alpha = mix(at.real, at.fake, at.rng)
+        mixed, fake_share = mix(at.real, at.fake, at.rng)
         gradient = input_gradient(at, mixed)
         square = gradient.flatten(1).square().sum(dim=1)
-        if self.weighting == "one_minus_alpha":
-            square = square * (1 - alpha).square()
+        if self.weighting == "real_share":
+            square = square * (1 - fake_share).square()
         return square.mean()
 
 
@@ -148,7 +148,7 @@ class RealGradient(Penalty):
 
 @dataclass(frozen=True, kw_only=True)
 class Drift(Penalty):
-    """E D(real)^2: keeps the critic's scores near zero (Karras et al. 2018, appendix A.1)."""
+    """E D(real)^2: keeps the scores near zero (Karras et al. 2018, appendix A.1)."""
 
     weight: float = 0.001
 
@@ -192,9 +192,10 @@ class Slope(Penalty):
 
 
 def mix(real: Tensor, fake: Tensor, rng: BatchRandom) -> tuple[Tensor, Tensor]:
-    """A random point between each real and fake row, and how far towards the fake, `[B]`."""
-    alpha = rng.uniform().to(real.dtype)
-    return torch.lerp(real, fake, alpha.reshape(-1, *[1] * (real.dim() - 1))), alpha
+    """A random point between each real and fake row, and the share of the fake in it, `[B]`."""
+    fake_share = rng.uniform().to(real.dtype)  # [B]
+    column = fake_share.view(-1, *[1] * (real.dim() - 1))  # [B, 1, ...]
+    return torch.lerp(real, fake, column), fake_share
 
 
 def input_gradient(at: PenaltyInputs, clip: Tensor) -> Tensor:

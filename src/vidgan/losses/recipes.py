@@ -47,7 +47,7 @@ RECIPES = {
     "wgan-gp": Recipe("wasserstein", {"gradient_penalty": {}, "drift": {}}, LINEAR),
     # Thesis of D. Acharya 2018, eq. 5.1 to 5.3, with the weights of the authors' video code.
     "swgan": Recipe("wasserstein", {"input_gradient": {}, "slope": {}}, SLICED),
-    # The same as the authors' code computes it: critic high on fakes, its slope formula.
+    # The same as the authors' code computes it: scores high on fakes, its slope formula.
     "swgan-reference": Recipe(
         "wasserstein-reversed", {"input_gradient": {}, "slope": {"form": "reference"}}, SLICED
     ),

@@ -1,8 +1,10 @@
 """Every model by name. A model is one file; this table is the only other place that knows it."""
 
-import importlib
-from importlib.metadata import entry_points
+import os
 
+import torch
+
+from vidgan.core.plugins import Registry, trust_typed
 from vidgan.core.settings import Variants
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, ModelConfig
@@ -21,39 +23,72 @@ MODELS = {
 """Name to `module:ConfigClass`; third parties add theirs by the entry point `vidgan.models`."""
 
 
+_REGISTRY = Registry("model", "model.name", "vidgan.models", MODELS)
+
+
 def list_models() -> list[str]:
     """Names of all models, ours and those of installed plug-ins."""
-    return sorted({*MODELS, *(point.name for point in entry_points(group="vidgan.models"))})
+    return _REGISTRY.names()
 
 
 def model_config_class(name: str) -> type[ModelConfig]:
-    """The settings class of a model, by name or as `package.module:Class`.
+    """The settings class of a model, by name; see `vidgan.core.plugins` for `package.module:Class`.
 
     Raises:
-        UserError: no such model.
+        UserError: no such model, or nobody but a file asks for its code.
     """
-    plugins = {point.name: point.value for point in entry_points(group="vidgan.models")}
-    target = MODELS.get(name) or plugins.get(name) or (name if ":" in name else None)
-    if target is None:
-        raise UserError(f"there is no model {name!r}; choose one of {', '.join(list_models())}")
-    module_name, _, class_name = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"model.name={name} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, ModelConfig)):
+    found = _REGISTRY.find(name)
+    if not issubclass(found, ModelConfig) or found is ModelConfig:
         raise UserError(f"model.name={name} is not a subclass of vidgan.models.base.ModelConfig")
     return found
 
 
 def model_name(cls: type[ModelConfig]) -> str:
     """The name under which `model_config_class` finds a settings class again."""
-    target = f"{cls.__module__}:{cls.__qualname__}"
-    return next((name for name, known in MODELS.items() if known == target), target)
+    return _REGISTRY.name_of(cls)
 
 
 MODEL_VARIANTS = Variants(base=ModelConfig, class_of=model_config_class, name_of=model_name)
 """How settings with a field of type `ModelConfig` are written and read back."""
+
+
+def outline_gan(config: ModelConfig, clip_shape: ClipShape, num_classes: int, where: str) -> GAN:
+    """The networks without memory for their parameters, to look at shapes before building them.
+
+    Args:
+        config: settings, which may come from a file of a stranger.
+        clip_shape: of a fully grown clip.
+        num_classes: 0 for unlabelled data.
+        where: what messages call the source of the settings.
+
+    Raises:
+        UserError: no networks can be built so.
+    """
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return config.build(clip_shape, num_classes)
+    except UserError:
+        raise
+    except Exception as error:
+        # Models answer settings that exclude each other with whatever error comes to pass.
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where} describes networks that cannot be built ({reason})") from error
+
+
+def refuse_larger_than_memory(config: ModelConfig, shape: ClipShape, num_classes: int) -> None:
+    """Raise UserError if the parameters alone need more memory than the machine has."""
+    gan = outline_gan(config, shape, num_classes, "model")
+    needed = sum(
+        parameter.numel() * parameter.element_size()
+        for network in gan.networks.values()
+        for parameter in network.parameters()
+    )
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise UserError(
+            f"the networks have {needed / 2**30:,.0f} GiB of parameters and this machine "
+            f"{there / 2**30:,.0f} GiB of memory: lower the widths of model"
+        )
 
 
 def build_gan(
@@ -62,7 +97,8 @@ def build_gan(
     """Build a model with freshly initialised parameters.
 
     Args:
-        model: a name of `list_models()` (default settings) or a settings object.
+        model: a name of `list_models()` or `package.module:Class` (default settings), or a
+            settings object.
         clip_shape: (C, T, H, W).
         num_classes: 0 for unlabelled data.
 
@@ -74,5 +110,6 @@ def build_gan(
         >>> gan.generator.latent_dim()
         128
     """
+    trust_typed(model)
     config = model_config_class(model)() if isinstance(model, str) else model
     return config.build(ClipShape(*clip_shape), num_classes)

@@ -9,13 +9,14 @@ clip.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vidgan.core.distributed import Processes
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Range, Width, check_fields
 
 BatchCoupling = Literal["none", "group", "batch"]
 """How the rows of a batch influence each other: not at all, within groups, or all of them."""
@@ -58,11 +59,11 @@ class Stage:
         alpha: weight of the newest level, 0..1; 1 while the level is stable.
     """
 
-    level: int
-    frames: int
-    resolution: int
-    batch_size: int
-    alpha: float = 1.0
+    level: Annotated[int, Range(0, 64)]
+    frames: Width
+    resolution: Width
+    batch_size: Width
+    alpha: Annotated[float, Range(0, 1)] = 1.0
 
 
 class Scores(NamedTuple):
@@ -300,6 +301,9 @@ class ModelConfig:
     """One line for the list of models; without it the first line of the model's file."""
     FIXED: ClassVar[Mapping[str, Any]] = {"head": "linear", "spectral_norm": False}
     """What a loss may require of a model that has no such setting."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model")
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         """Clip sizes the model is trained at, smallest first; one for models of fixed size.

@@ -9,32 +9,38 @@ Papers:
 Differences from the paper, and readings where it leaves a choice:
     * The GRUs of the synthesis model start from zero; the paper does not say.
     * Each discriminator has a hinge of its own on its summed score.
-    * No attention by default. Of version 1 (one GRU at 4 px) the separable attention before the
-      last block is there (`attention`), of Brock et al. that of D_S (`frame_attention`).
+    * No attention by default: version 2 does not say whether its discriminators kept that of Brock
+      et al. `frame_attention` gives it to both. Of version 1 (one GRU at 4 px) the separable
+      attention before the generator's last block is there (`attention`).
     * Widths at 256 px repeat one entry of the lists for 128 px; below 64 px the lists are cut.
     * Without labels the class embedding and the projection are left out.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.core.clip_ops import unfold_time
+from vidgan.core.clip_ops import fold_time, pool_clip, unfold_time
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
-from vidgan.models.base import GAN, ClipShape, Discriminator, Generator, LevelShape, ModelConfig
-from vidgan.models.dvdgan_discriminators import (
-    NUM_BLOCKS_3D,
-    SpatialDiscriminator,
-    TemporalDiscriminator,
+from vidgan.models.base import (
+    GAN,
+    ClipShape,
+    Discriminator,
+    Generator,
+    LevelShape,
+    ModelConfig,
+    Scores,
 )
-from vidgan.models.parts.attention import SeparableAttention
-from vidgan.models.parts.convolution import convolve
+from vidgan.models.parts.attention import FrameAttention, SeparableAttention
+from vidgan.models.parts.class_head import class_conditional_scores
+from vidgan.models.parts.convolution import convolve, full_precision
 from vidgan.models.parts.dcgan import BASE_RESOLUTION, num_doublings
-from vidgan.models.parts.layers import Conv2d, Linear, update_spectral_norms
+from vidgan.models.parts.layers import Conv2d, Conv3d, Linear, update_spectral_norms
 from vidgan.models.parts.norms import TimeBatchNorm
 
 GENERATOR_WIDTHS = {
@@ -55,6 +61,8 @@ DISCRIMINATOR_WIDTHS = {
     6: (1, 2, 4, 8, 8, 16, 16),
 }
 """Doublings to multiples of `channels` after each block; 4 and 5 are the paper's."""
+NUM_BLOCKS_3D = 2
+"""Blocks of D_T, from the first, that are 3-D and halve the number of frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +78,16 @@ class DVDGANConfig(ModelConfig):
         generator_spectral_norm: likewise for the generator.
         attention: `separable` attends to height, width and time before the generator's last block,
             which then makes clips of the trained length only.
-        frame_attention: self-attention after the frame discriminator's first block.
+        frame_attention: self-attention within frames in both discriminators, after the first block
+            of the spatial one and after the 3-D blocks of the temporal one.
     """
 
     NAME: ClassVar[str] = "dvdgan"
 
-    latent: int = 120
-    label_dim: int = 120
-    channels: int | None = None
-    spatial_frames: int = 8
+    latent: Latent = 120
+    label_dim: Width = 120
+    channels: Annotated[int | None, Range(1, 65_536)] = None
+    spatial_frames: Width = 8
     spectral_norm: bool = True
     generator_spectral_norm: bool = True
     attention: Literal["none", "separable"] = "none"
@@ -128,23 +137,11 @@ class DVDGANConfig(ModelConfig):
         self.levels(clip_shape)
         return GAN(
             generator=DVDGenerator(self, clip_shape, num_classes),
-            discriminators=self.discriminators(clip_shape, num_classes),
+            discriminators={
+                "spatial": SpatialDiscriminator(self, clip_shape, num_classes),
+                "temporal": TemporalDiscriminator(self, clip_shape, num_classes),
+            },
         )
-
-    def discriminators(self, clip_shape: ClipShape, num_classes: int) -> dict[str, Discriminator]:
-        """D_S and D_T for generated clips of `clip_shape`."""
-        widths = self.discriminator_widths(clip_shape.height)
-        common = (clip_shape.channels, widths, num_classes)
-        return {
-            "spatial": SpatialDiscriminator(
-                *common,
-                clip_shape.frames,
-                self.spatial_frames,
-                self.spectral_norm,
-                self.frame_attention,
-            ),
-            "temporal": TemporalDiscriminator(*common, self.spectral_norm),
-        }
 
 
 def by_clip(frames: Tensor, num_clips: int) -> Tensor:
@@ -165,6 +162,17 @@ def conv2d(
     )
 
 
+def linear(in_features: int, out_features: int, bias: bool, spectral_norm: bool) -> Linear:
+    """A fully connected layer, orthogonal at the start."""
+    return Linear(
+        in_features,
+        out_features,
+        bias=bias,
+        spectral_norm=spectral_norm,
+        initialise=nn.init.orthogonal_,
+    )
+
+
 # ------------------------------------------------------------------------------------------------
 # Generator
 
@@ -180,22 +188,16 @@ class ConditionalBatchNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.normalize = TimeBatchNorm(num_frames, num_features)
-        sizes = (condition_dim, num_features)
         self.gain, self.shift = (
-            Linear(
-                *sizes,
-                bias=False,
-                spectral_norm=spectral_norm,
-                initialise=nn.init.orthogonal_,
-            )
+            linear(condition_dim, num_features, bias=False, spectral_norm=spectral_norm)
             for _ in range(2)
         )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        # A clip's condition serves all its frames: [B, 1, C, 1, 1].
-        gain = 1 + self.gain(condition)[:, None, :, None, None]
-        shift = self.shift(condition)[:, None, :, None, None]
-        y: Tensor = self.normalize(x) * gain + shift
+        # A clip's condition serves all its frames.
+        gain = 1 + self.gain(condition)[:, None, :, None, None]  # [B, 1, C, 1, 1]
+        shift = self.shift(condition)[:, None, :, None, None]  # [B, 1, C, 1, 1]
+        y: Tensor = self.normalize(x) * gain + shift  # [B, T, C, H, W]
         return y
 
 
@@ -232,15 +234,15 @@ class ConvGRU(nn.Module):
         all_x = torch.cat([reset_x, update_x, candidate_x])
         biases = torch.cat([layer.bias for layer in layers if layer.bias is not None])
 
-        from_x = convolve(x.flatten(0, 1), all_x, biases, padding=1)
+        from_x = convolve(x.flatten(0, 1), all_x, biases, padding=1)  # [B*T or B, 3 C, H, W]
         from_x = by_clip(from_x, num_clips)  # [B, T or 1, 3 C, H, W]
-        from_x = from_x.expand(-1, num_frames, -1, -1, -1)
-        h = torch.zeros_like(x[:, 0]) if state is None else state
+        from_x = from_x.expand(-1, num_frames, -1, -1, -1)  # [B, T, 3 C, H, W]
+        h = torch.zeros_like(x[:, 0]) if state is None else state  # [B, C, H, W]
         states = []
         for frame in from_x.unbind(1):
             gates_x, candidate = torch.split(frame, [2 * channels, channels], dim=1)
             gates = torch.sigmoid(gates_x + convolve(h, gates_h, None, padding=1))
-            reset, update = gates.chunk(2, dim=1)
+            reset, update = gates.chunk(2, dim=1)  # [B, C, H, W] each
             new = F.relu(candidate + convolve(reset * h, candidate_h, None, padding=1))
             h = update * h + (1 - update) * new
             states.append(h)
@@ -271,13 +273,13 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         num_clips = len(x)
-        y = F.relu(self.norm1(x, condition)).flatten(0, 1)
-        y = by_clip(self.conv1(self.resize(y)), num_clips)  # [B, T, C, H, W]
-        y = F.relu(self.norm2(y, condition)).flatten(0, 1)
+        y = F.relu(self.norm1(x, condition)).flatten(0, 1)  # [B*T, C0, H, W]
+        y = by_clip(self.conv1(self.resize(y)), num_clips)  # [B, T, C, 2H, 2W]
+        y = F.relu(self.norm2(y, condition)).flatten(0, 1)  # [B*T, C, 2H, 2W]
         # A 1x1 convolution and nearest upsampling commute: convolve the smaller frames.
         shortcut = x.flatten(0, 1)
         shortcut = self.resize(shortcut if self.shortcut is None else self.shortcut(shortcut))
-        return by_clip(self.conv2(y) + shortcut, num_clips)
+        return by_clip(self.conv2(y) + shortcut, num_clips)  # [B, T, C, 2H, 2W]
 
     def resize(self, frames: Tensor) -> Tensor:
         """Twice as large by nearest-neighbour upsampling, or as they are."""
@@ -309,11 +311,11 @@ class Scale(nn.Module):
     def forward(
         self, x: Tensor, condition: Tensor, num_frames: int, state: Tensor | None = None
     ) -> Tensor:
-        x = self.gru(x, num_frames, state)
-        x = self.block(x, condition)
+        x = self.gru(x, num_frames, state)  # [B, T, C0, H, W]
+        x = self.block(x, condition)  # [B, T, C0, H, W]
         if self.attention is not None:
             x = self.attention(x)
-        x = self.up(x, condition)
+        x = self.up(x, condition)  # [B, T, C, 2H, 2W]
         return x
 
 
@@ -336,12 +338,8 @@ class DVDGenerator(Generator):
             self.label_embedding = nn.Parameter(torch.randn(num_classes, config.label_dim))
             condition_dim += config.label_dim
         self.first_shape = (1, widths[0], BASE_RESOLUTION, BASE_RESOLUTION)
-        self.first = Linear(
-            condition_dim,
-            widths[0] * BASE_RESOLUTION**2,
-            spectral_norm=spectral,
-            initialise=nn.init.orthogonal_,
-        )
+        num_units = widths[0] * BASE_RESOLUTION**2
+        self.first = linear(condition_dim, num_units, bias=True, spectral_norm=spectral)
         self.scales = nn.ModuleList(
             Scale(
                 self.num_frames,
@@ -377,9 +375,9 @@ class DVDGenerator(Generator):
         states = self.initial_states(context)
 
         # Latent and class, for the first layer and every normalisation.
-        condition = latent
+        condition = latent  # [B, Z]
         if labels is not None:
-            condition = torch.cat([latent, self.label_embedding[labels]], dim=1)
+            condition = torch.cat([latent, self.label_embedding[labels]], dim=1)  # [B, Z + E]
 
         # The same input at every frame; the GRUs make it move.
         x = self.first(condition).unflatten(1, self.first_shape)  # [B, 1, C, 4, 4]
@@ -399,3 +397,158 @@ class DVDGenerator(Generator):
 
     def after_step(self, step: int) -> None:
         update_spectral_norms(self)
+
+
+# ------------------------------------------------------------------------------------------------
+# Discriminators: together they see fewer pixels than a clip has (Clark et al. 2019, section 3.2)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block on frames or, if `is_3d`, on clips; it may halve every axis.
+
+    (relu,) conv, relu, conv, average; the shortcut is averaged before its 1x1 convolution, which
+    gives the same numbers as after it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        downsample: bool,
+        first: bool = False,
+        is_3d: bool = False,
+        spectral_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.first = first
+        self.pool = (F.avg_pool3d if is_3d else F.avg_pool2d) if downsample else None
+        layer = Conv3d if is_3d else Conv2d
+
+        def conv(before: int, kernel_size: int) -> Conv3d:
+            return layer(
+                before,
+                channels,
+                kernel_size,
+                spectral_norm=spectral_norm,
+                initialise=nn.init.orthogonal_,
+            )
+
+        self.conv1, self.conv2 = conv(in_channels, 3), conv(channels, 3)
+        self.shortcut = conv(in_channels, 1) if downsample or in_channels != channels else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(x if self.first else F.relu(x))
+        y = self.halve(self.conv2(F.relu(y)))
+        shortcut = self.halve(x)
+        out: Tensor = y + (shortcut if self.shortcut is None else self.shortcut(shortcut))
+        return out
+
+    def halve(self, x: Tensor) -> Tensor:
+        """Average over blocks of 2 along every axis, or leave as it is."""
+        return x if self.pool is None else self.pool(x, 2)
+
+
+class ResidualDiscriminator(Discriminator):
+    """Residual network on frames, the first blocks on clips; scores are summed over frames.
+
+    Args:
+        config: settings of the model.
+        clip_shape: of generated clips.
+        num_classes: 0 for unlabelled clips.
+        num_blocks_3d: how many blocks, from the first, work on clips.
+    """
+
+    def __init__(
+        self, config: DVDGANConfig, clip_shape: ClipShape, num_classes: int, num_blocks_3d: int = 0
+    ) -> None:
+        super().__init__()
+        widths = config.discriminator_widths(clip_shape.height)
+        spectral = config.spectral_norm
+        # Every block but the last halves the size.
+        self.blocks = nn.ModuleList(
+            DiscriminatorBlock(
+                before,
+                after,
+                downsample=index < len(widths) - 1,
+                first=index == 0,
+                is_3d=index < num_blocks_3d,
+                spectral_norm=spectral,
+            )
+            for index, (before, after) in enumerate(pairwise([clip_shape.channels, *widths]))
+        )
+        self.num_blocks_3d = num_blocks_3d
+        self.score = linear(widths[-1], 1, bias=True, spectral_norm=spectral)
+        self.class_vectors = self.attention = None
+        if num_classes:
+            self.class_vectors = linear(widths[-1], num_classes, bias=False, spectral_norm=spectral)
+        self.attention_at = max(num_blocks_3d, 1)
+        if config.frame_attention:
+            self.attention = FrameAttention(widths[self.attention_at - 1], spectral)
+
+    def score_clip(self, clip: Tensor, labels: Tensor | None) -> Scores:
+        """Realness and mean features of clips `[B, C, T, H, W]`, all of whose frames count."""
+        x, num_clips = clip, len(clip)
+        for block in self.blocks[: self.num_blocks_3d]:
+            x = block(x)  # [B, C, T/2, H/2, W/2]
+        x = fold_time(x)  # [B*T, C, H, W]
+        for block in self.blocks[self.num_blocks_3d : self.attention_at]:
+            x = block(x)
+        if self.attention is not None:
+            x = self.attention(x)
+        for block in self.blocks[self.attention_at :]:
+            x = block(x)  # [B*T, C, H/2, W/2]
+        with full_precision(x) as x:
+            features = F.relu(x).sum(dim=(2, 3))  # [B*T, F]
+            num_frames = len(features) // num_clips
+            vectors = None if self.class_vectors is None else self.class_vectors.scaled_weight()
+            labels = None if labels is None else labels.repeat_interleave(num_frames)
+            frames = class_conditional_scores(features, labels, self.score, vectors)
+            realness = by_clip(frames.realness, num_clips).sum(dim=1)  # [B, 1]
+            encoding = by_clip(features, num_clips).mean(dim=1)  # [B, F]
+        return Scores(realness, encoding=encoding)
+
+    def after_step(self, step: int) -> None:
+        update_spectral_norms(self)
+
+
+class SpatialDiscriminator(ResidualDiscriminator):
+    """D_S: scores some frames of each clip at full size, drawn anew for every clip and step."""
+
+    def __init__(self, config: DVDGANConfig, clip_shape: ClipShape, num_classes: int) -> None:
+        super().__init__(config, clip_shape, num_classes)
+        self.num_frames = clip_shape.frames
+        self.num_seen = config.spatial_frames
+
+    def draw_view(self, num_clips: int, rng: torch.Generator) -> Tensor:
+        """Numbers of the frames to look at, ascending and without repeats, `[num_clips, k]`."""
+        order = torch.rand(num_clips, self.num_frames, generator=rng).argsort(dim=1)
+        return order[:, : self.num_seen].sort(dim=1).values
+
+    def forward(
+        self,
+        clip: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        view: Tensor | None = None,
+    ) -> Scores:
+        if view is None:
+            evenly = torch.linspace(0, clip.shape[2] - 1, self.num_seen, device=clip.device)
+            view = evenly.round().long().expand(len(clip), -1)
+        index = view[:, None, :, None, None].expand(-1, clip.shape[1], -1, *clip.shape[3:])
+        return self.score_clip(clip.gather(2, index), labels)
+
+
+class TemporalDiscriminator(ResidualDiscriminator):
+    """D_T: scores whole clips at half their height and width; its first blocks are 3-D."""
+
+    def __init__(self, config: DVDGANConfig, clip_shape: ClipShape, num_classes: int) -> None:
+        super().__init__(config, clip_shape, num_classes, NUM_BLOCKS_3D)
+
+    def forward(
+        self,
+        clip: Tensor,
+        labels: Tensor | None = None,
+        context: Tensor | None = None,
+        view: Tensor | None = None,
+    ) -> Scores:
+        return self.score_clip(pool_clip(clip, (1, 2, 2)), labels)

@@ -16,6 +16,7 @@ Differences from the paper, and readings where it leaves a choice:
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -24,13 +25,17 @@ from torch import Tensor, nn
 
 from vidgan.core.clip_ops import fold_time
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Width
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, Scores
-from vidgan.models.dvdgan import DVDGANConfig, DVDGenerator, by_clip, conv2d
-from vidgan.models.dvdgan_discriminators import (
+from vidgan.models.dvdgan import (
     DiscriminatorBlock,
+    DVDGANConfig,
+    DVDGenerator,
     SpatialDiscriminator,
     TemporalDiscriminator,
+    by_clip,
+    conv2d,
 )
 
 
@@ -44,7 +49,7 @@ class DVDGANFPConfig(DVDGANConfig):
 
     NAME: ClassVar[str] = "dvdgan_fp"
 
-    context_frames: int = 5
+    context_frames: Width = 5
 
     def check_view(self, num_frames: int) -> None:
         """Refuse a split of the clip or a view that leaves nothing to predict or too little."""
@@ -57,17 +62,12 @@ class DVDGANFPConfig(DVDGANConfig):
 
     def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
         self.levels(clip_shape)
-        widths = self.discriminator_widths(clip_shape.height)
         future = clip_shape._replace(frames=clip_shape.frames - self.context_frames)
-        common = (clip_shape.channels, widths, 0)
-        view = (future.frames, self.spatial_frames)
         return GAN(
             generator=PredictingGenerator(self, future),
             discriminators={
-                "spatial": SpatialDiscriminator(
-                    *common, *view, self.spectral_norm, self.frame_attention
-                ),
-                "temporal": WholeClipDiscriminator(*common, self.spectral_norm),
+                "spatial": SpatialDiscriminator(self, future, num_classes=0),
+                "temporal": WholeClipDiscriminator(self, future, num_classes=0),
             },
         )
 
@@ -88,9 +88,7 @@ class ContextEncoder(nn.Module):
             DiscriminatorBlock(
                 before, after, downsample=True, first=index == 0, spectral_norm=spectral_norm
             )
-            for index, (before, after) in enumerate(
-                zip([in_channels, *widths[:-1]], widths, strict=True)
-            )
+            for index, (before, after) in enumerate(pairwise([in_channels, *widths]))
         )
         # From 4 px up, as the generator has its scales.
         self.mixers = nn.ModuleList(
@@ -102,10 +100,10 @@ class ContextEncoder(nn.Module):
         x = fold_time(context)  # [B*T0, C, H, W]
         features = []
         for block in self.blocks:
-            x = block(x)
+            x = block(x)  # [B*T0, C, H/2, W/2]
             features.append(by_clip(x, len(context)).flatten(1, 2))  # [B, T0*C, H, W]
         return [
-            F.relu(mixer(feature))
+            F.relu(mixer(feature))  # [B, C, H, W]
             for mixer, feature in zip(self.mixers, reversed(features), strict=True)
         ]
 

@@ -21,7 +21,7 @@ Readings where the text leaves a choice:
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from vidgan.core.clip_ops import Factor
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -39,7 +40,8 @@ from vidgan.models.base import (
     ModelConfig,
     Scores,
 )
-from vidgan.models.parts.convolution import convolve, out_of_autocast
+from vidgan.models.parts.class_head import class_conditional_scores
+from vidgan.models.parts.convolution import convolve
 from vidgan.models.parts.growth import GrowingGAN, growth_factors, plan_levels
 from vidgan.models.parts.layers import (
     Conv3d,
@@ -73,10 +75,10 @@ class HRVGANConfig(ModelConfig):
 
     NAME: ClassVar[str] = "hrvgan"
 
-    latent: int = 128
-    context_frames: int = 0
-    code_dim: int = 128
-    channels: tuple[int, ...] | None = None
+    latent: Latent = 128
+    context_frames: Annotated[int, Range(0, 65_536)] = 0
+    code_dim: Width = 128
+    channels: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     conditioning: Literal["projection", "auxiliary", "none"] = "projection"
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
@@ -124,8 +126,8 @@ class ResamplingConv3d(WeightLayer):
     ) -> None:
         # 4 taps on a halved or doubled axis, 3 on others: padding 1 suits both.
         kernel = [4 if scale == 2 else 3 for scale in factor]
-        outer = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        super().__init__((*outer, *kernel), out_channels, initialise=initialise)
+        outer = [in_channels, out_channels] if transposed else [out_channels, in_channels]
+        super().__init__(tuple(outer + kernel), out_channels, initialise=initialise)
         self.factor = factor
         self.transposed = transposed
 
@@ -171,7 +173,8 @@ class ContextEncoder(nn.Module):
         self.code = Linear(num_units, config.code_dim, initialise=initialise)
 
     def forward(self, context: Tensor) -> Tensor:
-        code: Tensor = self.code(self.features(context).flatten(1))
+        features = self.features(context)  # [B, C, T0, 4, 4]
+        code: Tensor = self.code(features.flatten(1))  # [B, code_dim]
         return code
 
 
@@ -227,16 +230,17 @@ class HRVGenerator(Generator):
     ) -> dict[str, Tensor]:
         self.check_labels(labels)
         self.check_frames(num_frames, self.num_frames)
-        inputs = [latent]
+        inputs = [latent]  # [B, Z]
         if labels is not None:
-            inputs.append(F.one_hot(labels, self.num_classes).to(latent.dtype))
+            inputs.append(F.one_hot(labels, self.num_classes).to(latent.dtype))  # [B, N]
         if self.context_frames:
-            inputs.append(self.encoder(self.check_context(context)).to(latent.dtype))
+            code = self.encoder(self.check_context(context))  # [B, code_dim]
+            inputs.append(code.to(latent.dtype))
         elif context is not None:
             raise ValueError("this generator takes no context")
 
-        x = self.first(torch.cat(inputs, dim=1)).unflatten(1, self.first_shape)
-        x = F.relu(self.first_norm(x))  # [B, C, T0, 4, 4]
+        x = self.first(torch.cat(inputs, dim=1)).unflatten(1, self.first_shape)  # [B, C, T0, 4, 4]
+        x = F.relu(self.first_norm(x))
         x = self.blocks(x)  # [B, C, T, H, W]
         return {"clip": torch.tanh(self.to_rgb(x))}
 
@@ -267,6 +271,7 @@ class HRVDiscriminator(Discriminator):
         self.norms = nn.ModuleList(norms)
         num_units = widths[0] * levels[0].frames * levels[0].resolution ** 2
         self.head = Linear(num_units, 1, initialise=initialise)
+        self.class_vectors = self.classifier = None
         if self.conditioning == "projection":
             self.class_vectors = nn.Parameter(initialise(torch.empty(num_classes, num_units)))
         if self.conditioning == "auxiliary":
@@ -282,21 +287,13 @@ class HRVDiscriminator(Discriminator):
         if self.context_frames:
             if context is None:
                 raise ValueError("this discriminator needs the given frames that a clip continues")
-            clip = torch.cat([context, clip], dim=2)
-        x = leaky_relu(self.from_rgb(clip))
+            clip = torch.cat([context, clip], dim=2)  # [B, C, T0 + T, H, W]
+        x = leaky_relu(self.from_rgb(clip))  # [B, C, T, H, W]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = leaky_relu(norm(convolution(x)))
-        features = x.flatten(1)
-
-        # Scores are summed over a whole batch and compared: keep them out of bfloat16.
-        with out_of_autocast(features):
-            features = features.to(torch.promote_types(features.dtype, torch.float32))
-            realness = self.head(features)
-            if self.conditioning == "projection" and labels is not None:
-                inner = (self.class_vectors[labels] * features).sum(dim=1, keepdim=True)
-                realness = realness + inner
-            logits = self.classifier(features) if self.conditioning == "auxiliary" else None
-        return Scores(realness, logits, features)
+            x = leaky_relu(norm(convolution(x)))  # [B, C', T or T/2, H/2, W/2]
+        return class_conditional_scores(
+            x.flatten(1), labels, self.head, self.class_vectors, self.classifier
+        )
 
 
 # ------------------------------------------------------------------------------------------------
@@ -307,7 +304,8 @@ class HRVDiscriminator(Discriminator):
 class HRVGANRepoConfig(ProgressiveConfig):
     """What the published code was cut from: the progressive GAN with the sliced head.
 
-    The labels reach the generator alone, as the loss of that code has no term for them.
+    The labels reach the generator alone, as the loss of that code has no term for them; there they
+    are one-hot and normalised together with the latent, which `label_input=one-hot` makes so.
     """
 
     NAME: ClassVar[str] = "hrvgan_repo"

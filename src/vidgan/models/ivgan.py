@@ -18,13 +18,14 @@ Differences from the paper:
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import to_grey
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -81,10 +82,10 @@ class IVGANConfig(ModelConfig):
 
     task: Task = "generate"
     damage: Damage = "salt_and_pepper"
-    latent: int = 100
-    width: int = 64
+    latent: Latent = 100
+    width: Width = 64
     discriminator_norm: NormKind = "layer"
-    norm_momentum: float = 0.001
+    norm_momentum: Annotated[float, Range(0, 1)] = 0.001
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         plan_sizes(self.NAME, clip_shape, LEAST_FRAMES)

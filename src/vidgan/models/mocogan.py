@@ -21,13 +21,14 @@ Differences from the paper:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import unfold_time, upsample_clip
+from vidgan.core.ranges import Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -87,15 +88,15 @@ class MoCoGANConfig(ModelConfig):
 
     NAME: ClassVar[str] = "mocogan"
 
-    content: int = 50
-    motion: int = 10
-    width: int = 64
+    content: Width = 50
+    motion: Width = 10
+    width: Width = 64
     image_discriminator: Literal["patch", "full"] = "patch"
     video_discriminator: Literal["categorical", "patch"] = "categorical"
     conditioning: Literal["categorical", "none"] = "categorical"
     discriminator_norm: NormKind = "batch"
-    categories: int = 0
-    noise: float = 0.0
+    categories: Annotated[int, Range(0, 65_536)] = 0
+    noise: Annotated[float, Range(0)] = 0.0
     growing: bool = False
 
     def levels(self, clip_shape: ClipShape) -> Levels:

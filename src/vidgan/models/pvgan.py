@@ -16,18 +16,22 @@ Differences from the paper:
       `conv-act-pool` is the order the table prints.
     * Reals fade only along the axes that grow at the level.
     * Clips of one frame get 2-D kernels (1x3x3), which is the image model of Karras et al.
-    * Class conditioning is ours (the thesis names it as future work): a learned label embedding
-      joins the latent, and the discriminator has class-dependent dual functions (sliced head), an
-      inner product with a class vector (`projection`) or a classifier (`auxiliary`).
+    * Class conditioning is ours (the thesis names it as future work): a learned label embedding,
+      normalised by itself, joins the normalised latent (`label_input`), and the discriminator has
+      class-dependent dual functions (sliced head), an inner product with a class vector
+      (`projection`) or a classifier (`auxiliary`).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -39,12 +43,11 @@ from vidgan.models.base import (
     Scores,
     Stage,
 )
-from vidgan.models.parts.convolution import out_of_autocast
+from vidgan.models.parts.class_head import class_conditional_scores
 from vidgan.models.parts.growth import (
     BASE_RESOLUTION,
     GrowingGAN,
-    blend,
-    fades,
+    fade_in,
     growth_factors,
     heads_in_use,
     plan_levels,
@@ -78,9 +81,14 @@ class ProgressiveConfig(ModelConfig):
         downsample: order of the discriminator's convolution, pooling and activation.
         head: last layer of the discriminator.
         head_blocks: blocks of projections of a sliced Wasserstein head.
+        head_keeps_signs: whether the projections of a sliced Wasserstein head keep their direction
+            when they are made orthonormal again; in the authors' code they may turn round.
         conditioning: how the discriminator uses labels of a labelled data set; `none` ignores them
             in both networks.
-        label_dim: length of the label embedding that joins the latent.
+        label_input: how a label joins the latent: a learned `embedding`, both normalised to unit
+            root mean square by themselves, or `one-hot`, both normalised as one vector (code of
+            Karras et al. 2018).
+        label_dim: length of a learned embedding.
         group_size: clips over which the minibatch standard deviation is taken.
         spectral_norm: divide the discriminator's weights by their spectral norm.
         fast: use the resampling convolutions in their fast, equal form.
@@ -88,18 +96,20 @@ class ProgressiveConfig(ModelConfig):
 
     NAME: ClassVar[str] = "pvgan"
 
-    latent: int = 128
-    channel_base: int = 1024
-    channel_max: int = 128
-    channels: tuple[int, ...] | None = None
+    latent: Latent = 128
+    channel_base: Annotated[int, Range(1, 1 << 20)] = 1024
+    channel_max: Width = 128
+    channels: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     frame_plan: Literal["auto", "thesis", "code"] = "auto"
-    frames: tuple[int, ...] | None = None
+    frames: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     downsample: Literal["conv-pool-act", "conv-act-pool"] = "conv-pool-act"
     head: Literal["linear", "sliced_wasserstein"] = "linear"
-    head_blocks: int = 1
+    head_blocks: Annotated[int, Range(1, 64)] = 1
+    head_keeps_signs: bool = True
     conditioning: Literal["projection", "auxiliary", "none"] = "projection"
-    label_dim: int = 32
-    group_size: int = 4
+    label_input: Literal["embedding", "one-hot"] = "embedding"
+    label_dim: Width = 32
+    group_size: Width = 4
     spectral_norm: bool = False
     fast: bool = True
 
@@ -161,7 +171,7 @@ class FirstBlock(nn.Module):
         # Channels last: twice as fast in narrow layers, no slower in wide ones.
         x = x.contiguous(memory_format=torch.channels_last_3d)
         x = pixel_norm(leaky_relu(x + self.bias[:, None, None, None].to(x.dtype)))
-        return pixel_norm(leaky_relu(self.conv(x)))
+        return pixel_norm(leaky_relu(self.conv(x)))  # [B, C, T0, 4, 4]
 
 
 class UpBlock(nn.Module):
@@ -175,7 +185,7 @@ class UpBlock(nn.Module):
         self.conv = Conv3d(channels, channels, kernel_frames=kernel_frames)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = pixel_norm(leaky_relu(self.up(x)))
+        x = pixel_norm(leaky_relu(self.up(x)))  # [B, C, T or 2T, 2H, 2W]
         return pixel_norm(leaky_relu(self.conv(x)))
 
 
@@ -196,9 +206,11 @@ class ProgressiveGenerator(Generator):
         self.num_classes = num_classes
         self.latent_length = config.latent
         in_dim = config.latent
-        if num_classes:
+        self.one_hot = config.label_input == "one-hot"
+        if num_classes and not self.one_hot:
             self.label_embedding = nn.Parameter(torch.randn(num_classes, config.label_dim))
-            in_dim += config.label_dim
+        if num_classes:
+            in_dim += num_classes if self.one_hot else config.label_dim
         taps = kernel_frames(levels)
         blocks: list[nn.Module] = [FirstBlock(in_dim, widths[0], levels[0].frames, taps)]
         for level in range(1, len(levels)):
@@ -229,23 +241,28 @@ class ProgressiveGenerator(Generator):
         self.check_frames(num_frames, self.stage.frames)
         self.check_labels(labels)
 
-        # Latent and label, each on a sphere of its own: a label embedding that grows in training
-        # cannot drown the latent.
-        x = pixel_norm(latent)
-        if labels is not None:
-            x = torch.cat([x, pixel_norm(self.label_embedding[labels])], dim=1)
-
         # Blocks up to the current level.
-        previous = x
-        for index in range(level + 1):
-            previous, x = x, self.blocks[index](x)
-        clip: Tensor = self.to_rgb[level](x)
+        x = previous = self.join(latent, labels)  # [B, Z], longer with labels
+        for block in self.blocks[: level + 1]:
+            previous, x = x, block(x)  # [B, C, T, H, W]
+        clip: Tensor = self.to_rgb[level](x)  # [B, 3, T, H, W]
 
         # Fade: blend with the previous level's clip, enlarged.
-        if fades(self.stage):
-            old = upsample_clip(self.to_rgb[level - 1](previous), self.factors[level])
-            clip = blend(old, clip, self.stage.alpha)
-        return {"clip": clip}
+        def old_clip() -> Tensor:
+            return upsample_clip(self.to_rgb[level - 1](previous), self.factors[level])
+
+        return {"clip": fade_in(old_clip, clip, self.stage)}
+
+    def join(self, latent: Tensor, labels: Tensor | None) -> Tensor:
+        """The normalised latent `[B, Z]`, with labels `[B, Z + label_dim]` or `[B, Z + N]`."""
+        if labels is None:
+            return pixel_norm(latent)
+        if self.one_hot:
+            classes = F.one_hot(labels, self.num_classes).to(latent.dtype)
+            return pixel_norm(torch.cat([latent, classes], dim=1))
+        # Each on a sphere of its own: an embedding that grows in training cannot drown the latent.
+        embedding = pixel_norm(self.label_embedding[labels])
+        return torch.cat([pixel_norm(latent), embedding], dim=1)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -266,11 +283,18 @@ class DownBlock(nn.Module):
         super().__init__()
         spectral = config.spectral_norm
         self.conv = Conv3d(channels, channels, spectral_norm=spectral, kernel_frames=kernel_frames)
-        form = (config.downsample, config.fast)
-        self.down = ConvPool3d(channels, out_channels, factor, *form, spectral, kernel_frames)
+        self.down = ConvPool3d(
+            channels,
+            out_channels,
+            factor,
+            order=config.downsample,
+            fast=config.fast,
+            spectral_norm=spectral,
+            kernel_frames=kernel_frames,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.down(leaky_relu(self.conv(x)))
+        y: Tensor = self.down(leaky_relu(self.conv(x)))  # [B, C', T or T/2, H/2, W/2]
         return y
 
 
@@ -290,9 +314,9 @@ class LastBlock(nn.Module):
         self.linear = Linear(num_units, channels, spectral_norm=spectral)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = minibatch_stddev(x, self.group_size)
-        x = leaky_relu(self.conv(x))
-        return leaky_relu(self.linear(x.flatten(1)))
+        x = minibatch_stddev(x, self.group_size)  # [B, C + 1, T0, 4, 4]
+        x = leaky_relu(self.conv(x))  # [B, C, T0, 4, 4]
+        return leaky_relu(self.linear(x.flatten(1)))  # [B, C]
 
 
 class ProgressiveDiscriminator(Discriminator):
@@ -319,22 +343,21 @@ class ProgressiveDiscriminator(Discriminator):
         taps = kernel_frames(levels)
         blocks: list[nn.Module] = [LastBlock(widths[0], levels[0].frames, config, taps)]
         for level in range(1, len(levels)):
-            pair, factor = (widths[level], widths[level - 1]), self.factors[level]
-            blocks.append(DownBlock(*pair, factor, config, taps))
+            factor = self.factors[level]
+            blocks.append(DownBlock(widths[level], widths[level - 1], factor, config, taps))
         self.blocks = nn.ModuleList(blocks)
 
         # The head: one number, or K learned projections; then what labels add.
-        self.sliced = config.head == "sliced_wasserstein"
+        self.class_vectors = self.classifier = None
         projects = self.conditioning == "projection"
-        if self.sliced:
-            head_classes = num_classes if projects else 0
+        if config.head == "sliced_wasserstein":
             self.head: nn.Module = SlicedWassersteinHead(
-                widths[0], config.head_blocks, head_classes
+                widths[0], config.head_blocks, num_classes * projects, config.head_keeps_signs
             )
         else:
             self.head = Linear(widths[0], 1, gain=1.0, spectral_norm=spectral)
-        if projects and not self.sliced:
-            self.class_vectors = nn.Parameter(torch.randn(num_classes, widths[0]))
+            if projects:
+                self.class_vectors = nn.Parameter(torch.randn(num_classes, widths[0]))
         if self.conditioning == "auxiliary":
             self.classifier = Linear(widths[0], num_classes, gain=1.0, spectral_norm=spectral)
 
@@ -351,17 +374,19 @@ class ProgressiveDiscriminator(Discriminator):
             raise ValueError(f"expected clips of (T, H, W) = {expected}, got {clip.shape[2:]}")
 
         clip = clip.contiguous(memory_format=torch.channels_last_3d)
-        x = leaky_relu(self.from_rgb[level](clip))
+        x = leaky_relu(self.from_rgb[level](clip))  # [B, C, T, H, W]
         if level > 0:
-            x = self.blocks[level](x)
+            x = self.blocks[level](x)  # [B, C', T or T/2, H/2, W/2]
+
             # Fade: blend with what the previous level would see of the shrunk clip.
-            if fades(self.stage):
+            def old_features() -> Tensor:
                 small = pool_clip(clip, self.factors[level])
-                old = leaky_relu(self.from_rgb[level - 1](small))
-                x = blend(old, x, self.stage.alpha)
+                return leaky_relu(self.from_rgb[level - 1](small))
+
+            x = fade_in(old_features, x, self.stage)
         for index in range(max(level - 1, 0), -1, -1):
             x = self.blocks[index](x)
-        return x
+        return x  # [B, F]
 
     def forward(
         self,
@@ -370,25 +395,12 @@ class ProgressiveDiscriminator(Discriminator):
         context: Tensor | None = None,
         view: Tensor | None = None,
     ) -> Scores:
-        encoding = self.encode(clip)
-        # Scores are summed over a whole batch and compared: keep them out of bfloat16.
-        with out_of_autocast(encoding):
-            encoding = encoding.to(torch.promote_types(encoding.dtype, torch.float32))
-            realness = self.score(encoding, labels)
-            logits = self.classifier(encoding) if self.conditioning == "auxiliary" else None
-        return Scores(realness, logits, encoding)
-
-    def score(self, encoding: Tensor, labels: Tensor | None) -> Tensor:
-        """Encodings `[B, F]` (and labels) to realness `[B, K]`."""
         labels = labels if self.conditioning == "projection" else None
-        if self.sliced:
-            realness: Tensor = self.head(encoding, labels)
-            return realness
-        realness = self.head(encoding)
-        if labels is not None:
-            inner = (self.class_vectors[labels] * encoding).sum(dim=1, keepdim=True)
-            realness = realness + inner
-        return realness
+        sliced = isinstance(self.head, SlicedWassersteinHead)
+        head = partial(self.head, labels=labels) if sliced else self.head
+        return class_conditional_scores(
+            self.encode(clip), labels, head, self.class_vectors, self.classifier
+        )
 
     def before_step(self) -> None:
         if isinstance(self.head, SlicedWassersteinHead):

@@ -20,13 +20,14 @@ Differences from the paper:
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import fold_time, pool_clip, unfold_time, upsample_clip
+from vidgan.core.ranges import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -92,15 +93,15 @@ class TGANConfig(ModelConfig):
 
     NAME: ClassVar[str] = "tgan"
 
-    latent: int = 100
-    frame_code: int = 100
-    temporal_width: int = 512
-    image_width: int = 256
-    width: int = 64
+    latent: Latent = 100
+    frame_code: Width = 100
+    temporal_width: Width = 512
+    image_width: Width = 256
+    width: Width = 64
     conditioning: Literal["concat", "none"] = "concat"
     discriminator_norm: NormKind = "batch"
     growing: bool = False
-    noise: float = 0.0
+    noise: Annotated[float, Range(0)] = 0.0
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         plan = plan_sizes(self.NAME, clip_shape, 1)

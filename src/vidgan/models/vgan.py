@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from vidgan.core.randomness import BatchRandom
+from vidgan.core.ranges import Latent, Width
 from vidgan.models.base import (
     GAN,
     ClipShape,
@@ -73,8 +74,8 @@ class VGANConfig(ModelConfig):
 
     streams: Literal[1, 2] = 2
     condition: Literal["none", "first_frame"] = "none"
-    latent: int = 100
-    width: int = 64
+    latent: Latent = 100
+    width: Width = 64
     discriminator_norm: NormKind = "batch"
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:

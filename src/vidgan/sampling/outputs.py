@@ -15,14 +15,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.files import (
+    is_vacant,
+    remove_leftovers,
+    write_json_atomically,
+    write_text_atomically,
+)
 from vidgan.core.settings import closest
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import interpolate, sample_clips
 from vidgan.sampling.latents import PathMode, labels_for_seeds, sample_latents
 from vidgan.sampling.storage import GeneratorCard, card_of
-from vidgan.video import frame_strip, tile_clips, write_gif, write_mp4, write_png, write_webp
+from vidgan.video import (
+    frame_strip,
+    tile_clips,
+    told_left_out,
+    write_gif,
+    write_mp4,
+    write_png,
+    write_webp,
+)
 
 RECORD_FILE = "samples.json"
 LABELS_FILE = "labels.csv"
@@ -90,11 +103,14 @@ def labels_of(
 
 def write_sample_grid(
     path: str | Path, samples: Samples, fps: float, columns: int | None = None
-) -> None:
+) -> str:
     """Write all clips side by side as one film: .mp4, .gif or .webp, or .png for a frame strip.
 
     Small clips are enlarged by repeating pixels. A film has `columns` clips in a row, by default
     about as many as rows.
+
+    Returns:
+        A sentence about frames that the film cannot show at this rate; nothing if it has all.
 
     Raises:
         UserError: another suffix.
@@ -109,6 +125,7 @@ def write_sample_grid(
     else:
         kinds = ", ".join((*ANIMATIONS, ".png"))
         raise UserError(f"{path} must end in one of {kinds}, or be a folder for single clips")
+    return told_left_out(path, samples.clips.shape[2], fps)
 
 
 def display_scale(clips: Tensor) -> int:
@@ -204,10 +221,11 @@ def _claim(folder: Path, request: dict[str, object]) -> None:
             found = None
         if found != request:
             raise UserError(f"{folder} holds other samples (see {record}); choose another folder")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not is_vacant(folder):
         raise UserError(f"{folder} exists and is not an empty folder; choose another one")
     else:
         write_json_atomically(record, request)
+    remove_leftovers(folder)
 
 
 def _labels_table(seeds: Sequence[int], labels: Tensor | None, card: GeneratorCard) -> str:
@@ -243,19 +261,20 @@ def interpolate_seeds(
 
 
 def write_interpolation(
-    mp4_path: str | Path, png_path: str | Path, clips: Tensor, fps: float, max_frames: int = 8
+    film_path: str | Path, png_path: str | Path, clips: Tensor, fps: float, max_frames: int = 8
 ) -> None:
-    """Write a path as a film of all its clips in one row, and as the thesis' figure.
+    """Write a path as a film of all its clips in one row, and as a figure.
 
     The figure has one row of frames for each step along the path.
 
     Args:
-        mp4_path: film to write.
+        film_path: film to write, .mp4, .gif or .webp.
         png_path: figure to write.
         clips: uint8 `[steps, C, T, H, W]`.
         fps: frames per second.
         max_frames: frames in a row of the figure, evenly spaced.
     """
     scale = display_scale(clips)
-    write_mp4(mp4_path, tile_clips(clips, columns=len(clips), scale=scale), fps)
+    row = tile_clips(clips, columns=len(clips), scale=scale)
+    ANIMATIONS[Path(film_path).suffix.lower()](Path(film_path), row, fps)
     write_png(png_path, frame_strip(clips, max_frames=max_frames, scale=scale))

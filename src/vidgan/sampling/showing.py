@@ -18,7 +18,7 @@ from vidgan.sampling.generate import sample_clips, sample_pictures
 from vidgan.sampling.latents import sample_latents
 from vidgan.sampling.outputs import ANIMATIONS, MAX_FRAMES, display_scale, labels_of
 from vidgan.sampling.pictures import WHITE, beside_rows, text_image
-from vidgan.video import frame_strip, tile_clips, write_png
+from vidgan.video import frame_strip, tile_clips, told_left_out, write_png
 
 PADDING = 2
 """White pixels around every clip."""
@@ -104,8 +104,11 @@ def rows_of_square(num: int) -> int:
     return isqrt(num)
 
 
-def write_table(path: str | Path, table: Table, fps: float) -> None:
+def write_table(path: str | Path, table: Table, fps: float) -> str:
     """Write a table as one film (.mp4, .gif, .webp), or as frames side by side (.png).
+
+    Returns:
+        A sentence about frames that the film cannot show at this rate; nothing if it has all.
 
     Raises:
         UserError: another suffix.
@@ -125,6 +128,7 @@ def write_table(path: str | Path, table: Table, fps: float) -> None:
         ANIMATIONS[path.suffix.lower()](path, grid, fps)
     else:
         raise UserError(f"{path} must end in one of {', '.join((*ANIMATIONS, '.png'))}")
+    return told_left_out(path, clips.shape[2], fps)
 
 
 def _heads(names: Sequence[str], cell: int, width: int) -> Tensor:

@@ -13,20 +13,23 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from vidgan import __version__
-from vidgan.core.files import write_file_atomically, write_json_atomically
+from vidgan.core.files import parse_json, read_json, write_file_atomically, write_json_atomically
+from vidgan.core.ranges import Range
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
-from vidgan.models import MODEL_VARIANTS
-from vidgan.models.base import ClipShape, Generator, ModelConfig, Stage
+from vidgan.models import MODEL_VARIANTS, outline_gan
+from vidgan.models.base import ClipShape, Generator, LevelShape, ModelConfig, Stage
 
 SCHEMA = 1
 """Version of the card; raised when an older reader could misread a newer file."""
+
+MAX_CLASSES = 65_536
 
 GENERATOR_FILE = "ema.safetensors"
 CHECKPOINTS_FOLDER = "checkpoints"
@@ -53,16 +56,23 @@ class GeneratorCard:
     """
 
     model: dict[str, Any]
-    clip_shape: tuple[int, int, int, int]
-    num_classes: int
+    clip_shape: Annotated[tuple[int, int, int, int], Range(1, 65_536)]
+    num_classes: Annotated[int, Range(0, MAX_CLASSES)]
     class_names: tuple[str, ...]
     stage: Stage
-    fps: float
-    step: int
-    clips_seen: int
+    fps: Annotated[float, Range(above=0)]
+    step: Annotated[int, Range(0)]
+    clips_seen: Annotated[int, Range(0)]
     loss: str
     schema: int = SCHEMA
     vidgan: str = __version__
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.num_classes:
+            raise UserError(
+                f"the card of a generator names {len(self.class_names)} classes of "
+                f"{self.num_classes}: take the file that vidgan train wrote"
+            )
 
 
 def make_card(
@@ -167,11 +177,19 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
     path = find_generator_file(source, checkpoint)
     card, tensors = _read_file(path, with_weights=True)
     config = from_dict(ModelConfig, card.model, f"the model settings in {path}", (MODEL_VARIANTS,))
+    shape = ClipShape(*card.clip_shape)
+
+    # Shapes are compared before memory is asked for: a card may describe networks of any size.
+    outline = outline_gan(config, shape, card.num_classes, f"the header of {path}").generator
+    _check_shapes(outline, tensors, path)
+    _check_stage(card, config.levels(shape), path)
 
     # Building draws initial weights that are overwritten at once: leave the caller's state alone.
     with torch.random.fork_rng(devices=[]):
-        generator = config.build(ClipShape(*card.clip_shape), card.num_classes).generator
-    _copy_weights(generator, tensors, path)
+        generator = config.build(shape, card.num_classes).generator
+    with torch.no_grad():
+        for name, tensor in generator.state_dict().items():
+            tensor.copy_(tensors[name])
     generator.set_stage(card.stage)
     setattr(generator, _CARD_ATTRIBUTE, card)
     return generator.eval().requires_grad_(False)
@@ -180,6 +198,8 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
 def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_CARD_KEY)
@@ -194,9 +214,9 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
     if header is None:
         raise UserError(f"{path} holds no generator of vidgan: it has no '{_CARD_KEY}' header")
     try:
-        plain = json.loads(header)
+        plain = parse_json(header, "it")
         schema = int(plain["schema"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise UserError(f"{path} has a damaged '{_CARD_KEY}' header") from error
     if schema > SCHEMA:
         raise UserError(
@@ -206,7 +226,14 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
     return from_dict(GeneratorCard, plain, f"the header of {path}"), tensors
 
 
-def _copy_weights(generator: Generator, tensors: dict[str, Tensor], path: Path) -> None:
+def _check_stage(card: GeneratorCard, levels: Sequence[LevelShape], path: Path) -> None:
+    stage = card.stage
+    known = 0 <= stage.level < len(levels)
+    if not known or levels[stage.level] != (stage.frames, stage.resolution):
+        raise UserError(f"the header of {path} names a stage that its model does not have")
+
+
+def _check_shapes(generator: Generator, tensors: dict[str, Tensor], path: Path) -> None:
     own = generator.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     reshaped = [n for n in own if n in tensors and own[n].shape != tensors[n].shape]
@@ -220,9 +247,6 @@ def _copy_weights(generator: Generator, tensors: dict[str, Tensor], path: Path) 
             f"{path} does not fit the model its header describes: it {', '.join(faults)}; "
             f"load it with the version of the model that wrote it"
         )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
 
 
 # ------------------------------------------------------------------------------------------------
@@ -234,11 +258,22 @@ def checkpoint_folder(run: str | Path, step: int) -> Path:
     return Path(run) / CHECKPOINTS_FOLDER / f"step-{step}"
 
 
+def checkpoint_steps(run: str | Path) -> list[int]:
+    """Steps of all checkpoint folders of a run, whole or not, oldest first.
+
+    Whatever else lies beside them is none: files, and names that no checkpoint is ever given.
+    """
+    folders = Path(run, CHECKPOINTS_FOLDER).glob("step-*")
+    matches = {
+        folder: re.fullmatch(r"step-(0|[1-9][0-9]{0,17})", folder.name) for folder in folders
+    }
+    return sorted(int(match[1]) for folder, match in matches.items() if match and folder.is_dir())
+
+
 def list_checkpoints(run: str | Path) -> list[int]:
     """Steps of all checkpoints in a run folder that hold a generator, oldest first."""
-    found = Path(run, CHECKPOINTS_FOLDER).glob(f"step-*/{GENERATOR_FILE}")
-    matches = (re.fullmatch(r"step-(\d+)", file.parent.name) for file in found)
-    return sorted(int(match[1]) for match in matches if match)
+    steps = checkpoint_steps(run)
+    return [step for step in steps if (checkpoint_folder(run, step) / GENERATOR_FILE).is_file()]
 
 
 def write_pointer(run: str | Path, name: str, step: int, **facts: Any) -> None:
@@ -249,10 +284,10 @@ def write_pointer(run: str | Path, name: str, step: int, **facts: Any) -> None:
 def read_pointer(run: str | Path, name: str) -> int | None:
     """The step that `NAME.json` of a run folder names, or None if it names no checkpoint."""
     try:
-        step = json.loads((Path(run) / f"{name}.json").read_text(encoding="utf-8"))["step"]
-    except (OSError, ValueError, TypeError, KeyError):
+        step = read_json(Path(run) / f"{name}.json").get("step")
+    except (OSError, ValueError):
         return None
-    return step if step in list_checkpoints(run) else None
+    return step if type(step) is int and step in list_checkpoints(run) else None
 
 
 def find_generator_file(source: str | Path, checkpoint: str | int = "best") -> Path:

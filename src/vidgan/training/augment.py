@@ -5,15 +5,15 @@ gradient reaches the generator through them (Zhao et al. 2020, "Differentiable A
 Data-Efficient GAN Training"). Frames of a clip share their draw: motion stays what it was.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vidgan.core.randomness import BatchRandom
-from vidgan.errors import UserError
+from vidgan.core.ranges import Range, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +26,12 @@ class AugmentConfig:
         cutout: side of a grey square as a part of the frame's side, 0.5 in the paper.
     """
 
-    colour: float = 0.0
-    translation: float = 0.0
-    cutout: float = 0.0
+    colour: Annotated[float, Range(0)] = 0.0
+    translation: Annotated[float, Range(0, 0.5)] = 0.0
+    cutout: Annotated[float, Range(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
-        limits = {"colour": math.inf, "translation": 0.5, "cutout": 1.0}
-        for name, limit in limits.items():
-            value = getattr(self, name)
-            if not 0 <= value <= limit:
-                reach = "0 or more" if limit == math.inf else f"in 0 to {limit}"
-                raise UserError(f"training.augment.{name}={value} must be {reach}")
+        check_fields(self, "training.augment")
 
     @property
     def is_on(self) -> bool:

@@ -2,25 +2,30 @@
 
 A checkpoint is the folder `checkpoints/step-N` of a run. It is written beside its place, forced to
 the disk and renamed, so it is there as a whole or not at all; `state.json` holds a SHA-256 of every
-other file, so that one damaged afterwards is noticed and the one before it is used.
+other file and of itself, so that one damaged afterwards is noticed and the one before it is used.
 """
 
 import dataclasses
-import errno
 import hashlib
-import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from vidgan.core.files import TEMPORARY_MARK, write_folder_atomically, write_json_atomically
+from vidgan.core.files import (
+    TEMPORARY_MARK,
+    DiskFullError,
+    disk_errors_named,
+    is_leftover,
+    read_sealed_json,
+    write_folder_atomically,
+    write_sealed_json,
+)
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, Stage
@@ -29,6 +34,7 @@ from vidgan.sampling.storage import (
     GENERATOR_FILE,
     GeneratorCard,
     checkpoint_folder,
+    checkpoint_steps,
     list_checkpoints,
     read_pointer,
     save_generator,
@@ -37,7 +43,7 @@ from vidgan.sampling.storage import (
 from vidgan.training.optimizers import named_parameters
 from vidgan.training.step import TrainingStep
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of a checkpoint's layout; raised when an older reader could misread a newer one."""
 
 STATE_FILE = "state.json"
@@ -46,8 +52,12 @@ NETWORK_FILES = {
     "discriminator": "discriminators.safetensors",
 }
 OPTIMIZERS_FILE = "optimizers.safetensors"
+CHECKED_FILES = {*NETWORK_FILES.values(), OPTIMIZERS_FILE, GENERATOR_FILE}
+"""Files whose hash stands in `state.json`."""
 DAMAGED_MARK = "damaged-"
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+Float32 = Literal["nothing", "penalty", "networks"]
+"""What is computed in float32 although the settings ask for bfloat16."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +70,7 @@ class RunState:
         clips_seen: real clips shown to the discriminator.
         attempt: roll-backs so far; part of the key of every random number.
         arithmetic: what bitwise equality depends on besides the settings.
+        float32: what the stage's level computes in float32 since its gradients were wrong.
     """
 
     stage: Stage
@@ -67,6 +78,7 @@ class RunState:
     clips_seen: int = 0
     attempt: int = 0
     arithmetic: dict[str, str] = dataclasses.field(default_factory=dict)
+    float32: Float32 = "nothing"
 
 
 # ------------------------------------------------------------------------------------------------
@@ -96,7 +108,7 @@ def save_checkpoint(
         save_generator(temporary / GENERATOR_FILE, step.averaged, card)
         hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
         record = {"schema": SCHEMA, **to_dict(state), "sha256": hashes}
-        write_json_atomically(temporary / STATE_FILE, record)
+        write_sealed_json(temporary / STATE_FILE, record)
 
     write_folder_atomically(folder, write)
     write_pointer(run, "last", state.step, clips_seen=state.clips_seen)
@@ -158,16 +170,19 @@ def find_checkpoint(run: str | Path, warn: Callable[[str], None]) -> RunState | 
     Damaged newer ones are pointed out.
 
     Raises:
-        UserError: every checkpoint is damaged, or a newer version of vidgan wrote them.
+        UserError: every checkpoint is damaged, one may not be read, or a newer version of vidgan
+            wrote them.
     """
     damaged = []
-    for step in reversed(_all_steps(run)):
+    for step in reversed(checkpoint_steps(run)):
         folder = checkpoint_folder(run, step)
         try:
-            state = _read_state(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UserError):
-                raise
+            state = _read_state(folder, step)
+        except PermissionError as error:
+            raise UserError(
+                f"{error.filename} may not be read ({error.strerror}): give yourself the right to"
+            ) from error
+        except (OSError, DamagedError) as error:
             damaged.append(folder)
             warn(f"{folder} is damaged ({error}) and is passed over")
             continue
@@ -182,39 +197,76 @@ def find_checkpoint(run: str | Path, warn: Callable[[str], None]) -> RunState | 
     return None
 
 
-def _all_steps(run: str | Path) -> list[int]:
-    folders = Path(run, CHECKPOINTS_FOLDER).glob("step-*")
-    words = [folder.name.removeprefix("step-") for folder in folders]
-    return sorted(int(word) for word in words if word.isdecimal())
+class DamagedError(ValueError):
+    """A checkpoint is not what was written."""
 
 
-def _read_state(folder: Path) -> RunState:
-    record: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    schema = record.pop("schema")
-    if schema > SCHEMA:
+def _read_state(folder: Path, step: int) -> RunState:
+    file = folder / STATE_FILE
+    try:
+        record = read_sealed_json(file, unsealed=True)
+    except UserError as error:
+        raise DamagedError(str(error).removeprefix(f"{file} is damaged").strip(": ")) from error
+    schema, hashes = record.pop("schema", None), record.pop("sha256", None)
+    if type(schema) is int and schema > SCHEMA:
         raise UserError(
             f"{folder} was written by a newer version of vidgan (schema {schema}, this one reads "
             f"{SCHEMA}); upgrade vidgan"
         )
-    for name, expected in record.pop("sha256").items():
+    if not isinstance(hashes, dict) or set(hashes) != CHECKED_FILES:
+        raise DamagedError(f"{STATE_FILE} does not name the files of a checkpoint")
+    for name, expected in hashes.items():
+        if not (folder / name).is_file():
+            raise DamagedError(f"{name} is no file")
         if _sha256(folder / name) != expected:
-            raise ValueError(f"{name} does not match its checksum")
-    return from_dict(RunState, record, str(folder / STATE_FILE))
+            raise DamagedError(f"{name} does not match its checksum")
+    try:
+        state = from_dict(RunState, record, STATE_FILE)
+    except UserError as error:
+        raise DamagedError(str(error)) from error
+    if state.step != step:
+        raise DamagedError(f"it is a copy of step {state.step}")
+    return state
+
+
+LEFTOVERS = {
+    "": re.compile(
+        r"config\.yaml|command\.txt|(environment|data|last|best)\.json|log\.jsonl|index\.html"
+    ),
+    CHECKPOINTS_FOLDER: re.compile(r"step-\d+"),
+    "samples": re.compile(r"(step-\d+|real-\d+x\d+)\.mp4"),
+}
+"""What training writes into which folder of a run, under a temporary name first."""
+
+
+def leftovers(run: str | Path) -> list[Path]:
+    """What a killed training left half-written in a run folder."""
+    found = []
+    for name, pattern in LEFTOVERS.items():
+        folder = Path(run) / name
+        if folder.is_dir() and not folder.is_symlink():
+            found += [item for item in sorted(folder.iterdir()) if is_leftover(item.name, pattern)]
+    return [item for item in found if not item.is_symlink()]
 
 
 def tidy(run: str | Path, state: RunState | None) -> None:
-    """Remove what kills left half-written, and set damaged newer checkpoints aside."""
-    for leftover in Path(run).rglob(f"{TEMPORARY_MARK}*"):
+    """Remove what kills left half-written, and set damaged newer checkpoints aside, name the last.
+
+    Only names that training gives, in the folders where it gives them, are touched.
+    """
+    for leftover in leftovers(run):
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
             leftover.unlink(missing_ok=True)
-    for step in _all_steps(run):
+    for step in checkpoint_steps(run):
         if state is not None and step > state.step:
             folder = checkpoint_folder(run, step)
             aside = folder.with_name(f"{DAMAGED_MARK}{folder.name}")
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
+    if state is not None and read_pointer(run, "last") != state.step:
+        write_pointer(run, "last", state.step, clips_seen=state.clips_seen)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -297,23 +349,13 @@ def explained_disk_errors(run: str | Path) -> Iterator[None]:
     Raises:
         UserError: no room is left.
     """
-    from safetensors import SafetensorError
-
     try:
-        yield
-    except (OSError, SafetensorError) as error:
-        number = getattr(error, "errno", None) or _system_error_in(str(error))
-        if number not in DISK_FULL:
-            raise
+        with disk_errors_named(run):
+            yield
+    except DiskFullError as error:
         steps = list_checkpoints(run)
         kept = f"the checkpoint of step {steps[-1]} is whole" if steps else "nothing was saved yet"
         raise UserError(
-            f"{run} cannot be written to, the disk is full ({os.strerror(number)}); {kept}: free "
-            f"some space and give the same command again"
+            f"{run} cannot be written to, the disk is full; {kept}: free some space and give the"
+            " same command again"
         ) from error
-
-
-def _system_error_in(message: str) -> int:
-    """The system's error number out of a message of safetensors, or 0."""
-    found = re.search(r"os error (\d+)", message)
-    return int(found[1]) if found else 0

@@ -1,51 +1,30 @@
-"""Stopping on request, noticing numbers that are no numbers, and arithmetic that repeats itself."""
+"""What may go wrong in a run and what keeps it right.
 
-import signal
-import threading
+NaN detection, arithmetic that repeats itself, and a memory that is too small.
+"""
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vidgan.core.distributed import Processes
+from vidgan.core.machine import processor_id
+from vidgan.errors import UserError, describe_memory_error
 from vidgan.models.base import GAN
 from vidgan.training.settings import TrainingConfig
+from vidgan.training.step import TrainingStep
 
 
 class TrainingStopped(SystemExit):
-    """SIGINT or SIGTERM asked training to stop, and the run is saved.
+    """A stop signal asked training to end, and the run is saved.
 
     As a `SystemExit` with code 0 it ends the process cleanly, and what would follow training, such
     as an evaluation, does not run.
     """
-
-
-class StopSignals:
-    """Whether SIGINT (Ctrl-C) or SIGTERM has come; the second signal stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    @contextmanager
-    def listening(self) -> Iterator["StopSignals"]:
-        """Take the signals while the block runs; outside the main thread there are none to take."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._note) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        signal.signal(number, signal.SIG_DFL)
 
 
 class LossMeans:
@@ -100,7 +79,7 @@ def choose_arithmetic(
         "threads": str(settings.threads or before.get("threads") or torch.get_num_threads()),
         "processes": str(processes.count),
         "torch": str(torch.__version__),
-        "processor": torch.backends.cpu.get_cpu_capability(),
+        "processor": processor_id(),
     }
     changes = [f"{key} {before[key]} -> {now[key]}" for key in before if before[key] != now[key]]
     if changes:
@@ -129,3 +108,38 @@ def repeatable_arithmetic(device: torch.device, arithmetic: Mapping[str, str]) -
         torch.set_num_threads(threads_before)
         torch.use_deterministic_algorithms(deterministic_before)
         memory.fill_uninitialized_memory = fill_before
+
+
+@contextmanager
+def explained_memory_errors(run: Path, step: TrainingStep) -> Iterator[None]:
+    """Turn an exhausted memory while a step is taken into one sentence; what was saved stays.
+
+    Raises:
+        UserError: names the batch, and the settings that make the step smaller.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        shortage, stage = describe_memory_error(error), step.stage
+        if shortage is None or stage is None:
+            raise
+        size = f"{stage.frames}x{stage.resolution}x{stage.resolution}"
+        raise UserError(
+            f"{shortage} at a batch of {stage.batch_size} clips of {size} px; set "
+            f"{', '.join(smaller_steps(step))} or a lower data.resolution in a new run (with "
+            f"init_from={run} it starts with the newest saved weights)"
+        ) from error
+
+
+def smaller_steps(step: TrainingStep) -> list[str]:
+    """Settings under which a step of the same run needs less memory."""
+    settings = step.settings
+    couplings = {network.couples_batch for network in step.gan.networks.values()}
+    found = []
+    if "batch" not in couplings:
+        found.append(f"training.accumulate={2 * settings.accumulate}")
+    if settings.precision.networks == "fp32":
+        found.append("training.precision.networks=bf16")
+    elif settings.precision.penalty == "fp32" and step.loss.penalties:
+        found.append("training.precision.penalty=bf16")
+    return [*found, "a smaller training.batch_size"]

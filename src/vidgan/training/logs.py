@@ -3,10 +3,13 @@
 import json
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import write_text_atomically
+from vidgan.core import terminal
+from vidgan.core.files import parse_json, read_text, write_text_atomically
+from vidgan.errors import UserError
 from vidgan.training.checkpoint import RunState
 from vidgan.training.schedule import Schedule
 
@@ -37,24 +40,39 @@ class LogFile:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a `log.jsonl`; lines that are not whole are left out."""
+    """The records of a `log.jsonl`; lines that are not whole are left out.
+
+    A line ends with the CRC-32 of what stands before it; logs of earlier versions have none.
+    """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path, errors="replace")
     except FileNotFoundError:
         return []
-    records = []
-    for line in text.splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "step" in record:
-            records.append(record)
-    return records
+    lines = text.splitlines()
+    is_checked = any(_CHECKSUM in line for line in lines)
+    return [record for line in lines if (record := _record_of(line, is_checked)) is not None]
+
+
+_CHECKSUM = ', "crc32": '
 
 
 def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record) + "\n"
+    text = json.dumps(record)
+    return f"{text[:-1]}{_CHECKSUM}{zlib.crc32(text.encode())}}}\n"
+
+
+def _record_of(line: str, is_checked: bool) -> dict[str, Any] | None:
+    """The record that stands in a line; None if the line is damaged."""
+    start, mark, checksum = line.rpartition(_CHECKSUM)
+    text = start + "}" if mark else line
+    if is_checked and checksum != f"{zlib.crc32(text.encode())}}}":
+        return None
+    try:
+        record = parse_json(text, "a line")
+    except UserError:
+        return None
+    is_whole = type(record.get("step")) is int and type(record.get("clips_seen")) is int
+    return record if is_whole else None
 
 
 class Speed:
@@ -127,7 +145,6 @@ class Console:
         self._bar: Any = None
         if sys.stderr.isatty():
             self._bar, self._task = _make_bar(schedule.total, state.clips_seen)
-            self._bar.start()
 
     def show(self, state: RunState, speed: Speed) -> None:
         """Show where training stands."""
@@ -136,6 +153,7 @@ class Console:
         if self._bar is not None:
             rate = f"{speed.clips_per_second:.1f} clips/s"
             text = f"{stage} | {rate} | {left} left"
+            terminal.start(self._bar)
             self._bar.update(self._task, completed=state.clips_seen, text=text)
         elif time.monotonic() - self._last_line_s >= PLAIN_INTERVAL_S:
             self._last_line_s = time.monotonic()
@@ -146,7 +164,7 @@ class Console:
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
-            self._bar.stop()
+            terminal.stop(self._bar)
 
 
 def _make_bar(total: int, done: int) -> tuple[Any, Any]:

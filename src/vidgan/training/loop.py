@@ -11,12 +11,14 @@ import torch
 
 from vidgan.core.distributed import Processes, join_processes
 from vidgan.core.randomness import derive_seed
+from vidgan.core.stop_signals import StopSignals
 from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
-from vidgan.data.loader import make_loader
+from vidgan.data.loader import lost_workers_named, make_loader
 from vidgan.data.packed.store import open_store
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.losses.recipes import make_loss
+from vidgan.models import refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.sampling.storage import make_card
 from vidgan.training.batch import Batch
@@ -30,11 +32,12 @@ from vidgan.training.checkpoint import (
     tidy,
 )
 from vidgan.training.ema import copy_generator
+from vidgan.training.gradient_check import GradientCheck
 from vidgan.training.health import (
     LossMeans,
-    StopSignals,
     TrainingStopped,
     choose_arithmetic,
+    explained_memory_errors,
     repeatable_arithmetic,
     weights_are_finite,
 )
@@ -65,7 +68,8 @@ def train(config: Config) -> Path:
     Raises:
         UserError: settings that do not fit the data, each other or the run that is there.
         UnhealthyTrainingError: the losses were no numbers again after every allowed roll-back.
-        TrainingStopped: SIGINT or SIGTERM came; the run is saved, and the same call goes on.
+        TrainingStopped: SIGINT, SIGTERM, SIGHUP or SIGUSR1 came; the run is saved, and the same
+            call goes on.
 
     Example:
         >>> import vidgan
@@ -79,6 +83,7 @@ def train(config: Config) -> Path:
         processes = stack.enter_context(join_processes(settings.device))
         tell: Tell = say if processes.is_first else lambda sentence: None
         stack.enter_context(explained_disk_errors(run))
+        stack.enter_context(lost_workers_named())
         check_run_folder(config)
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
@@ -86,16 +91,19 @@ def train(config: Config) -> Path:
         schedule = plan_schedule(config, dataset.full_shape)
         step = build_step(config, dataset, schedule, processes)
         check_batches(schedule, step.gan, settings, processes)
+        stack.enter_context(explained_memory_errors(run, step))
         check_same_data(run, data_facts(dataset), tell)
 
         # Where the run stands: at a checkpoint, or at the start.
-        if processes.is_first:
-            stack.enter_context(locked(run))
+        check_place = stack.enter_context(locked(run)) if processes.is_first else None
         found = find_checkpoint(run, tell)
         processes.barrier()
         arithmetic = choose_arithmetic(settings, processes, found.arithmetic if found else {}, tell)
         stack.enter_context(repeatable_arithmetic(processes.device, arithmetic))
         state = replace(restore(config, step, schedule, found, tell), arithmetic=arithmetic)
+
+        # From here on a stop signal saves first.
+        stop = stack.enter_context(StopSignals().listening())
 
         # The run folder; its first checkpoint is a place to come back to.
         recorder = None
@@ -104,17 +112,23 @@ def train(config: Config) -> Path:
             describe_run(config, dataset, processes)
             device = processes.device.type
             recorder = stack.enter_context(Recorder(config, dataset, schedule, state, device))
-            if found is None:
-                save(config, dataset, step, state)
         tell(opening(config, dataset, schedule, state))
 
+        # The number formats of a level are those in which its gradients are right.
+        note = recorder.write_check if recorder else lambda level, facts: None
+        checked = GradientCheck(config, dataset, processes, tell, note)
+        if found is None:
+            state = checked(step, state)
+            if recorder:
+                save(config, dataset, step, state)
+
         # Steps; clips_seen is the clock.
-        stop = stack.enter_context(StopSignals().listening())
         batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
         stack.callback(lambda: batches.close())
         means = LossMeans()
         while state.clips_seen < schedule.total:
             step.enter(stage_at(state.clips_seen, schedule))
+            state = checked(step, state)
             means.add(step.run(state.step, state.attempt, batches.__next__))
             state = advance(state, step)
 
@@ -125,6 +139,9 @@ def train(config: Config) -> Path:
             samples = finished or is_due(state, settings.sample_every)
             if not (saves or samples or is_due(state, settings.log_every)):
                 continue
+
+            if check_place:
+                check_place()
 
             # Losses or weights that are no numbers: back to the last good checkpoint.
             losses = means.take(processes)
@@ -141,10 +158,11 @@ def train(config: Config) -> Path:
                 recorder.write_line(state, losses)
                 if saves or samples:
                     step.measure_averaged(state.step)
-                if saves:
-                    save(config, dataset, step, state)
+                # The checkpoint last: a kill before it has all of this made again.
                 if samples:
                     recorder.write_samples(state, step.averaged)
+                if saves:
+                    save(config, dataset, step, state)
             if stopped and not finished:
                 tell(f"stopped and saved at step {state.step}; the same command goes on from there")
                 raise TrainingStopped(0)
@@ -172,6 +190,7 @@ def build_step(
 ) -> TrainingStep:
     """Networks with the initial weights that the seed gives, and all that moves them."""
     shape = ClipShape(*dataset.full_shape)
+    refuse_larger_than_memory(config.model, shape, dataset.num_classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "initial weights"))
         gan = config.model.build(shape, dataset.num_classes)
@@ -211,7 +230,8 @@ def open_batches(
 ) -> Generator[Batch]:
     """This process' share of the real clips of every discriminator update from `clips_seen` on."""
     requests = batch_requests(clips_seen, schedule, settings, processes)
-    loader = make_loader(dataset, requests, settings.workers, processes.device)
+    tell: Tell = say if processes.is_first else lambda sentence: None
+    loader = make_loader(dataset, requests, settings.workers, processes.device, tell)
     try:
         for clip, labels, _ in loader:
             size = len(clip)

@@ -53,7 +53,7 @@ def check_heads(gan: GAN, loss: Loss) -> None:
 
 
 def check_bound(gan: GAN, loss: Loss) -> None:
-    """A linear game without a Lipschitz bound has no end: scores grow, and gradients with them."""
+    """A Wasserstein loss without a Lipschitz bound diverges: scores grow without limit."""
     bounded = any(penalty.differentiates_clips for penalty in loss.penalties.values())
     if not loss.adversarial.needs_bound or bounded or loss.constraints:
         return

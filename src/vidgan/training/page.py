@@ -1,6 +1,5 @@
 """The page of a run, out of what its folder holds."""
 
-import json
 import re
 import time
 from collections import Counter, defaultdict
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import write_text_atomically
+from vidgan.core.files import read_sealed_json, read_text, write_text_atomically
 from vidgan.evaluation.record import read_records
 from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, run_page
 from vidgan.report.scores import tables_of_records
@@ -71,16 +70,20 @@ def page_of_run(
         "environment": _read_json(run / "environment.json"),
         "written_at": time.time(),
     }
+    checks = page["environment"].get("gradient_checks", {}).values()
+    mended = [check["sentence"] for check in checks if check["float32"] != "nothing"]
+    if mended:
+        page["warnings"] = mended
     records = read_records(run / "evals")
     if records:
         page["scores"] = tables_of_records(records)
-        page["warnings"] = list(records[0].warnings)
+        page["warnings"] = [*mended, *records[0].warnings]
     if data:
         page["stages"] = stage_rows(config, data["clip_shape"])
         page["data"] = data_report(config, data)
     command = run / "command.txt"
     if command.exists():
-        page["command"] = command.read_text(encoding="utf-8").splitlines()[-1]
+        page["command"] = (read_text(command, errors="replace").splitlines() or [""])[-1]
     return page
 
 
@@ -165,5 +168,4 @@ def _spread(values: list[int], count: int) -> list[int]:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_sealed_json(path, unsealed=True)

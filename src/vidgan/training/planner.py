@@ -33,6 +33,11 @@ def plan_schedule(config: Config, clip_shape: Sequence[int]) -> Schedule:
     return schedule
 
 
+def clips_of_a_group(gan: GAN) -> int:
+    """Clips that must stay together, as the networks compare those of a group."""
+    return lcm(*(n.group_size for n in gan.networks.values() if n.couples_batch == "group"))
+
+
 def check_batches(
     schedule: Schedule, gan: GAN, settings: TrainingConfig, processes: Processes
 ) -> None:
@@ -58,7 +63,7 @@ def check_batches(
             f"training.batch_size={min(schedule.batch_sizes)} is too small for this model, which "
             f"normalises over the clips of a batch; use at least 2"
         )
-    group = lcm(*(n.group_size for _, n in networks if n.couples_batch == "group"))
+    group = clips_of_a_group(gan)
     parts = processes.count * settings.accumulate
     for level, (shape, size) in enumerate(zip(schedule.levels, schedule.batch_sizes, strict=True)):
         # A whole batch below the group's size is one group.

@@ -1,15 +1,17 @@
 """From a preset, a file or a run folder, and `key=value` words, to the settings of a run."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import vidgan
+from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import apply_overrides, closest, load_yaml
 from vidgan.errors import UserError
 from vidgan.models import model_name
-from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict
+from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict, find_data
 
 __all__ = ["Config", "default_preset", "list_presets", "load_config"]
 
@@ -46,18 +48,39 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     if "preset" in asked:
         source = _one_source(source, str(asked.pop("preset")))
         words = [word for word in words if not word.startswith("preset=")]
-    if source is not None and (Path(source) / CONFIG_FILE).is_file():
-        where = str(Path(source) / CONFIG_FILE)
+    run_file = None if source is None else Path(source) / CONFIG_FILE
+    is_run = run_file is not None and run_file.is_file()
+    if is_run:
+        where = str(run_file)
         mapping = load_yaml(where) | {"run": str(source)}
     else:
         where = default_preset(asked) if source is None else str(source)
         preset = {"preset": where.removesuffix(".yaml")}
         mapping = _without_replaced(load_yaml(find_preset(where)), asked) | preset
 
+    for typed in (asked, {} if Path(where).name == CONFIG_FILE else mapping):
+        # A preset is the user's own word; the settings of a run, wherever they lie, are a file's.
+        section = typed.get("model")
+        trust_typed(section.get("name") if isinstance(section, Mapping) else section)
     mapping = apply_overrides(mapping, words)
     config = config_from_dict(mapping, where)
     config = require_for_loss(config, mapping.get("model", {}))
+    config = _with_places(config)
+    if is_run:
+        data = dataclasses.replace(config.data, path=find_data(config.run, config.data.path))
+        config = dataclasses.replace(config, data=data)
     return dataclasses.replace(config, run=config.run or default_run(config))
+
+
+def _with_places(config: Config) -> Config:
+    """Settings whose paths name the home folder in full, which shells do not do behind `key=`."""
+    home = os.path.expanduser
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, path=home(config.data.path)),
+        run=home(config.run),
+        init_from=config.init_from and home(config.init_from),
+    )
 
 
 def _one_source(source: str | Path | None, preset: str) -> str:

@@ -1,5 +1,6 @@
 """What a run leaves behind for people: log, samples, page, and where it all came from."""
 
+import json
 import platform
 import shlex
 import sys
@@ -13,11 +14,16 @@ from torch import Tensor
 from vidgan.core.clip_ops import to_float, to_uint8
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
-from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.files import (
+    read_text,
+    write_json_atomically,
+    write_sealed_json,
+    write_text_atomically,
+)
+from vidgan.core.machine import describe_processor, machine_name
 from vidgan.core.randomness import BatchRandom, derive_seed
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UnhealthyTrainingError
-from vidgan.evaluation.record import machine_name
 from vidgan.models.base import Generator, Stage
 from vidgan.report.page import Status
 from vidgan.sampling.generate import sample_clips
@@ -34,7 +40,9 @@ DISPLAY_SIZE = 128
 """Pixels to which small clips are enlarged, by a whole factor, in sample videos."""
 PAGE_INTERVAL_S = 5.0
 """Seconds at least between two versions of the page while training."""
-
+ENVIRONMENT_FILE = "environment.json"
+CHECKS = "gradient_checks"
+"""Key under which the environment keeps what was found of each level's arithmetic."""
 
 ENDINGS: dict[type[BaseException], Status] = {
     UnhealthyTrainingError: "unhealthy",
@@ -64,6 +72,7 @@ class Recorder:
         self.clock = DeviceClock(device)
         self.console = Console(schedule, state)
         self._page_time_s = 0.0
+        self._check_ms: dict[str, float] = {}
 
     def write_line(self, state: RunState, losses: dict[str, float]) -> None:
         """Log one line of numbers and show progress."""
@@ -81,12 +90,21 @@ class Recorder:
                 "time": round(time.time(), 1),
                 "clips_per_second": round(self.speed.clips_per_second, 3),
                 "device_seconds": round(self.clock.lap(), 3),
+                **self._check_ms,
                 **losses,
             }
         )
+        self._check_ms = {}
         self.console.show(state, self.speed)
         if time.monotonic() - self._page_time_s > PAGE_INTERVAL_S:
             self.write_page("training")
+
+    def write_check(self, level: int, facts: dict[str, Any]) -> None:
+        """Note how the arithmetic of a level was found; its cost goes into the next log line."""
+        environment = read_environment(self.run)
+        environment.setdefault(CHECKS, {})[f"level {level}"] = facts
+        write_json_atomically(self.run / ENVIRONMENT_FILE, environment)
+        self._check_ms = {"check_ms": facts["milliseconds"]}
 
     def write_samples(self, state: RunState, averaged: Generator) -> None:
         """Write a grid of generated clips, always from the same latents, and real ones like it."""
@@ -169,12 +187,21 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
     run = Path(config.run)
     save_config(run, config)
     command = run / "command.txt"
-    earlier = command.read_text(encoding="utf-8") if command.exists() else ""
+    earlier = read_text(command, errors="replace") if command.exists() else ""
     line = shlex.join(sys.argv) + "\n"
     if not earlier.endswith(line):
         write_text_atomically(command, earlier + line)
-    write_json_atomically(run / "environment.json", environment(processes))
-    write_json_atomically(run / "data.json", data_facts(dataset))
+    known = read_environment(run).get(CHECKS, {})
+    checks = {CHECKS: known} if known else {}
+    write_json_atomically(run / ENVIRONMENT_FILE, environment(processes) | checks)
+    write_sealed_json(run / "data.json", data_facts(dataset))
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """What `environment.json` of a run holds; nothing before there is one."""
+    path = run / ENVIRONMENT_FILE
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found
 
 
 def environment(processes: Processes) -> dict[str, Any]:
@@ -186,6 +213,7 @@ def environment(processes: Processes) -> dict[str, Any]:
         "system": platform.platform(),
         "device": str(processes.device),
         "device_name": machine_name(str(processes.device)),
+        "processor": describe_processor(),
         "processes": processes.count,
         "threads": torch.get_num_threads(),
     }
@@ -211,4 +239,5 @@ def data_facts(dataset: ClipDataset) -> dict[str, Any]:
         "source_hash": None if manifest is None else manifest.source_hash,
         "dropped": [] if manifest is None else [list(pair) for pair in manifest.dropped],
         "store": str(getattr(store, "path", "")),
+        "place": str(Path(dataset.config.path).absolute()),
     }

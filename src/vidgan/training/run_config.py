@@ -1,5 +1,7 @@
 """The settings of one run as a whole, and the `config.yaml` of its folder."""
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from vidgan.models.base import ModelConfig
 from vidgan.training.settings import TrainingConfig
 
 CONFIG_FILE = "config.yaml"
+DATA_FILE = "data.json"
 
 NOT_COMPARED = {"run", "preset"}
 HARMLESS = {
@@ -22,6 +25,7 @@ HARMLESS = {
     "training.threads",
     "training.workers",
     "training.device",
+    "training.precision.check",
     "training.log_every",
     "training.sample_every",
     "training.checkpoint_every",
@@ -99,6 +103,22 @@ def load_run_config(run: str | Path) -> Config:
     return config_from_dict(load_yaml(path), str(path))
 
 
+def find_data(run: str | Path, path: str) -> str:
+    """Where the data of a run lies that its settings name by a relative path.
+
+    Below the working folder, or else where it was when the run was trained, or below a folder that
+    holds the run; the path as it is if there is nothing in any of these places.
+    """
+    if not path or Path(path).exists():
+        return path
+    noted = ""
+    with suppress(OSError, ValueError, AttributeError):
+        noted = json.loads((Path(run) / DATA_FILE).read_text(encoding="utf-8")).get("place", "")
+    places = [Path(noted)] if isinstance(noted, str) and noted else []
+    places += [folder / path for folder in Path(run).resolve().parents]
+    return next((str(place) for place in places if place.exists()), path)
+
+
 def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
     """Refuse to go on with a run under settings that would change its result.
 
@@ -108,7 +128,9 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
     differing = [
         item
         for item in differences(config_to_dict(saved), config_to_dict(asked))
-        if item.key not in NOT_COMPARED | HARMLESS and not item.key.startswith(HARMLESS_GROUPS)
+        if item.key not in NOT_COMPARED | HARMLESS
+        and not item.key.startswith(HARMLESS_GROUPS)
+        and not (item.key == "data.path" and _is_same_place(run, item.first, item.second))
     ]
     if differing:
         listed = ", ".join(f"{d.key}={_shown(d.second)} (was {_shown(d.first)})" for d in differing)
@@ -122,6 +144,13 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
             f"{run} was started with training.total_clips={before}, which can be raised but not "
             f"lowered to {after}; give another folder with run=FOLDER"
         )
+
+
+def _is_same_place(run: str | Path, first: str, second: str) -> bool:
+    try:
+        return Path(find_data(run, first)).samefile(find_data(run, second))
+    except OSError:
+        return False
 
 
 def _shown(value: Any) -> str:

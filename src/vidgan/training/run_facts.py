@@ -1,12 +1,12 @@
 """What a finished run tells about itself: cost, sizes and clips."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from vidgan.core.clip_ops import pool_uint8
+from vidgan.core.files import read_json, read_sealed_json
 from vidgan.models.base import ClipShape
 from vidgan.report.page import Medium
 from vidgan.training.logs import LOG_FILE, read_log
@@ -24,7 +24,7 @@ def device_seconds(run: Path) -> float | None:
     lines = read_log(run / LOG_FILE)
     if not lines or any("device_seconds" not in line for line in lines):
         return None
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    environment = read_json(run / "environment.json")
     seconds = sum(line["device_seconds"] for line in lines)
     return float(seconds) * int(environment["processes"])
 
@@ -34,14 +34,14 @@ def device_of(run: Path) -> str | None:
     path = run / "environment.json"
     if not path.exists():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     name, count = found.get("device_name"), int(found.get("processes", 1))
     return f"{count} x {name}" if name and count > 1 else name
 
 
 def count_parameters(run: Path) -> tuple[int, int]:
     """Parameters of the generator, and of all discriminators, at the last level."""
-    data = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    data = read_sealed_json(run / "data.json", unsealed=True)
     with torch.device("meta"):
         gan = load_run_config(run).model.build(ClipShape(*data["clip_shape"]), len(data["classes"]))
     counts = {

@@ -1,18 +1,25 @@
 """A run folder before training touches it: whose it is, and whether it may go on."""
 
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vidgan.core.files import read_sealed_json, take_lock
 from vidgan.errors import UserError
-from vidgan.training.run_config import CONFIG_FILE, Config, check_same_settings, load_run_config
+from vidgan.training.checkpoint import leftovers
+from vidgan.training.run_config import (
+    CONFIG_FILE,
+    DATA_FILE,
+    Config,
+    check_same_settings,
+    load_run_config,
+)
 
 LOCK_FILE = ".lock"
-DATA_FILE = "data.json"
 
 
 def check_run_folder(config: Config) -> None:
@@ -26,10 +33,15 @@ def check_run_folder(config: Config) -> None:
         check_same_settings(run, load_run_config(run), config)
     elif run.exists() and not run.is_dir():
         raise UserError(f"run={run} is a file; name a folder for the run")
-    elif run.exists() and any(not item.name.startswith(".") for item in run.iterdir()):
-        raise UserError(
-            f"run={run} holds other files and no {CONFIG_FILE}; name a new folder for the run"
-        )
+    elif run.exists():
+        # A kill before the first checkpoint leaves no more than these.
+        own = {run / LOCK_FILE, *leftovers(run)}
+        foreign = sorted(item.name for item in run.iterdir() if item not in own)
+        if foreign:
+            raise UserError(
+                f"run={run} holds other files and no {CONFIG_FILE} ({foreign[0]} is there); "
+                f"name a new folder for the run"
+            )
 
 
 def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str], None]) -> None:
@@ -41,23 +53,31 @@ def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str]
     path = Path(run) / DATA_FILE
     if not path.exists():
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        before = read_sealed_json(path, unsealed=True)
+    except UserError as error:
+        tell(f"{error}; it is written anew from the data at hand")
+        return
     for key, what in (("clip_shape", "clips of shape"), ("classes", "classes")):
-        if before[key] != facts[key]:
+        if before.get(key) != facts[key]:
             raise UserError(
-                f"{run} was trained on {what} {before[key]}, but the data now has {facts[key]}; "
-                f"give the old data, or another folder with run=FOLDER"
+                f"{run} was trained on {what} {before.get(key)}, but the data now has "
+                f"{facts[key]}; give the old data, or another folder with run=FOLDER"
             )
-    if before["source_hash"] != facts["source_hash"]:
+    if before.get("source_hash") != facts["source_hash"]:
         tell(
-            f"the videos are not those that {run} began with ({before['num_clips']} clips then, "
-            f"{facts['num_clips']} now); training goes on with the new ones"
+            f"the videos are not those that {run} began with ({before.get('num_clips')} clips "
+            f"then, {facts['num_clips']} now); training goes on with the new ones"
         )
 
 
 @contextmanager
-def locked(run: str | Path) -> Iterator[None]:
+def locked(run: str | Path) -> Iterator[Callable[[], None]]:
     """Keep other processes from training in the same folder; the lock dies with this process.
+
+    Yields:
+        A check that the folder is still in its place, to be made before anything is written: a
+        `UserError` says that it is not, where writing would begin another run there.
 
     Raises:
         UserError: another process trains there.
@@ -66,8 +86,8 @@ def locked(run: str | Path) -> Iterator[None]:
     handle = os.open(Path(run) / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         # A record lock, since loader processes would inherit one of flock and outlive a kill.
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        take_lock(fcntl.lockf, handle, fcntl.LOCK_EX | fcntl.LOCK_NB, run)
+        yield partial(_check_place, Path(run), handle)
     except (BlockingIOError, PermissionError) as error:
         if error.filename is not None:
             raise
@@ -77,3 +97,15 @@ def locked(run: str | Path) -> Iterator[None]:
         ) from None
     finally:
         os.close(handle)
+
+
+def _check_place(run: Path, handle: int) -> None:
+    try:
+        if os.path.samestat(os.fstat(handle), (run / LOCK_FILE).stat()):
+            return
+    except FileNotFoundError:
+        pass
+    raise UserError(
+        f"{run} was moved or deleted while it was trained in: move it back, or name its new place"
+        " with run=FOLDER; the same command goes on from its newest checkpoint"
+    )

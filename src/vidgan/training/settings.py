@@ -1,9 +1,9 @@
 """Settings of training."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from vidgan.errors import UserError
+from vidgan.core.ranges import Range, check_fields
 from vidgan.training.augment import AugmentConfig
 
 
@@ -20,25 +20,13 @@ class OptimizerConfig:
     """
 
     kind: Literal["adam", "rmsprop", "sgd"] = "adam"
-    lr: float | tuple[float, ...] = 1e-3
-    betas: tuple[float, float] = (0.0, 0.99)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    lr: Annotated[float | tuple[float, ...], Range(above=0)] = 1e-3
+    betas: Annotated[tuple[float, float], Range(0, below=1)] = (0.0, 0.99)
+    eps: Annotated[float, Range(above=0)] = 1e-8
+    weight_decay: Annotated[float, Range(0)] = 0.0
 
     def __post_init__(self) -> None:
-        rates = self.lr if isinstance(self.lr, tuple) else (self.lr,)
-        for name, values, fits in (
-            ("lr", rates, min(rates, default=1.0) > 0),
-            ("betas", self.betas, all(0 <= beta < 1 for beta in self.betas)),
-            ("eps", (self.eps,), self.eps > 0),
-            ("weight_decay", (self.weight_decay,), self.weight_decay >= 0),
-        ):
-            if not fits:
-                shown = ", ".join(map(str, values))
-                raise UserError(
-                    f"an optimizer with {name}={shown} cannot work: lr and eps must be above 0, "
-                    f"betas in 0 to below 1, weight_decay 0 or more"
-                )
+        check_fields(self, "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +36,13 @@ class PrecisionConfig:
     Attributes:
         networks: `fp32`, `bf16` for autocast of both networks, or `fp64` for exact comparisons.
         penalty: format of passes that are differentiated twice; reductions are always float32.
+        check: what happens where the gradients of a first step are not those of float64: `warn`
+            says so and goes on in float32, `strict` refuses to train, `off` does not compare.
     """
 
     networks: Literal["fp32", "bf16", "fp64"] = "fp32"
     penalty: Literal["fp32", "bf16"] = "fp32"
+    check: Literal["off", "warn", "strict"] = "warn"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +62,8 @@ class TrainingConfig:
         generator: optimizer of the generator.
         discriminator: optimizer of all discriminators.
         reset_optimizer: forget the moments of both optimizers when a level begins.
+        reset_after_fade: forget them again when the level is wholly faded in, as the authors of
+            progressive growing do.
         ema_beta: decay of the averaged generator per generator update; 0 keeps plain weights.
         ema_start: generator updates during which the averaged generator is the plain one.
         standing_batches: batches over which batch norm statistics of the averaged generator are
@@ -88,47 +81,32 @@ class TrainingConfig:
         max_rollbacks: returns to a good checkpoint after non-finite losses before giving up.
     """
 
-    total_clips: int = 1_000_000
-    stable_clips: int | tuple[int, ...] = 100_000
-    fade_clips: int | tuple[int, ...] = 100_000
-    batch_size: int | tuple[int, ...] = 16
-    accumulate: int = 1
-    discriminator_steps: int = 1
+    total_clips: Annotated[int, Range(1)] = 1_000_000
+    stable_clips: Annotated[int | tuple[int, ...], Range(0)] = 100_000
+    fade_clips: Annotated[int | tuple[int, ...], Range(0)] = 100_000
+    batch_size: Annotated[int | tuple[int, ...], Range(1, 65_536)] = 16
+    accumulate: Annotated[int, Range(1, 65_536)] = 1
+    discriminator_steps: Annotated[int, Range(1, 65_536)] = 1
     order: Literal["discriminator_first", "generator_first"] = "discriminator_first"
     fakes: Literal["shared", "fresh"] = "shared"
     generator: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator: OptimizerConfig = field(default_factory=OptimizerConfig)
     reset_optimizer: bool = True
-    ema_beta: float = 0.999
-    ema_start: int = 0
-    standing_batches: int = 0
+    reset_after_fade: bool = False
+    ema_beta: Annotated[float, Range(0, below=1)] = 0.999
+    ema_start: Annotated[int, Range(0)] = 0
+    standing_batches: Annotated[int, Range(0)] = 0
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    threads: int = 0
-    workers: int = 0
+    threads: Annotated[int, Range(0, 1024)] = 0
+    workers: Annotated[int, Range(0, 1024)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    log_every: int = 20
-    sample_every: int = 500
-    checkpoint_every: int = 500
-    keep_checkpoints: int = 2
-    num_samples: int = 16
-    max_rollbacks: int = 3
+    log_every: Annotated[int, Range(1)] = 20
+    sample_every: Annotated[int, Range(0)] = 500
+    checkpoint_every: Annotated[int, Range(1)] = 500
+    keep_checkpoints: Annotated[int, Range(1)] = 2
+    num_samples: Annotated[int, Range(1, 65_536)] = 16
+    max_rollbacks: Annotated[int, Range(0)] = 3
 
     def __post_init__(self) -> None:
-        counts = ["total_clips", "accumulate", "discriminator_steps", "log_every"]
-        counts += ["checkpoint_every", "keep_checkpoints", "num_samples"]
-        for name in counts:
-            _refuse_below(1, name, (getattr(self, name),))
-        may_be_zero = ("sample_every", "threads", "workers", "max_rollbacks")
-        for name in (*may_be_zero, "ema_start", "standing_batches"):
-            _refuse_below(0, name, (getattr(self, name),))
-        for name, least in (("batch_size", 1), ("stable_clips", 0), ("fade_clips", 0)):
-            value = getattr(self, name)
-            _refuse_below(least, name, value if isinstance(value, tuple) else (value,))
-        if not 0 <= self.ema_beta < 1:
-            raise UserError(f"training.ema_beta={self.ema_beta} must be at least 0 and below 1")
-
-
-def _refuse_below(least: int, name: str, values: tuple[int, ...]) -> None:
-    if min(values, default=least) < least:
-        raise UserError(f"training.{name}={min(values)} must be at least {least}")
+        check_fields(self, "training")

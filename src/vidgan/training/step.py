@@ -1,12 +1,13 @@
 """One training step: discriminator updates, a generator update, the moving average.
 
 This is the only file that runs a backward pass or an optimizer. Every random number of a step is
-keyed by (seed, attempt, purpose, step, ...), drawn for the whole batch and sliced, so a step gives
-the same result whatever the number of processes or micro-batches.
+keyed by an `UpdateKey` and its purpose, drawn for the whole batch and sliced, so a step gives the
+same result whatever the number of processes or micro-batches.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,17 +20,51 @@ from vidgan.losses.auxiliary import AuxiliaryInputs
 from vidgan.losses.penalties import PenaltyInputs
 from vidgan.losses.recipes import Loss
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
+from vidgan.models.parts.growth import fades
 from vidgan.training.augment import augment
 from vidgan.training.batch import Batch as Batch
 from vidgan.training.ema import measure_statistics, update_average
 from vidgan.training.loss_checks import check_loss
-from vidgan.training.optimizers import make_optimizers, player_settings, set_learning_rate
+from vidgan.training.optimizers import (
+    PLAYERS,
+    make_optimizers,
+    named_parameters,
+    player_settings,
+    set_learning_rate,
+)
 from vidgan.training.settings import TrainingConfig
 
 Logs = dict[str, Tensor]
 Parts = Mapping[str, Tensor]
 """What a generator made: `clip` and whatever else the model can show. A part `category` `[B]` is
 what it drew in place of labels; classifiers of discriminators learn to name it."""
+
+
+class UpdateKey(NamedTuple):
+    """Which update a random number is for.
+
+    Attributes:
+        seed: of the run.
+        attempt: number of roll-backs so far; it gives the same step other noise.
+        step: generator updates made so far.
+        turn: discriminator updates of this step made so far.
+        fresh: whether the generator's update draws other numbers than the discriminators'.
+        is_check: whether it is no update of the run but the one whose gradients are compared.
+    """
+
+    seed: int
+    attempt: int = 0
+    step: int = 0
+    turn: int = 0
+    fresh: bool = False
+    is_check: bool = False
+
+    def purpose(self, *words: str) -> tuple[Key, ...]:
+        """The key of the random numbers for a purpose."""
+        if self.is_check:
+            return (self.seed, "gradients", *words)
+        fresh = ("fresh",) if self.fresh else ()
+        return (self.seed, self.attempt, self.step, self.turn, *fresh, *words)
 
 
 class TrainingStep:
@@ -63,21 +98,23 @@ class TrainingStep:
     # -- Stage -----------------------------------------------------------------------------------
 
     def enter(self, stage: Stage) -> None:
-        """Activate a stage; at a new level set the learning rates and reset the optimizers.
+        """Activate a stage: set the level's learning rates, reset the optimizers where due.
 
         Restoring a checkpoint calls this before it loads the optimizers' state.
         """
-        new_level = self.stage is None or stage.level != self.stage.level
+        before, self.stage = self.stage, stage
         self.gan.set_stage(stage)
         self.averaged.set_stage(stage)
         self.averaged.requires_grad_(False)
-        self.stage = stage
-        if not new_level:
-            return
+        level_begins = before is None or stage.level != before.level
+        fade_ends = before is not None and fades(before) and not fades(stage)
+        resets = (level_begins and self.settings.reset_optimizer) or (
+            fade_ends and self.settings.reset_after_fade
+        )
         for player, optimizer in self.optimizers.items():
             config = player_settings(self.settings, player)
             set_learning_rate(optimizer, config, player, stage.level, self.num_levels)
-            if self.settings.reset_optimizer:
+            if resets:
                 optimizer.state.clear()
 
     # -- Step ------------------------------------------------------------------------------------
@@ -91,72 +128,55 @@ class TrainingStep:
             next_batch: returns this process' share of the next real batch.
         """
         settings = self.settings
+        generator_first = settings.order == "generator_first"
+        # The turn whose fakes the generator's update may share. They then keep their graph, which
+        # for all micro-batches at once would take the memory that these save.
+        own_turn = 0 if generator_first else settings.discriminator_steps - 1
+        shares = settings.fakes == "shared" and settings.accumulate == 1
         logs: Logs = {}
-        share = settings.fakes == "shared" and settings.accumulate == 1
         for turn in range(settings.discriminator_steps):
-            key: tuple[Key, ...] = (self.seed, attempt, step, turn)
-            micro_batches = self.split(next_batch(), key)
-            last = turn == settings.discriminator_steps - 1
-            is_own = turn == 0 if settings.order == "generator_first" else last
-            keep_graph = share and is_own
-            fakes = [self.generate(batch, key, keep_graph) for batch in micro_batches]
-            if settings.order == "generator_first" and turn == 0:
-                logs |= self.update_generator(micro_batches, fakes, key, step)
-            logs |= self.update_discriminators(micro_batches, fakes, key, step)
-        if settings.order == "discriminator_first":
-            if settings.fakes == "fresh":
-                key = (*key, "fresh")
-            logs |= self.update_generator(micro_batches, fakes, key, step)
+            key = UpdateKey(self.seed, attempt, step, turn)
+            batches = self.split(next_batch(), key)
+            keep_graph = shares and turn == own_turn
+            fakes = [self.generate(batch, key, keep_graph) for batch in batches]
+            if generator_first and turn == own_turn:
+                logs |= self.update_generator(batches, fakes, key)
+            logs |= self.update_discriminators(batches, fakes, key)
+            if not generator_first and turn == own_turn:
+                key = key._replace(fresh=settings.fakes == "fresh")
+                logs |= self.update_generator(batches, fakes, key)
         beta = settings.ema_beta if step >= settings.ema_start else 0.0
         update_average(self.averaged, self.gan.generator, beta)
-        self.last_batch = micro_batches[-1]
+        self.last_batch = batches[-1]
         return logs
 
-    def measure_averaged(self, step: int) -> None:
-        """Give the averaged generator standing statistics, if the settings ask for them.
-
-        They depend on its weights, on `step` and on the given frames of the last batch alone; the
-        next step's average overwrites them.
-        """
-        batch = self.last_batch
-        if not self.settings.standing_batches or batch is None:
-            return
-        rng = keyed_rng(self.seed, "standing", step)
-        with self.autocast():
-            measure_statistics(
-                self.averaged,
-                self.settings.standing_batches,
-                len(batch.real),
-                batch.context,
-                rng,
-            )
-
     def update_discriminators(
-        self, batches: Sequence[Batch], fakes: Sequence[Parts], key: tuple[Key, ...], step: int
+        self, batches: Sequence[Batch], fakes: Sequence[Parts], key: UpdateKey
     ) -> Logs:
         """One optimizer step of all discriminators on the mean loss of the micro-batches."""
-        turns = self.settings.discriminator_steps
-        update = step * turns + int(key[3])
+        update = key.step * self.settings.discriminator_steps + key.turn
         networks = list(self.gan.discriminators.values())
-
-        def losses() -> Iterator[tuple[Tensor, Logs]]:
-            for batch, fake in zip(batches, fakes, strict=True):
-                clip = fake["clip"].detach()
-                yield self.discriminator_loss(batch, clip, key, update, fake.get("category"))
-
-        return self.update("discriminator", networks, losses(), len(batches), update)
+        losses = (
+            self.discriminator_loss(batch, fake, key, update)
+            for batch, fake in zip(batches, fakes, strict=True)
+        )
+        logs = self.update("discriminator", networks, losses, len(batches), update)
+        for constraint in self.loss.constraints.values():
+            if (update + 1) % constraint.every == 0:
+                for network in networks:
+                    constraint(network)
+        return logs
 
     def update_generator(
-        self, batches: Sequence[Batch], fakes: Sequence[Parts], key: tuple[Key, ...], step: int
+        self, batches: Sequence[Batch], fakes: Sequence[Parts], key: UpdateKey
     ) -> Logs:
         """One optimizer step of the generator; fakes without a graph are generated again."""
-
-        def losses() -> Iterator[tuple[Tensor, Logs]]:
-            for batch, fake in zip(batches, fakes, strict=True):
-                fresh = not fake["clip"].requires_grad or key[-1] == "fresh"
-                yield self.generator_loss(batch, self.generate(batch, key) if fresh else fake, key)
-
-        return self.update("generator", [self.gan.generator], losses(), len(batches), step)
+        again = key.fresh or not fakes[0]["clip"].requires_grad
+        losses = (
+            self.generator_loss(batch, self.generate(batch, key) if again else fake, key)
+            for batch, fake in zip(batches, fakes, strict=True)
+        )
+        return self.update("generator", [self.gan.generator], losses, len(batches), key.step)
 
     def update(
         self,
@@ -195,11 +215,6 @@ class TrainingStep:
         for network in networks:
             self.settle(network)
             network.after_step(update_index)
-        if player == "discriminator":
-            for constraint in self.loss.constraints.values():
-                if (update_index + 1) % constraint.every == 0:
-                    for network in networks:
-                        constraint(network)
         return logs
 
     def settle(self, network: Network) -> None:
@@ -214,40 +229,48 @@ class TrainingStep:
     # -- Losses ----------------------------------------------------------------------------------
 
     def discriminator_loss(
-        self,
-        batch: Batch,
-        fake: Tensor,
-        key: tuple[Key, ...],
-        update: int,
-        category: Tensor | None = None,
+        self, batch: Batch, parts: Parts, key: UpdateKey, update: int
     ) -> tuple[Tensor, Logs]:
         """Adversarial loss, class loss and penalties, summed over discriminators.
 
         Args:
-            category: what the generator drew for each fake, where there are no labels.
+            parts: what the generator made; no gradient reaches it.
+            update: discriminator updates made so far.
         """
-        total = torch.zeros((), device=fake.device)
+        total = torch.zeros((), device=batch.real.device)
         logs: Logs = {}
-        real = self.augmented(batch.real, batch, (*key, "augment real"))
-        fake = self.augmented(fake, batch, (*key, "augment fake"))
+        real = self.augmented(batch.real, batch, key.purpose("augment real"))
+        fake = self.augmented(parts["clip"].detach(), batch, key.purpose("augment fake"))
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, discriminator, batch, key)
+            view = self.view(name, batch, key.purpose("view", name))
             with self.autocast(), discriminator.observing():
                 scores_real, scores_fake = self.score_both(discriminator, real, fake, batch, view)
             loss = self.loss.adversarial.discriminator(scores_real.realness, scores_fake.realness)
             logs[f"{name}/adversarial"] = loss
             logs[f"{name}/real"] = scores_real.realness.mean()
             logs[f"{name}/fake"] = scores_fake.realness.mean()
-            classes = self.discriminator_class_loss(scores_real, scores_fake, batch, category)
+
+            classes = self.discriminator_class_loss(
+                scores_real, scores_fake, batch, parts.get("category")
+            )
             if classes is not None:
                 logs[f"{name}/classes"] = classes
                 loss = loss + self.loss.class_weight * classes
-            inputs = (discriminator, real, fake, scores_real, scores_fake)
+
             for kind, penalty in self.loss.penalties.items():
                 if update % penalty.every:
                     continue
-                rng = self.random(batch, (*key, "penalty", name, kind))
-                at = PenaltyInputs(*inputs, batch.labels, batch.context, view, rng)
+                at = PenaltyInputs(
+                    discriminator=discriminator,
+                    real=real,
+                    fake=fake,
+                    scores_real=scores_real,
+                    scores_fake=scores_fake,
+                    labels=batch.labels,
+                    context=batch.context,
+                    view=view,
+                    rng=self.random(batch, key.purpose("penalty", name, kind)),
+                )
                 with self.autocast(self.settings.precision.penalty == "bf16"):
                     value = penalty(at)
                 logs[f"{name}/{kind}"] = value
@@ -255,15 +278,13 @@ class TrainingStep:
             total = total + loss
         return total, {**logs, "loss/discriminator": total}
 
-    def generator_loss(
-        self, batch: Batch, parts: Parts, key: tuple[Key, ...]
-    ) -> tuple[Tensor, Logs]:
+    def generator_loss(self, batch: Batch, parts: Parts, key: UpdateKey) -> tuple[Tensor, Logs]:
         """Adversarial loss and class loss, summed over discriminators, and auxiliary losses."""
         total = torch.zeros((), device=parts["clip"].device)
-        fake = self.augmented(parts["clip"], batch, (*key, "augment generator"))
+        fake = self.augmented(parts["clip"], batch, key.purpose("augment generator"))
         all_scores: dict[str, Scores] = {}
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, discriminator, batch, (*key, "generator"))
+            view = self.view(name, batch, key.purpose("generator", "view", name))
             with self.autocast():
                 scores = discriminator(fake, batch.labels, batch.context, view)
             all_scores[name] = scores
@@ -275,18 +296,26 @@ class TrainingStep:
         for kind, auxiliary in self.loss.auxiliary.items():
             real = self.score_real(batch, key) if auxiliary.needs_real_scores else {}
             value = auxiliary(
-                AuxiliaryInputs(parts, batch.context, batch.real, batch.labels, all_scores, real)
+                AuxiliaryInputs(
+                    parts=parts,
+                    context=batch.context,
+                    real=batch.real,
+                    labels=batch.labels,
+                    scores=all_scores,
+                    scores_real=real,
+                    generator=self.gan.generator,
+                )
             )
             logs[f"generator/{kind}"] = value
             total = total + auxiliary.weight * value
         return total, {**logs, "loss/generator": total}
 
-    def score_real(self, batch: Batch, key: tuple[Key, ...]) -> dict[str, Scores]:
+    def score_real(self, batch: Batch, key: UpdateKey) -> dict[str, Scores]:
         """Every discriminator's answer on the reals, in the views of the generator's step."""
-        real = self.augmented(batch.real, batch, (*key, "augment generator"))
+        real = self.augmented(batch.real, batch, key.purpose("augment generator"))
         scores = {}
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, discriminator, batch, (*key, "generator"))
+            view = self.view(name, batch, key.purpose("generator", "view", name))
             with torch.no_grad(), self.autocast():
                 scores[name] = discriminator(real, batch.labels, batch.context, view)
         return scores
@@ -299,18 +328,19 @@ class TrainingStep:
         batch: Batch,
         view: Tensor | None,
     ) -> tuple[Scores, Scores]:
-        """Scores of reals and fakes, in one pass unless all rows of a batch are coupled."""
-        if discriminator.couples_batch == "batch":
-            given = (batch.labels, batch.context, view)
-            return discriminator(real, *given), discriminator(fake, *given)
-        count = len(real)
-        scores: Scores = discriminator(
-            torch.cat([real, fake]), *map(_twice, (batch.labels, batch.context, view))
+        """Scores of reals and fakes, in one pass unless that would let them see each other."""
+        count, group = len(real), discriminator.group_size
+        coupling = discriminator.couples_batch
+        labels, context = batch.labels, batch.context
+        if coupling == "batch" or (coupling == "group" and count % group):
+            return (
+                discriminator(real, labels, context, view),
+                discriminator(fake, labels, context, view),
+            )
+        both: Scores = discriminator(
+            torch.cat([real, fake]), _twice(labels), _twice(context), _twice(view)
         )
-        return (
-            Scores(*(None if part is None else part[:count] for part in scores)),  # type: ignore[arg-type]
-            Scores(*(None if part is None else part[count:] for part in scores)),  # type: ignore[arg-type]
-        )
+        return _rows(both, slice(count)), _rows(both, slice(count, None))
 
     def discriminator_class_loss(
         self, real: Scores, fake: Scores, batch: Batch, category: Tensor | None
@@ -332,25 +362,25 @@ class TrainingStep:
 
     # -- Inputs ----------------------------------------------------------------------------------
 
-    def split(self, batch: Batch, key: tuple[Key, ...]) -> list[Batch]:
+    def split(self, batch: Batch, key: UpdateKey) -> list[Batch]:
         """Prepare the reals of a batch, part them from the context and cut into micro-batches."""
         dtype = next(self.gan.generator.parameters()).dtype
         real = to_float(batch.real) if batch.real.dtype == torch.uint8 else batch.real
         real = self.gan.prepare_real(real.to(dtype))
-        context, real = self.gan.make_context(real, self.random(batch, (*key, "context")))
+        context, real = self.gan.make_context(real, self.random(batch, key.purpose("context")))
         labels = batch.labels if self.gan.generator.num_classes else None
         whole = Batch(real, labels, batch.global_size, batch.start, context)
         count = self.settings.accumulate
         share = len(real) // count
         return [whole.rows(i * share, (i + 1) * share) for i in range(count)]
 
-    def generate(self, batch: Batch, key: tuple[Key, ...], keep_graph: bool = True) -> Parts:
+    def generate(self, batch: Batch, key: UpdateKey, keep_graph: bool = True) -> Parts:
         """Fakes for the rows of a batch, from latents keyed by the step.
 
         Those with a graph are what the generator's own step differentiates.
         """
         generator = self.gan.generator
-        latent = self.random(batch, (*key, "latent")).normal(generator.latent_dim())
+        latent = self.random(batch, key.purpose("latent")).normal(generator.latent_dim())
         latent = latent.to(batch.real.dtype)
         own = generator.observing(keep_graph)
         with torch.set_grad_enabled(keep_graph), own, self.autocast():
@@ -366,11 +396,10 @@ class TrainingStep:
             return clip
         return augment(clip, self.settings.augment, self.random(batch, key))
 
-    def view(
-        self, name: str, discriminator: Discriminator, batch: Batch, key: tuple[Key, ...]
-    ) -> Tensor | None:
+    def view(self, name: str, batch: Batch, key: tuple[Key, ...]) -> Tensor | None:
         """The rows of the view that a discriminator draws for the whole batch."""
-        view = discriminator.draw_view(batch.global_size, keyed_rng(*key, "view", name))
+        discriminator = self.gan.discriminators[name]
+        view = discriminator.draw_view(batch.global_size, keyed_rng(*key))
         if view is None:
             return None
         return view[batch.start : batch.start + len(batch.real)].to(batch.real.device)
@@ -388,6 +417,68 @@ class TrainingStep:
         )
         return context
 
+    # -- Beside the steps ------------------------------------------------------------------------
+
+    def measure_averaged(self, step: int) -> None:
+        """Give the averaged generator standing statistics, if the settings ask for them.
+
+        They depend on its weights, on `step` and on the given frames of the last batch alone; the
+        next step's average overwrites them.
+        """
+        batch = self.last_batch
+        if not self.settings.standing_batches or batch is None:
+            return
+        rng = keyed_rng(self.seed, "standing", step)
+        with self.autocast():
+            measure_statistics(
+                self.averaged,
+                self.settings.standing_batches,
+                len(batch.real),
+                batch.context,
+                rng,
+            )
+
+    def gradients(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """What a first step on a batch would differentiate, by loss and parameter; nothing moves.
+
+        The losses are `discriminator`, with every penalty in it, then each penalty alone (without
+        its weight, as `D/r1`), and `generator`. A parameter that a loss does not reach is left out.
+
+        Args:
+            batch: reals as the loader yields them; all of them are one micro-batch.
+        """
+        key = UpdateKey(self.seed, is_check=True)
+        (prepared,) = self.split(batch, key)
+        fake = self.generate(prepared, key)
+        total, logs = self.discriminator_loss(prepared, fake, key, update=0)
+        losses = {"discriminator": {"discriminator": total}, "generator": {}}
+        for name, value in logs.items():
+            if name.rpartition("/")[2] in self.loss.penalties:
+                losses["discriminator"][name] = value
+        losses["generator"]["generator"], _ = self.generator_loss(prepared, fake, key)
+        for network in self.gan.networks.values():
+            for layer in network.running_layers():
+                layer.forget()
+        found = {}
+        for player in PLAYERS:
+            named = {n: p for n, p in named_parameters(self.gan, player) if p.requires_grad}
+            for loss, value in losses[player].items():
+                parts = torch.autograd.grad(
+                    value, list(named.values()), retain_graph=True, allow_unused=True
+                )
+                pairs = zip(named, parts, strict=True)
+                found[loss] = {name: part for name, part in pairs if part is not None}
+        return found
+
 
 def _twice(rows: Tensor | None) -> Tensor | None:
     return None if rows is None else torch.cat([rows, rows])
+
+
+def _rows(scores: Scores, rows: slice) -> Scores:
+    realness, logits, encoding = scores
+    return Scores(
+        realness[rows],
+        None if logits is None else logits[rows],
+        None if encoding is None else encoding[rows],
+    )

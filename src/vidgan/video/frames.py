@@ -1,15 +1,19 @@
 """What the readers of video share: errors, records, fitting frames to a size, numbered images."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from vidgan.errors import UserError
+from vidgan.video.colour import declare_matrix, hdr_transfer, sdr_pixels
+from vidgan.video.geometry import SQUARE, Orientation, square_pixels
+from vidgan.video.pictures import PictureError, open_picture
+from vidgan.video.sequences import Numbered, SameNumberError, find_sequences, sequence_at
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -20,9 +24,7 @@ Pixels = npt.NDArray[np.uint8]
 ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
 """How a picture becomes a square: cut the longer side, pad the shorter with black, or squash."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-PICTURE_FAULTS = (OSError, SyntaxError, ValueError)
-"""What Pillow raises for damaged pictures, beside DecompressionBombError for absurd sizes."""
+_WHITE_16 = 65535
 
 
 class VideoError(UserError):
@@ -54,13 +56,14 @@ class VideoInfo:
     """What a file holds, measured from its packets and first frame.
 
     Attributes:
-        width: Pixels, after the file's rotation is applied; so is `height`.
+        width: Square pixels as the picture is shown, upright; so is `height`.
         num_frames: Frames that the packets announce; damaged ones are found at decoding only.
         num_missing: Frames that the header promises and the file does not hold (it was cut).
         fps: Mean frames per second.
         duration_s: Seconds, the last frame's own duration included.
         rotation: Counter-clockwise degrees by which stored frames are turned for display.
         frame_times_s: Presentation time of every frame, from 0, increasing.
+        remarks: What else the file says about its pictures, and what was made of it.
     """
 
     path: str
@@ -75,6 +78,7 @@ class VideoInfo:
     rotation: int
     is_variable_rate: bool
     frame_times_s: tuple[float, ...] = field(repr=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def is_grey(self) -> bool:
@@ -104,35 +108,43 @@ class DecodedFrames:
 
 
 def is_image_folder(path: str | Path) -> bool:
-    """Whether a folder holds at least two images and all of them end in a number."""
-    names = [p for p in Path(path).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
-    return len(names) >= 2 and all(re.search(r"\d$", p.stem) for p in names)
+    """Whether a folder holds numbered pictures that make at least one video."""
+    try:
+        return bool(find_sequences(file.name for file in Path(path).iterdir()))
+    except SameNumberError:
+        return False
 
 
 class Fitter:
-    """Turns decoded frames into RGB arrays `[H, W, 3]` of one size.
+    """Turns decoded frames into RGB arrays `[H, W, 3]` of one size, upright and in SDR.
 
     One swscale context serves the whole file. In memory the arrays are planes, one of each colour,
     as clips are.
     """
 
-    def __init__(self, resolution: int | None, resize: ResizePolicy) -> None:
+    def __init__(
+        self, resolution: int | None, resize: ResizePolicy, pixel_aspect: Fraction = SQUARE
+    ) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()
         self._resolution = resolution
         self._resize = resize
+        self._pixel_aspect = pixel_aspect
         self._first_size: tuple[int, int] | None = None
 
     def __call__(self, frame: "VideoFrame") -> Pixels:
         from av.video.reformatter import Interpolation
 
         side = self._resolution
+        shown = square_pixels(frame.width, frame.height, self._pixel_aspect)
         if self._first_size is None:
-            self._first_size = (frame.width, frame.height)
+            self._first_size = shown
         width, height = self._first_size
         if side is not None:
-            width, height = _fitted_size(frame.width, frame.height, side, self._resize)
+            width, height = _fitted_size(*shown, side, self._resize)
+        declare_matrix(frame)
+        transfer = hdr_transfer(frame)
         shrinks = width * height < frame.width * frame.height
         kind = Interpolation.AREA if shrinks else Interpolation.BICUBIC
         # threads=1: starting swscale's threads costs more than converting a small frame. Planes:
@@ -141,19 +153,23 @@ class Fitter:
             frame,
             width,
             height,
-            "gbrp",
+            "gbrp" if transfer is None else "gbrp16le",
             interpolation=kind | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
             threads=1,
         )
-        pixels: Pixels = np.rot90(rgb_planes(converted), quarter_turn(frame) // 90, (1, 2))
+        planes = rgb_planes(converted)
+        if transfer is not None:
+            planes = sdr_pixels(planes.view("<u2"), transfer, int(frame.color_primaries))
+        pixels: Pixels = Orientation.of(frame).apply(planes)
         if side is not None:
             pixels = _crop_or_pad(pixels, side)
         return np.ascontiguousarray(pixels).transpose(1, 2, 0)
 
 
 def rgb_planes(frame: "VideoFrame") -> Pixels:
-    """Pixels `[3, H, W]` of a frame in planes of green, blue and red."""
-    green, blue, red = (_plane_pixels(plane)[:, : frame.width] for plane in frame.planes)
+    """Bytes `[3, H, W]` of a frame in planes, or `[3, H, 2 W]` if they have 16 bits."""
+    num_bytes = frame.width * (2 if frame.format.name == "gbrp16le" else 1)
+    green, blue, red = (_plane_pixels(plane)[:, :num_bytes] for plane in frame.planes)
     return np.stack([red, green, blue])
 
 
@@ -181,32 +197,29 @@ def _crop_or_pad(pixels: Pixels, side: int) -> Pixels:
     return np.pad(pixels, ((0, 0), *pads))
 
 
-def quarter_turn(frame: "VideoFrame") -> int:
-    """Counter-clockwise degrees, 0 to 270, by which a stored frame is turned for display."""
-    return round(frame.rotation / 90) * 90 % 360
-
-
-def _image_files(path: Path) -> list[Path]:
-    files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
-
-    def number(file: Path) -> tuple[int, str]:
-        digits = re.search(r"(\d+)$", file.stem)
-        return int(digits.group(1)) if digits else -1, file.name
-
-    return sorted(files, key=number)
+def _numbered(path: Path) -> tuple[Numbered, list[Path]]:
+    """The pictures at a path in the order of their numbers."""
+    try:
+        found = sequence_at(path)
+    except SameNumberError as error:
+        raise UnreadableVideoError(path, str(error)) from error
+    if found is None:
+        raise NoVideoStreamError(path, "the folder has no images")
+    folder = path if path.is_dir() else path.parent
+    return found, [folder / name for name in found.names]
 
 
 def probe_images(path: Path) -> VideoInfo:
     """`probe` for a folder of numbered images, which are taken to play at 25 a second."""
-    from PIL import Image
-
-    files = _image_files(path)
-    if not files:
-        raise NoVideoStreamError(path, "the folder has no images")
+    found, files = _numbered(path)
     try:
-        with _open_image(files[0]) as picture:
-            width, height, mode = picture.width, picture.height, picture.mode
-    except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
+        with open_picture(files[0]) as picture:
+            mode = picture.mode
+            width, height = _oriented(picture).size
+            _check_depth(picture)
+    except UnknownRangeError as error:
+        raise UnreadableVideoError(files[0], str(error)) from error
+    except PictureError as error:
         raise UnreadableVideoError(files[0], "cannot be read as a picture") from error
     fps = 25.0
     return VideoInfo(
@@ -218,10 +231,11 @@ def probe_images(path: Path) -> VideoInfo:
         fps=fps,
         duration_s=len(files) / fps,
         codec="images",
-        pixel_format="gray" if mode in ("1", "L") else "rgb24",
+        pixel_format="gray" if mode in ("1", "L", "I") or mode.startswith("I;16") else "rgb24",
         rotation=0,
         is_variable_rate=False,
         frame_times_s=tuple(n / fps for n in range(len(files))),
+        remarks=(f"{found.num_missing} frame numbers missing",) if found.num_missing else (),
     )
 
 
@@ -229,11 +243,7 @@ def read_images(
     path: Path, indices: Sequence[int] | None, resolution: int | None, resize: ResizePolicy
 ) -> DecodedFrames:
     """`read_frames` for a folder of numbered images."""
-    from PIL import Image
-
-    files = _image_files(path)
-    if not files:
-        raise NoVideoStreamError(path, "the folder has no images")
+    _, files = _numbered(path)
     outside = [n for n in indices or () if not 0 <= n < len(files)]
     if outside:
         raise CorruptVideoError(path, f"frame {outside} asked of {len(files)} frames")
@@ -242,12 +252,14 @@ def read_images(
     num_corrupt = 0
     for n in range(len(files)) if indices is None else indices:
         try:
-            with _open_image(files[n]) as picture:
-                frames.append(fit(_frame_of(picture)))
-        except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
+            with open_picture(files[n]) as picture:
+                frame = _frame_of(picture)
+        except PictureError as error:
             if indices is not None:
                 raise CorruptVideoError(path, f"frame {n} cannot be read") from error
             num_corrupt += 1
+        else:
+            frames.append(fit(frame))
     if not frames:
         raise CorruptVideoError(path, "no frame can be decoded")
     return DecodedFrames(stack_frames(frames), num_corrupt)
@@ -257,34 +269,58 @@ def iterate_images(
     path: Path, resolution: int | None, resize: ResizePolicy
 ) -> Iterator[Pixels | None]:
     """Yield the pictures of a folder one by one, fitted to one size; None for a broken one."""
-    from PIL import Image
-
     fit = Fitter(resolution, resize)
-    for file in _image_files(path):
+    for file in _numbered(path)[1]:
         try:
-            with _open_image(file) as picture:
+            with open_picture(file) as picture:
                 frame = _frame_of(picture)
-        except (*PICTURE_FAULTS, Image.DecompressionBombError):
+        except PictureError:
             yield None
         else:
             yield fit(frame)
 
 
-def _open_image(file: Path) -> "Image.Image":
-    from PIL import Image
+class UnknownRangeError(PictureError):
+    """A picture has numbers and does not say which of them is white."""
 
-    if file.exists() and not file.is_file():
-        # Opening a named pipe would wait for ever for somebody who writes into it.
-        raise OSError(f"{file} is no file")
-    return Image.open(file)
+
+def rgb_picture(picture: "Image.Image") -> Pixels:
+    """Pixels `[H, W, 3]` of a picture as it is to be looked at; 16 bits are scaled to 8.
+
+    Raises:
+        UnknownRangeError: its numbers have no known range.
+    """
+    upright = _oriented(picture)
+    _check_depth(upright)
+    if upright.mode == "I" or upright.mode.startswith("I;16"):
+        # Pillow would clip to 255 instead of scaling.
+        deep = np.asarray(upright)
+        return np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(upright.convert("RGB"))
+
+
+def _oriented(picture: "Image.Image") -> "Image.Image":
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(picture)
+
+
+def _check_depth(picture: "Image.Image") -> None:
+    if picture.mode == "F":
+        raise UnknownRangeError(
+            "has floating-point pixels, whose white is not known: convert it to 8 or 16 bits"
+        )
+    if picture.mode == "I":
+        # One band has one pair of extremes, which Pillow's types do not say.
+        low, high = cast(tuple[int, int], picture.getextrema())
+        if low < 0 or high > _WHITE_16:
+            raise UnknownRangeError("has numbers beyond 16 bits: convert it to 8 or 16 bits")
 
 
 def _frame_of(picture: "Image.Image") -> "VideoFrame":
     import av
-    from PIL import ImageOps
 
-    upright = ImageOps.exif_transpose(picture).convert("RGB")
-    return av.VideoFrame.from_ndarray(np.asarray(upright), format="rgb24")
+    return av.VideoFrame.from_ndarray(rgb_picture(picture), format="rgb24")
 
 
 def stack_frames(frames: list[Pixels]) -> Pixels:

@@ -30,12 +30,13 @@ class FrameIndex:
     Attributes:
         times: Sorted times of the shown packets; Nones if the container stores none.
         sizes: Bytes of the packet of each time.
-        num_packets: Packets, the ones that are not shown included.
+        num_covered: Frames of the header's count that are there: packets, the ones that are not
+            shown included, or in AVI the places up to the last packet, as it leaves out repeats.
     """
 
     times: list[Any]
     sizes: dict[int | None, int]
-    num_packets: int
+    num_covered: int
 
 
 _remembered: "OrderedDict[tuple[Any, ...], FrameIndex]" = OrderedDict()
@@ -52,7 +53,7 @@ def frame_index(path: Path, container: "InputContainer", stream: "VideoStream") 
     """
     stat = path.stat()
     key = str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
-    index = _remembered.pop(key, None) or _read_index(container, stream)
+    index = _remembered.pop(key, None) or _read_index(path, container, stream)
     _remembered[key] = index
     while sum(len(known.times) for known in _remembered.values()) > _MAX_REMEMBERED:
         _remembered.popitem(last=False)
@@ -88,17 +89,20 @@ def packets_of(
         yield packet
 
 
-def _read_index(container: "InputContainer", stream: "VideoStream") -> FrameIndex:
+def _read_index(path: Path, container: "InputContainer", stream: "VideoStream") -> FrameIndex:
     times: list[int | None] = []
     sizes: dict[int | None, int] = {}
-    num_packets = 0
+    num_packets = num_places = 0
     for packet in packets_of(container, stream, [0]):
         num_packets += packet.size > 0
+        if packet.size and packet.dts is not None and container.format.name == "avi":
+            num_places = max(num_places, packet.dts + 1)
         if packet.size and not packet.is_discard:
             times.append(packet.pts)
             sizes[packet.pts] = packet.size
     if not times:
-        raise NoVideoStreamError(container.name, "has a video stream without a single frame")
+        raise NoVideoStreamError(path, "has a video stream without a single frame")
+    num_covered = max(num_packets, num_places)
     if None in times:
-        return FrameIndex([None] * len(times), {}, num_packets)
-    return FrameIndex(sorted(set(times)), sizes, num_packets)
+        return FrameIndex([None] * len(times), {}, num_covered)
+    return FrameIndex(sorted(set(times)), sizes, num_covered)

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vidgan.video.colour import UNREAD_MATRICES, WIDE_PRIMARIES, hdr_transfer
 from vidgan.video.frames import (
     CorruptVideoError,
     DecodedFrames,
@@ -26,20 +28,29 @@ from vidgan.video.frames import (
     VideoInfo,
     iterate_images,
     probe_images,
-    quarter_turn,
     read_images,
     stack_frames,
 )
+from vidgan.video.geometry import SQUARE, Orientation, pixel_aspect, square_pixels
 from vidgan.video.index import FrameIndex, frame_index, packets_of
+from vidgan.video.pictures import MAX_PIXELS
+from vidgan.video.sequences import is_numbered_pictures
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-_MAX_PIXELS = 1 << 27
-"""Pixels of a frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of times more
-memory."""
+FORMATS = (
+    *("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "flv", "asf", "ogg", "gif", "mxf"),
+    *("dv", "ivf", "nut", "h264", "hevc", "m4v", "vc1", "obu", "mjpeg", "yuv4mpegpipe", "apng"),
+    *("png_pipe", "jpeg_pipe"),
+)
+"""Containers that hold their own pictures. FFmpeg goes by the contents of a file and knows formats
+that read other files or addresses (playlists, lists to concatenate) and text that it draws."""
+
+_JITTER_S = 0.003
+"""Steps of telephones' clocks: times that are off by a millisecond, and rounded to one."""
 
 _HEADER_SLACK = 2
 """Some writers count a frame or two too many in the header of a whole file."""
@@ -52,12 +63,12 @@ def probe(path: str | Path) -> VideoInfo:
         VideoError: the file cannot be opened, has no pictures, or none that decodes.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_numbered_pictures(path):
         return probe_images(path)
     with _open(path) as (container, stream):
         index = frame_index(path, container, stream)
         pts = index.times
-        num_missing = stream.frames - index.num_packets
+        num_missing = stream.frames - index.num_covered
         time_base = float(stream.time_base or 1)
         rate = float(stream.average_rate or 25)
         codec = stream.codec_context.name
@@ -65,10 +76,11 @@ def probe(path: str | Path) -> VideoInfo:
         frame = next(_decode(container, stream, [0]), None)
         if frame is None:
             raise CorruptVideoError(path, "no frame can be decoded")
-        rotation = quarter_turn(frame)
+        orientation = Orientation.of(frame)
         pixel_format = frame.format.name
-        width, height = frame.width, frame.height
-    if rotation % 180:
+        width, height = square_pixels(frame.width, frame.height, pixel_aspect(stream))
+        remarks = _remarks(frame, orientation, pixel_aspect(stream))
+    if orientation.is_transposed:
         width, height = height, width
     if pts and pts[0] is not None:
         times = [(p - pts[0]) * time_base for p in pts]
@@ -76,8 +88,9 @@ def probe(path: str | Path) -> VideoInfo:
         times = [n / rate for n in range(len(pts))]
     steps = np.diff(times)
     usual = float(statistics.median(steps)) if len(steps) else 1 / rate
-    # Containers round times to their own clock (1 ms in WebM), which is no variable rate.
-    is_variable = bool(len(steps)) and float(abs(steps - usual).max()) > 0.1 * usual + 2 * time_base
+    # Containers round times to their own clock (10 ms in GIF), which is no variable rate.
+    slack = 0.1 * usual + max(2 * time_base, _JITTER_S)
+    is_variable = bool(len(steps)) and float(abs(steps - usual).max()) > slack
     duration = times[-1] + usual
     # Damaged time stamps may lie years apart, which makes the mean rate nothing.
     fps = round(len(times) / duration, 3) or round(1 / usual, 3) or rate
@@ -91,10 +104,27 @@ def probe(path: str | Path) -> VideoInfo:
         duration_s=duration,
         codec=codec,
         pixel_format=pixel_format,
-        rotation=rotation,
+        rotation=orientation.rotation,
         is_variable_rate=is_variable,
         frame_times_s=tuple(times),
+        remarks=remarks,
     )
+
+
+def _remarks(frame: "VideoFrame", orientation: Orientation, aspect: Fraction) -> tuple[str, ...]:
+    """What is unusual about the way in which the pictures are stored, and handled."""
+    remarks = []
+    if orientation.is_mirrored:
+        remarks.append("mirrored")
+    if aspect != SQUARE:
+        remarks.append(f"pixels of {aspect.numerator}:{aspect.denominator} made square")
+    transfer = hdr_transfer(frame)
+    primaries = WIDE_PRIMARIES.get(int(frame.color_primaries))
+    if transfer is not None:
+        remarks.append(f"HDR ({transfer}) mapped to SDR")
+    elif primaries is not None:
+        remarks.append(f"colours of {primaries} taken as they are stored")
+    return tuple(remarks)
 
 
 def read_frames(
@@ -118,13 +148,13 @@ def read_frames(
         VideoError: the file cannot be opened or has no pictures.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_numbered_pictures(path):
         return read_images(path, indices, resolution, resize)
     if indices is None:
         return _read_all(path, resolution, resize)
-    fit = Fitter(resolution, resize)
     found: dict[int, Pixels] = {}
     with _open(path) as (container, stream):
+        fit = Fitter(resolution, resize, pixel_aspect(stream))
         index = frame_index(path, container, stream)
         pts = index.times
         outside = [n for n in indices if not 0 <= n < len(pts)]
@@ -178,7 +208,7 @@ class FrameStream:
         """
         self.num_corrupt = self.num_frames = 0
         path = Path(self.path)
-        source = self._images(path) if path.is_dir() else self._frames(path)
+        source = self._images(path) if is_numbered_pictures(path) else self._frames(path)
         for convert in source:
             number = self.num_frames
             self.num_frames += 1
@@ -188,9 +218,9 @@ class FrameStream:
             raise CorruptVideoError(path, "no frame can be decoded")
 
     def _frames(self, path: Path) -> Iterator[Callable[[], Pixels]]:
-        fit = Fitter(self.resolution, self.resize)
         num_corrupt = [0]
         with _open(path) as (container, stream):
+            fit = Fitter(self.resolution, self.resize, pixel_aspect(stream))
             for n, frame in enumerate(_decode(container, stream, num_corrupt)):
                 if n == 0:
                     # The first frame sets the size, whether it is wanted or not.
@@ -207,6 +237,24 @@ class FrameStream:
                 yield partial(np.asarray, pixels)
 
 
+def open_container(path: Path) -> "InputContainer":
+    """Open a file that FFmpeg reads as one of `FORMATS`, and nothing beside it.
+
+    Raises:
+        av.error.FFmpegError, OSError: it is none, or damaged.
+    """
+    import av
+
+    doors = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+    return av.open(
+        # Names hold colons, which FFmpeg would take for the end of a protocol.
+        f"file:{path}",
+        metadata_errors="replace",
+        options={"max_pixels": str(MAX_PIXELS)},
+        container_options=doors,
+    )
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     import av
@@ -217,8 +265,7 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     if path.is_file() and path.stat().st_size == 0:
         raise UnreadableVideoError(path, "the file is empty")
     try:
-        limits = {"max_pixels": str(_MAX_PIXELS)}
-        container = av.open(str(path), metadata_errors="replace", options=limits)
+        container = open_container(path)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise UnreadableVideoError(path, f"cannot be read as video ({reason})") from error
@@ -228,6 +275,9 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise UnreadableVideoError(path, "has a codec that this FFmpeg does not decode")
+        matrix = UNREAD_MATRICES.get(int(stream.codec_context.colorspace))
+        if matrix is not None:
+            raise UnreadableVideoError(path, f"stores colours as {matrix}: convert it to BT.709")
         # One thread: builds run one process a core, and damage is then met in a fixed order.
         stream.codec_context.thread_count = 1
         yield container, stream
@@ -265,9 +315,9 @@ def _decode(
 
 
 def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> DecodedFrames:
-    fit = Fitter(resolution, resize)
     num_corrupt = [0]
     with _open(path) as (container, stream):
+        fit = Fitter(resolution, resize, pixel_aspect(stream))
         frames = [fit(frame) for frame in _decode(container, stream, num_corrupt)]
     if not frames:
         raise CorruptVideoError(path, "no frame can be decoded")

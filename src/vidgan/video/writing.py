@@ -2,6 +2,8 @@
 
 import io
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,46 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
+_RGB, _BT709, _SRGB = 0, 1, 13
+_LIMITED, _FULL = 1, 2
+"""Codes of ITU-T H.273 for matrix, primaries and transfer, and FFmpeg's for the range."""
+_LONGEST_CS = 65535
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Times that an animated picture can store.
+
+    Attributes:
+        unit_ms: Step of times.
+        shortest: Steps that browsers show a frame for at least; what asks for less is slowed down.
+    """
+
+    unit_ms: int
+    shortest: int
+
+    def schedule(self, num_frames: int, fps: float) -> tuple[list[int], list[int]]:
+        """Frames to store and the steps that each is shown, so that the whole lasts as it should.
+
+        At rates that cannot be shown, evenly spread frames are left out.
+        """
+        total = max(self.shortest, round(1000 * num_frames / fps / self.unit_ms))
+        count = min(num_frames, total // self.shortest)
+        starts = [round(n * total / count) for n in range(count + 1)]
+        frames = [(2 * n + 1) * num_frames // (2 * count) for n in range(count)]
+        return frames, np.diff(starts).tolist()
+
+
+_CLOCKS = {".gif": _Clock(unit_ms=10, shortest=2), ".webp": _Clock(unit_ms=1, shortest=11)}
+
 
 def write_mp4(
     path: str | Path, clip: "Tensor", fps: float, *, quality: int = 18, lossless: bool = False
 ) -> None:
     """Write a clip as MP4: H.264, yuv420p, index in front, so that every browser plays it.
 
-    The bytes depend on the arguments alone. Odd sides are padded by one repeated pixel.
+    The file says that its colours are those of BT.709 in limited range, or lossless ones sRGB. The
+    bytes depend on the arguments alone. Odd sides are padded by one repeated pixel.
 
     Args:
         path: File to write; its folder is made if needed.
@@ -49,13 +84,50 @@ def mp4_bytes(clip: "Tensor", fps: float, *, quality: int = 18) -> bytes:
 
 
 def write_gif(path: str | Path, clip: "Tensor", fps: float) -> None:
-    """Write uint8 `[C, T, H, W]` as an endless GIF (256 colours; times in steps of 10 ms)."""
-    _write_animation(path, clip, fps, {"optimize": False, "disposal": 1})
+    """Write uint8 `[C, T, H, W]` as an endless GIF of 256 colours a frame.
+
+    It lasts as long as the clip, to 10 ms. Above 50 frames a second frames are left out, see
+    `told_left_out`. Equal neighbours stay frames of their own.
+    """
+    frames = _frames_of(clip)
+    chosen, steps = _CLOCKS[".gif"].schedule(len(frames), fps)
+    blocks = b"".join(_gif_blocks(frames[chosen], [min(n, _LONGEST_CS) for n in steps]))
+
+    def save(file: Path) -> None:
+        file.write_bytes(blocks)
+
+    write_file_atomically(path, save)
 
 
 def write_webp(path: str | Path, clip: "Tensor", fps: float) -> None:
-    """Write uint8 `[C, T, H, W]` as an endless, lossless animated WebP."""
-    _write_animation(path, clip, fps, {"lossless": True})
+    """Write uint8 `[C, T, H, W]` as an endless, lossless animated WebP.
+
+    Above 90 frames a second frames are left out, see `told_left_out`.
+    """
+    frames = _frames_of(clip)
+    chosen, durations = _CLOCKS[".webp"].schedule(len(frames), fps)
+    pictures = [_picture(frames[n]) for n in chosen]
+
+    def save(file: Path) -> None:
+        more = pictures[1:]
+        pictures[0].save(
+            file, save_all=True, append_images=more, duration=durations, loop=0, lossless=True
+        )
+
+    write_file_atomically(path, save)
+
+
+def told_left_out(path: str | Path, num_frames: int, fps: float) -> str:
+    """A sentence about the frames that a GIF or WebP of this rate cannot show, or nothing."""
+    clock = _CLOCKS.get(Path(path).suffix.lower())
+    count = len(clock.schedule(num_frames, fps)[0]) if clock else num_frames
+    if clock is None or count == num_frames:
+        return ""
+    most = 1000 // (clock.unit_ms * clock.shortest)
+    return (
+        f"{path} shows {count} of the {num_frames} frames, in their time: browsers play it at no"
+        f" more than {most} a second; an .mp4 has all of them"
+    )
 
 
 def write_png(path: str | Path, image: "Tensor") -> None:
@@ -138,6 +210,7 @@ def _picture(pixels: Pixels) -> "Image":
 
 def _encode(path: Path, frames: Pixels, fps: float, quality: int, lossless: bool) -> None:
     import av
+    from av.video.reformatter import VideoReformatter
 
     # The same bytes for the same input need a fixed number of threads and no vector code: with it,
     # this x264 gave other bytes from call to call.
@@ -145,30 +218,61 @@ def _encode(path: Path, frames: Pixels, fps: float, quality: int, lossless: bool
     if lossless:
         options = {"qp": "0", "preset": "veryfast", "threads": "1"}
     muxing = {"movflags": "+faststart", "fflags": "+bitexact"}
+    reformatter = VideoReformatter()
     with av.open(str(path), "w", format="mp4", options=muxing) as container:
         rate = Fraction(fps).limit_denominator(1001)
         stream: Any = container.add_stream("libx264rgb" if lossless else "libx264", rate=rate)
         stream.options = options
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "rgb24" if lossless else "yuv420p"
+        stream.codec_context.color_primaries = _BT709
+        stream.codec_context.color_trc = _SRGB if lossless else _BT709
+        stream.codec_context.color_range = _FULL if lossless else _LIMITED
+        stream.codec_context.colorspace = _RGB if lossless else _BT709
         for pixels in frames:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode(None):
-            container.mux(packet)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            if not lossless:
+                frame = reformatter.reformat(
+                    frame,
+                    format="yuv420p",
+                    dst_colorspace=_BT709,
+                    dst_color_range=_LIMITED,
+                    interpolation="BICUBIC",
+                    threads=1,
+                )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
-def _write_animation(path: str | Path, clip: "Tensor", fps: float, options: dict[str, Any]) -> None:
-    pictures = [_picture(pixels) for pixels in _frames_of(clip)]
+def _gif_blocks(frames: Pixels, steps: list[int]) -> Iterator[bytes]:
+    """A GIF of frames `[T, H, W, 3]` and how long each is shown, in steps of 10 ms.
 
-    def save(file: Path) -> None:
-        pictures[0].save(
-            file,
-            save_all=True,
-            append_images=pictures[1:],
-            duration=round(1000 / fps),
-            loop=0,
-            **options,
+    Pillow's own writing of animations would merge equal neighbours.
+    """
+    from PIL import Image
+    from PIL.GifImagePlugin import getdata, getheader
+
+    before = None
+    for frame, step in zip(frames, steps, strict=True):
+        top, bottom, left, right = _changed_box(before, frame)
+        # Only what changes is stored; the rest of the picture before stays visible.
+        part = _picture(frame[top:bottom, left:right])
+        coded = part.convert("P", palette=Image.Palette.ADAPTIVE)
+        if before is None:
+            yield from getheader(coded, info={"loop": 0})[0]
+        yield from getdata(
+            coded, (left, top), duration=10 * step, disposal=1, include_color_table=True
         )
+        before = frame
+    yield b";"
 
-    write_file_atomically(path, save)
+
+def _changed_box(before: Pixels | None, frame: Pixels) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what differs; one pixel where nothing does."""
+    if before is None:
+        return 0, frame.shape[0], 0, frame.shape[1]
+    differs = (before != frame).any(axis=2)
+    if not differs.any():
+        return 0, 1, 0, 1
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1

@@ -103,10 +103,10 @@ def test_named_pipes_are_not_waited_for(tmp_path, video):
         probe(tmp_path / "v" / "pipe.mp4")
     shots = tmp_path / "v" / "shots"
     shots.mkdir()
-    for number in range(9):
+    for number in (0, 1, 2, 4, 6, 7, 8, 9, 10):
         Image.fromarray(numbered_frame(number)).save(shots / f"{number}.png")
-    os.mkfifo(shots / "9.png")
-    os.mkfifo(shots / "-1.png")
+    os.mkfifo(shots / "3.png")
+    os.mkfifo(shots / "5.png")
     report = build_clips(tmp_path / "v", tmp_path / "set", CONFIG)
     assert dict(report.dropped) == {"pipe.mp4": "is no file"}
     assert dict(report.notes)["shots"] == "damaged: 2 frames lost, numbered images"

@@ -351,7 +351,7 @@ def test_a_full_disk_is_named_and_the_build_continues(motions, tmp_path):
     )
     command = [sys.executable, "-c", limited, str(motions), str(tmp_path / "set")]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "no room left while building" in failed.stderr
+    assert "the disk is full" in failed.stderr
     assert not (tmp_path / "set").exists()
     build_clips(motions, tmp_path / "set", SMALL)
     assert len(open_store(tmp_path / "set")) == 40

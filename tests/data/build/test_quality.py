@@ -144,7 +144,7 @@ def test_copies_are_found_and_others_are_not(tmp_path):
     assert finder.find_or_add("turned", signature(clips[0].flip(-1, -2))) is None
 
 
-def test_the_grid_misses_no_pair():
+def test_no_near_pair_is_missed():
     rng = np.random.default_rng(1)
     size = signature(scene(0)).size
     base = rng.integers(0, 256, (60, size)).astype(np.float64)
@@ -159,6 +159,36 @@ def test_the_grid_misses_no_pair():
         assert (match == str(number)) == (distance <= 6.5)
         found += match is not None
     assert found > 50
+
+
+def spots(num_clips: int) -> np.ndarray:
+    """Signatures of a small light that moves before one dark background, near ones among them."""
+    rng = np.random.default_rng(2)
+    grid, times = np.arange(8), np.arange(4)
+    place, speed = rng.uniform(0, 8, (2, num_clips, 1)), rng.uniform(-1, 1, (2, num_clips, 1))
+    y, x = ((place + speed * times)[..., None] - grid) ** 2
+    light = rng.uniform(5, 40, (num_clips, 1, 1, 1)) * np.exp(-(y[..., None] + x[..., None, :]) / 2)
+    noise = rng.normal(0, 0.4, light.shape)
+    return (10 + light + noise).round().clip(0, 255).astype(np.uint8).reshape(num_clips, -1)
+
+
+def test_many_clips_that_look_alike_are_judged_as_by_comparing_all_pairs():
+    # Enough that the tree is built three times.
+    rows = spots(3500)
+    exact = rows.astype(np.float64)
+    contrasts = exact.std(axis=1)
+    kept: list[int] = []
+    expected = []
+    for number, row in enumerate(exact):
+        distances = np.sqrt(((exact[kept] - row) ** 2).mean(axis=1))
+        limits = np.minimum(6.0, 0.25 * np.minimum(contrasts[kept], contrasts[number])) + 0.5
+        near = np.flatnonzero(distances <= limits)
+        expected.append(str(kept[near[0]]) if len(near) else None)
+        if not len(near):
+            kept.append(number)
+    finder = DuplicateFinder(6.0)
+    assert [finder.find_or_add(str(n), row) for n, row in enumerate(rows)] == expected
+    assert 50 < sum(match is not None for match in expected) < 1000
 
 
 def test_dark_scenes_are_not_all_alike():

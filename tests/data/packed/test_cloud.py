@@ -165,6 +165,18 @@ def test_damage_names_the_clip(exported, tmp_path):
         open_store(folder).read(0, (2, 8))
 
 
+@pytest.mark.parametrize("kind", ["pickle", "numpy", "graph:pickle", "tensor"])
+def test_chunks_that_ask_for_pickle_are_refused(kind, exported, tmp_path, monkeypatch):
+    monkeypatch.setattr("pickle.loads", lambda *_: pytest.fail("something was unpickled"))
+    folder = Path(shutil.copytree(exported, tmp_path / "set"))
+    index = json.loads((folder / "level-4x16" / "index.json").read_text())
+    index["config"]["data_format"] = ["int", kind]
+    (folder / "level-4x16" / "index.json").write_text(json.dumps(index))
+    for place in (folder, f"local:{folder}"):
+        with pytest.raises(UserError):
+            open_store(place).read(0, (4, 16))
+
+
 def test_without_litdata_a_sentence_names_the_extra(packed, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "litdata", None)
     for call in (

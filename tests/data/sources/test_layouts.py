@@ -243,7 +243,8 @@ def test_training_says_which_layout_it_reads(videos, tmp_path):
     config = replace(CONFIG, path=str(zipped(videos, tmp_path / "a.zip")))
     cached_build(config, tell=said.append)
     cached_build(config, tell=said.append)
-    (sentence,) = said
+    sentence, held_out = said
+    assert "were held out by a fixed draw" in held_out
     assert sentence == (
         f"{config.path} is read as archives of videos (data.layout=archive),"
         " since it is a zip or tar archive, as its name says"

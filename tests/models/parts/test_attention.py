@@ -1,6 +1,7 @@
 """Self-attention against its equation, axis by axis."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.models import build_gan
@@ -65,15 +66,22 @@ def test_separable_attention_reaches_every_voxel_of_its_clip_and_no_other() -> N
     assert float(moved[1].detach().max()) == 0
 
 
-def test_frame_attention_sees_one_frame() -> None:
+def test_frame_attention_is_that_of_the_image_model() -> None:
     torch.manual_seed(0)
     layer = with_gain(FrameAttention(8, spectral_norm=False))
-    x = double(2, 8, 3, 4)
-    other = x.clone()
-    other[0, :, 2, 3] += 1
-    moved = (layer(other) - layer(x)).abs().amax(dim=1)
-    assert float(moved[0].detach().min()) > 0
-    assert float(moved[1].detach().max()) == 0
+    assert isinstance(layer, FrameAttention)
+    x = double(2, 8, 4, 6)
+
+    def one_by_one(linear: nn.Module) -> Tensor:
+        return F.conv2d(x, linear.weight[:, :, None, None])  # type: ignore[index,operator]
+
+    # Brock et al. 2019: convolutions of one pixel, keys and values by blocks of 2x2.
+    query = one_by_one(layer.query).flatten(2)
+    key, value = (F.max_pool2d(one_by_one(m), 2).flatten(2) for m in (layer.key, layer.value))
+    weights = torch.einsum("ncl,ncm->nlm", query, key).softmax(dim=2)
+    seen = torch.einsum("ncm,nlm->ncl", value, weights)
+    asked = torch.einsum("oc,ncl->nol", layer.out.weight, seen).view(x.shape)
+    torch.testing.assert_close(layer(x), x + 0.7 * asked)
 
 
 def test_attention_starts_as_no_layer_and_adds_the_counts_of_its_weights() -> None:
@@ -85,9 +93,10 @@ def test_attention_starts_as_no_layer_and_adds_the_counts_of_its_weights() -> No
     def count(network: nn.Module) -> int:
         return sum(parameter.numel() for parameter in network.parameters())
 
-    # C C/8 twice, C C/2 twice and the gain: three times at 512 channels, once at 256.
+    # C C/8 twice, C C/2 twice and the gain: three times at 512 channels, once at 256 and once at
+    # 512, the width after the two 3-D blocks.
     more = [count(attends.networks[n]) - count(plain.networks[n]) for n in plain.networks]
-    assert more == [3 * (512 * 640 + 1), 256 * 320 + 1, 0]
+    assert more == [3 * (512 * 640 + 1), 256 * 320 + 1, 512 * 640 + 1]
     layer = SeparableAttention(8, spectral_norm=True).double()
     x = double(1, 2, 8, 3, 3)
     assert torch.equal(layer(x), x)

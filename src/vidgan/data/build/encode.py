@@ -215,15 +215,28 @@ def _payloads(cut: _Cut, job: EncodeJob) -> tuple[bytes, ...]:
 
 def _timeline(times_s: Sequence[float], config: DataConfig) -> list[int]:
     """Frame numbers after resampling to `config.fps` and taking every stride-th."""
-    frames = np.arange(len(times_s))
-    if config.fps is not None:
-        times = np.asarray(times_s)
-        usual = (times[-1] - times[0]) / max(1, len(times) - 1) or 1 / config.fps
-        # A frame is shown until the next one starts; the small shift keeps equal rates exact.
-        ticks = np.arange(0, times[-1] + usual - 1e-6, 1 / config.fps) + 1e-6
-        frames = np.searchsorted(times, ticks, side="right") - 1
-    chosen: list[int] = frames[:: config.stride].tolist()
-    return chosen
+    frames = range(len(times_s)) if config.fps is None else resampled(times_s, config.fps)
+    return list(frames[:: config.stride])
+
+
+def resampled(times_s: Sequence[float], fps: float) -> list[int]:
+    """Numbers of the frames that are shown at 0, 1 / fps, 2 / fps, ... seconds.
+
+    A frame is shown until the next one starts. Containers round times, some to 10 ms, so the look
+    comes half a frame later (of the faster rate): in the middle of frames, and not at their starts,
+    where rounding would decide. A file at its own rate gives every frame once, at a whole fraction
+    of it every second or third.
+
+    Args:
+        times_s: Increasing times of the frames, the first at 0.
+        fps: Frames per second to make.
+    """
+    times = np.asarray(times_s)
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
+    later = min(usual, 1 / fps) / 2
+    ticks = np.arange(0, times[-1] + usual - later, 1 / fps) + later
+    frames: list[int] = (np.searchsorted(times, ticks, side="right") - 1).tolist()
+    return frames
 
 
 def _choose(timeline: list[int], job: EncodeJob, *, keep_all: bool = False) -> list[int] | Rejected:
@@ -261,6 +274,7 @@ def _notes(
         notes.append(f"rotated by {info.rotation} degrees")
     if info.is_variable_rate:
         notes.append("variable frame rate")
+    notes += info.remarks
     if info.width % 2 or info.height % 2:
         notes.append("odd size")
     if info.codec == "images":

@@ -5,19 +5,17 @@ file names, so the set is the same whatever the number of workers, and a build t
 continues behind its last complete chunk.
 """
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import vidgan
+from vidgan.core.files import DiskFullError, cache_folder, disk_errors_named
 from vidgan.data.build.duplicates import DuplicateGate
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.build.engine import Engine, num_cores
@@ -40,6 +38,7 @@ from vidgan.data.sources.layouts import scan_sources
 from vidgan.data.sources.source import Source, SourceScan
 from vidgan.errors import UserError
 from vidgan.video.frames import Pixels
+from vidgan.video.sequences import files_at
 
 __all__ = [
     "BuildReport",
@@ -90,7 +89,7 @@ def build_clips(
     stored = full_levels(config, levels)
     scan = scan_sources(source, config)
     plan = _plan(scan, config, stored)
-    with _full_disk_named(out), locked(out, wait=wait) as folder:
+    with disk_errors_named(out), locked(out, wait=wait) as folder:
         if out.exists():
             shutil.rmtree(folder)
             return _finished_report(out, scan, plan)
@@ -99,6 +98,8 @@ def build_clips(
             _encode_all(writer, scan, config, stored, engine or Engine(), progress)
             manifest = make_manifest(scan, writer.records, plan, config, stored)
             refuse_unusable(scan, writer.records, manifest, config)
+        except DiskFullError:
+            raise
         except UserError:
             # Other videos or settings are needed, with which nothing here can be continued.
             shutil.rmtree(folder)
@@ -182,7 +183,7 @@ def cached_build(
         if unmet and tell:
             tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
         return config.path if is_url(config.path) else path
-    cache = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
+    cache = Path(cache_dir or cache_folder())
     scan = scan_sources(path, config)
     stored = full_levels(config, levels)
     key = _hash([_plan(scan, config, stored), str(path.resolve())])
@@ -190,7 +191,10 @@ def cached_build(
     if not is_packed(out):
         if tell:
             tell(scan.told)
-        build_clips(path, out, config, levels, progress, wait=True)
+        report = build_clips(path, out, config, levels, progress, wait=True)
+        if tell:
+            for note in report.set_notes:
+                tell(note)
     return out
 
 
@@ -224,8 +228,7 @@ def _job(
 
 def _stat(path: Path) -> tuple[int, int]:
     """Size in bytes and time of change in ns; for a folder, over the files in it."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files if file.exists()]
+    stats = [file.stat() for file in files_at(path) if file.exists()]
     return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
 
 
@@ -285,16 +288,3 @@ def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> Build
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
     return make_report(scan.root, scan.told, manifest, out)
-
-
-@contextmanager
-def _full_disk_named(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise UserError(
-            f"no room left while building {out} ({error.strerror}): free space and run the same"
-            " command, which continues"
-        ) from error

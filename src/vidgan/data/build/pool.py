@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections import deque
@@ -12,6 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from vidgan.core import stop_signals
+from vidgan.core.plugins import safe_path_for_children
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -76,8 +78,18 @@ class _Pool(Generic[Job, Result]):
 
     def submit(self, job: Job) -> "Future[Result]":
         # Here the executor starts processes that are still missing.
-        with _script_hidden(self._function):
-            return self._executor.submit(self._function, job)
+        with (
+            _script_hidden(self._function),
+            safe_path_for_children(),
+            stop_signals.withheld_from_children(),
+        ):
+            try:
+                return self._executor.submit(self._function, job)
+            except BrokenProcessPool as broken:
+                # A job before this one has crashed already: told when its result is asked for.
+                future: Future[Result] = Future()
+                future.set_exception(broken)
+                return future
 
     def restart(self, num_workers: int | None = None) -> None:
         self.stop()
@@ -134,7 +146,6 @@ def _take(
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

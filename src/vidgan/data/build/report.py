@@ -17,6 +17,9 @@ from vidgan.data.sources.source import Source, SourceScan
 from vidgan.errors import UserError, printable
 
 _MAX_NAMED_CLASSES = 12
+_MAX_RATE_RATIO = 1.03
+"""Film at 24 frames a second and PAL at 25 differ, 29.97 and 30 do not, nor does rounding count."""
+_MAX_NAMED_RATES = 4
 _MAX_ALIKE = 5
 """Videos that are named one by one although the same happened to them."""
 
@@ -56,6 +59,11 @@ class BuildReport:
         """Number of kept clips."""
         return sum(sum(classes.values()) for classes in self.counts.values())
 
+    @property
+    def set_notes(self) -> list[str]:
+        """Remarks on the whole source."""
+        return [note for name, note in self.notes if not name]
+
     def lines(self, limit: int = 20) -> list[str]:
         """The report for people; at most `limit` lines for drops and for remarks each."""
         full = self.levels[0]
@@ -71,7 +79,7 @@ class BuildReport:
                 named = f"{len(classes)} classes with {few} to {many} clips"
             named = f" ({named})" if named else ""
             text.append(f"  {split}: {sum(classes.values())}{named}")
-        text += [f"  {note}" for name, note in self.notes if not name]
+        text += [f"  {note}" for note in self.set_notes]
         handled = [(name, note) for name, note in self.notes if name]
         doubtful = [(name, what) for name, _, what in self.flaws]
         titled = (("dropped", self.dropped), ("handled", handled), ("doubtful", doubtful))
@@ -135,6 +143,8 @@ def make_manifest(
     if empty:
         notes.append(("", f"classes without a usable video: {', '.join(empty)}"))
 
+    notes += [("", note) for note in _mixed_rates(kept)]
+
     def item(source: Source, record: dict[str, Any]) -> ClipItem:
         label = -1 if source.class_name is None else classes.index(source.class_name)
         checksums = tuple(record["crc32"])
@@ -171,6 +181,23 @@ def make_manifest(
         layout=scan.layout,
         num_missing=scan.num_missing,
     )
+
+
+def _mixed_rates(kept: list[dict[str, Any]]) -> list[str]:
+    """A sentence about clips that play at different rates, if some do."""
+    rates = [record["fps"] for record in kept]
+    if not rates or max(rates) <= _MAX_RATE_RATIO * min(rates):
+        return []
+    common = Counter(round(rate, 2) for rate in rates).most_common()
+    named = ", ".join(f"{count} at {rate:g}" for rate, count in common[:_MAX_NAMED_RATES])
+    more = (
+        f", {len(common) - _MAX_NAMED_RATES} more rates" if len(common) > _MAX_NAMED_RATES else ""
+    )
+    told = (
+        f"clips of different rates are mixed ({named}{more} frames a second), so the same motion"
+        f" has different speeds: fps={median_low(rates):g} plays all at one"
+    )
+    return [told]
 
 
 def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | None) -> BuildReport:

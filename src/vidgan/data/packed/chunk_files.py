@@ -70,8 +70,13 @@ class SafetensorsChunks:
     def payload(self, level: Level, index: int) -> bytes:
         """The stored bytes of an item; see `ChunkFiles`."""
         file = self._file(level, index)
+        if file.exists() and not file.is_file():
+            raise UserError(f"{file} is no file: build the set again")
         try:
-            stored: bytes = self._open(file).get_tensor(item_key(index)).numpy().tobytes()
+            tensor = self._open(file).get_tensor(item_key(index))
+            if (str(tensor.dtype), tensor.dim()) != ("torch.uint8", 1):
+                raise ValueError(f"{item_key(index)} holds no bytes")
+            stored: bytes = tensor.numpy().tobytes()
         except FileNotFoundError as error:
             raise UserError(
                 f"{file} is missing: copy it back from where the set comes from, or build the set"

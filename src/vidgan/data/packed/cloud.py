@@ -19,6 +19,8 @@ from vidgan.errors import UserError
 
 _URL = re.compile(r"(s3|gs|r2|azure)://|local:")
 _ADVICE = "install it with: pip install 'vidgan[cloud]'"
+_VALUE_KINDS = {"int", "bytes"}
+"""Of litdata's ways to store a value, those of an item's number and its payload."""
 _MANIFEST_NAME = "manifest.json"
 
 
@@ -82,7 +84,31 @@ def open_level(place: str, cache: Path | None) -> Any:
         place: Chunk folder of one level.
         cache: Where fetched chunks are kept; None reads a folder in place.
     """
-    return litdata().StreamingDataset(place, cache_dir=None if cache is None else str(cache))
+    module = litdata()
+    from litdata.streaming.serializers import _SERIALIZERS
+
+    # The index of the chunks chooses how values are read, and one of the ways is pickle.
+    refused = {name: _Refused() for name in _SERIALIZERS if name not in _VALUE_KINDS}
+    cache_dir = None if cache is None else str(cache)
+    return module.StreamingDataset(place, cache_dir=cache_dir, serializers=refused)
+
+
+class _Refused:
+    """Stands in for litdata's ways of reading values that no clip set has."""
+
+    def setup(self, metadata: Any) -> None:
+        """Called before the first value."""
+
+    def deserialize(self, data: bytes) -> Any:
+        """Refuse.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "the chunks say that they hold something else than numbers and bytes, such as pickled"
+            " Python objects, which are never loaded: write the set with vidgan data export"
+        )
 
 
 def write_level(folder: Path, payloads: Iterable[bytes], items_per_chunk: int) -> None:

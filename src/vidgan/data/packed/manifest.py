@@ -1,12 +1,11 @@
 """The manifest of a packed clip set: what it holds, in one JSON file without dates."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-from vidgan.core.files import write_json_atomically
+from vidgan.core.files import read_json, write_json_atomically
 from vidgan.data.packed.cloud import is_url
 from vidgan.data.packed.payload import Codec
 from vidgan.errors import UserError
@@ -15,6 +14,15 @@ FORMAT = "vidgan-clips"
 SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
 ChunkFormat = Literal["safetensors", "litdata"]
+SPLIT_NAMES = ("train", "val", "test", "heldout")
+
+MANIFEST_BYTES = 1 << 30
+"""Longest manifest that is read: some five million clips."""
+MAX_SIDE = 1 << 16
+"""Frames of a clip and pixels of its side; JPEG and H.264 end there."""
+MAX_CLIP_BYTES = 1 << 32
+"""Bytes of one decoded item: four hours of 64 x 64 pixels."""
+MAX_FPS = 1e6
 
 
 class Level(NamedTuple):
@@ -150,55 +158,128 @@ def read_manifest(folder: str | Path) -> Manifest:
     """Read the manifest of a packed clip set.
 
     Raises:
-        UserError: the folder holds none, a foreign one, or one of another schema.
+        UserError: the folder holds none, a foreign or damaged one, or one of another schema.
     """
     file = Path(folder) / MANIFEST_NAME
     if not file.is_file():
         raise UserError(f"{folder} is no packed clip set: make one with `vidgan data build`")
+    table = read_json(file, MANIFEST_BYTES)
+    if table.get("format") != FORMAT:
+        raise UserError(
+            f"{folder} is no packed clip set, its {MANIFEST_NAME} says {table.get('format')}: name"
+            " one that `vidgan data build` made"
+        )
+    schema = table.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise UserError(
+            f"{folder} was made by a newer vidgan (schema {schema}, this one knows {SCHEMA}):"
+            " update vidgan"
+        )
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-        if table["format"] != FORMAT:
-            raise UserError(
-                f"{folder} is no packed clip set, its {MANIFEST_NAME} says {table['format']}: name"
-                " one that `vidgan data build` made"
-            )
-        if table["schema"] > SCHEMA:
-            raise UserError(
-                f"{folder} was made by a newer vidgan (schema {table['schema']}, this one knows"
-                f" {SCHEMA}): update vidgan"
-            )
-        columns = table["items"]
-        rows = zip(
-            columns["label"],
-            columns["split"],
-            columns["source"],
-            columns["stored_frames"],
-            (tuple(sums) for sums in columns["crc32"]),
-            # Sets of the first release know no groups.
-            columns.get("group", [""] * len(columns["label"])),
-            strict=True,
-        )
-        return Manifest(
-            levels=tuple(Level(row["frames"], row["resolution"]) for row in table["levels"]),
-            codecs=tuple(row["codec"] for row in table["levels"]),
-            classes=tuple(table["classes"]),
-            attributes=table["attributes"],
-            fps=table["fps"],
-            items_per_chunk=table["items_per_chunk"],
-            items=tuple(ClipItem(*row) for row in rows),
-            dropped=tuple((name, reason) for name, reason in table["dropped"]),
-            notes=tuple((name, note) for name, note in table["notes"]),
-            flaws=tuple((name, key, what) for name, key, what in table.get("flaws", ())),
-            num_bytes=table.get("num_bytes", 0),
-            settings=table["settings"],
-            source_hash=table["source_hash"],
-            builder=table["builder"],
-            # Nor do they know of flaws, sizes, layouts, missing videos and formats of chunks.
-            chunks=table.get("chunks", "safetensors"),
-            layout=table.get("layout", ""),
-            num_missing=table.get("num_missing", 0),
-        )
+        manifest = _manifest_of(table)
+        _check(manifest)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{file} is damaged ({error}): build the set again") from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise UserError(f"{file} is damaged ({reason}): build the set again") from error
+    return manifest
+
+
+def _manifest_of(table: dict[str, Any]) -> Manifest:
+    """A manifest of the stored values, whatever they are; raises what comes to pass."""
+    columns = table["items"]
+    rows = zip(
+        columns["label"],
+        columns["split"],
+        columns["source"],
+        columns["stored_frames"],
+        (tuple(sums) for sums in columns["crc32"]),
+        # Sets of the first release know no groups.
+        columns.get("group", [""] * len(columns["label"])),
+        strict=True,
+    )
+    return Manifest(
+        levels=tuple(Level(row["frames"], row["resolution"]) for row in table["levels"]),
+        codecs=tuple(row["codec"] for row in table["levels"]),
+        classes=tuple(table["classes"]),
+        attributes=table["attributes"],
+        fps=table["fps"],
+        items_per_chunk=table["items_per_chunk"],
+        items=tuple(ClipItem(*row) for row in rows),
+        dropped=tuple((name, reason) for name, reason in table["dropped"]),
+        notes=tuple((name, note) for name, note in table["notes"]),
+        flaws=tuple((name, key, what) for name, key, what in table.get("flaws", ())),
+        num_bytes=table.get("num_bytes", 0),
+        settings=table["settings"],
+        source_hash=table["source_hash"],
+        builder=table["builder"],
+        # Nor do they know of flaws, sizes, layouts, missing videos and formats of chunks.
+        chunks=table.get("chunks", "safetensors"),
+        layout=table.get("layout", ""),
+        num_missing=table.get("num_missing", 0),
+    )
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError unless everything has its type and range, so that readers may rely on it."""
+    words = ("source_hash", "builder", "layout")
+    checks = {
+        "levels": _are_levels(manifest.levels),
+        "codec": all(codec in get_args(Codec) for codec in manifest.codecs),
+        "classes": all(type(name) is str for name in manifest.classes),
+        "attributes": _is_table_of_words(manifest.attributes),
+        "fps": type(manifest.fps) in (int, float) and 0 < manifest.fps <= MAX_FPS,
+        "items_per_chunk": _is_whole(manifest.items_per_chunk, 1),
+        "settings": isinstance(manifest.settings, dict),
+        "chunks": manifest.chunks in get_args(ChunkFormat),
+        "num_bytes": _is_whole(manifest.num_bytes, 0),
+        "num_missing": _is_whole(manifest.num_missing, 0),
+        "items": bool(manifest.items),
+        **{name: type(getattr(manifest, name)) is str for name in words},
+    }
+    for name in ("dropped", "notes", "flaws"):
+        checks[name] = all(type(word) is str for row in getattr(manifest, name) for word in row)
+    wrong = [name for name, holds in checks.items() if not holds]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is none that a set can have")
+    for number, item in enumerate(manifest.items):
+        flaw = _item_flaw(item, manifest)
+        if flaw:
+            raise ValueError(f"{flaw} of item {number} is none that a clip can have")
+
+
+def _are_levels(levels: tuple[Level, ...]) -> bool:
+    """Whether there are sizes, the full one first, of which every other is a whole part."""
+    sizes = [size for level in levels for size in level]
+    if not levels or not all(_is_whole(size, 1, MAX_SIDE) for size in sizes):
+        return False
+    full = levels[0]
+    parts = all(not (full.frames % t or full.resolution % r) for t, r in levels)
+    return parts and len(set(levels)) == len(levels)
+
+
+def _item_flaw(item: ClipItem, manifest: Manifest) -> str | None:
+    labels = range(len(manifest.classes)) if manifest.classes else range(-1, 0)
+    full = manifest.levels[0]
+    # Decoded, a clip has to fit in memory; three bytes a pixel.
+    most = MAX_CLIP_BYTES // (3 * full.resolution**2)
+    checks = {
+        "the label": type(item.label) is int and item.label in labels,
+        "the split": item.split in SPLIT_NAMES,
+        "the source": type(item.source) is str,
+        "stored_frames": _is_whole(item.stored_frames, full.frames, most),
+        "the group": type(item.group) is str,
+        "crc32": len(item.checksums) == len(manifest.levels)
+        and all(_is_whole(value, 0, 2**32 - 1) for value in item.checksums),
+    }
+    return next((name for name, holds in checks.items() if not holds), None)
+
+
+def _is_whole(value: Any, least: int, most: int = 2**63 - 1) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _is_table_of_words(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(row, dict) and all(type(word) is str for word in row.values())
+        for row in value.values()
+    )

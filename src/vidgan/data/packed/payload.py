@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vidgan.data.settings import Payload
+from vidgan.errors import UserError
 from vidgan.video.frames import Pixels, rgb_planes
+from vidgan.video.pictures import PictureError, open_picture
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -77,10 +79,23 @@ def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) 
     if codec == "h264":
         return torch.from_numpy(_decode_h264(data, shape))
     if codec == "zstd":
-        import zstandard
-
-        data = zstandard.ZstdDecompressor().decompress(data)
+        data = _unpack(data, prod(shape))
+    if len(data) != prod(shape):
+        raise UserError(f"the payload has {len(data)} bytes, and its clip {prod(shape)}")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(shape)
+
+
+def _unpack(data: bytes, size: int) -> bytes:
+    """Decompress `size` bytes; what the frame says of itself is believed only if it agrees."""
+    import zstandard
+
+    try:
+        said = zstandard.get_frame_parameters(data).content_size
+        if said != size:
+            raise UserError(f"the payload says that it unpacks to {said} bytes, not to {size}")
+        return zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise UserError(f"the payload cannot be unpacked ({error})") from error
 
 
 def is_one_column(num_frames: int, height: int) -> bool:
@@ -108,11 +123,12 @@ def _encode_jpeg(clip: Pixels) -> bytes:
 
 
 def _decode_jpeg(data: bytes, shape: tuple[int, int, int, int]) -> Pixels:
-    from PIL import Image
-
     c, t, h, w = shape
     rows, columns = _strip_layout(t, h)
-    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    with open_picture(data) as picture:
+        if (picture.format, picture.mode, picture.size) != ("JPEG", "RGB", (columns * w, rows * h)):
+            raise PictureError(f"the payload is no JPEG strip of {t} frames of {w} x {h} pixels")
+        pixels = np.asarray(picture)
     strip = pixels.reshape(rows, h, columns, w, c).transpose(4, 2, 0, 1, 3)
     clip = strip.reshape(c, rows * columns, h, w)[:, :t]
     return np.array(clip, order="C")
@@ -146,12 +162,22 @@ def _decode_h264(data: bytes, shape: tuple[int, int, int, int]) -> Pixels:
     c, t, h, w = shape
     decoder = av.VideoCodecContext.create("h264", "r")
     decoder.thread_count = 1
+    # Padded to whole macroblocks; a header may ask for any size.
+    decoder.options = {"max_pixels": str((h + 16) * (w + 16))}
     convert = _colour_converter()
     clip = np.empty((c, t, h, w), np.uint8)
-    packets = [*decoder.parse(data), *decoder.parse(), None]
-    frames = (frame for packet in packets for frame in decoder.decode(packet))
-    for number, frame in enumerate(frames):
-        clip[:, number] = rgb_planes(convert(frame, "gbrp"))
+    number = 0
+    try:
+        packets = [*decoder.parse(data), *decoder.parse(), None]
+        for frame in (frame for packet in packets for frame in decoder.decode(packet)):
+            if number == t or (frame.height, frame.width) != (h, w):
+                raise UserError(f"the payload holds more than {t} frames of {w} x {h} pixels")
+            clip[:, number] = rgb_planes(convert(frame, "gbrp"))
+            number += 1
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UserError(f"the payload is no whole H.264 stream ({error})") from error
+    if number < t:
+        raise UserError(f"the payload holds {number} of {t} frames")
     return clip
 
 

@@ -85,7 +85,13 @@ class PackedStore:
         level, full = Level(*level), self.levels[0]
         frames = self.items[index].stored_frames // (full.frames // level.frames)
         shape = (3, frames, level.resolution, level.resolution)
-        return decode_payload(payload, self.manifest.codecs[self.levels.index(level)], shape)
+        try:
+            return decode_payload(payload, self.manifest.codecs[self.levels.index(level)], shape)
+        except UserError as error:
+            raise UserError(
+                f"clip {index} ({self.items[index].source}) in {self._chunks.place(level, index)}"
+                f" is damaged: {error}; build the set again"
+            ) from error
 
     def payload(self, index: int, level: Level | tuple[int, int]) -> bytes:
         """The stored bytes of clip `index`, once they are known to be whole.

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,21 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from vidgan.core.files import TEMPORARY_MARK, sync, write_file_atomically, write_json_atomically
+from vidgan.core.files import (
+    TEMPORARY_MARK,
+    is_leftover,
+    read_json,
+    sync,
+    take_lock,
+    write_file_atomically,
+    write_json_atomically,
+)
 from vidgan.data.build.encode import EncodedClip
-from vidgan.data.packed.manifest import Level
+from vidgan.data.packed.manifest import Level, is_packed
 from vidgan.errors import UserError
 
 _PLAN_NAME = "plan.json"
+_PLAN_PATTERN = re.compile(re.escape(_PLAN_NAME))
 _JOURNAL_NAME = "journal.jsonl"
 _LOCK_NAME = "lock"
 
@@ -53,7 +63,7 @@ def locked(out: Path, *, wait: bool) -> Iterator[Path]:
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            take_lock(fcntl.flock, handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), folder)
         except BlockingIOError:
             os.close(handle)
             raise UserError(
@@ -65,9 +75,22 @@ def locked(out: Path, *, wait: bool) -> Iterator[Path]:
             break
         os.close(handle)
     try:
+        _refuse_foreign(folder)
         yield folder
     finally:
         os.close(handle)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise UserError if a folder that may be cleared is not one of a build."""
+    if (folder / _PLAN_NAME).is_file() or is_packed(folder):
+        return
+    for item in folder.iterdir():
+        if item.name != _LOCK_NAME and not is_leftover(item.name, _PLAN_PATTERN):
+            raise UserError(
+                f"{folder} is where the clips are built, and holds other files ({item.name}): move"
+                " it, or choose another folder for the clips"
+            )
 
 
 class ChunkWriter:
@@ -87,7 +110,7 @@ class ChunkWriter:
         self.records: list[dict[str, Any]] = []
         self.num_items = 0
         plan_file = folder / _PLAN_NAME
-        if plan_file.exists() and json.loads(plan_file.read_text(encoding="utf-8")) == plan:
+        if _is_plan(plan_file, plan):
             self._read_journal()
         else:
             _clear(folder)
@@ -152,6 +175,13 @@ class ChunkWriter:
             self.records += records
         if len(whole) < len(text):
             os.truncate(file, len(whole))
+
+
+def _is_plan(file: Path, plan: dict[str, Any]) -> bool:
+    try:
+        return read_json(file) == plan
+    except (FileNotFoundError, UserError):
+        return False
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -7,7 +7,8 @@ H.264 keeps RGB exactly where its transform is bypassed, which is one bit of its
 from pathlib import Path
 
 from vidgan.video import VideoInfo
-from vidgan.video.frames import IMAGE_SUFFIXES
+from vidgan.video.reading import open_container
+from vidgan.video.sequences import IMAGE_SUFFIXES, files_at
 
 EXACT_CODECS = frozenset(
     {"ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "rawvideo", "png", "apng", "qtrle"}
@@ -36,7 +37,7 @@ def is_lossless(info: VideoInfo) -> bool:
     if info.codec == "array":
         return True
     if info.codec == "images":
-        return all(_is_exact_picture(file) for file in Path(info.path).iterdir())
+        return all(_is_exact_picture(file) for file in files_at(Path(info.path)))
     if info.pixel_format not in EXACT_FORMATS:
         return False
     if info.codec == "h264":
@@ -96,9 +97,7 @@ def _first_sequence_parameters(header: bytes) -> bytes:
 
 
 def _extradata(path: str) -> bytes:
-    import av
-
-    with av.open(path) as container:
+    with open_container(Path(path)) as container:
         return bytes(container.streams.video[0].codec_context.extradata or b"")
 
 

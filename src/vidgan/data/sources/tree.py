@@ -1,14 +1,14 @@
 """One walk over a folder: its videos, its folders of numbered pictures, and everything else."""
 
 import os
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from vidgan.core.files import TEMPORARY_MARK
 from vidgan.errors import UserError
-from vidgan.video import is_image_folder
-from vidgan.video.frames import IMAGE_SUFFIXES
+from vidgan.video.sequences import IMAGE_SUFFIXES, SameNumberError, find_sequences
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"}
@@ -16,6 +16,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 _DEEPEST_TABLE = 2
 """Folders above a table that speaks of the whole set."""
+_SHOWN = 3
 _OWN_FILES = ("attributes.json", "motions.json")
 
 
@@ -26,26 +27,52 @@ class Tree:
     Attributes:
         root: The folder, or a single file, of which nothing else is known.
         videos: Video files, by their suffix.
-        image_folders: Folders of numbered pictures without videos.
+        image_folders: Folders of numbered pictures without videos; the root itself, "", only if
+            it holds several sequences.
+        sequences: The videos that those pictures make: the name of the folder, or one address for
+            each sequence of a folder that holds several, such as `folder/clipA_*`.
         others: Other files that are not hidden; pictures in `image_folders` are not counted.
-        unread: Name of and reason for every folder that cannot be read.
+        unread: Name of and reason for every folder that cannot be read or understood.
     """
 
     root: Path
     videos: tuple[str, ...] = ()
     image_folders: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     unread: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """Videos and folders of numbered pictures, sorted."""
-        return sorted([*self.videos, *self.image_folders])
+        """Videos and sequences of numbered pictures, sorted."""
+        return sorted([*self.videos, *self.sequences])
 
     @cached_property
     def image_folder_set(self) -> frozenset[str]:
         """`image_folders`, for looking up."""
         return frozenset(self.image_folders)
+
+    @cached_property
+    def sequence_set(self) -> frozenset[str]:
+        """`sequences`, for looking up."""
+        return frozenset(self.sequences)
+
+    def told_sequences(self, used: Set[str]) -> list[str]:
+        """A sentence about folders that hold several sequences which are used as videos."""
+        several = sorted((self.sequence_set - self.image_folder_set) & used)
+        if not several:
+            return []
+        folders = sorted({name.rpartition("/")[0] for name in several})
+        of_first = [name for name in several if name.rpartition("/")[0] == folders[0]]
+        shown = ", ".join(name.rpartition("/")[2] for name in of_first[:_SHOWN])
+        more = f" and {len(of_first) - _SHOWN} more" if len(of_first) > _SHOWN else ""
+        also = f", and {len(folders) - 1} other folders do so too" if len(folders) > 1 else ""
+        return [
+            (
+                f"the folder {folders[0] or '.'} holds more than one sequence of pictures ({shown}"
+                f"{more}){also}: each sequence is taken for a video; move away what is none"
+            )
+        ]
 
     def tables(self, suffix: str) -> list[str]:
         """Other files with a suffix, near the root: deeper ones belong to single videos."""
@@ -73,7 +100,8 @@ class Tree:
 
     def _pictures_in(self, folder: str) -> list[str]:
         names = (file.name for file in (self.root / folder).iterdir() if file.name[0] != ".")
-        return sorted(f"{folder}/{name}" for name in names if _suffix(name) in IMAGE_SUFFIXES)
+        place = f"{folder}/" if folder else ""
+        return sorted(place + name for name in names if _suffix(name) in IMAGE_SUFFIXES)
 
     @property
     def strange(self) -> list[str]:
@@ -93,6 +121,7 @@ def look_at(root: Path) -> Tree:
         raise UserError(f"there is no folder {root}: name a folder of video files")
     videos: list[str] = []
     image_folders: list[str] = []
+    sequences: list[str] = []
     others: list[str] = []
     unread: list[tuple[str, str]] = []
 
@@ -111,19 +140,38 @@ def look_at(root: Path) -> Tree:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         place = "" if here == root else f"{here.relative_to(root).as_posix()}/"
         here_videos = [name for name in files if _is_video(name)]
-        if not here_videos and place and is_image_folder(here):
-            image_folders.append(place.rstrip("/"))
-            continue
         videos += [place + name for name in here_videos]
         known = {*here_videos}
+        if not here_videos:
+            try:
+                found = _sequences_in(place, files)
+            except SameNumberError as error:
+                unread.append((place.rstrip("/"), str(error)))
+                found = []
+            if found:
+                image_folders.append(place.rstrip("/"))
+                sequences += found
+                known |= {name for name in files if _suffix(name) in IMAGE_SUFFIXES}
         others += [place + name for name in files if name not in known and name[0] != "."]
     return Tree(
         root,
         tuple(sorted(videos)),
         tuple(sorted(image_folders)),
+        tuple(sorted(sequences)),
         tuple(sorted(others)),
         tuple(sorted(unread)),
     )
+
+
+def _sequences_in(place: str, files: list[str]) -> list[str]:
+    """Addresses of the videos that the pictures of a folder make.
+
+    One sequence in the root itself is none: those may be strips, or pictures of anything.
+    """
+    found = find_sequences(name for name in files if name[0] != ".")
+    if len(found) == 1:
+        return [place.rstrip("/")] if place else []
+    return [place + sequence.pattern for sequence in found]
 
 
 def list_videos(root: Path) -> list[str]:

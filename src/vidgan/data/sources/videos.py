@@ -4,7 +4,6 @@ A strip's frames are as wide as its shorter side and go along the longer one: do
 tiny-video sets, or to the right as in MoCoGAN's.
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ from vidgan.data.sources.containers.items import Frames
 from vidgan.data.sources.containers.reading import ArrayReader, FileReader, VideoReader, open_item
 from vidgan.data.sources.source import SourceKind
 from vidgan.video import UnreadableVideoError
-from vidgan.video.frames import PICTURE_FAULTS
+from vidgan.video.frames import rgb_picture
+from vidgan.video.pictures import PictureError, open_picture
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -43,16 +43,14 @@ def strip_length(width: int, height: int) -> int | None:
 
 
 def _open_strip(path: Path) -> ArrayReader:
-    from PIL import Image
-
     try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_picture(path) as picture:
             as_stored = picture.getexif().get(_EXIF_ORIENTATION, 1) == 1
             # The payload of packed sets is a strip that goes down, of three colours.
             fits = picture.format == "JPEG" and picture.mode == "RGB" and as_stored
-            pixels = np.asarray(picture.convert("RGB"))
-    except (*PICTURE_FAULTS, Image.DecompressionBombError) as error:
+            pixels = rgb_picture(picture)
+            data = path.read_bytes() if fits else None
+    except PictureError as error:
         raise UnreadableVideoError(path, f"cannot be read as a picture ({error})") from error
     height, width = pixels.shape[:2]
     count = strip_length(width, height)
@@ -63,5 +61,5 @@ def _open_strip(path: Path) -> ArrayReader:
         frames = pixels.reshape(count, side, side, 3)
     else:
         frames = pixels.reshape(side, count, side, 3).swapaxes(0, 1)
-    stored = data if fits and height >= width else None
+    stored = data if height >= width else None
     return ArrayReader(path, Frames(np.ascontiguousarray(frames)), stored)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidgan.core.randomness import derive_seed
+from vidgan.video.pictures import open_picture
 
 Array = npt.NDArray[np.float64]
 
@@ -59,12 +60,9 @@ def _bilinear(image: Array, x: Array, y: Array) -> Array:
 
 @lru_cache(maxsize=1)
 def _table() -> npt.NDArray[np.uint8]:
-    from PIL import Image
-
-    with resources.as_file(
-        resources.files("vidgan.data.synthetic") / "images" / "digits.png"
-    ) as file:
-        return np.asarray(Image.open(file))
+    data = (resources.files("vidgan.data.synthetic") / "images" / "digits.png").read_bytes()
+    with open_picture(data) as picture:
+        return np.asarray(picture)
 
 
 @lru_cache(maxsize=20)

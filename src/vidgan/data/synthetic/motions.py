@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vidgan.core.files import write_json_atomically
+from vidgan.core.files import is_vacant, remove_leftovers, write_json_atomically
 from vidgan.core.randomness import derive_seed
 from vidgan.data.synthetic.digits import digit_mask, num_digit_images
 from vidgan.errors import UserError
@@ -172,6 +172,7 @@ def render_motions(
     record = {**asdict(settings), "videos": videos, "heldout": heldout, "fps": fps}
     if _is_finished(out, record):
         return out
+    remove_leftovers(out)
     jobs = _videos_of_splits(videos, heldout, len(settings.classes))
     for done, (split, index) in enumerate(jobs, 1):
         name = settings.classes[index % len(settings.classes)]
@@ -353,7 +354,7 @@ def _is_finished(out: Path, record: dict[str, Any]) -> bool:
                 " ask for the same, choose another folder or delete it"
             )
         return finished
-    if out.exists() and any(out.iterdir()):
+    if not is_vacant(out):
         raise UserError(f"{out} is not empty: choose a new folder for the motions set")
     write_json_atomically(marker, {**record, "finished": False})
     return False

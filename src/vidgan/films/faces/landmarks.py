@@ -5,11 +5,10 @@ so the built-in backend is the two eyes, and every other one is a name away: the
 or LBF model, MediaPipe, or a class of a third party.
 """
 
-import importlib
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
+from vidgan.core.plugins import Registry, trust_typed
 from vidgan.errors import UserError
 from vidgan.films.faces.detect import Face
 from vidgan.films.opencv import Floats, Pixels
@@ -84,6 +83,8 @@ LANDMARKERS = {
 }
 """Name to `module:Class`; third parties add theirs by the entry point `vidgan.landmarkers`."""
 
+_REGISTRY = Registry("landmarker", "landmarks.backend", "vidgan.landmarkers", LANDMARKERS)
+
 
 def make_landmarker(config: LandmarkConfig) -> Landmarker:
     """The backend that the settings name.
@@ -92,17 +93,9 @@ def make_landmarker(config: LandmarkConfig) -> Landmarker:
         UserError: no such backend, its package is missing, or its model cannot be read.
     """
     name = config.backend
-    plugins = {point.name: point.value for point in entry_points(group="vidgan.landmarkers")}
-    target = LANDMARKERS.get(name) or plugins.get(name) or (name if ":" in name else None)
-    if target is None:
-        known = ", ".join(sorted({*LANDMARKERS, *plugins}))
-        raise UserError(f"there is no landmarks.backend={name}; choose one of {known}")
-    module_name, _, class_name = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"landmarks.backend={name} cannot be imported: {error}") from error
-    backend = found(config)
+    # These settings come from the command line alone: no file names a landmarker.
+    trust_typed(name)
+    backend = _REGISTRY.find(name)(config)
     if not isinstance(backend, Landmarker) or backend.num_points not in (2, 68):
         raise UserError(
             f"landmarks.backend={name} is no landmarker: it needs a method locate and a num_points"

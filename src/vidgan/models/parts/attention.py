@@ -5,6 +5,7 @@ the widths of A. Brock et al. 2019, arXiv:1809.11096.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.models.parts.layers import Linear
@@ -35,8 +36,12 @@ class SelfAttention(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        share = torch.softmax(self.query(x) @ self.key(x).transpose(1, 2), dim=2)  # [N, L, L]
-        y: Tensor = x + self.gain * self.out(share @ self.value(x))
+        return self.attend(x, self.key(x), self.value(x))
+
+    def attend(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Add to each place what it asks of keys `[N, M, C / 8]` and values `[N, M, C / 2]`."""
+        weights = torch.softmax(self.query(x) @ keys.transpose(1, 2), dim=2)  # [N, L, M]
+        y: Tensor = x + self.gain * self.out(weights @ values)  # [N, L, C]
         return y
 
 
@@ -64,8 +69,25 @@ class SeparableAttention(nn.Module):
 
 
 class FrameAttention(SelfAttention):
-    """Self-attention over all pixels of frames `[N, C, H, W]`."""
+    """Self-attention over all pixels of frames `[N, C, H, W]`.
+
+    Keys and values are the largest of 2x2 pixels each, a quarter of the pairs (Brock et al. 2019).
+    Frames of 2 px are not pooled: of a single key the query has no choice.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x.flatten(2).transpose(1, 2))
+        pixels = x.flatten(2).transpose(1, 2)  # [N, H*W, C]
+        keys, values = (
+            largest_of_blocks(rows, x.shape[2], x.shape[3])
+            for rows in (self.key(pixels), self.value(pixels))
+        )  # [N, H*W/4, C/8] and [N, H*W/4, C/2]
+        y = self.attend(pixels, keys, values)
         return y.transpose(1, 2).view(x.shape)
+
+
+def largest_of_blocks(rows: Tensor, height: int, width: int) -> Tensor:
+    """Rows of pixels `[N, H*W, D]`, the largest of every 2x2 pixels: `[N, H*W/4, D]`."""
+    if min(height, width) <= 2:
+        return rows
+    maps = rows.transpose(1, 2).reshape(len(rows), -1, height, width)
+    return F.max_pool2d(maps, 2).flatten(2).transpose(1, 2)

@@ -188,6 +188,21 @@ def out_of_autocast(x: Tensor) -> AbstractContextManager[None]:
     return context
 
 
+@contextmanager
+def full_precision(x: Tensor) -> Iterator[Tensor]:
+    """A block out of autocast, for sums over a batch or over frames; yields `x` for it.
+
+    Such sums are compared with each other, and bfloat16 would lose the difference.
+    """
+    with out_of_autocast(x):
+        yield x.to(wide_dtype(x))
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """The number format of `x`, or float32 if that is finer."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def _compute_dtype(x: Tensor) -> torch.dtype:
     # As autocast does: float64 stays.
     device = x.device.type

@@ -4,7 +4,7 @@ Resolution doubles from level to level; frames stay or double. While a level fad
 clips, features of discriminators and reals are blends of the new level with the one before.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -120,6 +120,15 @@ def blend(old: Tensor, new: Tensor, alpha: float) -> Tensor:
     return torch.lerp(old.to(new.dtype), new, alpha)
 
 
+def fade_in(old: Callable[[], Tensor], new: Tensor, stage: Stage) -> Tensor:
+    """The new level's tensor, blended with the level before's while the stage fades.
+
+    Args:
+        old: makes the tensor of the level before; called only if it counts.
+    """
+    return blend(old(), new, stage.alpha) if fades(stage) else new
+
+
 @dataclass
 class GrowingGAN(GAN):
     """A generator and its discriminators that grow together; with one level, of fixed size.
@@ -139,7 +148,5 @@ class GrowingGAN(GAN):
 
     def prepare_real(self, real: Tensor) -> Tensor:
         """Blend real clips with their own shrunk and enlarged copy, by the stage's alpha."""
-        if not fades(self.stage):
-            return real
         factor = growth_factors(self.levels)[self.stage.level]
-        return blend(upsample_clip(pool_clip(real, factor), factor), real, self.stage.alpha)
+        return fade_in(lambda: upsample_clip(pool_clip(real, factor), factor), real, self.stage)

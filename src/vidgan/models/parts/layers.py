@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import Factor, upsample_clip
-from vidgan.models.parts.convolution import convolve
+from vidgan.models.parts.convolution import convolve, wide_dtype
 
 LEAKY_SLOPE = 0.2
 
@@ -27,14 +27,14 @@ def leaky_relu(x: Tensor) -> Tensor:
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Divide every position's feature vector (axis 1) by its root mean square."""
     mean_square = x.square().mean(dim=1, keepdim=True)
-    return x * torch.rsqrt(mean_square.to(_at_least_float32(x)) + eps).to(x.dtype)
+    return x * torch.rsqrt(mean_square.to(wide_dtype(x)) + eps).to(x.dtype)
 
 
 def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
     """Append the mean standard deviation of each group of clips as one constant channel.
 
-    Groups are contiguous rows, so a batch made of reals followed by fakes never mixes the two.
-    (Karras et al. 2018, section 3.)
+    Groups are contiguous rows: reals followed by fakes share none if a group's size divides the
+    number of each. (Karras et al. 2018, section 3.)
 
     Args:
         x: features `[B, C, T, H, W]`.
@@ -50,7 +50,7 @@ def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
     group = min(group_size, num_clips)
     if num_clips % group:
         raise ValueError(f"a batch of {num_clips} clips does not split into groups of {group}")
-    groups = x.to(_at_least_float32(x)).reshape(num_clips // group, group, *x.shape[1:])
+    groups = x.to(wide_dtype(x)).reshape(num_clips // group, group, *x.shape[1:])
     centred = groups - groups.mean(dim=1, keepdim=True)
     deviation = (centred.square().mean(dim=1) + eps).sqrt().mean(dim=(1, 2, 3, 4))  # [B / group]
     channel = deviation.repeat_interleave(group).to(x.dtype)
@@ -290,7 +290,3 @@ def update_spectral_norms(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, WeightLayer):
             module.update_spectral_norm()
-
-
-def _at_least_float32(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)

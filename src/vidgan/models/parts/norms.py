@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vidgan.core.distributed import Processes
 from vidgan.models.base import RunningStatistics
-from vidgan.models.parts.convolution import out_of_autocast
+from vidgan.models.parts.convolution import full_precision
 
 NormKind = Literal["batch", "layer", "none"]
 """Normalisation of a discriminator that lets the user choose."""
@@ -38,8 +38,16 @@ class BatchStatistics(RunningStatistics):
         elif self.observes:
             # With momentum 1 these receive the mean and the unbiased variance of this batch.
             mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
-            stores = (mean.flatten(), var.flatten())
-            y = F.batch_norm(x, *stores, weight, bias, training=True, momentum=1.0, eps=self.eps)
+            y = F.batch_norm(
+                x,
+                mean.view(-1),
+                var.view(-1),
+                weight,
+                bias,
+                training=True,
+                momentum=1.0,
+                eps=self.eps,
+            )
         else:
             return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
         if self.observes:
@@ -66,8 +74,7 @@ def normalize_globally(
     Returns:
         The rows, and mean and unbiased variance `[C]` of the whole batch.
     """
-    with out_of_autocast(x):
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    with full_precision(x) as wide:
         axes = [axis for axis in range(x.dim()) if axis != 1]
         column = (-1, *[1] * (x.dim() - 2))  # [C, 1, ...], beside every axis but the first
         count = x.numel() // x.shape[1] * processes.count
@@ -144,7 +151,7 @@ class TimeBatchNorm(BatchStatistics):
 class LayerNorm(nn.Module):
     """Layer norm over all axes but the first, with a factor and an offset per channel.
 
-    (Ba et al. 2016; the affine part as in the critics of Gulrajani et al. 2017.)
+    (Ba et al. 2016; the affine part as in the discriminators of Gulrajani et al. 2017.)
     """
 
     def __init__(self, num_channels: int, eps: float = 1e-5) -> None:

@@ -23,10 +23,18 @@ class SlicedWassersteinHead(nn.Module):
         dim: length of an encoding, and number K of projections of a block.
         num_blocks: independent blocks of projections; realness is `[B, dim * num_blocks]`.
         num_classes: 0 for an unconditional head.
+        keeps_signs: whether `retract` leaves every projection pointing where it pointed.
     """
 
-    def __init__(self, dim: int = 128, num_blocks: int = 1, num_classes: int = 0) -> None:
+    def __init__(
+        self,
+        dim: int = 128,
+        num_blocks: int = 1,
+        num_classes: int = 0,
+        keeps_signs: bool = True,
+    ) -> None:
         super().__init__()
+        self.keeps_signs = keeps_signs
         rows = max(num_classes, 1)
         self.projections = nn.Parameter(torch.empty(num_blocks, dim, dim))
         self.slopes = nn.Parameter(torch.ones(rows, num_blocks * dim))
@@ -72,8 +80,12 @@ class SlicedWassersteinHead(nn.Module):
         """Pull V back to orthonormal columns: V <- Q sign(diag R), V = QR.
 
         QR alone is unique only up to the sign of each column, and a flipped column would turn a
-        projection into its negative under the feet of its slope, offset and optimizer moments.
+        projection into its negative while its slope, offset and optimizer moments stay. Without
+        `keeps_signs` it is V <- Q with the signs that Householder reflections leave, as in the
+        authors' code.
         """
         q, r = torch.linalg.qr(self.projections.double())
-        signs = torch.diagonal(r, dim1=1, dim2=2).sign()
-        self.projections.copy_(q * torch.where(signs == 0, 1.0, signs)[:, None, :])
+        if self.keeps_signs:
+            signs = torch.diagonal(r, dim1=1, dim2=2).sign()
+            q = q * torch.where(signs == 0, 1.0, signs)[:, None, :]
+        self.projections.copy_(q)

@@ -199,7 +199,8 @@ def _list_tar(path: Path, limits: Limits) -> Archive:
                 if info.isreg() and not info.issparse():
                     end += -(-info.size // _BLOCK) * _BLOCK
                 table.add(info.name, info.size, info.offset_data, _tar_flaw(info))
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, OSError) as error:
+        # A header of the PAX form may say any size, behind which there is no place on the disk.
         if not table.members:
             raise UserError(f"{path} is no zip or tar archive ({error}): fetch it again") from error
     if not _ends_there(plain, end):

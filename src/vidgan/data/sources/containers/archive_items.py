@@ -28,7 +28,7 @@ from vidgan.data.sources.source import SPLITS
 from vidgan.data.sources.tree import VIDEO_SUFFIXES
 from vidgan.errors import UserError
 from vidgan.video import UnreadableVideoError
-from vidgan.video.frames import IMAGE_SUFFIXES
+from vidgan.video.sequences import IMAGE_SUFFIXES, SameNumberError, find_sequences
 
 _SIDECARS = ("cls", "json")
 _SIDECAR_BYTES = 1 << 20
@@ -71,9 +71,15 @@ def list_archive(path: Path) -> Listing:
     kind = "zip" if path.name.lower().endswith(".zip") else "tar"
     what = "a WebDataset shard" if is_shard else f"a {kind} archive"
     notes = list(archive.notes)
+    if parts.several:
+        notes.append(
+            f"{len(parts.several)} folders hold more than one sequence of pictures"
+            f" ({printable(parts.several[0])} first): each sequence is taken for a video"
+        )
     if parts.num_others:
         notes.append(f"{parts.num_others} files that are no videos were passed over")
-    return Listing(what=what, items=tuple(items), dropped=archive.dropped, notes=tuple(notes))
+    dropped = (*archive.dropped, *parts.dropped)
+    return Listing(what=what, items=tuple(items), dropped=dropped, notes=tuple(notes))
 
 
 def read_archive_item(path: Path, member: str) -> Content:
@@ -107,9 +113,12 @@ class _Parts:
 
     Attributes:
         videos: Address of each video to the key of its sidecars. The address is a member, or the
-            start of the names of its pictures: a folder and `/`, or a key and `.`.
+            start of the names of its pictures: a folder and `/`, or a key and `.`, and behind that
+            the pattern of the names if there are several sequences.
         pictures: Members of the videos that consist of pictures, in the order of their numbers.
         sidecars: Members that may say more about a key, by key and suffix.
+        several: Folders and keys with several sequences of pictures.
+        dropped: Folders and keys whose pictures cannot be put in order, and why.
         num_others: Other members, hidden ones left out.
     """
 
@@ -117,6 +126,8 @@ class _Parts:
         self.videos: dict[str, str] = {}
         self.pictures: dict[str, list[str]] = {}
         self.sidecars: dict[tuple[str, str], str] = {}
+        self.several: list[str] = []
+        self.dropped: list[tuple[str, str]] = []
         self.num_others = 0
         by_key: dict[str, list[str]] = defaultdict(list)
         by_folder: dict[str, list[str]] = defaultdict(list)
@@ -127,8 +138,9 @@ class _Parts:
             last = f".{suffix.rpartition('.')[2]}"
             if last in VIDEO_SUFFIXES or last == ".npy":
                 self.videos[name] = key
-            elif last in IMAGE_SUFFIXES and _number(name) is not None:
-                by_key[f"{key}."].append(name)
+            elif last in IMAGE_SUFFIXES:
+                if re.search("[0-9].*[.]", suffix):
+                    by_key[f"{key}."].append(name)
                 by_folder[f"{folder}/"].append(name)
             elif suffix in _SIDECARS:
                 self.sidecars[key, suffix] = name
@@ -143,13 +155,25 @@ class _Parts:
     ) -> None:
         has_video = {f"{name.rpartition('/')[0]}/" for name in self.videos}
         samples = {start: names for start, names in by_key.items() if len(names) > 1}
-        groups = samples or by_folder
-        for start, names in groups.items():
-            if len(names) > 1 and (samples or start not in has_video):
-                self.pictures[start] = sorted(names, key=lambda name: (_number(name), name))
-                self.videos[start] = start.rstrip("/.")
+        for start, names in (samples or by_folder).items():
+            if samples or start not in has_video:
+                self._find_sequences(start, names)
         self.num_others += sum(map(len, by_folder.values()))
         self.num_others -= sum(map(len, self.pictures.values()))
+
+    def _find_sequences(self, start: str, names: list[str]) -> None:
+        folder, slash, _ = names[0].rpartition("/")
+        try:
+            found = find_sequences(name.rpartition("/")[2] for name in names)
+        except SameNumberError as error:
+            self.dropped.append((printable(start.rstrip("/.")), str(error)))
+            return
+        for sequence in found:
+            address = start if len(found) == 1 else folder + slash + sequence.pattern
+            self.pictures[address] = [folder + slash + name for name in sequence.names]
+            self.videos[address] = address.rstrip("/.")
+        if len(found) > 1:
+            self.several.append(start.rstrip("/.") or ".")
 
 
 @lru_cache(maxsize=4)
@@ -162,11 +186,6 @@ def _split_name(name: str) -> tuple[str, str, str]:
     folder, _, file = name.rpartition("/")
     stem, _, suffix = file.partition(".")
     return folder, f"{folder}/{stem}".lstrip("/"), suffix.lower()
-
-
-def _number(name: str) -> int | None:
-    digits = re.search(r"([0-9]+)$", name.rpartition(".")[0])
-    return int(digits[1]) if digits else None
 
 
 def _sidecar(archive: Archive, parts: _Parts, key: str) -> dict[str, Any]:

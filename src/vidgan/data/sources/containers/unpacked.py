@@ -8,7 +8,6 @@ import bz2
 import gzip
 import hashlib
 import lzma
-import os
 import re
 import zipfile
 import zlib
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 
 from zstandard import ZstdDecompressor, ZstdError
 
-from vidgan.core.files import TEMPORARY_MARK, one_at_a_time, write_file_atomically
+from vidgan.core.files import TEMPORARY_MARK, cache_folder, one_at_a_time, write_file_atomically
 from vidgan.data.sources.containers.limits import LIMITS, Limits
 from vidgan.errors import UserError
 
@@ -68,7 +67,7 @@ def unpack(
     key = repr((str(path.resolve()), stat.st_size, stat.st_mtime_ns, part))
     digest = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
     stem = re.sub(r"\W", "-", path.name, flags=re.ASCII)[:40]
-    out = _cache_folder() / f"{stem}-{digest}"
+    out = cache_folder() / "unpacked" / f"{stem}-{digest}"
     if out.exists():
         return out
 
@@ -122,8 +121,3 @@ _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
-
-
-def _cache_folder() -> Path:
-    cache = os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan"
-    return Path(cache) / "unpacked"

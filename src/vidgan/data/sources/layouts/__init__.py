@@ -49,7 +49,8 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
     layout, why = _choose(tree, config)
     told = f"{root} is read as {layout.what} (data.layout={layout.name}), {why}"
     found = layout.find(tree, config)
-    found = replace(found, dropped=[*found.dropped, *tree.unread])
+    several = tree.told_sequences({source.name for source in found.sources})
+    found = replace(found, dropped=[*found.dropped, *tree.unread], notes=[*several, *found.notes])
     return settle(root, layout.name, told, found, config)
 
 

@@ -24,7 +24,7 @@ from vidgan.data.sources.layouts.lists import (
 from vidgan.data.sources.source import Found, Source
 from vidgan.data.sources.tree import Tree
 from vidgan.errors import UserError
-from vidgan.video.frames import IMAGE_SUFFIXES
+from vidgan.video.sequences import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
 _MARKS = (b'"database"', b'"labels"', b'"taxonomy"')

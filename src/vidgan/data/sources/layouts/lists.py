@@ -25,9 +25,11 @@ _CLIP_NAME = re.compile(r"([\w-]{11})_[0-9]{6}_[0-9]{6}")
 
 
 def stem_of(name: str, tree: Tree) -> str:
-    """The last part of a video's name, without its suffix if it is a file."""
+    """The last part of a video's name, without its suffix if it is a file, or its number mark."""
     last = name.rpartition("/")[2]
-    return last if name in tree.image_folder_set else Path(last).stem
+    if name in tree.image_folder_set:
+        return last
+    return re.sub(r"[\W_]*[*]", "", last) if name in tree.sequence_set else Path(last).stem
 
 
 def by_stem(tree: Tree) -> dict[str, list[str]]:

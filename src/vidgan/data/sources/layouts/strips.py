@@ -15,7 +15,8 @@ from vidgan.data.sources.source import Found, Source, split_and_class
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree
 from vidgan.data.sources.videos import strip_length
 from vidgan.errors import UserError
-from vidgan.video.frames import IMAGE_SUFFIXES, PICTURE_FAULTS
+from vidgan.video.pictures import PictureError, open_picture
+from vidgan.video.sequences import IMAGE_SUFFIXES
 
 _FOLDER_START = "frames-stable"
 _NUM_PROBED = 16
@@ -116,14 +117,12 @@ def _folders(tree: Tree) -> set[str]:
 
 def _are_strips(tree: Tree, fewest: int, share: float) -> bool:
     """Whether this share of some pictures is made of squares; damaged ones say nothing."""
-    from PIL import Image
-
     lengths = []
     for name in tree.some_pictures(_NUM_PROBED):
         try:
-            with Image.open(tree.root / name) as picture:
+            with open_picture(tree.root / name) as picture:
                 lengths.append(strip_length(*picture.size))
-        except (*PICTURE_FAULTS, Image.DecompressionBombError):
+        except PictureError:
             continue
     fitting = sum(length is not None and length >= fewest for length in lengths)
     return fitting > 0 and fitting >= share * len(lengths)
