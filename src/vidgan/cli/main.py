@@ -48,6 +48,7 @@ VERBS = {
     "weights verify": "vidgan.cli.weights:verify",
     "weights convert": "vidgan.cli.weights:convert",
     "models": "vidgan.cli.about:models",
+    "presets": "vidgan.cli.about:presets",
     "doctor": "vidgan.cli.about:doctor",
 }
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""

@@ -16,9 +16,10 @@ from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.loader import lost_workers_named, make_loader
 from vidgan.data.packed.store import open_store
+from vidgan.data.scorable import why_unscorable
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.losses.recipes import make_loss
-from vidgan.models import refuse_larger_than_memory
+from vidgan.models import model_name, refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.sampling.storage import make_card
 from vidgan.training.batch import Batch
@@ -77,6 +78,8 @@ def train(config: Config) -> Path:
         >>> vidgan.train(config)  # doctest: +SKIP
         PosixPath('runs/first')
     """
+    if not isinstance(config, Config):
+        raise UserError("train takes settings as load_config returns them: load_config(settings)")
     run, settings = Path(config.run), config.training
     with ExitStack() as stack:
         # The processes that share the work; the first one writes and talks.
@@ -113,6 +116,12 @@ def train(config: Config) -> Path:
             device = processes.device.type
             recorder = stack.enter_context(Recorder(config, dataset, schedule, state, device))
         tell(opening(config, dataset, schedule, state))
+        reason = why_unscorable(dataset.store.items, config.data.frames)
+        if reason:
+            tell(reason)
+        if dataset.num_classes and not step.gan.generator.num_classes:
+            name = model_name(type(config.model))
+            tell(f"{name} makes clips of no chosen class: what it generates carries no label")
 
         # The number formats of a level are those in which its gradients are right.
         note = recorder.write_check if recorder else lambda level, facts: None
