@@ -49,7 +49,8 @@ from vidgan.sampling.pictures import (
 )
 from vidgan.sampling.predict import part_windows
 from vidgan.sampling.storage import card_of, load_generator
-from vidgan.training.cost import predict_seconds, scale_schedule
+from vidgan.training.budget import scale_schedule
+from vidgan.training.cost import predict_seconds
 from vidgan.training.loop import open_clips
 from vidgan.training.presets import load_config
 from vidgan.training.run_config import Config, config_to_dict

@@ -23,6 +23,7 @@ from vidgan.models import model_name, refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.sampling.storage import make_card
 from vidgan.training.batch import Batch
+from vidgan.training.budget import fit_minutes, keep_schedule
 from vidgan.training.checkpoint import (
     RunState,
     explained_disk_errors,
@@ -45,7 +46,7 @@ from vidgan.training.health import (
 from vidgan.training.logs import PLAIN_INTERVAL_S, say
 from vidgan.training.planner import batch_requests, check_batches, plan_schedule
 from vidgan.training.records import Recorder, data_facts, describe_run
-from vidgan.training.run_config import Config
+from vidgan.training.run_config import CONFIG_FILE, Config
 from vidgan.training.run_folder import check_run_folder, check_same_data, locked
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig
@@ -80,17 +81,21 @@ def train(config: Config) -> Path:
     """
     if not isinstance(config, Config):
         raise UserError("train takes settings as load_config returns them: load_config(settings)")
-    run, settings = Path(config.run), config.training
+    config = keep_schedule(config)
+    run = Path(config.run)
     with ExitStack() as stack:
         # The processes that share the work; the first one writes and talks.
-        processes = stack.enter_context(join_processes(settings.device))
+        processes = stack.enter_context(join_processes(config.training.device))
         tell: Tell = say if processes.is_first else lambda sentence: None
         stack.enter_context(explained_disk_errors(run))
         stack.enter_context(lost_workers_named())
         check_run_folder(config)
+        plan_schedule(config, clip_shape(config))
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
         dataset = open_clips(config, tell)
+        config = scheduled(config, dataset, processes, tell)
+        settings = config.training
         schedule = plan_schedule(config, dataset.full_shape)
         step = build_step(config, dataset, schedule, processes)
         check_batches(schedule, step.gan, settings, processes)
@@ -183,13 +188,33 @@ def train(config: Config) -> Path:
 # Before the first step
 
 
+def clip_shape(config: Config) -> ClipShape:
+    """Shape of the clips that the settings ask for."""
+    return ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
+
+
+def scheduled(config: Config, dataset: ClipDataset, processes: Processes, tell: Tell) -> Config:
+    """The settings of a new run in minutes, with the schedule that takes them; all others as is."""
+    if config.training.minutes is None or (Path(config.run) / CONFIG_FILE).exists():
+        return config
+    schedule = plan_schedule(config, dataset.full_shape)
+    # Networks of their own: the run begins with those that its seed gives.
+    step = build_step(config, dataset, schedule, processes)
+    check_batches(schedule, step.gan, config.training, processes)
+    arithmetic = choose_arithmetic(config.training, processes, {}, tell)
+    with (
+        explained_memory_errors(Path(config.run), step),
+        repeatable_arithmetic(processes.device, arithmetic),
+    ):
+        return fit_minutes(config, step, schedule, dataset, tell)
+
+
 def open_clips(config: Config, tell: Tell) -> ClipDataset:
     """The training clips, decoded into the cache if need be.
 
     Every process asks; one builds, the others wait for it.
     """
-    shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
-    levels = [(level.frames, level.resolution) for level in config.model.levels(shape)]
+    levels = [(level.frames, level.resolution) for level in config.model.levels(clip_shape(config))]
     path = cached_build(config.data, levels[:-1], progress=spoken_progress(tell), tell=tell)
     return ClipDataset(open_store(path), config.data, config.seed)
 

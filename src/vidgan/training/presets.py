@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,13 @@ __all__ = ["Config", "default_preset", "list_presets", "load_config"]
 DEFAULT_PRESETS = {"cpu": "cpu/pvgan-clips-32x16", "gpu": "gpu/pvgan-clips-64x32"}
 """What `vidgan train data=FOLDER` takes, by the device at hand."""
 
-SHORTHANDS = {"model": "model.name", "data": "data.path", "loss": "loss.name"}
+SHORTHANDS = {
+    "model": "model.name",
+    "data": "data.path",
+    "loss": "loss.name",
+    "minutes": "training.minutes",
+    "hours": "training.minutes",
+}
 """Words that stand for the setting most often meant."""
 
 
@@ -35,7 +42,8 @@ def load_config(
             for a preset that suits the device. A mapping holds what a YAML file may; with `preset`,
             or without `model`, what it names differs from that preset or the one for the device.
         overrides: `key=value` words; `data=`, `model=` and `loss=` stand for `data.path=`,
-            `model.name=` and `loss.name=`, and `preset=` for a source that is not given.
+            `model.name=` and `loss.name=`, `minutes=` and `hours=` for `training.minutes=`, and
+            `preset=` for a source that is not given.
 
     Raises:
         UserError: no such preset or setting, a value of the wrong kind, or settings that exclude
@@ -63,6 +71,9 @@ def load_config(
     if is_run:
         where = str(run_file)
         mapping = load_yaml(where) | {"run": str(source)}
+        if isinstance(asked.get("training"), Mapping) and "total_clips" in asked["training"]:
+            # A longer run than the one that was measured.
+            mapping = merged(mapping, {"training": {"minutes": None}})
     elif source is None and "model" in given:
         where, mapping = "the settings given", given
     else:
@@ -198,13 +209,20 @@ def _written_out(settings: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key, value in settings.items():
         section, _, name = SHORTHANDS.get(key, "").partition(".")
-        is_short = section and not isinstance(value, Mapping)
-        plain[key] = {name: str(value) if isinstance(value, Path) else value} if is_short else value
+        if not section or isinstance(value, Mapping):
+            plain = merged(plain, {key: value})
+            continue
+        if key == "hours" and isinstance(value, int | float):
+            value = 60 * value
+        plain = merged(plain, {section: {name: str(value) if isinstance(value, Path) else value}})
     return plain
 
 
 def _expand(word: str) -> str:
     key, separator, value = word.partition("=")
+    if key == "hours":
+        with suppress(ValueError):
+            value = f"{60 * float(value):g}"
     return f"{SHORTHANDS.get(key, key)}{separator}{value}"
 
 
