@@ -11,11 +11,14 @@ import pytest
 
 from vidgan.core.files import (
     TEMPORARY_MARK,
+    DiskFullError,
+    check_place,
     write_file_atomically,
     write_folder_atomically,
     write_json_atomically,
     write_text_atomically,
 )
+from vidgan.errors import UserError
 
 
 def names(folder: Path) -> list[str]:
@@ -129,3 +132,22 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert "File too large" in done.stderr
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_place_is_looked_at_before_work_is_done_for_it(tmp_path: Path) -> None:
+    check_place(tmp_path / "new" / "folder")
+    check_place(tmp_path)
+    (tmp_path / "file").write_text("")
+    check_place(tmp_path / "file")
+    with pytest.raises(UserError, match=r"file is a file, so .* cannot be made in it"):
+        check_place(tmp_path / "file" / "below" / "out.mp4")
+    with pytest.raises(DiskFullError, match=r"needs 9,007,199,254,740,992 MiB .* MiB left"):
+        check_place(tmp_path / "new", 1 << 73)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_told_before(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(UserError, match="cannot be written to"):
+        check_place(tmp_path / "new")

@@ -13,11 +13,12 @@ from training_cases import hash_of_ema, start_child, tiny_config
 
 from vidgan.core.files import read_sealed_json, write_sealed_json
 from vidgan.core.machine import processor_id
+from vidgan.data.synthetic.motions import render_motions
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
 from vidgan.training.checkpoint import find_checkpoint
-from vidgan.training.logs import read_log
-from vidgan.training.loop import train
+from vidgan.training.logs import read_log, say
+from vidgan.training.loop import open_clips, train
 from vidgan.training.run_folder import locked
 from vidgan.training.step import TrainingStep
 
@@ -294,3 +295,19 @@ def test_going_on_with_another_processor_is_said(
     # The run now belongs to this processor: going on once more says nothing.
     train(tiny_config(half, packed_clips, "training.total_clips=88"))
     assert "going on with" not in capsys.readouterr().err
+
+
+def test_videos_that_are_left_out_are_named_whenever_training_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDGAN_CACHE", str(tmp_path / "cache"))
+    videos = tmp_path / "videos"
+    render_motions(videos, 4, size=8, frames=4, objects=["disc"], motions="left,right", heldout=0.0)
+    next(videos.rglob("*.mp4")).rename(videos / "outside.mp4")
+    config = tiny_config(tmp_path / "run", videos, "data.workers=0", "data.splits=off")
+    for _ in range(2):
+        dataset = open_clips(config, say)
+        assert dataset.num_clips == 3
+        said = capsys.readouterr().err
+        assert "videos left out: 1" in said
+        assert "outside.mp4: lies outside the class folders" in said

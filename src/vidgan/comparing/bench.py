@@ -21,7 +21,7 @@ import torch
 from vidgan.comparing.results import compare_results, read_results, write_comparison
 from vidgan.comparing.suite import MotionsSpec, Suite
 from vidgan.core.code_version import code_version
-from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.files import check_place, write_json_atomically, write_text_atomically
 from vidgan.core.machine import processor_id
 from vidgan.core.plugins import safe_path_for_children, trust_typed
 from vidgan.core.settings import dump_yaml, load_yaml
@@ -96,6 +96,7 @@ def run_bench(
         UserError: settings that fit no preset, or `out` belongs to another suite.
     """
     out = Path(out)
+    check_place(out)
     _claim(out, suite)
     jobs = list(_jobs(suite, out))
 

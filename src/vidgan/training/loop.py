@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from vidgan.core.distributed import Processes, join_processes
+from vidgan.core.files import check_place
 from vidgan.core.randomness import derive_seed
 from vidgan.core.stop_signals import StopSignals
 from vidgan.data.build.packing import cached_build
+from vidgan.data.build.report import listed
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.loader import lost_workers_named, make_loader
 from vidgan.data.packed.store import open_store
@@ -26,6 +28,7 @@ from vidgan.training.batch import Batch
 from vidgan.training.budget import fit_minutes, keep_schedule
 from vidgan.training.checkpoint import (
     RunState,
+    checkpoint_bytes,
     explained_disk_errors,
     find_checkpoint,
     init_from,
@@ -53,6 +56,9 @@ from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import TrainingStep
 
 Tell = Callable[[str], None]
+
+MAX_NAMED = 10
+"""Lines about videos that are left out."""
 
 
 def train(config: Config) -> Path:
@@ -89,8 +95,7 @@ def train(config: Config) -> Path:
         tell: Tell = say if processes.is_first else lambda sentence: None
         stack.enter_context(explained_disk_errors(run))
         stack.enter_context(lost_workers_named())
-        check_run_folder(config)
-        plan_schedule(config, clip_shape(config))
+        check_before(config)
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
         dataset = open_clips(config, tell)
@@ -99,11 +104,12 @@ def train(config: Config) -> Path:
         schedule = plan_schedule(config, dataset.full_shape)
         step = build_step(config, dataset, schedule, processes)
         check_batches(schedule, step.gan, settings, processes)
+        check_place(run, checkpoint_bytes(step))
         stack.enter_context(explained_memory_errors(run, step))
         check_same_data(run, data_facts(dataset), tell)
 
         # Where the run stands: at a checkpoint, or at the start.
-        check_place = stack.enter_context(locked(run)) if processes.is_first else None
+        still_there = stack.enter_context(locked(run)) if processes.is_first else None
         found = find_checkpoint(run, tell)
         processes.barrier()
         arithmetic = choose_arithmetic(settings, processes, found.arithmetic if found else {}, tell)
@@ -154,8 +160,8 @@ def train(config: Config) -> Path:
             if not (saves or samples or is_due(state, settings.log_every)):
                 continue
 
-            if check_place:
-                check_place()
+            if still_there:
+                still_there()
 
             # Losses or weights that are no numbers: back to the last good checkpoint.
             losses = means.take(processes)
@@ -188,6 +194,18 @@ def train(config: Config) -> Path:
 # Before the first step
 
 
+def check_before(config: Config) -> None:
+    """Refuse what can be refused before any clip is decoded: folder, schedule, clip size.
+
+    Raises:
+        UserError: the folder holds something else or cannot be written to, or settings do not fit.
+    """
+    config = keep_schedule(config)
+    check_run_folder(config)
+    check_place(config.run)
+    plan_schedule(config, clip_shape(config))
+
+
 def clip_shape(config: Config) -> ClipShape:
     """Shape of the clips that the settings ask for."""
     return ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
@@ -216,7 +234,10 @@ def open_clips(config: Config, tell: Tell) -> ClipDataset:
     """
     levels = [(level.frames, level.resolution) for level in config.model.levels(clip_shape(config))]
     path = cached_build(config.data, levels[:-1], progress=spoken_progress(tell), tell=tell)
-    return ClipDataset(open_store(path), config.data, config.seed)
+    store = open_store(path)
+    for line in listed("videos left out", store.manifest.dropped, MAX_NAMED):
+        tell(line)
+    return ClipDataset(store, config.data, config.seed)
 
 
 def build_step(
