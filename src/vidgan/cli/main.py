@@ -34,6 +34,7 @@ VERBS = {
     "data check": "vidgan.cli.data:check",
     "data build": "vidgan.cli.data:build",
     "data export": "vidgan.cli.data:export",
+    "data split": "vidgan.cli.faces:split",
     "data faces": "vidgan.cli.faces:faces",
     "data stabilize": "vidgan.cli.faces:stabilize",
     "train": "vidgan.cli.train:train",
