@@ -123,7 +123,7 @@ def checkpoint_bytes(step: TrainingStep) -> int:
         )
         for name, network in step.gan.networks.items()
     }
-    return 3 * sum(sizes.values()) + sizes["generator"]
+    return int(3 * sum(sizes.values()) + sizes["generator"])
 
 
 def _remove_old(run: str | Path, keep: int) -> None:
