@@ -1,9 +1,11 @@
 """What goes wrong in a run, and what is left of it."""
 
+import dataclasses
 import json
 import os
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from vidgan.core.files import read_sealed_json, write_sealed_json
 from vidgan.core.machine import processor_id
 from vidgan.data.synthetic.motions import render_motions
 from vidgan.errors import UnhealthyTrainingError, UserError
+from vidgan.models.base import GAN, ClipShape
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
 from vidgan.training.checkpoint import find_checkpoint
 from vidgan.training.logs import read_log, say
@@ -311,3 +315,24 @@ def test_videos_that_are_left_out_are_named_whenever_training_begins(
         said = capsys.readouterr().err
         assert "videos left out: 1" in said
         assert "outside.mp4: lies outside the class folders" in said
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForgetsClasses(ProgressiveConfig):
+    """A model of somebody else that makes nothing of the classes it is offered."""
+
+    def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
+        return super().build(clip_shape, 0)
+
+
+def test_a_model_that_ignores_the_classes_of_the_data_is_pointed_out(
+    tmp_path: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("training.total_clips=4", "training.stable_clips=0", "training.fade_clips=0")
+    config = tiny_config(tmp_path / "run", packed_clips, *short)
+    sentence = "makes clips of no chosen class"
+    train(config)
+    assert sentence not in capsys.readouterr().err
+    model = ForgetsClasses(**{f.name: getattr(config.model, f.name) for f in fields(config.model)})
+    train(dataclasses.replace(config, model=model, run=str(tmp_path / "other")))
+    assert f"ForgetsClasses {sentence}" in capsys.readouterr().err
