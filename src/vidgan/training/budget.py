@@ -21,7 +21,7 @@ WARM_UP_STEPS, MEASURED_STEPS = 3, 8
 STEPS_SHARE = 0.9
 """Of the minutes; the rest goes into samples, checkpoints and checks."""
 MEASURING_SHARE = 0.1
-"""Of the minutes at most, for all levels together."""
+"""Of the minutes, for all levels together; two steps of a level are made in any case."""
 FEWEST_SAMPLES = 8
 """Sample videos of a run whose length is given in minutes, at least."""
 
