@@ -31,6 +31,8 @@ from vidgan.report.comparison import (
     comparison_markdown,
     comparison_page,
 )
+from vidgan.training.presets import load_config
+from vidgan.training.run_config import save_config
 from vidgan.training.run_facts import device_of
 
 RECORD: dict[str, Any] = {
@@ -261,3 +263,18 @@ def test_every_model_says_where_it_departs_from_its_source() -> None:
         assert len(found) > 1, model
         assert all(not item.startswith("*") and "\n" not in item for item in found)
     assert deviations("tgan")[2] == "Clips lie in [-1, 1]; the authors scale to (x - 128) / 128."
+
+
+def test_scores_count_where_the_package_of_the_model_is_missing(tmp_path: Path) -> None:
+    save_config(tmp_path, load_config("cpu/tgan-motions-16x8", ["data=x", "seed=3"]))
+    text = (tmp_path / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("name: tgan", "name: gone-model"))
+    (tmp_path / "evals").mkdir()
+    (tmp_path / "evals" / "a.json").write_text(json.dumps(RECORD))
+    (row,) = compare([tmp_path]).tables[0].rows
+    assert row.label.startswith("gone-model, ")
+    assert row.facts["seeds"] == "3"
+    assert deviations("gone-model")[0].startswith("not known here: there is no model 'gone-model'")
+    (tmp_path / "config.yaml").write_text(text.replace("seed: 3", "seed: three"))
+    with pytest.raises(UserError, match="seed must be a whole number"):
+        compare([tmp_path])

@@ -14,6 +14,8 @@ import pytest
 
 from vidgan.core.files import (
     TEMPORARY_MARK,
+    DiskFullError,
+    check_place,
     is_vacant,
     one_at_a_time,
     remove_leftovers,
@@ -217,3 +219,22 @@ def test_without_locks_one_is_told_and_goes_on(
     with one_at_a_time(tmp_path / "lock"):
         pass
     assert "knows no locks" in capsys.readouterr().err
+
+
+def test_a_place_is_looked_at_before_work_is_done_for_it(tmp_path: Path) -> None:
+    check_place(tmp_path / "new" / "folder")
+    check_place(tmp_path)
+    (tmp_path / "file").write_text("")
+    check_place(tmp_path / "file")
+    with pytest.raises(UserError, match=r"file is a file, so .* cannot be made in it"):
+        check_place(tmp_path / "file" / "below" / "out.mp4")
+    with pytest.raises(DiskFullError, match=r"needs 9,007,199,254,740,992 MiB .* MiB left"):
+        check_place(tmp_path / "new", 1 << 73)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_told_before(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(UserError, match="cannot be written to"):
+        check_place(tmp_path / "new")

@@ -14,8 +14,10 @@ import tyro
 
 from vidgan.cli.output import in_words, print_json, print_lines, print_table
 from vidgan.core.settings import dump_yaml, to_dict
+from vidgan.errors import UserError
 
 Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
+Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[WORD ...]")]
 
 EXTRA_PACKAGES = ("sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
 
@@ -49,6 +51,37 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
             print_lines(inspect.getdoc(model_config_class(name)))
             print_lines("\nDefaults, to be changed with model.key=value:\n")
             print_lines(dump_yaml(settings), end="")
+
+
+def presets(words: Words = (), /, *, json: bool = False) -> None:
+    """List the presets of vidgan train, with the clips and the loss of each.
+
+    Args:
+        words: parts of names, such as gpu or mocogan; a preset is listed if its name has all.
+        json: print JSON.
+    """
+    from vidgan.training.presets import list_presets, load_config
+
+    found = []
+    for name in list_presets():
+        if all(word in name for word in words):
+            config = load_config(name)
+            size = f"{config.data.frames}x{config.data.resolution}x{config.data.resolution}"
+            clips = config.training.total_clips
+            found.append(
+                {"name": name, "clip": size, "loss": config.loss.name, "total_clips": clips}
+            )
+    if not found:
+        raise UserError(f"no preset has {' and '.join(words)} in its name: vidgan presets")
+    if json:
+        print_json(found)
+        return
+    width = max(len(str(preset["name"])) for preset in found)
+    for preset in found:
+        print(
+            f"{preset['name']:<{width}}  {preset['clip']:<12} {preset['loss']:<16}"
+            f" {preset['total_clips']:>12,} clips"
+        )
 
 
 def _about(name: str) -> str:

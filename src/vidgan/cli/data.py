@@ -9,6 +9,7 @@ import tyro
 
 from vidgan.cli.output import print_json, print_lines
 from vidgan.cli.progress import progress_on_stderr
+from vidgan.core.files import check_place
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.errors import UserError, counted
 
@@ -63,6 +64,7 @@ def build(
     from vidgan.data.build.packing import build_clips
 
     config, lower = clip_settings(words, preset, workers, strict)
+    check_place(out)
     lower = parse_levels(levels) if levels else lower
     place = Engine(kind=engine, address=address, time_limit_s=time_limit)
     with progress_on_stderr() as progress:
@@ -89,7 +91,8 @@ def check(
         source: folder of videos, archive (zip, tar), file of arrays or TFRecords, or packed clip
             set.
         words: settings of the clips as key=value, such as resolution=64 frames=16 short=loop.
-        preset: take the settings from a preset of vidgan train.
+        preset: take the settings from this preset; by default from the one that vidgan train
+            would choose on this machine.
         sheet: picture to write, a row of frames for each of some clips.
         workers: processes that decode.
         strict: end with exit code 2 if any video would be dropped or is damaged.
@@ -97,6 +100,7 @@ def check(
     """
     from vidgan.data.build.packing import check_source, is_packed
 
+    check_place(sheet)
     if is_packed(source):
         from vidgan.data.packed.sheet import draw_packed
         from vidgan.data.packed.verify import verify_set
@@ -107,10 +111,13 @@ def check(
         all_clips = "read, and as they were stored"
         print_report(report, json, all_clips=all_clips, contact_sheet=str(sheet))
         return
+    from vidgan.training.presets import default_preset
+
+    preset = preset or default_preset({})
     config, _ = clip_settings(words, preset, workers, strict)
     with progress_on_stderr() as progress:
         report = check_source(source, config, sheet, progress)
-    print_report(report, json, contact_sheet=str(sheet))
+    print_report(report, json, settings_of=f"the preset {preset}", contact_sheet=str(sheet))
     damaged = [name for name, note in report.notes if note.startswith("damaged")]
     unclean = [*(name for name, _ in report.dropped), *damaged]
     if strict and unclean:
@@ -148,6 +155,8 @@ def export(
     from vidgan.data.packed.cloud_export import export_to_litdata
     from vidgan.data.packed.export import export_clips
 
+    if "://" not in out:
+        check_place(out)
     with progress_on_stderr() as progress:
         if format == "litdata":
             report = export_to_litdata(source, out, progress)
@@ -190,6 +199,7 @@ def motions(
     """
     from vidgan.data.synthetic.motions import render_motions
 
+    check_place(out)
     with progress_on_stderr() as progress:
         folder = render_motions(
             out, videos, size, frames, seed, objects, motions, heldout, palette, progress=progress

@@ -1,4 +1,4 @@
-"""Verbs that make clips out of raw footage: `data faces`, `data stabilize`."""
+"""Verbs that make clips out of raw footage: `data split`, `data faces`, `data stabilize`."""
 
 import io
 import shlex
@@ -88,6 +88,40 @@ def faces(
             f"no film in {films} gave a clip: see {page} for what was dropped, and loosen the"
             " settings named there in another folder"
         )
+
+
+def split(
+    film: Annotated[Path, tyro.conf.arg(metavar="FILM")],
+    out: Out,
+    words: Words = (),
+    /,
+    *,
+    heldout: float = 0.1,
+    time_limit: float = 36_000.0,
+    json: bool = False,
+) -> None:
+    """Cut a film into its shots, a film each, some of them held out, for vidgan train data=OUT.
+
+    Needs the extra faces, whose search for cuts is used.
+
+    Args:
+        film: video file, or folder of numbered pictures.
+        out: folder to make, with train and heldout inside.
+        words: settings of the search, as key=value, such as threshold=0.15 min_frames=16.
+        heldout: share of the shots that training never sees.
+        time_limit: seconds after which the film is given up.
+        json: print the report as JSON.
+    """
+    from vidgan.films.faces.shots import ShotConfig
+    from vidgan.films.split import split_film
+
+    given = apply_overrides({}, [word.removeprefix("shots.") for word in words])
+    config = from_dict(ShotConfig, given, "the settings of the shots")
+    report = split_film(film, out, config, heldout, time_limit)
+    if json:
+        print_json(asdict(report))
+    else:
+        print("\n".join(report.lines()))
 
 
 def stabilize(

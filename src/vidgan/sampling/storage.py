@@ -112,6 +112,21 @@ def card_of(generator: Generator) -> GeneratorCard:
     return card
 
 
+def class_names(generator: Generator) -> tuple[str, ...]:
+    """Names of the classes that a generator makes, in the order of their labels.
+
+    Args:
+        generator: as `load_generator` returns it.
+
+    Returns:
+        One name for each label 0, 1, ...; none for a generator that takes no labels.
+
+    Raises:
+        UserError: the generator does not come from a file.
+    """
+    return card_of(generator).class_names if generator.num_classes else ()
+
+
 # ------------------------------------------------------------------------------------------------
 # One file
 

@@ -22,6 +22,7 @@ NOT_COMPARED = {"run", "preset"}
 HARMLESS = {
     "data.workers",
     "training.total_clips",
+    "training.minutes",
     "training.threads",
     "training.workers",
     "training.device",

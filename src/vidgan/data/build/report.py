@@ -85,14 +85,20 @@ class BuildReport:
         doubtful = [(name, what) for name, _, what in self.flaws]
         titled = (("dropped", self.dropped), ("handled", handled), ("doubtful", doubtful))
         for title, pairs in titled:
-            if pairs:
-                lines = _grouped(pairs)
-                text.append(f"{title}: {len(pairs)}")
-                text += [f"  {line}" for line in lines[:limit]]
-                if len(lines) > limit:
-                    text.append(f"  and {len(lines) - limit} more")
+            text += listed(title, pairs, limit)
         text += self.advice
         return [printable(line) for line in text]
+
+
+def listed(title: str, pairs: Sequence[tuple[str, str]], limit: int = 20) -> list[str]:
+    """Names and what happened to them under a title with their number, in `limit` lines at most."""
+    if not pairs:
+        return []
+    lines = _grouped(pairs)
+    text = [f"{title}: {len(pairs)}", *(f"  {line}" for line in lines[:limit])]
+    if len(lines) > limit:
+        text.append(f"  and {len(lines) - limit} more")
+    return [printable(line) for line in text]
 
 
 def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:
