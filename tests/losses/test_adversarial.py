@@ -186,7 +186,10 @@ def test_settings_change_a_recipe() -> None:
             {"constraints": {"singular_value_clipping": {"least_gamma": 2}}},
             "least_gamma=2.0 must lie in 0..1",
         ),
-        ({"auxiliary": {"mask": {"weight": float("nan")}}}, "weight=nan must be 0 or more"),
+        (
+            {"auxiliary": {"mask": {"weight": float("nan")}}},
+            "weight must be a number that is of use",
+        ),
         ({"class_weight": -0.5}, "loss.class_weight=-0.5 must be 0 or more"),
     ],
 )
