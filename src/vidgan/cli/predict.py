@@ -210,15 +210,15 @@ def read_window(path: Path, settings: "DataConfig", num_given: int) -> tuple["Te
     import torch
 
     from vidgan.data.build.encode import EncodeJob, Rejected, encode_video, full_levels
+    from vidgan.data.sources.source import Source
 
     policy = "central" if settings.clip == "random" else settings.clip
     config = replace(settings, clip=policy, short="drop", stored_frames=None)
-    found = encode_video(EncodeJob(str(path), config, full_levels(config, ()), config.resolution))
+    source = Source(name=str(path), path=path)
+    found = encode_video(EncodeJob(source, config, full_levels(config, ()), config.resolution))
     if isinstance(found, Rejected) and found.num_frames == num_given:
         config = replace(config, frames=num_given)
-        found = encode_video(
-            EncodeJob(str(path), config, full_levels(config, ()), config.resolution)
-        )
+        found = encode_video(EncodeJob(source, config, full_levels(config, ()), config.resolution))
     if isinstance(found, Rejected):
         if found.num_frames is None:
             raise UserError(f"{path}: {found.reason}")

@@ -7,13 +7,14 @@ from pathlib import Path
 from statistics import median, median_low
 from typing import Any
 
+from vidgan.core.shapes import LevelShape
 from vidgan.data.build.advice import advise
 from vidgan.data.build.encode import EncodedClip, Rejected
 from vidgan.data.build.pool import Crashed
-from vidgan.data.packed.manifest import ClipItem, Level, Manifest
+from vidgan.data.packed.manifest import ClipItem, Manifest
 from vidgan.data.packed.payload import codec_for
 from vidgan.data.settings import DataConfig
-from vidgan.data.sources.source import Source, SourceScan
+from vidgan.data.sources.source import Scan, Source
 from vidgan.errors import UserError, printable
 
 _MAX_NAMED_CLASSES = 12
@@ -51,7 +52,7 @@ class BuildReport:
     notes: tuple[tuple[str, str], ...]
     flaws: tuple[tuple[str, str, str], ...]
     advice: tuple[str, ...]
-    levels: tuple[Level, ...]
+    levels: tuple[LevelShape, ...]
     fps: float
 
     @property
@@ -128,11 +129,11 @@ def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[s
 
 
 def make_manifest(
-    scan: SourceScan,
+    scan: Scan,
     records: list[dict[str, Any]],
     plan: dict[str, Any],
     config: DataConfig,
-    levels: tuple[Level, ...],
+    levels: tuple[LevelShape, ...],
 ) -> Manifest:
     """The manifest of everything that `records` kept; classes without a clip are left out."""
     kept = [record for record in records if record["reason"] is None]
@@ -200,18 +201,18 @@ def _mixed_rates(kept: list[dict[str, Any]]) -> list[str]:
     return [told]
 
 
-def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | None) -> BuildReport:
+def make_report(root: str | Path, what: str, manifest: Manifest, out: Path | None) -> BuildReport:
     """The report on a manifest, of a set that was or would be made out of `root`.
 
     Args:
         root: The source.
-        told: What it was recognised as, in words.
+        what: What it was recognised as, in words.
         manifest: The set's.
         out: The set; None for a check.
     """
     return BuildReport(
         source=str(root),
-        layout=told,
+        layout=what,
         out=None if out is None else str(out),
         num_videos=len(manifest.items) + len(manifest.dropped) - manifest.num_missing,
         counts=manifest.counts(),
@@ -225,7 +226,7 @@ def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | Non
 
 
 def refuse_unusable(
-    scan: SourceScan, records: list[dict[str, Any]], manifest: Manifest, config: DataConfig
+    scan: Scan, records: list[dict[str, Any]], manifest: Manifest, config: DataConfig
 ) -> None:
     """Raise a `UserError` that says why, if there is nothing to train on."""
     if any(item.split == "train" for item in manifest.items):

@@ -7,13 +7,14 @@ from typing import Protocol
 
 from torch import Tensor
 
+from vidgan.core.shapes import LevelShape
 from vidgan.data.packed.chunk_files import open_chunks
 from vidgan.data.packed.cloud import is_url
-from vidgan.data.packed.manifest import MANIFEST_NAME, ClipItem, Level
+from vidgan.data.packed.manifest import MANIFEST_NAME, ClipItem
 from vidgan.data.packed.payload import decode_payload
 from vidgan.errors import UserError
 
-__all__ = ["ClipItem", "ClipStore", "Level", "MemoryStore", "PackedStore", "open_store"]
+__all__ = ["ClipItem", "ClipStore", "LevelShape", "MemoryStore", "PackedStore", "open_store"]
 
 
 class ClipStore(Protocol):
@@ -35,7 +36,7 @@ class ClipStore(Protocol):
     @property
     def attributes(self) -> dict[str, dict[str, str]]: ...
     @property
-    def levels(self) -> Sequence[Level]: ...
+    def levels(self) -> Sequence[LevelShape]: ...
     @property
     def fps(self) -> float: ...
     @property
@@ -43,7 +44,7 @@ class ClipStore(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+    def read(self, index: int, level: LevelShape | tuple[int, int]) -> Tensor:
         """Clip `index` at a stored level: uint8 `[C, stored frames, H, W]`."""
         ...
 
@@ -68,21 +69,21 @@ class PackedStore:
         self.items: Sequence[ClipItem] = manifest.items
         self.classes: Sequence[str] = manifest.classes
         self.attributes = manifest.attributes
-        self.levels: Sequence[Level] = manifest.levels
+        self.levels: Sequence[LevelShape] = manifest.levels
         self.fps = manifest.fps
         self.items_per_chunk = manifest.items_per_chunk
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+    def read(self, index: int, level: LevelShape | tuple[int, int]) -> Tensor:
         """Clip `index` at a stored level: uint8 `[3, stored frames, H, W]`.
 
         Raises:
             UserError: the level is not stored, or the clip is damaged on disk.
         """
         payload = self.payload(index, level)
-        level, full = Level(*level), self.levels[0]
+        level, full = LevelShape(*level), self.levels[0]
         frames = self.items[index].stored_frames // (full.frames // level.frames)
         shape = (3, frames, level.resolution, level.resolution)
         try:
@@ -93,13 +94,13 @@ class PackedStore:
                 f" is damaged: {error}; build the set again"
             ) from error
 
-    def payload(self, index: int, level: Level | tuple[int, int]) -> bytes:
+    def payload(self, index: int, level: LevelShape | tuple[int, int]) -> bytes:
         """The stored bytes of clip `index`, once they are known to be whole.
 
         Raises:
             UserError: as `read`.
         """
-        level = Level(*level)
+        level = LevelShape(*level)
         if level not in self.levels:
             raise UserError(f"{self.path} stores no level {level}: it has {list(self.levels)}")
         item = self.items[index]
@@ -146,14 +147,14 @@ class MemoryStore:
         ]
         self.classes: Sequence[str] = tuple(classes)
         self.attributes = attributes or {}
-        self.levels: Sequence[Level] = (Level(t, h),)
+        self.levels: Sequence[LevelShape] = (LevelShape(t, h),)
         self.fps = fps
         self.items_per_chunk = 1
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+    def read(self, index: int, level: LevelShape | tuple[int, int]) -> Tensor:
         """Clip `index`, uint8 `[C, T, H, W]`; only the full size is kept."""
         if level != self.levels[0]:
             raise UserError(f"clips in memory have no level {level}: only {self.levels[0]}")

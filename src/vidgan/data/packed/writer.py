@@ -23,8 +23,9 @@ from vidgan.core.files import (
     write_file_atomically,
     write_json_atomically,
 )
+from vidgan.core.shapes import LevelShape
 from vidgan.data.build.encode import EncodedClip
-from vidgan.data.packed.manifest import Level, is_packed
+from vidgan.data.packed.manifest import is_packed, level_folder
 from vidgan.errors import UserError
 
 _PLAN_NAME = "plan.json"
@@ -33,9 +34,9 @@ _JOURNAL_NAME = "journal.jsonl"
 _LOCK_NAME = "lock"
 
 
-def chunk_file(folder: Path, level: Level, chunk: int) -> Path:
+def chunk_file(folder: Path, level: LevelShape, chunk: int) -> Path:
     """Where a chunk of a level lies."""
-    return folder / level.folder / f"chunk-{chunk:05d}.safetensors"
+    return folder / level_folder(level) / f"chunk-{chunk:05d}.safetensors"
 
 
 def item_key(index: int) -> str:
@@ -101,7 +102,7 @@ class ChunkWriter:
     journal and continues behind its last whole line.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], levels: tuple[Level, ...]) -> None:
+    def __init__(self, folder: Path, plan: dict[str, Any], levels: tuple[LevelShape, ...]) -> None:
         self._folder = folder
         self._levels = levels
         self._items_per_chunk: int = plan["items_per_chunk"]
@@ -116,7 +117,7 @@ class ChunkWriter:
             _clear(folder)
             write_json_atomically(plan_file, plan)
         for level in levels:
-            (folder / level.folder).mkdir(exist_ok=True)
+            (folder / level_folder(level)).mkdir(exist_ok=True)
         for leftover in folder.rglob(f"{TEMPORARY_MARK}*"):
             leftover.unlink()
 
