@@ -98,8 +98,8 @@ def check(
     from vidgan.data.build.packing import check_source, is_packed
 
     if is_packed(source):
+        from vidgan.data.build.packing import verify_set
         from vidgan.data.packed.sheet import draw_packed
-        from vidgan.data.packed.verify import verify_set
 
         with progress_on_stderr() as progress:
             report = verify_set(source, progress)

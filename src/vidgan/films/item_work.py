@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import vidgan
 from vidgan.core.files import DISK_FULL, TEMPORARY_MARK, take_lock, write_json_atomically
 from vidgan.core.settings import differences
-from vidgan.data.build.engine import Engine, num_cores
-from vidgan.data.build.pool import Crashed
+from vidgan.data.build.engine import Engine
+from vidgan.data.build.pool import Crashed, num_cores
 from vidgan.data.sources.tree import list_videos
 from vidgan.errors import UserError
 from vidgan.video import VideoError

@@ -21,7 +21,6 @@ from vidgan.losses.recipes import make_loss
 from vidgan.models import refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.sampling.storage import make_card
-from vidgan.training.batch import Batch
 from vidgan.training.checkpoint import (
     RunState,
     explained_disk_errors,
@@ -48,7 +47,7 @@ from vidgan.training.run_config import Config
 from vidgan.training.run_folder import check_run_folder, check_same_data, locked
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 Tell = Callable[[str], None]
 

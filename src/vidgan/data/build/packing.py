@@ -19,7 +19,8 @@ from vidgan.core.files import DiskFullError, cache_folder, disk_errors_named
 from vidgan.core.shapes import LevelShape
 from vidgan.data.build.duplicates import DuplicateGate
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
-from vidgan.data.build.engine import Engine, num_cores
+from vidgan.data.build.engine import Engine
+from vidgan.data.build.pool import num_cores
 from vidgan.data.build.report import (
     BuildReport,
     make_manifest,
@@ -48,12 +49,14 @@ __all__ = [
     "cached_build",
     "check_source",
     "is_packed",
+    "verify_set",
 ]
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) after every video."""
 
 _CHUNK_BYTES = 64 << 20
+_MAX_NAMED = 5
 _VIDEOS_PER_WORKER = 8
 """Decoding fewer takes no longer than starting another process."""
 
@@ -154,6 +157,41 @@ def check_source(
         clips = [clip for name in sorted(previews) for clip in previews[name]]
         draw_sheet(contact_sheet_path, clips)
     return make_report(scan.root, scan.what, manifest, None)
+
+
+def verify_set(path: str | Path, progress: Progress | None = None) -> BuildReport:
+    """Read every clip of a packed set at every level and check it against its checksum.
+
+    Args:
+        path: The packed set.
+        progress: Called with (done, total, what).
+
+    Returns:
+        What the set says about its build.
+
+    Raises:
+        UserError: it is no packed set, or clips are damaged; the sentence names them.
+    """
+    store = open_store(path)
+    damaged: dict[int, str] = {}
+    for index in range(len(store)):
+        for level in store.levels:
+            try:
+                store.read(index, level)
+            except UserError as error:
+                damaged.setdefault(index, str(error))
+        if progress:
+            progress(index + 1, len(store), "checking clips")
+    if len(damaged) == 1:
+        raise UserError(*damaged.values())
+    if damaged:
+        names = [f"{index} ({store.items[index].source})" for index in damaged]
+        more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+        raise UserError(
+            f"{len(damaged)} of the {len(store)} clips in {path} are damaged or missing, numbers"
+            f" {', '.join(names[:_MAX_NAMED])}{more}: build the set again"
+        )
+    return make_report(path, f"{path} is a packed clip set", store.manifest, None)
 
 
 def cached_build(

@@ -10,7 +10,7 @@ from torch import Tensor
 from vidgan.core.shapes import LevelShape
 from vidgan.data.packed.chunk_files import open_chunks
 from vidgan.data.packed.cloud import is_url
-from vidgan.data.packed.manifest import MANIFEST_NAME, ClipItem
+from vidgan.data.packed.manifest import MANIFEST_NAME, ClipItem, Manifest
 from vidgan.data.packed.payload import decode_payload
 from vidgan.errors import UserError
 
@@ -27,6 +27,8 @@ class ClipStore(Protocol):
         levels: Stored sizes, full size first; frames count one clip.
         fps: Frames per second at which the clips play.
         items_per_chunk: Clips that lie together; reading those in a row is cheap.
+        path: Where they lie; None in memory.
+        manifest: What is known of how they were made; None where nothing is.
     """
 
     @property
@@ -41,6 +43,10 @@ class ClipStore(Protocol):
     def fps(self) -> float: ...
     @property
     def items_per_chunk(self) -> int: ...
+    @property
+    def path(self) -> str | Path | None: ...
+    @property
+    def manifest(self) -> Manifest | None: ...
 
     def __len__(self) -> int: ...
 
@@ -150,6 +156,8 @@ class MemoryStore:
         self.levels: Sequence[LevelShape] = (LevelShape(t, h),)
         self.fps = fps
         self.items_per_chunk = 1
+        self.path = None
+        self.manifest = None
 
     def __len__(self) -> int:
         return len(self.items)
