@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from vidgan.cli.output import print_json
-from vidgan.cli.progress import progress_on_stderr
+from vidgan.cli.common import Out, Words, print_json, progress_on_stderr
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
+from vidgan.data.build.engine import EngineKind
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,11 +17,8 @@ if TYPE_CHECKING:
     from vidgan.data.settings import DataConfig
 
 Levels = list[tuple[int, int]]
-EngineKind = Literal["processes", "ray"]
 
 Source = Annotated[Path, tyro.conf.arg(metavar="SOURCE")]
-Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
-Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 
 def build(

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
-from vidgan.cli.evaluate import (
+from vidgan.cli.common import (
+    ClassName,
+    Run,
     config_of_run,
     data_settings,
     open_data,
+    print_json,
+    print_table,
     say,
+    write_page_of,
 )
-from vidgan.cli.output import print_json, print_table
-from vidgan.cli.sample import ClassName, Run
 from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
@@ -290,7 +293,6 @@ def predict_heldout(
     """Score predictions of held-out clips, keep the record, and draw some."""
     import torch
 
-    from vidgan.cli.train import write_page_of
     from vidgan.evaluation.options import EvaluationOptions
     from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
     from vidgan.evaluation.record import save_record, without_clips

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from vidgan.cli.common import choose_best, is_training, open_data, say
+from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
 from vidgan.evaluation.origins import data_inputs
@@ -143,9 +145,6 @@ def watch_run(
     Raises:
         UserError: no run folder, or no checkpoint could be evaluated.
     """
-    from vidgan.cli.evaluate import choose_best, open_data, say
-    from vidgan.core.files import cache_folder
-
     if not (Path(run) / "config.yaml").exists():
         raise UserError(f"{run} is no run folder yet: start vidgan train first, then watch it")
     _step_back()
@@ -178,8 +177,6 @@ def watch_run(
 
 
 def _follow(watch: Watch, json_lines: bool) -> None:
-    from vidgan.cli.train import is_training
-
     idle_since, was_told = time.monotonic(), False
     while not watch.is_over():
         pending = watch.pending()
