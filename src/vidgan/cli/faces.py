@@ -170,7 +170,7 @@ def render_faces_page(report: "FacesReport", config: "FacesConfig", command: str
         groups=[steps[:2], steps[2:5], steps[5:]],
         lengths=report.lengths if report.num_clips else {},
         thesis=dict(zip(length_histogram([]), THESIS_LENGTHS, strict=True)),
-        failed=list(report.failed),
+        failed=list(report.dropped),
         sheets=_sheets(report),
         num_sheets=len(report.sheets),
         settings=to_dict(config),

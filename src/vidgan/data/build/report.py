@@ -26,16 +26,37 @@ _MAX_ALIKE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildReport:
-    """What became of every video.
+class Report:
+    """What became of every video of a source, whatever is made of them.
+
+    Attributes:
+        out: What was made; None for a check.
+        dropped: Name and reason of each video that gave nothing.
+    """
+
+    out: str | None
+    dropped: tuple[tuple[str, str], ...]
+
+    def lines(self, limit: int = 20) -> list[str]:
+        """The report for people; at most `limit` lines of each kind that names videos."""
+        raise NotImplementedError
+
+
+def shortened(lines: Sequence[str], limit: int) -> list[str]:
+    """Indented lines, and how many more there are than `limit`."""
+    more = [f"  and {len(lines) - limit:,} more"] if len(lines) > limit else []
+    return [*(f"  {line}" for line in lines[:limit]), *more]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport(Report):
+    """What became of every video of a packed set.
 
     Attributes:
         source: Folder of videos, or container.
         layout: What it was read as, and why.
-        out: The packed set, None for a check.
         num_videos: Videos found.
         counts: Kept clips by split and class (class "" without labels).
-        dropped: Name and reason of each video left out.
         notes: Name and remark of each video that was handled specially ("" is the whole folder).
         flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
         advice: Sentences about the size and the balance of the set.
@@ -45,10 +66,8 @@ class BuildReport:
 
     source: str
     layout: str
-    out: str | None
     num_videos: int
     counts: dict[str, dict[str, int]]
-    dropped: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
     flaws: tuple[tuple[str, str, str], ...]
     advice: tuple[str, ...]
@@ -86,11 +105,8 @@ class BuildReport:
         titled = (("dropped", self.dropped), ("handled", handled), ("doubtful", doubtful))
         for title, pairs in titled:
             if pairs:
-                lines = _grouped(pairs)
                 text.append(f"{title}: {len(pairs)}")
-                text += [f"  {line}" for line in lines[:limit]]
-                if len(lines) > limit:
-                    text.append(f"  and {len(lines) - limit} more")
+                text += shortened(_grouped(pairs), limit)
         text += self.advice
         return [printable(line) for line in text]
 
