@@ -1,6 +1,5 @@
 """Following a run: every checkpoint is evaluated once, while training goes on elsewhere."""
 
-import hashlib
 import json
 import os
 import time
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from vidgan.cli.common import choose_best, is_training, open_data, say
-from vidgan.core.files import cache_folder
+from vidgan.core.files import cache_folder, sha256_of
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
 from vidgan.evaluation.origins import data_inputs
@@ -117,7 +116,7 @@ class Watch:
         try:
             key = step, file.stat().st_mtime_ns
             if key not in self._hashes:
-                self._hashes[key] = hashlib.sha256(file.read_bytes()).hexdigest()
+                self._hashes[key] = sha256_of(file)
             return self._hashes[key]
         except FileNotFoundError:
             return None
@@ -197,7 +196,8 @@ def _follow(watch: Watch, json_lines: bool) -> None:
 
 def _step_back() -> None:
     """Leave the processor to training: the lowest need, few threads, no accelerator."""
-    os.nice(NICENESS)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // SHARE_OF_CORES))
 
 

@@ -1,6 +1,5 @@
 """Gathering what an evaluation compares: generated clips and the real ones of their size."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidgan.core.files import sha256_of
 from vidgan.core.randomness import derive_seed, keyed_rng
 from vidgan.data.dataset import ClipDataset, Window, central_window, first_window
 from vidgan.data.sources.generated import first_shape, is_clip_source, read_generated
@@ -299,7 +299,7 @@ def check_classes(generator: Generator, data: ClipDataset) -> None:
 def file_facts(path: Path) -> dict[str, Any]:
     """What a record tells of a generator file."""
     card = read_card(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     return {
         "source": "file",
         "file": path.name,

@@ -5,7 +5,6 @@ differ by `TOLERANCE`. Whatever does not agree is named: an edited field of the 
 a generator, a clip, a judge's weights, a value.
 """
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from vidgan.core.files import sha256_of
 from vidgan.core.settings import from_dict
 from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
@@ -230,7 +230,7 @@ def _file_findings(record: dict[str, Any], source: Path) -> list[str]:
     expected = record["inputs"]["source"].get("sha256")
     if expected is None:
         return []
-    found = hashlib.sha256(source.read_bytes()).hexdigest()
+    found = sha256_of(source)
     if found == expected:
         return []
     return [f"the generator file {source} was edited: its SHA-256 is {found}, not {expected}"]
@@ -241,7 +241,7 @@ def _manifest_findings(record: dict[str, Any], clips: ClipDataset) -> list[str]:
     manifest = Path(clips.config.path) / MANIFEST_NAME
     if expected is None or not manifest.exists():
         return []
-    found = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    found = sha256_of(manifest)
     if found == expected:
         return []
     return [f"the manifest {manifest} was edited: its SHA-256 is {found}, not {expected}"]

@@ -1,6 +1,5 @@
 """The files of a packed clip set while it is being built: chunks, journal and lock."""
 
-import fcntl
 import json
 import os
 import re
@@ -63,13 +62,11 @@ def locked(out: Path, *, wait: bool) -> Iterator[Path]:
             handle = os.open(folder / _LOCK_NAME, os.O_CREAT | os.O_RDWR)
         except FileNotFoundError:
             continue
-        try:
-            take_lock(fcntl.flock, handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), folder)
-        except BlockingIOError:
+        if not take_lock(handle, folder, wait=wait):
             os.close(handle)
             raise UserError(
                 f"another process is building {out}: wait for it or choose another folder"
-            ) from None
+            )
         # Whoever held the lock before may have finished and moved the folder away.
         lock = folder / _LOCK_NAME
         if lock.exists() and os.path.samestat(os.fstat(handle), lock.stat()):
