@@ -44,14 +44,14 @@ def test_the_printed_metric_goes_all_the_way() -> None:
     words = ["metrics=[brightness,space_time_swd]", "sliced.directions=8", "num_clips=16"]
     protocol = changed_protocol("stswd", words)
     bright = fake.clips.clamp_min(200)
-    record = evaluate_clips(bright, None, RealData(train_clips, held, CLASSES), protocol=protocol)
-    score = record["scores"]["brightness"]
-    assert set(score["controls"]) == {"noise", "mean clip", "shuffled", "frozen", "reversed"}
+    record = evaluate_clips(bright, None, RealData(train_clips, held, CLASSES), protocol)
+    score = record.scores["brightness"]
+    assert set(score.controls) == {"noise", "mean clip", "shuffled", "frozen", "reversed"}
     # Frames in another order are as bright as before.
-    assert score["controls"]["shuffled"] == pytest.approx(score["real"])
+    assert score.controls["shuffled"] == pytest.approx(score.real)
     real_mean = train.clips.double().mean()
-    assert score["value"] == pytest.approx(float(bright[:16].double().mean() - real_mean), abs=9)
-    assert any(said.startswith("Difference of mean brightness") for said in record["warnings"])
+    assert score.value == pytest.approx(float(bright[:16].double().mean() - real_mean), abs=9)
+    assert any(said.startswith("Difference of mean brightness") for said in record.warnings)
     assert "Difference of mean brightness (0 to 255) (lower is better)" in format_record(record)
     assert "brightness" in table.list_metrics()
     assert table.metric_title("brightness") == "Difference of mean brightness (0 to 255)"

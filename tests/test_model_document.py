@@ -61,7 +61,7 @@ def test_printed_model_goes_all_the_way(
     assert clips.shape == (2, 3, 4, 8, 8)
     record = evaluate(
         run, open_clips(config, print), "stswd", options=EvaluationOptions(checkpoint="last")
-    )
+    ).to_dict()
     assert record["scores"]["space_time_swd"]["value"] > record["scores"]["space_time_swd"]["real"]
 
 

@@ -1,6 +1,7 @@
 """Gates on the shape of the code: import levels, sizes, names of models, docs and packaging."""
 
 import ast
+import importlib
 import inspect
 import os
 import re
@@ -8,8 +9,10 @@ import shlex
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +28,7 @@ CODE += sorted(ROOT.glob("examples/**/*.py"))
 
 LEVELS = (
     {"errors"},
-    {"core", "machine"},
+    {"core"},
     {"video"},
     {"models", "losses", "metrics"},
     {"extractors"},
@@ -166,11 +169,54 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if p.parent != SOURCE or p.stem != PACKAGE], ids=relative
-)
-def test_imports_go_down_only(path: Path) -> None:
-    assert upward_edges(part_of(path), ast.parse(path.read_text(encoding="utf-8"))) == []
+def faults_of(paths: Iterable[Path], look: Callable[[str], Iterable[Any]]) -> list[str]:
+    """What `look` finds in the texts of files, each with its file."""
+    return [
+        f"{relative(path)}: {fault}"
+        for path in paths
+        for fault in look(path.read_text(encoding="utf-8"))
+    ]
+
+
+def test_imports_go_down_only() -> None:
+    inside = [path for path in MODULES if path.parent != SOURCE or path.stem != PACKAGE]
+    for path in inside:
+        assert (
+            faults_of([path], lambda text, p=path: upward_edges(part_of(p), ast.parse(text))) == []
+        )
+
+
+def test_the_map_in_contributing_is_that_of_the_gate() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    levels = [sorted(names) for names in LEVELS if names != {"__main__"}]
+    found = re.search(r"^    errors < (?:.|\n)+?cli$", text, re.MULTILINE)
+    assert found
+    assert [
+        sorted(level.split(" | ")) for level in re.split(r"\s+<\s+", found[0].strip())
+    ] == levels
+
+
+def test_where_the_contributing_page_says_it_is() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    places = re.findall(r"^\| .+ \| `([\w/.]+)` \| `([\w.]+)` \|", text, re.MULTILINE)
+    assert len(places) >= 5
+    for file, name in places:
+        tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
+        assert name in set(defined_names(tree)), f"{file} has no {name}"
+
+
+def defined_names(tree: ast.Module) -> Iterator[str]:
+    """Functions, classes and variables of a module, and methods as `Class.method`."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+            if isinstance(node, ast.ClassDef):
+                yield from (
+                    f"{node.name}.{m.name}" for m in node.body if isinstance(m, ast.FunctionDef)
+                )
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 def test_import_gate_sees_upward_and_sideways_edges_wherever_they_stand() -> None:
@@ -180,9 +226,8 @@ def test_import_gate_sees_upward_and_sideways_edges_wherever_they_stand() -> Non
     assert len(upward_edges("sampling", ast.parse("from vidgan import evaluation"))) == 1
 
 
-@pytest.mark.parametrize("path", CODE, ids=relative)
-def test_sizes_stay_readable(path: Path) -> None:
-    assert size_faults(path.read_text(encoding="utf-8")) == []
+def test_sizes_stay_readable() -> None:
+    assert faults_of(CODE, size_faults) == []
 
 
 def test_size_gate_counts_what_it_says() -> None:
@@ -198,9 +243,9 @@ def test_size_gate_counts_what_it_says() -> None:
     assert size_faults(chain) == []
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if part_of(p) != "models"], ids=relative)
-def test_no_branch_on_a_models_name_outside_models(path: Path) -> None:
-    assert model_name_branches(ast.parse(path.read_text(encoding="utf-8"))) == []
+def test_no_branch_on_a_models_name_outside_models() -> None:
+    outside = [path for path in MODULES if part_of(path) != "models"]
+    assert faults_of(outside, lambda text: model_name_branches(ast.parse(text))) == []
 
 
 def test_name_gate_sees_comparisons() -> None:
@@ -209,9 +254,8 @@ def test_name_gate_sees_comparisons() -> None:
     assert model_name_branches(ast.parse("z = 'a' != self.model_name")) == [1]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=relative)
-def test_public_names_are_documented(path: Path) -> None:
-    assert undocumented(ast.parse(path.read_text(encoding="utf-8"))) == []
+def test_public_names_are_documented() -> None:
+    assert faults_of(MODULES, lambda text: undocumented(ast.parse(text))) == []
 
 
 def test_docstring_gate_looks_into_classes() -> None:
@@ -219,11 +263,10 @@ def test_docstring_gate_looks_into_classes() -> None:
     assert undocumented(ast.parse(code)) == ["f"]
 
 
-@pytest.mark.parametrize("path", CODE, ids=relative)
-def test_sources_are_ascii_and_leave_nothing_to_do(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.isascii()
-    assert not re.search(r"#\s*(TODO(?!\(#\d)|FIXME|XXX)", text)
+def test_sources_are_ascii_and_leave_nothing_to_do() -> None:
+    undone = re.compile(r"#\s*(?:TODO(?!\(#\d)|FIXME|XXX)")
+    assert faults_of(CODE, lambda text: undone.findall(text)) == []
+    assert [relative(path) for path in CODE if not path.read_text(encoding="utf-8").isascii()] == []
 
 
 def test_version_is_the_same_everywhere() -> None:
@@ -280,6 +323,60 @@ def unknown_flags(command: str) -> list[str]:
 def test_documented_commands_exist(path: Path) -> None:
     for command in commands_of(path.read_text(encoding="utf-8")):
         assert unknown_flags(command) == [], command
+
+
+PLACES = ("src/vidgan", "", "docs", "tests", "configs")
+"""Folders from which documents name files."""
+
+
+def missing_paths(text: str, folder: Path) -> list[str]:
+    """Files that a Markdown text links to or names between backticks and that are not there.
+
+    Between backticks that is a path with a folder of this repository in front, and an ending.
+    """
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+    missing = [link for link in links if not (folder / link).exists()]
+    named = re.findall(
+        r"`(?:python )?([a-z_]+/[\w./-]+\.(?:py|md|yaml|json|sh))(?:[: ][^`]*)?`", text
+    )
+    tops = {p.name for place in PLACES for p in (ROOT / place).iterdir() if p.is_dir()}
+    for name in named:
+        here = name.split("/")[0] in tops
+        if here and not any((ROOT / place / name).exists() for place in PLACES):
+            missing.append(name)
+    return missing
+
+
+def missing_names(text: str) -> list[str]:
+    """Names such as `vidgan.models.build_gan` between backticks that cannot be imported."""
+    missing = []
+    entry_points = {f"vidgan.{group}" for group in ("models", "metrics", "landmarkers")}
+    for name in re.findall(r"`(vidgan(?:\.\w+)+)(?:\([^`]*)?`", text):
+        if name in entry_points:
+            continue
+        parts = name.split(".")
+        for cut in range(len(parts), 0, -1):
+            with suppress(ImportError):
+                found: Any = importlib.import_module(".".join(parts[:cut]))
+                break
+        for attribute in parts[cut:]:
+            found = getattr(found, attribute, None)
+        if found is None:
+            missing.append(name)
+    return missing
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
+def test_files_and_names_in_documents_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert missing_paths(text, path.parent) == []
+    assert missing_names(text) == []
+
+
+def test_path_gate_sees_what_is_gone() -> None:
+    text = "see [it](gone.md), `models/gone.py`, `models/base.py` and `runs/mine/config.yaml`"
+    assert missing_paths(text, ROOT) == ["gone.md", "models/gone.py"]
+    assert missing_names("`vidgan.build_gan(x)`, `vidgan.models.gone`") == ["vidgan.models.gone"]
 
 
 def test_document_gate_sees_commands_wherever_they_stand() -> None:

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from vidgan.comparing.demo import run_demo
-from vidgan.evaluation.record import without_clips
 from vidgan.video import probe
 
 TINY = [
@@ -33,11 +32,11 @@ def test_demo_leaves_a_page_clips_a_walk_and_a_record_and_goes_on(tmp_path):
         assert (video.codec, video.pixel_format) == ("h264", "yuv420p")
     assert (out / "interpolation.png").exists()
     (saved,) = (out / "evals").glob("*.json")
-    assert json.loads(saved.read_text()) == without_clips(record)
-    assert record["warnings"] is not None
-    assert {"floor", "controls"} <= set(json.dumps(record).replace('"', " ").split())
+    assert json.loads(saved.read_text()) == record.without_clips().to_dict()
+    assert record.warnings is not None
+    assert {"floor", "controls"} <= set(json.dumps(record.to_dict()).replace('"', " ").split())
 
     # The same call finds everything done.
     weights = sorted((out / "checkpoints").iterdir())
-    assert run_demo(out, TINY, tmp_path / "judges", said.append, num_videos=704)["scores"]
+    assert run_demo(out, TINY, tmp_path / "judges", said.append, num_videos=704).scores
     assert sorted((out / "checkpoints").iterdir()) == weights

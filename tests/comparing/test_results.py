@@ -22,6 +22,7 @@ from vidgan.comparing.results import (
 )
 from vidgan.errors import UserError
 from vidgan.evaluation.protocols import changed_protocol
+from vidgan.evaluation.record_types import Record
 from vidgan.models import list_models
 from vidgan.report.comparison import (
     Row,
@@ -33,6 +34,7 @@ from vidgan.report.comparison import (
 from vidgan.training.run_facts import device_of
 
 RECORD: dict[str, Any] = {
+    "schema": 2,
     "created": "2026-01-01T00:00:00+00:00",
     "protocol": {"id": "own-c3d"},
     "counts": {"n": 96, "generated": 512, "heldout": 100, "train": 800},
@@ -67,7 +69,10 @@ def result(
 ) -> Result:
     record = copy.deepcopy(RECORD) | (changes or {})
     record["scores"]["frechet_distance"]["value"] = distance
-    return Result(record=record, settings={**copy.deepcopy(SETTINGS), "seed": seed, **settings})
+    return Result(
+        record=Record.from_dict(record),
+        settings={**copy.deepcopy(SETTINGS), "seed": seed, **settings},
+    )
 
 
 def cells(comparison: Any, table: int = 0, row: int = 0) -> dict[str, tuple[float, ...]]:
@@ -107,11 +112,12 @@ def test_seeds_of_one_system_share_a_row_with_their_mean_and_range() -> None:
     ],
 )
 def test_unlike_scores_never_share_a_column(path: tuple[str, ...], value: Any, named: str) -> None:
-    other = result(1, 18.0)
-    place: Any = other.record
+    changed = copy.deepcopy(RECORD)
+    place: Any = changed
     for name in path[:-1]:
         place = place[name]
     place[path[-1]] = value
+    other = result(1, 18.0, changed)
     comparison = compare_results([result(0, 12.0), other], [], "unlike")
     assert len(comparison.tables) == 2
     assert cells(comparison, 0)["Frechet distance"] == (12.0,)
@@ -122,9 +128,10 @@ def test_unlike_scores_never_share_a_column(path: tuple[str, ...], value: Any, n
 
 
 def test_what_was_given_decides_the_column() -> None:
-    grey, holes = result(0, 12.0), result(1, 18.0)
-    grey.record["generator"] |= {"given_frames": 8, "given": "grey clips"}
-    holes.record["generator"] |= {"given_frames": 8, "given": "clips with static box"}
+    grey, holes = (
+        result(seed, 12.0, {"generator": {"step": 40, "given_frames": 8, "given": given}})
+        for seed, given in enumerate(("grey clips", "clips with static box"))
+    )
     _, second = compare_results([grey, holes], [], "given").tables
     assert second.differs == ("given clips with static box instead of grey clips",)
 
@@ -152,7 +159,7 @@ def test_a_warning_is_one_footnote_with_the_share_of_seeds() -> None:
 
 def test_every_form_holds_the_numbers_and_is_well_formed() -> None:
     name = "50% <b>wide</b> & x_y | z"
-    named = Result(record=RECORD, settings=SETTINGS, label=name)
+    named = Result(record=Record.from_dict(RECORD), settings=SETTINGS, label=name)
     comparison = compare_results([named], ["run b was never evaluated"], "forms", seeds="0")
 
     page = comparison_page(comparison)
@@ -220,9 +227,10 @@ def test_the_device_is_told_where_hours_were_spent_on_several(tmp_path: Path) ->
 
 
 def test_controls_stand_above_the_systems_in_every_form() -> None:
-    controlled = result(0)
+    scores = copy.deepcopy(RECORD["scores"])
     controls = {"noise": 700.0, "mean clip": 900.0, "shuffled": 240.0, "frozen": 350.0}
-    controlled.record["scores"]["frechet_distance"]["controls"] = controls
+    scores["frechet_distance"]["controls"] = controls
+    controlled = result(0, changes={"scores": scores})
     comparison = compare_results([controlled], [], "controlled")
     (table,) = comparison.tables
     assert [title for title, _ in table.references][2:] == [

@@ -16,6 +16,7 @@ from vidgan.evaluation.controls import mean_clip
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from vidgan.evaluation.record import format_record, save_record
+from vidgan.evaluation.record_types import Record, Score
 from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.evaluation.warnings import score_warnings
 from vidgan.extractors.judge import ClassifierSettings
@@ -51,7 +52,7 @@ def perfect(real: RealData, judges: Path) -> dict[str, Any]:
     fresh = moving_shapes(120, seed=7)
     return evaluate_clips(
         fresh.clips, fresh.labels, real, protocol=QUICK, options=EvaluationOptions(cache=judges)
-    )
+    ).to_dict()
 
 
 def test_a_perfect_generator_scores_like_real_clips(perfect: dict[str, Any]) -> None:
@@ -97,7 +98,7 @@ def test_scores_repeat(perfect: dict[str, Any], real: RealData, judges: Path) ->
     fresh = moving_shapes(120, seed=7)
     again = evaluate_clips(
         fresh.clips, fresh.labels, real, protocol=QUICK, options=EvaluationOptions(cache=judges)
-    )
+    ).to_dict()
     for key in ("scores", "judge", "agreement", "memorisation", "data", "generator"):
         assert again[key] == perfect[key]
     assert len([item for item in judges.iterdir() if item.is_dir()]) == 1
@@ -112,12 +113,12 @@ def test_failures_are_seen(perfect: dict[str, Any], real: RealData, judges: Path
         real,
         protocol=QUICK,
         options=EvaluationOptions(cache=judges),
-    )
+    ).to_dict()
     assert any("has not learned" in warning for warning in collapsed["warnings"])
     assert collapsed["scores"]["inception_score"]["value"] == pytest.approx(1, abs=1e-6)
     copied = evaluate_clips(
         train.clips[:96], None, real, protocol=QUICK, options=EvaluationOptions(cache=judges)
-    )
+    ).to_dict()
     assert all(space["ratio"] == 0 for space in copied["memorisation"].values())
     assert "generated" not in copied["agreement"]
     fresh = moving_shapes(96, seed=7)
@@ -127,13 +128,13 @@ def test_failures_are_seen(perfect: dict[str, Any], real: RealData, judges: Path
         real,
         protocol=QUICK,
         options=EvaluationOptions(cache=judges),
-    )
+    ).to_dict()
     assert reverse["agreement"]["generated"]["motion"] < 0.1
     assert reverse["agreement"]["generated"]["object"] > 0.9
 
 
 def test_the_table_shows_what_a_score_needs(perfect: dict[str, Any]) -> None:
-    text = format_record(perfect)
+    text = format_record(Record.from_dict(perfect))
     assert f"protocol {perfect['protocol']['id']}: n = 48" in text
     for title in ("Inception Score", "Frechet distance", "Space-time sliced Wasserstein"):
         after = text[text.index(title) :]
@@ -144,8 +145,10 @@ def test_the_table_shows_what_a_score_needs(perfect: dict[str, Any]) -> None:
 
 
 def test_records_are_only_added(perfect: dict[str, Any], tmp_path: Path) -> None:
-    first = save_record(perfect, tmp_path)
-    second = save_record({**perfect, "generator": {"source": "file", "step": 7}}, tmp_path)
+    first = save_record(Record.from_dict(perfect), tmp_path)
+    second = save_record(
+        Record.from_dict({**perfect, "generator": {"source": "file", "step": 7}}), tmp_path
+    )
     assert json.loads(first.read_text()) == json.loads(json.dumps(perfect))
     assert first != second
     assert "-step-7-" in second.name
@@ -157,12 +160,12 @@ def test_a_judge_that_learnt_nothing_gives_no_score(real: RealData) -> None:
         QUICK, classifier=dataclasses.replace(QUICK.classifier, clips_seen=32)
     )
     fresh = moving_shapes(96, seed=7)
-    record = evaluate_clips(fresh.clips, fresh.labels, real, protocol=untrained)
+    record = evaluate_clips(fresh.clips, fresh.labels, real, protocol=untrained).to_dict()
     assert list(record["scores"]) == ["space_time_swd"]
     assert record["agreement"] is None
     assert not record["judge"]["passed"]
     assert any("are left out" in warning for warning in record["warnings"])
-    assert "Inception" not in format_record(record)
+    assert "Inception" not in format_record(Record.from_dict(record))
 
 
 @pytest.mark.parametrize("classes", [(), CLASSES])
@@ -170,12 +173,12 @@ def test_unlabelled_data_gets_weight_free_scores(real: RealData, classes: tuple[
     protocol = WEIGHT_FREE if classes else QUICK
     record = evaluate_clips(
         real.train.clips[:48], None, dataclasses.replace(real, classes=classes), protocol=protocol
-    )
+    ).to_dict()
     assert list(record["scores"]) == ["space_time_swd"]
     assert record["judge"] is None
     assert bool(record["warnings"]) == (not classes)
     assert record["sentence"].startswith("weight-free")
-    assert "sliced" in format_record(record)
+    assert "sliced" in format_record(Record.from_dict(record))
 
 
 def test_sets_that_do_not_fit_are_refused(real: RealData) -> None:
@@ -235,7 +238,7 @@ def test_a_changed_protocol_gets_a_name_of_its_own() -> None:
 def test_a_generator_has_to_beat_the_lower_ceiling(value: float, learned: bool) -> None:
     controls = {"mean clip": 972.0, "noise": 535.0, "shuffled": 300.0}
     entry = {"n": 240, "better": "lower", "real": 90.0, "floor": 80.0, "controls": controls}
-    scores = {"frechet_distance": {**entry, "value": value}}
+    scores = {"frechet_distance": Score.of({**entry, "value": value})}
     assert (score_warnings(scores) == []) == learned
 
 
@@ -256,9 +259,9 @@ def test_numbers_that_do_not_stand_in_order_are_named(
     controls = {"mean clip": 972.0, "noise": 535.0, "shuffled": 300.0}
     entry = {"n": 240, "better": "lower", "value": 120.0, "real": 90.0, "floor": 80.0}
     changed = {**entry, **change, "controls": controls | change.get("controls", {})}
-    warnings = score_warnings({"space_time_swd": changed})
+    warnings = score_warnings({"space_time_swd": Score.of(changed)})
     assert len(warnings) == (said is not None)
     if said:
         assert re.search(said, warnings[0])
     # More is better: nothing is said of an Inception Score.
-    assert score_warnings({"inception_score": {**entry, "better": "higher"}}) == []
+    assert score_warnings({"inception_score": Score.of({**entry, "better": "higher"})}) == []

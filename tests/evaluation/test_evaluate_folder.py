@@ -98,9 +98,9 @@ def test_files_score_like_the_clips_that_were_put_in(capsys: Capture) -> None:
     labels = torch.tensor([label for _, label in real])
     store = MemoryStore(clips, labels, classes=SET.classes, splits=splits)
     data = ClipDataset(store, DataConfig(resolution=16, frames=4), seed=0)
-    from_files = vidgan.evaluate("png", data, "stswd")
+    from_files = vidgan.evaluate("png", data, "stswd").to_dict()
     order = [int(name[-2:]) for name in from_files["clips"]["generated"]["name"]]
-    in_memory = vidgan.evaluate([(clips[order], labels[order])], data, "stswd")
+    in_memory = vidgan.evaluate([(clips[order], labels[order])], data, "stswd").to_dict()
     assert from_files["scores"] == in_memory["scores"]
     assert from_files["generator"]["clips_hash"] == in_memory["generator"]["clips_hash"]
 
@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_one_sentence(
 def test_python_takes_folders_for_the_data_too(capsys: Capture) -> None:
     opened = vidgan.open_dataset("videos", size=(4, 16))
     records = [vidgan.evaluate("png", data, "stswd") for data in ("videos", Path("videos"), opened)]
-    assert records[0]["scores"] == records[1]["scores"] == records[2]["scores"]
-    assert records[0]["scores"] == evaluated("png", capsys)["scores"]
+    assert records[0].scores == records[1].scores == records[2].scores
+    assert records[0].to_dict()["scores"] == evaluated("png", capsys)["scores"]
     with pytest.raises(UserError, match="there is no folder nowhere"):
         vidgan.evaluate("png", "nowhere", "stswd")

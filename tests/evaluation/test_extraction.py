@@ -17,6 +17,7 @@ from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protocol
 from vidgan.evaluation.record import format_record
+from vidgan.evaluation.record_types import Record
 from vidgan.evaluation.score import RealClips, RealData
 from vidgan.extractors.feature_store import FeatureStore
 from vidgan.metrics.sliced import SlicedSettings
@@ -100,7 +101,7 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
     fresh = moving_shapes(48, seed=7)
     record = evaluate_clips(
         fresh.clips, None, unlabelled, protocol=RANDOM, options=EvaluationOptions(features=tmp_path)
-    )
+    ).to_dict()
     # 48 clips are fewer than its 128 features.
     assert list(record["scores"]) == ["kernel_distance", "space_time_swd"]
     assert any("fewer than the 128 features" in said for said in record["warnings"])
@@ -113,21 +114,21 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
     assert record["diversity"] is None
     assert record["sentence"].startswith("features of an untrained network, not comparable")
     assert record["comparable_to"] == []
-    assert "Kernel distance" in format_record(record)
+    assert "Kernel distance" in format_record(Record.from_dict(record))
     stored = len(list(tmp_path.iterdir()))
     # Generated, training and held-out clips, and five controls.
     assert stored == 8
     again = evaluate_clips(
         fresh.clips, None, unlabelled, protocol=RANDOM, options=EvaluationOptions(features=tmp_path)
-    )
-    anew = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM)
+    ).to_dict()
+    anew = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM).to_dict()
     assert len(list(tmp_path.iterdir())) == stored
     assert again["scores"] == anew["scores"] == record["scores"]
 
 
 def test_few_clips_are_scored_where_the_protocol_allows_it(real: RealData) -> None:
     allowed = dataclasses.replace(RANDOM, allow_few=True, covariance_divisor="n")
-    record = evaluate_clips(moving_shapes(48, seed=7).clips, None, real, protocol=allowed)
+    record = evaluate_clips(moving_shapes(48, seed=7).clips, None, real, protocol=allowed).to_dict()
     estimator = record["scores"]["frechet_distance"]["first_group"]["estimator"]
     assert estimator["few_rows"]
     assert estimator["covariance_divisor"] == "n"
@@ -136,13 +137,13 @@ def test_few_clips_are_scored_where_the_protocol_allows_it(real: RealData) -> No
 def test_sets_of_a_fixed_size_take_what_real_clips_there_are(real: RealData) -> None:
     fixed = dataclasses.replace(RANDOM, num_clips=120, set_size=60, reference_size=100)
     clips = moving_shapes(120, seed=7).clips
-    record = evaluate_clips(clips, None, real, protocol=fixed)
+    record = evaluate_clips(clips, None, real, protocol=fixed).to_dict()
     score = record["scores"]["kernel_distance"]
     assert (score["n"], score["n_real"], len(score["values"])) == (60, 48, 2)
     assert record["counts"]["n"] == 60
     assert record["counts"]["reference"] == 100
     assert any("floor and controls hold 48" in said for said in record["warnings"])
-    assert "held-out clips, n = 48" in format_record(record)
+    assert "held-out clips, n = 48" in format_record(Record.from_dict(record))
     with pytest.raises(UserError, match="compares with 500 real clips, and 192 of 240"):
         evaluate_clips(clips, None, real, protocol=dataclasses.replace(fixed, reference_size=500))
     with pytest.raises(UserError, match="needs 60 generated"):
@@ -159,14 +160,16 @@ def test_intervals_and_infinitely_many_clips_where_the_protocol_asks(real: RealD
         extrapolate=True,
         sliced=SlicedSettings(),
     )
-    record = evaluate_clips(moving_shapes(96, seed=7).clips, None, real, protocol=protocol)
+    record = evaluate_clips(
+        moving_shapes(96, seed=7).clips, None, real, protocol=protocol
+    ).to_dict()
     for key in protocol.metrics:
         interval = record["scores"][key]["interval"]
         assert interval["low"] < interval["high"]
         assert interval["method"] == "subsampling"
     # 96 clips are too few for subsets of more than 128.
     assert "extrapolated" not in record["scores"]["frechet_distance"]
-    assert "95% interval" in format_record(record)
+    assert "95% interval" in format_record(Record.from_dict(record))
 
 
 def test_manifold_scores_have_real_clips_beside_them(real: RealData) -> None:
@@ -176,7 +179,7 @@ def test_manifold_scores_have_real_clips_beside_them(real: RealData) -> None:
         metrics=("precision", "recall", "density", "coverage"),
     )
     fresh = moving_shapes(48, seed=7).clips
-    scores = evaluate_clips(fresh, None, real, protocol=protocol)["scores"]
+    scores = evaluate_clips(fresh, None, real, protocol=protocol).to_dict()["scores"]
     assert list(scores) == ["precision", "recall", "density", "coverage"]
     for score in scores.values():
         assert score["better"] == "higher"
@@ -187,9 +190,9 @@ def test_manifold_scores_have_real_clips_beside_them(real: RealData) -> None:
 def test_floats_serve_where_nothing_is_rounded(real: RealData) -> None:
     clips = moving_shapes(48, seed=7).clips
     exact = dataclasses.replace(RANDOM, quantise=False)
-    floats = evaluate_clips(to_float(clips), None, real, protocol=exact)
+    floats = evaluate_clips(to_float(clips), None, real, protocol=exact).to_dict()
     assert floats["protocol"]["id"] == exact.identity
-    rounded = evaluate_clips(clips, None, real, protocol=exact)
+    rounded = evaluate_clips(clips, None, real, protocol=exact).to_dict()
     assert rounded["protocol"]["id"] == RANDOM.identity
     assert any("were never rounded and these are bytes" in said for said in rounded["warnings"])
     assert floats["scores"]["kernel_distance"]["value"] == pytest.approx(

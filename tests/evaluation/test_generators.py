@@ -19,6 +19,7 @@ from vidgan.errors import UserError
 from vidgan.evaluation.generators import gather_real, update_best
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS
+from vidgan.evaluation.record_types import Record
 from vidgan.extractors.judge import ClassifierSettings
 from vidgan.metrics.sliced import SlicedSettings
 from vidgan.models.base import Generator
@@ -80,7 +81,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def record(run: Path, data: ClipDataset) -> dict[str, Any]:
-    return vidgan.evaluate(run, data, QUICK, options=EvaluationOptions(checkpoint=5))
+    return vidgan.evaluate(run, data, QUICK, options=EvaluationOptions(checkpoint=5)).to_dict()
 
 
 def test_an_untrained_generator_is_found_out(record: dict[str, Any]) -> None:
@@ -105,7 +106,9 @@ def test_the_record_names_the_checkpoint(record: dict[str, Any], run: Path) -> N
 
 def test_clips_depend_on_the_seed_alone(data: ClipDataset, run: Path) -> None:
     first, again, other = (
-        vidgan.evaluate(run, data, WEIGHT_FREE, options=EvaluationOptions(checkpoint=5, seed=seed))
+        vidgan.evaluate(
+            run, data, WEIGHT_FREE, options=EvaluationOptions(checkpoint=5, seed=seed)
+        ).to_dict()
         for seed in (0, 0, 1)
     )
     assert first["generator"]["clips_hash"] == again["generator"]["clips_hash"]
@@ -115,7 +118,7 @@ def test_clips_depend_on_the_seed_alone(data: ClipDataset, run: Path) -> None:
 
 def test_generators_in_memory_serve_and_stay_in_their_mode(data: ClipDataset) -> None:
     generator = small_generator(0).train()
-    record = vidgan.evaluate(generator, data, WEIGHT_FREE)
+    record = vidgan.evaluate(generator, data, WEIGHT_FREE).to_dict()
     assert record["generator"]["is_labelled"] is False
     assert "step" not in record["generator"]
     assert generator.training
@@ -128,7 +131,7 @@ def test_batches_of_clips_serve(data: ClipDataset) -> None:
     batches: list[tuple[Tensor, Tensor | None]] = list(
         zip(clips.split(10), labels.split(10), strict=True)
     )
-    record = vidgan.evaluate(iter(batches), data, WEIGHT_FREE)
+    record = vidgan.evaluate(iter(batches), data, WEIGHT_FREE).to_dict()
     # The protocol's 48 clips: no more are kept, though batches hold 50 by then.
     assert record["counts"]["generated"] == 48
     assert (
@@ -166,14 +169,14 @@ def test_data_without_held_out_clips_say_so() -> None:
 
 
 def test_the_best_checkpoint_is_chosen_by_its_score(record: dict[str, Any], run: Path) -> None:
-    def scored(step: int, value: float, n: int = 24) -> dict[str, Any]:
+    def scored(step: int, value: float, n: int = 24) -> Record:
         swd = {**record["scores"]["space_time_swd"], "value": value}
-        return {
-            **record,
+        changes = {
             "generator": {**record["generator"], "step": step},
             "counts": {**record["counts"], "n": n},
             "scores": {**record["scores"], "space_time_swd": swd},
         }
+        return Record.from_dict(record | changes)
 
     def best() -> tuple[int, float]:
         found = json.loads((run / "best.json").read_text())
@@ -192,9 +195,9 @@ def test_the_best_checkpoint_is_chosen_by_its_score(record: dict[str, Any], run:
     assert best() == (5, 200.0)
     assert load_generator(run).card.step == 5
     with pytest.raises(UserError, match=r"best\.metric=fvd"):
-        update_best(run, record, "fvd")
+        update_best(run, Record.from_dict(record), "fvd")
     with pytest.raises(UserError, match="step None"):
-        update_best(run, {**record, "generator": {"source": "clips"}}, "space_time_swd")
+        update_best(run, Record.from_dict({**record, "generator": {}}), "space_time_swd")
 
 
 def test_a_higher_inception_score_is_better(record: dict[str, Any], run: Path) -> None:
@@ -205,7 +208,7 @@ def test_a_higher_inception_score_is_better(record: dict[str, Any], run: Path) -
             "generator": {**record["generator"], "step": step},
             "scores": {**record["scores"], "inception_score": score},
         }
-        assert update_best(run, changed, "inception_score") == is_better
+        assert update_best(run, Record.from_dict(changed), "inception_score") == is_better
 
 
 def test_data_without_classes_get_a_judge_that_needs_none() -> None:
@@ -216,7 +219,7 @@ def test_data_without_classes_get_a_judge_that_needs_none() -> None:
     protocol = dataclasses.replace(PROTOCOLS["own-ssl"], classifier=classifier, num_clips=8)
     patch = pytest.MonkeyPatch()
     patch.setitem(PROTOCOLS, "own-ssl", protocol)
-    record = vidgan.evaluate(small_generator(0), data)
+    record = vidgan.evaluate(small_generator(0), data).to_dict()
     patch.undo()
     assert record["protocol"]["extractor"] == "own-ssl"
     assert record["judge"]["extractor"] == "own-ssl"

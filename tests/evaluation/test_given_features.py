@@ -22,18 +22,18 @@ def rows(count: int, seed: int, shift: float = 0.0) -> Tensor:
 
 def test_jedi_of_given_features() -> None:
     fake, real = rows(40, 0, shift=0.5), rows(60, 1)
-    record = score_features(fake, real, JEDI)
+    record = score_features(fake, real, JEDI).to_dict()
     score = record["scores"]["jedi"]
     assert score["value"] == pytest.approx(jedi(fake, real), rel=1e-12)
     assert 0 < score["floor"] < score["value"]
     assert record["counts"] == {"n": 40, "generated": 40, "reference": 60}
     assert record["warnings"] == []
-    assert score_features(fake, real, JEDI)["features"] == record["features"]
+    assert score_features(fake, real, JEDI).to_dict()["features"] == record["features"]
     json.dumps(record, allow_nan=False)
 
 
 def test_fewer_clips_make_a_custom_protocol() -> None:
-    record = score_features(rows(40, 0), rows(30, 1), "jedi-vjepa-5000")
+    record = score_features(rows(40, 0), rows(30, 1), "jedi-vjepa-5000").to_dict()
     assert record["protocol"]["id"].startswith("custom:")
     assert (
         "asks for 5000 generated and 5000 real clips, and there are 40 and 30"
@@ -45,12 +45,12 @@ def test_a_frechet_distance_of_given_features() -> None:
     words = ["num_clips=80", "set_size=40", "max_groups=2"]
     protocol = changed_protocol("cdfvd-videomae-ssv2g", words)
     fake, real = rows(80, 0, shift=0.5), rows(60, 1)
-    score = score_features(fake, real, protocol)["scores"]["frechet_distance"]
+    score = score_features(fake, real, protocol).to_dict()["scores"]["frechet_distance"]
     expected = [frechet_distance(part, real, divides_by_n=True) for part in fake.split(40)]
     assert score["values"] == pytest.approx(expected, rel=1e-6)
     assert score["spread"] > 0
     few = changed_protocol(protocol, ["set_size=5", "num_clips=10"])
-    assert "fewer than the 6 features" in score_features(fake, real, few)["warnings"][-1]
+    assert "fewer than the 6 features" in score_features(fake, real, few).to_dict()["warnings"][-1]
 
 
 def test_features_that_do_not_fit_are_refused() -> None:

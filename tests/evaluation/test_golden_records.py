@@ -37,7 +37,10 @@ CLIPS = {
         "random-c3d-fid",
         [
             *QUICK,
-            "metrics=[frechet_distance,kernel_distance,jedi,precision,recall,density,coverage,space_time_swd]",
+            (
+                "metrics=[frechet_distance,kernel_distance,jedi,precision,recall,density,coverage,"
+                "space_time_swd]"
+            ),
             "allow_few=true",
             "interval_draws=5",
             "kernel.subsets=3",
@@ -93,22 +96,23 @@ def test_scores_of_clips(name: str) -> None:
     seen = RealClips(train.clips, train.labels, tuple(f"t{video}" for video in train.videos))
     real = RealData(seen, RealClips(heldout.clips, heldout.labels, heldout.videos), CLASSES)
     protocol = changed_protocol(*CLIPS[name])
-    agrees(name, evaluate_clips(fake.clips, fake.labels, real, protocol=protocol)["scores"])
+    record = evaluate_clips(fake.clips, fake.labels, real, protocol)
+    agrees(name, record.to_dict()["scores"])
 
 
 @pytest.mark.parametrize("name", FEATURES)
 def test_scores_of_given_features(name: str) -> None:
     protocol = changed_protocol(name, FEATURES[name])
-    agrees(name, score_features(rows(80, 0, 0.5), rows(60, 1), protocol)["scores"])
+    agrees(name, score_features(rows(80, 0, 0.5), rows(60, 1), protocol).to_dict()["scores"])
 
 
 def test_scores_of_a_generator(data: ClipDataset) -> None:
     generator = built(ProgressiveConfig(channels=(6, 4, 4), latent=5, label_dim=4))
-    record = vidgan.evaluate(generator, data, changed_protocol("stswd", QUICK))
+    record = vidgan.evaluate(generator, data, changed_protocol("stswd", QUICK)).to_dict()
     agrees("generator", record["scores"])
 
 
 def test_scores_of_predictions(data: ClipDataset) -> None:
     generator = built(HRVGANConfig(latent=4, context_frames=2, channels=(4, 4, 4)))
     record, _ = evaluate_predictions(generator, data)
-    agrees("prediction", record["scores"])
+    agrees("prediction", record.to_dict()["scores"])

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vidgan.cli import main as cli
-from vidgan.evaluation.record import seal_record
+from vidgan.evaluation.record_types import seal_of
 from vidgan.extractors.networks.lpips import backbone_shapes, channel_shapes
 from vidgan.extractors.weights.store import Source, load_weights, save_weights, weights_path
 from vidgan.video import write_mp4
@@ -76,8 +76,7 @@ def edit(change: Callable[[dict[str, Any]], None], *, seal: bool = False) -> Non
     change(record)
     if seal:
         clips = record["seal"]["clips"]
-        record = seal_record({name: value for name, value in record.items() if name != "seal"})
-        record["seal"]["clips"] = clips
+        record["seal"] = seal_of(record) | {"clips": clips}
     path.write_text(json.dumps(record), encoding="utf-8")
 
 

@@ -132,13 +132,14 @@ def _work(rank: int, folder: str, counts: "multiprocessing.Queue[int]") -> None:
 
 
 def test_two_processes_share_the_work(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    # A fork of a process whose threads have computed may hang.
+    context = multiprocessing.get_context("forkserver")
     counts = context.Queue()
     workers = [context.Process(target=_work, args=(rank, str(tmp_path), counts)) for rank in (0, 1)]
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
     assert [worker.exitcode for worker in workers] == [0, 0]
     # Parts of 5, 5, 5, 5, 3 clips, every second one each.
     assert sorted(counts.get() for _ in workers) == [10, 13]

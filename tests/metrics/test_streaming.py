@@ -90,16 +90,17 @@ def _work(rank: int, folder: str, results: "multiprocessing.Queue[tuple[str, Any
 
 
 def test_two_processes_see_what_one_sees(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    # A fork of a process whose threads have computed may hang.
+    context = multiprocessing.get_context("forkserver")
     results = context.Queue()
     workers = [
         context.Process(target=_work, args=(rank, str(tmp_path), results)) for rank in (0, 1)
     ]
     for worker in workers:
         worker.start()
-    found = [results.get(timeout=60) for _ in range(2 * len(CASES))]
+    found = [results.get(timeout=300) for _ in range(2 * len(CASES))]
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
     assert [worker.exitcode for worker in workers] == [0, 0]
     for name, (_, expected) in CASES.items():
         pair = [number for key, number in found if key == name]

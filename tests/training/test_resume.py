@@ -54,7 +54,7 @@ def test_twenty_steps_equal_ten_and_ten_more(
 @pytest.mark.parametrize(
     "words",
     [
-        ("loss.name=swgan",),
+        ("loss.name=swgan", "training.reset_after_fade=true"),
         ("loss.name=swgan", "training.precision={networks: bf16, penalty: bf16}"),
         ("loss.name=hinge", "training.fakes=fresh", "training.accumulate=2"),
         (

@@ -16,6 +16,7 @@ from vidgan.errors import UserError
 if TYPE_CHECKING:
     from vidgan.data.dataset import ClipDataset
     from vidgan.data.settings import DataConfig
+    from vidgan.evaluation.record_types import Record
     from vidgan.report.page import Status
     from vidgan.training.presets import Config
 
@@ -196,13 +197,13 @@ def write_page_of(run: Path) -> None:
     write_page(run, "done" if is_complete else unfinished, log)
 
 
-def choose_best(run: Path, config: "Config", record: dict[str, Any]) -> None:
+def choose_best(run: Path, config: "Config", record: "Record") -> None:
     """Point `best.json` to the evaluated checkpoint if it is the best, and write the page anew."""
     from vidgan.evaluation.generators import update_best
 
     metric = config.best.metric
-    if metric not in record["scores"]:
+    if metric not in record.scores:
         say(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
     elif update_best(run, record, metric):
-        say(f"step {record['generator']['step']} is the best checkpoint so far")
+        say(f"step {record.generator.step} is the best checkpoint so far")
     write_page_of(run)

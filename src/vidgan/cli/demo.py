@@ -35,7 +35,7 @@ def demo(
     with progress_on_stderr() as progress:
         record = run_demo(out, words, judges, say, progress, scene)
     if json:
-        print_json(record)
+        print_json(record.without_clips().to_dict())
     else:
         print(format_record(record))
         print(f"\nopen {out / 'index.html'}")

@@ -69,35 +69,29 @@ def evaluate(
 
     import torch
 
-    from vidgan.evaluation.generators import EvaluationOptions, format_record, save_record
-    from vidgan.evaluation.generators import evaluate as score
-    from vidgan.evaluation.record import without_clips
+    from vidgan.evaluation import generators
 
     folder = record_folder(run)
     config, data = open_data(run, words, checkpoint)
-    record = score(
-        run,
-        data,
-        choose(data.classes),
-        EvaluationOptions(
-            checkpoint=checkpoint,
-            seed=seed,
-            judge_seed=judge_seed,
-            cache=cache_folder() / "judges",
-            features=cache_folder() / "features",
-            pictures=folder,
-            device="cuda" if torch.cuda.is_available() else "cpu",
-            tell=say,
-        ),
+    options = generators.EvaluationOptions(
+        checkpoint=checkpoint,
+        seed=seed,
+        judge_seed=judge_seed,
+        cache=cache_folder() / "judges",
+        features=cache_folder() / "features",
+        pictures=folder,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        tell=say,
     )
+    record = generators.evaluate(run, data, choose(data.classes), options)
     if folder is not None:
-        say(f"the record is {save_record(record, folder)}")
+        say(f"the record is {generators.save_record(record, folder)}")
     if config is not None:
         choose_best(Path(run), config, record)
     if json:
-        print_json(without_clips(record))
+        print_json(record.without_clips().to_dict())
     else:
-        print(format_record(record))
+        print(generators.format_record(record))
 
 
 def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:

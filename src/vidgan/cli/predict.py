@@ -295,7 +295,7 @@ def predict_heldout(
 
     from vidgan.evaluation.options import EvaluationOptions
     from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
-    from vidgan.evaluation.record import save_record, without_clips
+    from vidgan.evaluation.record import save_record
     from vidgan.sampling.pictures import picture_name, write_pictures
 
     config, data = open_data(run, words, CHECKPOINT)
@@ -324,6 +324,6 @@ def predict_heldout(
         stem = wanted.folder / picture_name(source)
         lines += map(str, write_pictures(stem, *shown, data.store.fps, index))
     lines.append(headline(record))
-    remarks = [f"warning: {warning}" for warning in record["warnings"]]
-    document = without_clips(record)
-    return Told(document, lines, table_rows(record), [*remarks, record["sentence"]])
+    remarks = [f"warning: {warning}" for warning in record.warnings]
+    document = record.without_clips().to_dict()
+    return Told(document, lines, table_rows(record), [*remarks, record.sentence])

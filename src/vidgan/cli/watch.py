@@ -16,8 +16,8 @@ from vidgan.errors import UserError
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
 from vidgan.evaluation.origins import data_inputs
 from vidgan.evaluation.protocols import Protocol
-from vidgan.evaluation.record import without_clips
-from vidgan.report.scores import read_records
+from vidgan.evaluation.record import read_records
+from vidgan.evaluation.record_types import Record, Seeds
 from vidgan.sampling.storage import (
     GENERATOR_FILE,
     checkpoint_folder,
@@ -39,7 +39,7 @@ NICENESS = 10
 SHARE_OF_CORES = 4
 """One core of so many is used: threads that wait for a busy core would stall each other."""
 
-Chooser = Callable[[dict[str, Any]], None]
+Chooser = Callable[[Record], None]
 """Told of every new record: chooses the best checkpoint and writes the page of the run."""
 
 
@@ -59,7 +59,7 @@ class Watch:
     """
 
     run: Path
-    score: Callable[[int], dict[str, Any]]
+    score: Callable[[int], Record]
     choose: Chooser
     tell: Callable[[str], None]
     known: frozenset[str] = frozenset()
@@ -91,11 +91,14 @@ class Watch:
             self.faults.append(f"step {step}: {sentence}")
             self.tell(self.faults[-1])
             return
-        self.done |= {record["generator"]["sha256"], digest or ""}
+        self.done |= {record.generator.sha256 or "", digest or ""}
         self.records += 1
         self.tell(f"the record is {save_record(record, self.run / 'evals')}")
         self.choose(record)
-        print(json.dumps(without_clips(record)) if json_lines else _line(record), flush=True)
+        print(
+            json.dumps(record.without_clips().to_dict()) if json_lines else _line(record),
+            flush=True,
+        )
 
     def is_over(self) -> bool:
         """Whether the run has shown all its clips and every checkpoint has been looked at."""
@@ -151,7 +154,7 @@ def watch_run(
     assert config is not None
     protocol = choose(data.classes)
 
-    def score(step: int) -> dict[str, Any]:
+    def score(step: int) -> Record:
         return evaluate(
             run,
             data,
@@ -165,7 +168,7 @@ def watch_run(
             ),
         )
 
-    seeds = {"evaluation": seed, "judge": judge_seed}
+    seeds = Seeds(evaluation=seed, judge=judge_seed)
     known = _evaluated(Path(run), protocol.identity, seeds, data_inputs(data))
     if known:
         say(f"{len(known)} checkpoints were evaluated before and are not evaluated again")
@@ -201,24 +204,22 @@ def _step_back() -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // SHARE_OF_CORES))
 
 
-def _evaluated(
-    run: Path, protocol: str, seeds: dict[str, int], real: dict[str, Any]
-) -> frozenset[str]:
+def _evaluated(run: Path, protocol: str, seeds: Seeds, real: dict[str, Any]) -> frozenset[str]:
     """Generator files that have a record of this protocol, these seeds and these real clips."""
     return frozenset(
-        record["generator"]["sha256"]
+        record.generator.sha256
         for record in read_records(run / "evals")
-        if record["protocol"]["id"] == protocol
-        and record.get("seeds") == seeds
-        and record.get("inputs", {}).get("data") == real
-        and "sha256" in record["generator"]
+        if record.protocol_id == protocol
+        and record.seeds == seeds
+        and (record.inputs or {}).get("data") == real
+        and record.generator.sha256 is not None
     )
 
 
-def _line(record: dict[str, Any]) -> str:
+def _line(record: Record) -> str:
     """Such as "step 600: space_time_swd 150 (real 61.3, floor 60.2)"."""
     scores = ", ".join(
-        f"{name} {score['value']:.4g} (real {score['real']:.4g}, floor {score['floor']:.4g})"
-        for name, score in record["scores"].items()
+        f"{name} {score.value:.4g} (real {score.real:.4g}, floor {score.floor:.4g})"
+        for name, score in record.scores.items()
     )
-    return f"step {record['generator']['step']}: {scores}"
+    return f"step {record.generator.step}: {scores}"

@@ -304,7 +304,7 @@ def _evaluate(suite: Suite, job: Job, judges: Path) -> None:
         EvaluationOptions(checkpoint="last", judge_seed=suite.judge_seed, cache=judges),
     )
     save_record(record, job.run / "evals")
-    if config.best.metric in record["scores"]:
+    if config.best.metric in record.scores:
         update_best(job.run, record, config.best.metric)
     generator = load_generator(job.run, "last")
     if generator.context_frames:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from vidgan.data.synthetic.motions import DIGITS, render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record, update_best
+from vidgan.evaluation.record_types import Record
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
@@ -62,7 +62,7 @@ def run_demo(
     progress: Progress | None = None,
     scene: str = "shapes",
     num_videos: int = 0,
-) -> dict[str, Any]:
+) -> Record:
     """Render a data set, train on it, sample, interpolate and evaluate.
 
     Args:

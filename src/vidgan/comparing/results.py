@@ -12,6 +12,8 @@ from vidgan.core.files import write_text_atomically
 from vidgan.core.settings import differences
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import metric_title
+from vidgan.evaluation.record import read_record, read_records
+from vidgan.evaluation.record_types import Record
 from vidgan.models import MODEL_VARIANTS, model_config_class
 from vidgan.models.conformance.sheet import conformance_sheet
 from vidgan.report.basis import basis_of, sentences_on
@@ -26,7 +28,6 @@ from vidgan.report.comparison import (
     known_facts,
 )
 from vidgan.report.page import duration, number
-from vidgan.report.scores import read_records
 from vidgan.sampling.storage import read_pointer
 from vidgan.training.run_config import CONFIG_FILE, config_to_dict, load_run_config
 from vidgan.training.run_facts import count_parameters, device_of, device_seconds, media_of
@@ -51,7 +52,7 @@ class Result:
         label: a name given by the caller, or None.
     """
 
-    record: Mapping[str, Any]
+    record: Record
     run: Path | None = None
     settings: Mapping[str, Any]
     label: str | None = None
@@ -117,31 +118,14 @@ def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[
     return results, left_out
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """One record file.
-
-    Raises:
-        UserError: it is no record.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a record of vidgan evaluate: {error}") from error
-    if not (isinstance(record, dict) and {"protocol", "scores", "counts"} <= record.keys()):
-        raise UserError(
-            f"{path} is no record of vidgan evaluate: name a run folder or evals/*.json"
-        )
-    return record
-
-
-def latest_records(run: Path) -> list[dict[str, Any]]:
+def latest_records(run: Path) -> list[Record]:
     """For each protocol the newest record, of the best checkpoint if one was chosen."""
     best = read_pointer(run, "best")
-    chosen: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, Record] = {}
     for record in read_records(run / "evals"):
-        name = record["protocol"]["id"]
-        is_best = best is not None and record["generator"].get("step") == best
-        was_best = name in chosen and chosen[name]["generator"].get("step") == best
+        name = record.protocol_id
+        is_best = best is not None and record.generator.step == best
+        was_best = name in chosen and chosen[name].generator.step == best
         if name not in chosen or (is_best and not was_best):
             chosen[name] = record
     return list(chosen.values())
@@ -233,13 +217,13 @@ def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str
             for key in keys
         )
         rows.append(Row(label=label, facts=_facts(group), cells=cells, remarks=_remarks(group)))
-    judge = results[0].record.get("judge")
+    judge = results[0].record.judge
     return Table(
         basis=basis,
         differs=sentences_on(first, basis),
         columns=columns,
         rows=without_common_device(rows),
-        sentence=results[0].record["sentence"] if judge or len(results) == 1 else _NO_JUDGE,
+        sentence=results[0].record.sentence if judge or len(results) == 1 else _NO_JUDGE,
     )
 
 
@@ -251,29 +235,30 @@ RATIOS = {
 }
 """Parts of a record whose `ratio` is 1 for a perfect generator."""
 
-Key = tuple[str, ...]
+Key = tuple[str, str]
+"""Part of a record, and the name in it."""
 
 
-def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], list[Key]]:
+def _columns(records: Sequence[Record]) -> tuple[tuple[Column, ...], list[Key]]:
     """Metrics that any record has, each with its real reference and floor."""
     columns: dict[Key, Column] = {}
     for record in records:
-        for name, score in record["scores"].items():
+        for name, score in record.scores.items():
             columns.setdefault(
-                ("scores", name, "value"),
+                ("scores", name),
                 Column(
                     title=metric_title(name),
-                    better=score["better"],
-                    real=score["real"],
-                    floor=score["floor"],
-                    controls=_shown_controls(score),
+                    better=score.better,
+                    real=score.real,
+                    floor=score.floor,
+                    controls={k: v for k, v in score.controls.items() if k not in NOT_SHOWN},
                 ),
             )
-        agreement = record.get("agreement") or {}
+        agreement = record.agreement or {}
         for part, share in (agreement.get("generated") or {}).items():
             if share is not None:
                 columns.setdefault(
-                    ("agreement", "generated", part),
+                    ("agreement", part),
                     Column(
                         title=f"Judged as the asked {'class' if part == 'joint' else part}",
                         better="higher",
@@ -282,13 +267,11 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
                     ),
                 )
         for part, title in RATIOS.items():
-            if (record.get(part) or {}).get("ratio") is not None:
-                columns.setdefault(
-                    (part, "ratio"), Column(title=title, better="nearer to 1", real=1.0)
-                )
-        for space in record.get("memorisation") or {}:
+            if _value(record, (part, "")) is not None:
+                columns.setdefault((part, ""), Column(title=title, better="nearer to 1", real=1.0))
+        for space in record.memorisation:
             columns.setdefault(
-                ("memorisation", space, "ratio"),
+                ("memorisation", space),
                 Column(
                     title=f"Nearest training clip, over that of real clips ({space})",
                     better="higher",
@@ -298,15 +281,17 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
     return tuple(columns.values()), list(columns)
 
 
-def _shown_controls(score: Mapping[str, Any]) -> dict[str, float]:
-    return {k: v for k, v in (score.get("controls") or {}).items() if k not in NOT_SHOWN}
-
-
-def _value(record: Mapping[str, Any], key: Key) -> float | None:
-    value: Any = record
-    for name in key:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return None if value is None else float(value)
+def _value(record: Record, key: Key) -> float | None:
+    part, name = key
+    if part == "scores":
+        return record.scores[name].value if name in record.scores else None
+    found: Any = {
+        "agreement": ((record.agreement or {}).get("generated") or {}).get(name),
+        "memorisation": (record.memorisation.get(name) or {}).get("ratio"),
+        "diversity": (record.diversity or {}).get("ratio"),
+        "motion": (record.motion or {}).get("ratio"),
+    }[part]
+    return None if found is None else float(found)
 
 
 def _facts(group: Sequence[Result]) -> dict[str, str]:
@@ -314,9 +299,10 @@ def _facts(group: Sequence[Result]) -> dict[str, str]:
     runs = [result.run for result in group if result.run]
     seeds = sorted({int(result.settings["seed"]) for result in group if result.settings})
     costs = [cost for run in runs if (cost := device_seconds(run)) is not None]
-    steps = [result.record["generator"].get("step") for result in group]
+    steps = [result.record.generator.step for result in group]
     known = [step for step in steps if step is not None]
-    a_step = sum(costs) / sum(known) if len(costs) == len(known) > 0 and sum(known) else None
+    has_cost = len(costs) == len(known) and sum(known) > 0
+    a_step = sum(costs) / sum(known) if has_cost else None
     generator, discriminator = count_parameters(runs[0]) if runs else (None, None)
     return {
         "seeds": ", ".join(map(str, seeds)),
@@ -347,7 +333,7 @@ def _remarks(group: Sequence[Result]) -> tuple[str, ...]:
     """Warnings of the evaluations, with the share of seeds they hold for."""
     counts: dict[str, int] = {}
     for result in group:
-        for warning in result.record["warnings"]:
+        for warning in result.record.warnings:
             counts[warning] = counts.get(warning, 0) + 1
     return tuple(
         warning if count == len(group) else f"{warning} ({count} of {len(group)} seeds)"

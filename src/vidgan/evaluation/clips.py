@@ -24,12 +24,12 @@ from vidgan.evaluation.protocol_checks import (
 from vidgan.evaluation.protocol_fields import JUDGES
 from vidgan.evaluation.protocols import Protocol, find_protocol
 from vidgan.evaluation.record import (
-    RECORD_SCHEMA,
     comparability,
     comparable_protocols,
     environment_record,
     time_stamp,
 )
+from vidgan.evaluation.record_types import Counts, DataFacts, GeneratorFacts, Record, Seeds
 from vidgan.evaluation.score import (
     ComparedSets,
     Comparison,
@@ -57,8 +57,8 @@ def evaluate_clips(
     protocol: str | Protocol = "own-c3d",
     options: EvaluationOptions = DEFAULTS,
     *,
-    generator_facts: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    generator_facts: GeneratorFacts | None = None,
+) -> Record:
     """Score clips that are in memory; `vidgan.evaluate` gathers them first.
 
     Args:
@@ -67,7 +67,7 @@ def evaluate_clips(
         labels: the classes they should show, int64 `[M]`, or None.
         real: the real clips, of the same shape.
         protocol, options: as in `vidgan.evaluate`.
-        generator_facts: plain values for the record.
+        generator_facts: where they came from.
 
     Returns:
         The record.
@@ -102,24 +102,29 @@ def evaluate_clips(
     if options.pictures is not None:
         _show_nearest(Path(options.pictures), fake, seen, beside["memorisation"], tell)
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
-    return {
-        "schema": RECORD_SCHEMA,
-        "created": time_stamp(),
-        "protocol": protocol.record(),
-        "counts": _counts(rounded, real, comparison),
-        "scores": scores,
+    facts = generator_facts or GeneratorFacts()
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Record(
+        created=time_stamp(),
+        protocol=protocol.record(),
+        counts=_counts(rounded, real, comparison),
+        scores=scores,
         **beside,
-        "judge": card,
-        "extractor": network,
-        "data": data_facts(real),
-        "generator": _generator_facts(generator_facts, rounded, labels),
-        "seeds": {"evaluation": seed, "judge": options.judge_seed},
-        "environment": environment_record(str(options.device)),
-        "wall_seconds": round(time.perf_counter() - started, 1),
-        "warnings": [*real.warnings, *warnings],
-        "comparable_to": comparable_protocols(protocol, network),
-        "sentence": comparability(card, protocol, network),
-    }
+        judge=card,
+        extractor=network,
+        data=data_facts(real),
+        generator=replace(
+            facts,
+            clips_hash=clips_hash(rounded, nothing if labels is None else labels),
+            is_labelled=labels is not None,
+        ),
+        seeds=Seeds(evaluation=seed, judge=options.judge_seed),
+        environment=environment_record(str(options.device)),
+        wall_seconds=round(time.perf_counter() - started, 1),
+        warnings=(*real.warnings, *warnings),
+        comparable_to=tuple(comparable_protocols(protocol, network)),
+        sentence=comparability(card, protocol, network),
+    )
 
 
 def _network_record(extractor: Extractor | None, protocol: Protocol) -> dict[str, Any] | None:
@@ -201,27 +206,16 @@ def shown_frames(extractor: Extractor, protocol: Protocol) -> Extractor:
     return ShownFrames(extractor, protocol.frame_step, one_frame)
 
 
-def _counts(clips: Tensor, real: RealData, comparison: Comparison) -> dict[str, int]:
-    return {
-        "n": comparison.n,
-        "generated": clips.shape[0],
-        "reference": comparison.reference.shape[0],
-        "train": len(real.train),
-        "heldout": len(real.heldout),
-        "train_videos": len(set(real.train.video_ids)),
-        "heldout_videos": len(set(real.heldout.video_ids)),
-    }
-
-
-def _generator_facts(
-    facts: dict[str, Any] | None, clips: Tensor, labels: Tensor | None
-) -> dict[str, Any]:
-    asked = torch.zeros(0, dtype=torch.int64) if labels is None else labels
-    return {
-        **(facts or {"source": "clips"}),
-        "clips_hash": clips_hash(clips, asked),
-        "is_labelled": labels is not None,
-    }
+def _counts(clips: Tensor, real: RealData, comparison: Comparison) -> Counts:
+    return Counts(
+        n=comparison.n,
+        generated=clips.shape[0],
+        reference=comparison.reference.shape[0],
+        train=len(real.train),
+        heldout=len(real.heldout),
+        train_videos=len(set(real.train.video_ids)),
+        heldout_videos=len(set(real.heldout.video_ids)),
+    )
 
 
 def _check_shapes(clips: Tensor, real: RealData) -> None:
@@ -330,17 +324,17 @@ def _diversity(
     return compare_spread(fake, unseen, real.classes)
 
 
-def data_facts(real: RealData) -> dict[str, Any]:
+def data_facts(real: RealData) -> DataFacts:
     """What a record tells of the real clips."""
     channels, frames, height, width = real.train.clips.shape[1:]
     hashes = [clips_hash(part.clips, part.labels) for part in (real.train, real.heldout)]
-    return {
-        "classes": list(real.classes),
-        "channels": channels,
-        "frames": frames,
-        "height": height,
-        "width": width,
-        "train_hash": hashes[0],
-        "heldout_hash": hashes[1],
-        "hash": hashlib.sha256("".join(hashes).encode()).hexdigest()[:16],
-    }
+    return DataFacts(
+        classes=real.classes,
+        channels=channels,
+        frames=frames,
+        height=height,
+        width=width,
+        train_hash=hashes[0],
+        heldout_hash=hashes[1],
+        hash=hashlib.sha256("".join(hashes).encode()).hexdigest()[:16],
+    )

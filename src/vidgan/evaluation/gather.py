@@ -18,6 +18,7 @@ from vidgan.evaluation.origins import IN_MEMORY, generator_origin
 from vidgan.evaluation.protocol_checks import check_clip_shape
 from vidgan.evaluation.protocol_fields import ClipRule
 from vidgan.evaluation.protocols import Protocol
+from vidgan.evaluation.record_types import GeneratorFacts
 from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips
@@ -60,7 +61,7 @@ class Gathered:
     clips: Tensor
     labels: Tensor | None
     real: RealData
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: GeneratorFacts = field(default_factory=GeneratorFacts)
     origin: dict[str, Any] = field(default_factory=lambda: dict(IN_MEMORY))
     names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ def gather(
     seed, tell = options.seed, options.tell
     if isinstance(source, str | Path) and is_folder_of_clips(source):
         return _gather_from_folder(source, data, protocol, seed, tell)
-    facts: dict[str, Any] = {"source": "clips"}
+    facts = GeneratorFacts()
     origin: dict[str, Any] = dict(IN_MEMORY)
     if isinstance(source, str | Path):
         # One look at a run folder decides which file is meant, for facts and weights alike.
@@ -113,7 +114,7 @@ def gather(
     if not isinstance(source, Generator):
         return _gather_from_batches(source, data, protocol, seed, tell)
     check_classes(source, data)
-    facts |= {"given_frames": source.context_frames, "given": source.context_kind}
+    facts = with_context(facts, source)
     collect = _gather_continued if source.context_frames else _gather_from_generator
     found = collect(source.to(options.device), data, protocol, seed, tell)
     return replace(found, facts=facts, origin=origin)
@@ -218,7 +219,7 @@ def _gather_from_batches(
     clips, labels = _collect(batches, protocol.num_clips)
     tell("reading real clips")
     real = gather_real(data, clips.shape[2], clips.shape[3], protocol, seed)
-    return Gathered(clips, labels, real, {"source": "clips"})
+    return Gathered(clips, labels, real)
 
 
 def _gather_from_folder(
@@ -234,12 +235,14 @@ def _gather_from_folder(
         found.clips,
         found.labels,
         real,
-        facts={
-            "source": "folder",
-            "num_found": found.num_found,
-            "formats": found.formats,
-            "num_lossy": found.num_lossy,
-        },
+        facts=GeneratorFacts(
+            source="folder",
+            details={
+                "num_found": found.num_found,
+                "formats": found.formats,
+                "num_lossy": found.num_lossy,
+            },
+        ),
         origin={"kind": "folder", "path": str(source)},
         names=found.names,
         warnings=found.warnings,
@@ -296,18 +299,20 @@ def check_classes(generator: Generator, data: ClipDataset) -> None:
         )
 
 
-def file_facts(path: Path) -> dict[str, Any]:
+def file_facts(path: Path) -> GeneratorFacts:
     """What a record tells of a generator file."""
     card = read_card(path)
-    digest = sha256_of(path)
-    return {
-        "source": "file",
-        "file": path.name,
-        "sha256": digest,
-        "step": card.step,
-        "clips_seen": card.clips_seen,
-        "loss": card.loss,
-        "model": card.model,
-        "weights": "averaged",
-        "truncation": None,
-    }
+    return GeneratorFacts(
+        source="file",
+        sha256=sha256_of(path),
+        step=card.step,
+        clips_seen=card.clips_seen,
+        loss=card.loss,
+        model=card.model,
+        details={"file": path.name, "weights": "averaged", "truncation": None},
+    )
+
+
+def with_context(facts: GeneratorFacts, generator: Generator) -> GeneratorFacts:
+    """With what a generator is given to go on with."""
+    return replace(facts, given_frames=generator.context_frames, given=generator.context_kind)

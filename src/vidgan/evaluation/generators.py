@@ -1,9 +1,8 @@
-"""Evaluating a generator: its clips against the data's, as one record of plain values."""
+"""Evaluating a generator: its clips against the data's, as one record."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,7 +16,8 @@ from vidgan.evaluation.origins import data_inputs, list_clips, list_real_clips
 from vidgan.evaluation.protocol_checks import check_protocol
 from vidgan.evaluation.protocol_fields import default_protocol
 from vidgan.evaluation.protocols import Protocol, find_protocol
-from vidgan.evaluation.record import format_record, save_record, seal_record
+from vidgan.evaluation.record import format_record, save_record
+from vidgan.evaluation.record_types import Record
 from vidgan.evaluation.score import RealClips, RealData
 from vidgan.sampling.storage import read_pointer, write_pointer
 
@@ -39,7 +39,7 @@ def evaluate(
     data: ClipDataset | str | Path,
     protocol: str | Protocol | None = None,
     options: EvaluationOptions = DEFAULTS,
-) -> dict[str, Any]:
+) -> Record:
     """Score generated clips against real ones.
 
     A generator that continues given frames gets them from held-out clips, and its frames are
@@ -77,20 +77,19 @@ def evaluate(
         options,
         generator_facts=gathered.facts,
     )
-    record["inputs"] = {
+    inputs = {
         "source": gathered.origin,
         "data": data_inputs(data),
-        "weights": {"judge": (record["judge"] or {}).get("hash")},
+        "weights": {"judge": record.judge_hash},
         "options": {"device": str(options.device), "threads": torch.get_num_threads()},
     }
-    record["clips"] = list_real_clips(gathered.real)
+    clips = list_real_clips(gathered.real)
     if gathered.names:
-        named = list_clips(gathered.names, gathered.clips, gathered.labels)
-        record["clips"]["generated"] = named
-    return seal_record(record)
+        clips["generated"] = list_clips(gathered.names, gathered.clips, gathered.labels)
+    return replace(record, inputs=inputs, clips=clips).sealed()
 
 
-def update_best(run: str | Path, record: dict[str, Any], metric: str) -> bool:
+def update_best(run: str | Path, record: Record, metric: str) -> bool:
     """Point a run's `best.json` to the evaluated checkpoint if it is the best so far.
 
     Scores are compared only between records of the same protocol, n and real clips; otherwise the
@@ -107,26 +106,26 @@ def update_best(run: str | Path, record: dict[str, Any], metric: str) -> bool:
     Raises:
         UserError: the record has no such score, or is not of a checkpoint.
     """
-    step, score = record["generator"].get("step"), record["scores"].get(metric)
+    step, score = record.generator.step, record.scores.get(metric)
     if score is None or step is None:
-        known = ", ".join(record["scores"])
+        known = ", ".join(record.scores)
         raise UserError(
             f"best.metric={metric} cannot choose a checkpoint: this evaluation has step {step} and "
             f"the scores {known}"
         )
     basis = {
         "metric": metric,
-        "protocol": record["protocol"]["id"],
-        "n": record["counts"]["n"],
-        "data": record["data"]["hash"],
-        "judge": (record["judge"] or {}).get("hash"),
-        "seed": record["seeds"]["evaluation"],
+        "protocol": record.protocol_id,
+        "n": record.counts.n,
+        "data": None if record.data is None else record.data.hash,
+        "judge": record.judge_hash,
+        "seed": record.seeds.evaluation,
     }
     if read_pointer(run, "best") is not None:
         old = json.loads((Path(run) / "best.json").read_text(encoding="utf-8"))
         is_same = all(old.get(key) == value for key, value in basis.items())
-        sign = 1 if score["better"] == "lower" else -1
-        if is_same and old["step"] != step and sign * old["value"] <= sign * score["value"]:
+        sign = 1 if score.better == "lower" else -1
+        if is_same and old["step"] != step and sign * old["value"] <= sign * score.value:
             return False
-    write_pointer(run, "best", step, value=score["value"], **basis)
+    write_pointer(run, "best", step, value=score.value, **basis)
     return True

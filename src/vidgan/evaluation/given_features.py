@@ -3,7 +3,6 @@
 import hashlib
 import statistics
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,8 @@ from vidgan.errors import UserError
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Reference
 from vidgan.evaluation.protocols import Protocol, find_protocol
-from vidgan.evaluation.record import RECORD_SCHEMA, environment_record, time_stamp
+from vidgan.evaluation.record import environment_record, time_stamp
+from vidgan.evaluation.record_types import Counts, GeneratorFacts, Record, Score, Seeds
 from vidgan.evaluation.score_functions import (
     ScoreFunction,
     extras_of,
@@ -28,7 +28,7 @@ MIN_ROWS = 8
 
 def score_features(
     fake: Tensor, real: Tensor, protocol: str | Protocol = "jedi-vjepa-5000", *, seed: int = 0
-) -> dict[str, Any]:
+) -> Record:
     """The scores of a protocol on given features; `feature_store.read_features` reads `.npy` files.
 
     Args:
@@ -49,7 +49,7 @@ def score_features(
         >>> import torch
         >>> rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
         >>> record = score_features(rows, rows, "jedi-vjepa-5000")
-        >>> record["scores"]["jedi"]["value"], record["protocol"]["id"][:7]
+        >>> record.scores["jedi"].value, record.protocol_id[:7]
         (0.0, 'custom:')
     """
     protocol = find_protocol(protocol)
@@ -68,37 +68,38 @@ def score_features(
         key: ScoreFunction.of(function.metric, other_half)(halves[0])
         for key, function in functions.items()
     }
-    scores = {}
+    scores: dict[str, Score] = {}
     for key, function in functions.items():
         num_groups = min(fake.shape[0] // n, applied.max_groups)
         rows = [torch.arange(k * n, (k + 1) * n) for k in range(num_groups)]
         values = [function(everything.take(group)) for group in rows]
-        scores[key] = {
-            "value": statistics.fmean(values),
-            "spread": statistics.pstdev(values) if len(values) > 1 else None,
-            "values": values,
-            "n": n,
-            "real": None,
-            "floor": between_halves[key],
-            "floor_meaning": f"half of the real features against the other, n = {len(order) // 2}",
-            "controls": {},
-            "better": function.metric.better,
-            **extras_of(function, everything, reference),
-        }
+        extras = extras_of(function, everything, reference)
+        scores[key] = Score(
+            value=statistics.fmean(values),
+            spread=statistics.pstdev(values) if len(values) > 1 else None,
+            values=tuple(values),
+            n=n,
+            floor=between_halves[key],
+            floor_meaning=f"half of the real features against the other, n = {len(order) // 2}",
+            better=function.metric.better,
+            interval=extras.pop("interval", None),
+            extrapolated=extras.pop("extrapolated", None),
+            details=extras,
+        )
     missing = missing_scores(reference)
-    return {
-        "schema": RECORD_SCHEMA,
-        "created": time_stamp(),
-        "protocol": applied.record(),
-        "counts": {"n": n, "generated": fake.shape[0], "reference": len(chosen)},
-        "scores": scores,
-        "features": {"generated": _hash(fake), "real": _hash(real), "dim": fake.shape[1]},
-        "seeds": {"evaluation": seed},
-        "environment": environment_record("cpu"),
-        "warnings": [*notes, *filter(None, missing.values())],
-        "sentence": "features of another program, whose weights and preparation nobody checked "
+    return Record(
+        created=time_stamp(),
+        protocol=applied.record(),
+        counts=Counts(n=n, generated=fake.shape[0], reference=len(chosen)),
+        scores=scores,
+        features={"generated": _hash(fake), "real": _hash(real), "dim": fake.shape[1]},
+        generator=GeneratorFacts(source="features"),
+        seeds=Seeds(evaluation=seed),
+        environment=environment_record("cpu"),
+        warnings=(*notes, *filter(None, missing.values())),
+        sentence="features of another program, whose weights and preparation nobody checked "
         "here: comparable as far as that program is",
-    }
+    )
 
 
 def _check(fake: Tensor, real: Tensor, protocol: Protocol) -> None:

@@ -5,7 +5,7 @@ point `vidgan.metrics`); nothing else knows it. docs/adding-a-metric.md shows on
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidgan.errors import UserError
 from vidgan.evaluation.extraction import ScoredSet
+from vidgan.evaluation.record_types import Score
 
 if TYPE_CHECKING:
     from vidgan.evaluation.protocol_fields import Protocol
-
-Entry = Mapping[str, Any]
-"""One score of a record as plain values: `value`, `real`, `floor`, `controls`, ..."""
 
 Scorer = Callable[[ScoredSet], float]
 """From one set of clips to its score."""
@@ -85,8 +83,8 @@ class Metric:
     """Why it cannot be given for this reference, in a sentence; empty where it can."""
     extras: Callable[[ScoredSet, Reference], dict[str, Any]] | None = None
     """What its entry in a record holds besides, from all generated clips."""
-    warn: Callable[[str, Entry], list[str]] | None = None
-    """From title and entry to what a reader has to know. None: a distance should stand in the order
+    warn: Callable[[str, Score], list[str]] | None = None
+    """From title and score to what a reader has to know. None: a distance should stand in the order
     floor < generated < noise, and nothing is said of other scores."""
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """What a record was made from, in enough detail to read it again and to name what was edited."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ from vidgan.core.settings import to_dict
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.packed.manifest import is_packed
 from vidgan.data.packed.store import PackedStore
+from vidgan.evaluation.record_types import GeneratorFacts
 from vidgan.evaluation.score import RealClips, RealData
 
 IN_MEMORY = {"kind": "memory"}
 """Origin of what was never in a file."""
 
 
-def generator_origin(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+def generator_origin(path: Path, facts: GeneratorFacts) -> dict[str, Any]:
     """Where a generator lies; `facts` are those of `gathering.file_facts`."""
-    return {"kind": "generator", "path": str(path), "sha256": facts["sha256"]}
+    return {"kind": "generator", "path": str(path), "sha256": facts.sha256}
 
 
 def data_inputs(data: ClipDataset) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scoring predictions on many held-out clips, as one record of plain values.
+"""Scoring predictions on many held-out clips, as one record.
 
 Frames are compared with the true ones (PSNR, SSIM, on request LPIPS), beside forecasts that need no
 model. Where the data has classes, a judge that was trained on real clips of just these frames also
@@ -7,7 +7,7 @@ that was given.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -21,17 +21,18 @@ from vidgan.data.dataset import ClipDataset
 from vidgan.data.opening import open_dataset
 from vidgan.errors import UserError
 from vidgan.evaluation.clips import data_facts, find_judge, judge_card
-from vidgan.evaluation.gather import check_classes, clip_size, file_facts, gather_real
+from vidgan.evaluation.gather import (
+    check_classes,
+    clip_size,
+    file_facts,
+    gather_real,
+    with_context,
+)
 from vidgan.evaluation.options import DEFAULTS, EvaluationOptions
 from vidgan.evaluation.origins import IN_MEMORY, data_inputs, generator_origin, list_real_clips
 from vidgan.evaluation.protocols import find_protocol
-from vidgan.evaluation.record import (
-    RECORD_SCHEMA,
-    comparability,
-    environment_record,
-    seal_record,
-    time_stamp,
-)
+from vidgan.evaluation.record import comparability, environment_record, time_stamp
+from vidgan.evaluation.record_types import Counts, GeneratorFacts, Record, Score, Seeds
 from vidgan.evaluation.score import RealData, plan_comparison
 from vidgan.extractors.judge import OwnClassifier
 from vidgan.extractors.lpips import PerceptualDistance, load_perceptual
@@ -77,7 +78,7 @@ def evaluate_predictions(
     box: Box | None = None,
     lpips: str | None = None,
     options: EvaluationOptions = DEFAULTS,
-) -> tuple[dict[str, Any], Predictions]:
+) -> tuple[Record, Predictions]:
     """Predict held-out clips and score what comes out.
 
     Args:
@@ -108,7 +109,8 @@ def evaluate_predictions(
         perceptual.check_side(min(parted.target.shape[-2:]))
     tell(f"predicting {len(real.heldout)} held-out clips")
     predictions = _predict(generator, real, parted, num_samples, seed)
-    scores = score_frames(predictions.samples, parted.target, predictions.baselines, perceptual)
+    frames = score_frames(predictions.samples, parted.target, predictions.baselines, perceptual)
+    scores = {key: Score.of(entry) for key, entry in frames.items()}
     tell("training the judge, or loading it")
     judge, notes = find_judge(real, JUDGE_PROTOCOL, options)
     found = None
@@ -117,70 +119,79 @@ def evaluate_predictions(
         distance, found, judge_notes = _judged(predictions, real, judge, seed)
         scores |= distance
         notes = [*notes, *judge_notes]
-
     card = None if judge is None else judge_card(judge)
-    record = _record(predictions, real, facts, scores, card) | {
-        "agreement": found,
-        "mask": None if box is None else list(box),
-        "perceptual": None if perceptual is None else perceptual.record(),
-        "inputs": {
+    weights = {
+        "judge": (card or {}).get("hash"),
+        "lpips": None if perceptual is None else perceptual.fingerprint,
+    }
+    record = Record(
+        created=time_stamp(),
+        protocol=_protocol_record(),
+        counts=_counts(predictions, real, facts.given_frames),
+        scores=scores,
+        agreement=found,
+        mask=None if box is None else tuple(box),
+        perceptual=None if perceptual is None else perceptual.record(),
+        judge=card,
+        data=data_facts(real),
+        generator=facts,
+        inputs={
             "source": origin,
             "data": data_inputs(data),
-            "weights": {
-                "judge": (card or {}).get("hash"),
-                "lpips": None if perceptual is None else perceptual.fingerprint,
-            },
+            "weights": weights,
             "options": _options(options.device, num_clips, num_samples),
         },
         # Whole windows: an edited given frame moves a score as well.
-        "clips": list_real_clips(windows),
-        "seeds": {"evaluation": seed, "judge": options.judge_seed},
-        "environment": environment_record(str(options.device)),
-        "wall_seconds": round(time.perf_counter() - started, 1),
-    }
-    missing = num_clips - len(real.heldout)
-    record["warnings"] = [*real.warnings, *notes, *_warnings(record, missing)]
-    return seal_record(record), predictions
+        clips=list_real_clips(windows),
+        seeds=Seeds(evaluation=seed, judge=options.judge_seed),
+        environment=environment_record(str(options.device)),
+        wall_seconds=round(time.perf_counter() - started, 1),
+        sentence=comparability(card),
+    )
+    said = _warnings(record, num_clips - len(real.heldout))
+    record = replace(record, warnings=(*real.warnings, *notes, *said))
+    return record.sealed(), predictions
 
 
-def table_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def table_rows(record: Record) -> list[dict[str, Any]]:
     """A record's scores as rows for a terminal: the model, its best samples, baselines, truth."""
-    scores, shares = record["scores"], record["agreement"] or {}
-    judged = scores.get("frechet_distance")
+    scores, shares = record.scores, record.agreement or {}
+    judged, psnr = scores.get("frechet_distance"), scores["psnr"]
     part = "motion" if (shares.get("heldout") or {}).get("motion") is not None else "class"
     key = "motion" if part == "motion" else "joint"
 
-    def row(name: str, frame: str, control: str | None = None) -> dict[str, Any]:
+    def row(name: str, value: Callable[[Score], float | None]) -> dict[str, Any]:
         cells: dict[str, Any] = {"": name}
-        for metric in FRAME_METRICS:
-            entry = scores.get(metric)
-            if entry:
-                cells[metric.upper()] = entry["controls"][control] if control else entry[frame]
-        return cells
+        return cells | {
+            metric.upper(): value(scores[metric]) for metric in FRAME_METRICS if metric in scores
+        }
 
     def judge(cells: dict[str, Any], distance: float | None, share: Any) -> dict[str, Any]:
         if judged:
             cells |= {"Frechet distance": distance, f"{part} right": (share or {}).get(key)}
         return cells
 
-    value, controls = (judged or {}).get("value"), (judged or {}).get("controls") or {}
-    rows = [judge(row("model, mean", "value"), value, shares.get("generated"))]
-    rows.append(row(f"model, best of {scores['psnr']['num_samples']}", "best_of_k"))
-    for name in scores["psnr"]["controls"]:
+    value, controls = (judged.value, judged.controls) if judged else (None, {})
+    rows = [judge(row("model, mean", lambda score: score.value), value, shares.get("generated"))]
+    best = f"model, best of {psnr.details['num_samples']}"
+    rows.append(row(best, lambda score: score.details["best_of_k"]))
+    for name in psnr.controls:
         share = (shares.get("controls") or {}).get(name)
-        rows.append(judge(row(name, "", name), controls.get(name), share))
+        cells = row(name, lambda score, name=name: score.controls[name])  # type: ignore[misc]
+        rows.append(judge(cells, controls.get(name), share))
     if judged:
-        rows.append(judge({"": "truth"}, judged["real"], shares.get("heldout")))
+        rows.append(judge({"": "truth"}, judged.real, shares.get("heldout")))
     return rows
 
 
-def headline(record: Mapping[str, Any]) -> str:
+def headline(record: Record) -> str:
     """What a record was made of, in one sentence."""
-    counts, data = record["counts"], record["data"]
+    counts, data = record.counts, record.data
+    assert data is not None
     return (
-        f"{counts['heldout']} held-out clips: {counts['given_frames']} frames given, "
-        f"{data['frames']} compared, of {data['height']}x{data['width']} pixels; "
-        f"{counts['samples']} predictions a clip"
+        f"{counts.heldout} held-out clips: {counts.given_frames} frames given, "
+        f"{data.frames} compared, of {data.height}x{data.width} pixels; "
+        f"{counts.samples} predictions a clip"
     )
 
 
@@ -190,17 +201,16 @@ def headline(record: Mapping[str, Any]) -> str:
 
 def _open(
     source: str | Path | Generator, checkpoint: str | int
-) -> tuple[Generator, dict[str, Any], dict[str, Any]]:
+) -> tuple[Generator, GeneratorFacts, dict[str, Any]]:
     """A generator that takes a context, what a record says of it, and where it lies."""
-    facts: dict[str, Any] = {"source": "generator"}
+    facts = GeneratorFacts(source="generator")
     origin: dict[str, Any] = dict(IN_MEMORY)
     if isinstance(source, str | Path):
         file = find_generator_file(source, checkpoint)
         facts, source = file_facts(file), load_generator(file)
         origin = generator_origin(file, facts)
     check_takes_context(source)
-    facts |= {"given_frames": source.context_frames, "given": source.context_kind}
-    facts["is_labelled"] = source.num_classes > 0
+    facts = replace(with_context(facts, source), is_labelled=source.num_classes > 0)
     return source, facts, origin
 
 
@@ -244,28 +254,6 @@ def _perceptual(lpips: str | None, options: EvaluationOptions) -> PerceptualDist
     return load_perceptual(lpips, options.weights, device=options.device) if lpips else None
 
 
-def _record(
-    predictions: Predictions,
-    real: RealData,
-    facts: dict[str, Any],
-    scores: dict[str, Any],
-    card: dict[str, Any] | None,
-) -> dict[str, Any]:
-    return {
-        "schema": RECORD_SCHEMA,
-        "created": time_stamp(),
-        "protocol": _protocol_record(),
-        "counts": _counts(predictions, real, facts["given_frames"]),
-        "scores": scores,
-        "memorisation": {},
-        "judge": card,
-        "data": data_facts(real),
-        "generator": facts,
-        "comparable_to": [],
-        "sentence": comparability(card),
-    }
-
-
 def _options(device: torch.device | str, num_clips: int, num_samples: int) -> dict[str, Any]:
     """What was asked for, and what may move the last digits."""
     return {
@@ -288,23 +276,23 @@ def _protocol_record() -> dict[str, Any]:
     }
 
 
-def _counts(predictions: Predictions, real: RealData, given_frames: int) -> dict[str, int]:
+def _counts(predictions: Predictions, real: RealData, given_frames: int | None) -> Counts:
     num_clips, num_samples = predictions.samples.shape[:2]
-    return {
-        "n": num_clips,
-        "generated": num_clips * num_samples,
-        "samples": num_samples,
-        "heldout": num_clips,
-        "train": len(real.train),
-        "given_frames": given_frames,
-        "train_videos": len(set(real.train.video_ids)),
-        "heldout_videos": len(set(real.heldout.video_ids)),
-    }
+    return Counts(
+        n=num_clips,
+        generated=num_clips * num_samples,
+        samples=num_samples,
+        heldout=num_clips,
+        train=len(real.train),
+        given_frames=given_frames,
+        train_videos=len(set(real.train.video_ids)),
+        heldout_videos=len(set(real.heldout.video_ids)),
+    )
 
 
 def _judged(
     predictions: Predictions, real: RealData, judge: OwnClassifier, seed: int
-) -> tuple[dict[str, Any], dict[str, Any] | None, list[str]]:
+) -> tuple[dict[str, Score], dict[str, Any] | None, list[str]]:
     """Frechet distances, agreement with the true class, and what has to be said."""
     train, heldout = real.train, real.heldout
     try:
@@ -322,17 +310,17 @@ def _judged(
     samples = [judge.extract(sample) for sample in predictions.samples.unbind(dim=1)]
     others = {name: judge.extract(clips) for name, clips in predictions.baselines.items()}
     values = [distance(sample.features[rows]) for sample in samples]
-    entry = {
-        "better": "lower",
-        "value": fmean(values),
-        "spread": pstdev(values) if len(values) > 1 else None,
-        "values": values,
-        "n": comparison.n,
-        "real": distance(truth.features[rows]),
-        "floor": distance(judge.features(train.clips[comparison.floor])),
-        "floor_meaning": "other training clips against the reference, same n",
-        "controls": {name: distance(other.features[rows]) for name, other in others.items()},
-    }
+    score = Score(
+        better="lower",
+        value=fmean(values),
+        spread=pstdev(values) if len(values) > 1 else None,
+        values=tuple(values),
+        n=comparison.n,
+        real=distance(truth.features[rows]),
+        floor=distance(judge.features(train.clips[comparison.floor])),
+        floor_meaning="other training clips against the reference, same n",
+        controls={name: distance(other.features[rows]) for name, other in others.items()},
+    )
     made = torch.cat([sample.probabilities for sample in samples])
     shares = {
         "generated": agreement(made, heldout.labels.repeat(len(samples)), real.classes),
@@ -348,20 +336,20 @@ def _judged(
             f"n = {comparison.n} clips a set is not more than the {judge.settings.feature_dim} "
             "features: the Frechet distance is dominated by sampling noise"
         )
-    return {"frechet_distance": entry}, shares, notes
+    return {"frechet_distance": score}, shares, notes
 
 
-def _warnings(record: Mapping[str, Any], missing_clips: int) -> list[str]:
+def _warnings(record: Record, missing_clips: int) -> list[str]:
     warnings = []
     if missing_clips > 0:
         warnings.append(
-            f"the data has {record['counts']['heldout']} held-out clips, "
+            f"the data has {record.counts.heldout} held-out clips, "
             f"{missing_clips} fewer than asked for"
         )
-    if record["generator"]["is_labelled"]:
+    if record.generator.is_labelled:
         warnings.append("the model was told the class of every clip")
-    entry = record["scores"]["psnr"]
-    better = [name for name, value in entry["controls"].items() if value >= entry["value"]]
+    psnr = record.scores["psnr"]
+    better = [name for name, value in psnr.controls.items() if value >= psnr.value]
     if better:
         warnings.append(
             f"{' and '.join(better)}: a PSNR as high as the model's or higher, without a model"

@@ -16,6 +16,10 @@ from vidgan.metrics.kernel import KernelRule
 from vidgan.metrics.manifold import ManifoldRule
 from vidgan.metrics.sliced import SlicedSettings
 
+SUBSETS_OF = 1.5
+"""Times n there must be clips for intervals of distances: subsets of nearly all of them would be
+nearly equal, and their spread would say nothing."""
+
 ClipRule = Literal[
     "central window of every clip", "first window of every clip", "random window of every clip"
 ]
@@ -146,7 +150,8 @@ class Protocol:
                 f"{where}: max_groups={self.max_groups} sets of set_size={self.set_size} are more "
                 f"than num_clips={self.num_clips}"
             )
-        if self.extractor == "given" and groups > self.max_groups and not self.interval_draws:
+        looked_at = self.max_groups * self.set_size
+        if self.extractor == "given" and 0 < looked_at < self.num_clips and not self.interval_draws:
             raise UserError(
                 f"{where}: num_clips={self.num_clips} is more than max_groups={self.max_groups} "
                 f"sets of set_size={self.set_size}, and nothing looks at the others"
@@ -173,6 +178,13 @@ class Protocol:
                     f"{where}: {metric.key} needs probabilities of classes, and {self.extractor} "
                     "gives none"
                 )
+        resampled = {metric.resampling for metric in metrics} - {"none"}
+        few = self.set_size > 0 and self.num_clips < SUBSETS_OF * self.set_size
+        if self.interval_draws and few and resampled == {"subsampling"}:
+            raise UserError(
+                f"{where}: interval_draws of distances need num_clips of {SUBSETS_OF} times "
+                f"set_size={self.set_size} at least, got {self.num_clips}"
+            )
         read = self._fields_read(metrics)
         for item in fields(self):
             value, default = getattr(self, item.name), _default(item)

@@ -1,32 +1,4 @@
-"""Evaluation records: what they share, how they are stored and how they read on a terminal.
-
-A record is one JSON object. Fields are only ever added, so a reader takes those it knows:
-
-* `schema`, `created`, `wall_seconds`, `environment`: version of this list, time, cost, versions.
-* `protocol`: `id` (a registered name or `custom:<hash>`) and every field of the protocol.
-* `counts`: clips, n a set among them.
-* `scores`: by metric `value`, `spread`, `values` (one a group or repeat), `n`, `real`, `floor`,
-  `floor_meaning`, `controls`, `better` (lower or higher); where it has been asked for `interval`
-  (`low`, `high`, `level`, `method`) and, of a Frechet distance, `extrapolated` to infinitely many
-  clips.
-* `agreement`, `memorisation`: what the judge makes of asked classes, nearest training clips.
-* `diversity`: mean distance between clips of a class, `generated`, `heldout`, `ratio`, `by_class`;
-  a collapse inside classes is seen here and not in the scores. None without a judge.
-* `motion`: statistics of frame differences, `generated`, `heldout` and their `ratio`.
-* `judge`: the classifier that was trained on the data, or None.
-* `extractor`: of a protocol with published weights `name`, `layer`, `dim`, `weights_file`, `bytes`,
-  `sha256`, `width`; None for any other.
-* `perceptual`: of predictions the weights of LPIPS, or None; `mask`: the hidden box, or None.
-* `data`, `generator`, `seeds`: what was compared, with hashes.
-* `inputs`: what `vidgan evaluate --verify` needs to do everything again: `source` (kind, path, hash
-  of a generator's file), `data` (kind, settings, hash of a packed set's manifest), `weights`,
-  `options`.
-* `clips`: by split (`train`, `heldout`, and `generated` if they are files) the name, label and
-  CRC-32 of the pixels of every clip. On disk it lies in a file of its own beside the records that
-  share it, named by its hash.
-* `warnings`, `comparable_to`, `sentence`: what a reader has to know.
-* `seal`: the hash of every other field, so that an edited one can be named.
-"""
+"""Evaluation records: how they come about, are stored and read on a terminal."""
 
 import hashlib
 import json
@@ -41,21 +13,13 @@ import torch
 from vidgan import __version__
 from vidgan.core.files import write_json_atomically, write_text_atomically
 from vidgan.core.machine import describe_processor, machine_name
-from vidgan.core.settings import plain_hash
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import metric_title
 from vidgan.evaluation.protocol_fields import Protocol
-
-RECORD_SCHEMA = 1
-
-ClipLists = dict[str, dict[str, list[Any]]]
-"""By split the columns `name`, `label` and `crc32`."""
+from vidgan.evaluation.record_types import ClipLists, Record, Score
 
 ClipRow = tuple[str, str, int, int]
 """Split, name, label and checksum of one clip."""
-
-UNSEALED = frozenset({"seal"})
-"""Fields that the seal leaves out."""
 
 
 def environment_record(device: str) -> dict[str, Any]:
@@ -120,50 +84,31 @@ def comparable_protocols(protocol: Protocol, network: dict[str, Any] | None) -> 
     return [protocol.name] if is_true and network and network.get("is_verified") else []
 
 
-def seal_record(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the hash of every field in `seal`."""
-    seal = {name: plain_hash(value) for name, value in record.items() if name not in UNSEALED}
-    return {**record, "seal": seal}
-
-
-def broken_seals(record: dict[str, Any]) -> list[str]:
-    """Fields that were edited, added or taken away after the record was made."""
-    seal = record.get("seal") or {}
-    names = [*seal, *(name for name in record if name not in seal and name not in UNSEALED)]
-    return [
-        name for name in names if name not in record or seal.get(name) != plain_hash(record[name])
-    ]
-
-
-def without_clips(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as it is printed and stored, with the list of clips left to a file of its own."""
-    return {name: value for name, value in record.items() if name != "clips"}
-
-
-def save_record(record: dict[str, Any], folder: str | Path) -> Path:
+def save_record(record: Record, folder: str | Path) -> Path:
     """Write a record to a file of its own in `folder`; records are only ever added.
 
     Returns:
         The file, named after protocol, step (if the record knows one) and contents.
     """
-    if "clips" in record:
-        rows = clip_rows(record["clips"])
+    if record.clips is not None and record.seal is not None:
+        rows = clip_rows(record.clips)
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        write_text_atomically(clip_list_path(record, folder), text)
-        record = without_clips(record)
-    text = json.dumps(record, sort_keys=True)
-    step = record["generator"].get("step")
-    parts = [record["protocol"]["id"].replace(":", "-")]
+        write_text_atomically(clip_list_path(record.seal["clips"], folder), text)
+        record = record.without_clips()
+    plain = record.to_dict()
+    text = json.dumps(plain, sort_keys=True)
+    step = record.generator.step
+    parts = [record.protocol_id.replace(":", "-")]
     parts += [] if step is None else [f"step-{step}"]
     parts += [hashlib.sha256(text.encode()).hexdigest()[:8]]
     path = Path(folder) / ("-".join(parts) + ".json")
-    write_json_atomically(path, record)
+    write_json_atomically(path, plain)
     return path
 
 
-def clip_list_path(record: dict[str, Any], folder: str | Path) -> Path:
-    """Where the list of a sealed record's clips lies: `clips-<hash>.jsonl` beside the record."""
-    return Path(folder) / f"clips-{record['seal']['clips']}.jsonl"
+def clip_list_path(digest: str, folder: str | Path) -> Path:
+    """Where a list of clips lies, by its seal: `clips-<hash>.jsonl` beside the records."""
+    return Path(folder) / f"clips-{digest}.jsonl"
 
 
 def clip_rows(clips: ClipLists) -> list[ClipRow]:
@@ -177,81 +122,108 @@ def clip_rows(clips: ClipLists) -> list[ClipRow]:
     ]
 
 
+def read_record(path: str | Path) -> Record:
+    """One record file, without its list of clips.
+
+    Raises:
+        UserError: it is no record, or one that does not fit; see `Record.from_dict`.
+    """
+    return Record.from_dict(_read_json(Path(path)), str(path))
+
+
+def read_records(folder: str | Path) -> list[Record]:
+    """The evaluation records in a folder, the newest first; what is none is left out."""
+    records = []
+    for path in Path(folder).glob("*.json"):
+        try:
+            records.append(read_record(path))
+        except UserError:
+            continue
+    return sorted(records, key=lambda record: record.created, reverse=True)
+
+
 def read_sealed_record(path: str | Path) -> dict[str, Any]:
-    """A record with its list of clips, which is left out if its file is gone.
+    """The plain values of a record, with its list of clips unless the file of that is gone.
 
     Raises:
         UserError: no record, or one without a seal.
     """
     path = Path(path)
+    record = _read_json(path)
+    if (
+        not isinstance(record, dict)
+        or not {"seal", "inputs", "protocol", "scores"} <= record.keys()
+    ):
+        raise UserError(
+            f"{path} has no seal, so nothing can be verified: evaluate again with this vidgan"
+        )
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        rows = []
-        if "seal" in record and clip_list_path(record, path.parent).exists():
-            text = clip_list_path(record, path.parent).read_text(encoding="utf-8")
-            rows = [json.loads(line) for line in text.splitlines()]
+        clips = clip_list_path(record["seal"]["clips"], path.parent)
+        if not clips.exists():
+            return record
         lists: ClipLists = {}
-        for split, *values in rows:
+        for line in clips.read_text(encoding="utf-8").splitlines():
+            split, *values = json.loads(line)
             columns = lists.setdefault(split, {"name": [], "label": [], "crc32": []})
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
     except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"the list of clips of {path} cannot be read ({error})") from error
+    return {**record, "clips": lists} if lists else record
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read as a record of vidgan evaluate ({error}): name a file "
             "RUN/evals/*.json"
         ) from error
-    if not {"seal", "inputs", "protocol", "scores"} <= record.keys():
-        raise UserError(
-            f"{path} has no seal, so nothing can be verified: evaluate again with this vidgan"
-        )
-    return {**record, "clips": lists} if lists else record
 
 
-def format_record(record: dict[str, Any]) -> str:
+def format_record(record: Record) -> str:
     """A table for the terminal: each score with protocol, n, real reference, floor and controls."""
-    counts, data = record["counts"], record["data"]
+    counts, data = record.counts, record.data
+    of = "" if data is None else f" of {data.frames} frames of {data.height}x{data.width} pixels"
     first = (
-        f"protocol {record['protocol']['id']}: n = {counts['n']} a set, {counts['generated']} "
-        f"generated, {counts['heldout']} held-out and {counts['train']} training clips of "
-        f"{data['frames']} frames of {data['height']}x{data['width']} pixels"
+        f"protocol {record.protocol_id}: n = {counts.n} a set, {counts.generated} "
+        f"generated, {counts.heldout} held-out and {counts.train} training clips{of}"
     )
     lines = [first]
-    for key, score in record["scores"].items():
-        spread = "" if score["spread"] is None else f" +- {_short(score['spread'])}"
+    for key, score in record.scores.items():
+        spread = "" if score.spread is None else f" +- {_short(score.spread)}"
+        count = "same n" if score.n_real is None else f"n = {score.n_real}"
         lines += [
-            f"{metric_title(key)} ({score['better']} is better)",
-            f"  generated    {_short(score['value'])}{spread}",
-            f"  real         {_short(score['real'])}  (held-out clips, {_count(score)})",
-            f"  floor        {_short(score['floor'])}  ({score['floor_meaning']})",
+            f"{metric_title(key)} ({score.better} is better)",
+            f"  generated    {_short(score.value)}{spread}",
+            f"  real         {_short(score.real)}  (held-out clips, {count})",
+            f"  floor        {_short(score.floor)}  ({score.floor_meaning})",
         ]
-        lines += [f"  {name:12} {_short(value)}" for name, value in score["controls"].items()]
+        lines += [f"  {name:12} {_short(value)}" for name, value in score.controls.items()]
         lines += _certainty_lines(score)
     lines += _agreement_lines(record) + _diversity_lines(record) + _memorisation_lines(record)
-    lines += [f"warning: {warning}" for warning in record["warnings"]]
-    return "\n".join([*lines, record["sentence"]])
+    lines += [f"warning: {warning}" for warning in record.warnings]
+    return "\n".join([*lines, record.sentence])
 
 
-def _count(score: dict[str, Any]) -> str:
-    return f"n = {score['n_real']}" if "n_real" in score else "same n"
-
-
-def _certainty_lines(score: dict[str, Any]) -> list[str]:
+def _certainty_lines(score: Score) -> list[str]:
     lines = []
-    if "interval" in score:
-        ends = score["interval"]
+    if score.interval is not None:
+        ends = score.interval
         lines.append(
             f"  {ends['level']:.0%} interval {_short(ends['low'])} to {_short(ends['high'])}  "
             f"({ends['method']})"
         )
-    if "extrapolated" in score:
-        value = score["extrapolated"]["value"]
+    if score.extrapolated is not None:
+        value = score.extrapolated["value"]
         lines.append(f"  infinitely many clips {_short(value)}  (line in 1/n)")
     return lines
 
 
-def _diversity_lines(record: dict[str, Any]) -> list[str]:
+def _diversity_lines(record: Record) -> list[str]:
     lines = []
-    spread, motion = record.get("diversity"), record.get("motion")
+    spread, motion = record.diversity, record.motion
     if spread:
         lowest = spread["lowest"]
         lines.append(
@@ -267,21 +239,21 @@ def _diversity_lines(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _agreement_lines(record: dict[str, Any]) -> list[str]:
+def _agreement_lines(record: Record) -> list[str]:
     lines = []
     for name, title in (("generated", "generated clips"), ("heldout", "real held-out clips")):
-        found = (record["agreement"] or {}).get(name)
+        found = (record.agreement or {}).get(name)
         if found:
             shares = ", ".join(f"{k} {v:.1%}" for k, v in found.items() if v is not None)
             lines.append(f"judged as the class they should show, {title}: {shares}")
     return lines
 
 
-def _memorisation_lines(record: dict[str, Any]) -> list[str]:
+def _memorisation_lines(record: Record) -> list[str]:
     return [
         f"nearest training clip ({space}): median of generated / of held-out = "
         f"{_short(found['ratio'])}"
-        for space, found in record["memorisation"].items()
+        for space, found in record.memorisation.items()
     ]
 
 

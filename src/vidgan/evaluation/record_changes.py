@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vidgan.core.machine import processor_line
-from vidgan.evaluation.record import ClipLists, clip_rows
+from vidgan.evaluation.record import clip_rows
+from vidgan.evaluation.record_types import ClipLists
 
 TOLERANCE = 1e-5
 """Relative difference that another machine or number of threads may make."""
@@ -12,7 +13,9 @@ TOLERANCE = 1e-5
 SAME_MACHINE = ("machine", "processor", "device", "threads", "vidgan", "python", "torch", "numpy")
 """Parts of a record's `environment` that have to agree for equal bits."""
 
-NOT_COMPARED = frozenset({"created", "wall_seconds", "environment", "seal", "inputs", "clips"})
+NOT_COMPARED = frozenset(
+    {"schema", "created", "wall_seconds", "environment", "seal", "inputs", "clips"}
+)
 """Fields that may differ, or that are compared in a way of their own."""
 
 TIMES = "training_cpu_seconds"

@@ -10,9 +10,8 @@ training clips in one way, since all these scores move with n:
 """
 
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from vidgan.evaluation.controls import CONTROLS, motion_sensitivity
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Reference
 from vidgan.evaluation.protocol_fields import ClipRule, Protocol
+from vidgan.evaluation.record_types import Score
 from vidgan.evaluation.score_functions import ScoreFunction, extras_of, score_functions
 
 MIN_CLIPS = 8
@@ -164,7 +164,7 @@ class ComparedSets:
 
 def compute_scores(
     sets: ComparedSets, reference: Reference, extract: Callable[[Tensor], ScoredSet]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Score]:
     """All scores of the protocol that the clips allow; see `missing_scores` for the others.
 
     Args:
@@ -173,46 +173,65 @@ def compute_scores(
         extract: gives controls, uint8 `[M, C, T, H, W]`, the features that the other sets have.
 
     Returns:
-        By metric: `value` with its `spread` over groups, `real`, `floor`, `controls` and more.
+        By metric.
     """
     real = sets.real
     controls = {name: extract(make(real.clips, reference.seed)) for name, make in CONTROLS.items()}
-    scores = {}
-    for key, function in score_functions(reference).items():
-        values = [function(group) for group in sets.groups]
-        entry: dict[str, Any] = {
-            "value": statistics.fmean(values),
-            "spread": statistics.pstdev(values) if len(values) > 1 else None,
-            "values": values,
-            "n": reference.n,
-            "real": function(real),
-            "controls": {name: function(control) for name, control in controls.items()},
-            "better": function.metric.better,
-        }
-        if real.clips.shape[0] != reference.n:
-            entry["n_real"] = real.clips.shape[0]
-        scores[key] = entry | _floor(entry, function, sets.floor)
-        scores[key] |= extras_of(function, sets.generated, reference)
-    return scores
-
-
-def _floor(entry: dict[str, Any], function: ScoreFunction, floor: ScoredSet) -> dict[str, Any]:
-    """The floor of a score and what follows from it."""
-    if not function.metric.uses_reference:
-        return {
-            "floor": abs(function(floor) - entry["real"]),
-            "floor_meaning": "difference between two sets of real clips, same n",
-            "share_of_real": entry["value"] / entry["real"],
-        }
-    found: dict[str, Any] = {
-        "floor": function(floor),
-        "floor_meaning": "other training clips against the reference, same n",
+    return {
+        key: _score(function, sets, controls, reference)
+        for key, function in score_functions(reference).items()
     }
-    if function.metric.better == "lower":
-        found["motion_sensitivity"] = motion_sensitivity(
-            entry["controls"]["shuffled"], entry["real"], entry["controls"]["noise"]
+
+
+def _score(
+    function: ScoreFunction,
+    sets: ComparedSets,
+    controls: Mapping[str, ScoredSet],
+    reference: Reference,
+) -> Score:
+    values = tuple(function(group) for group in sets.groups)
+    count = sets.real.clips.shape[0]
+    score = Score(
+        value=statistics.fmean(values),
+        spread=statistics.pstdev(values) if len(values) > 1 else None,
+        values=values,
+        n=reference.n,
+        n_real=None if count == reference.n else count,
+        real=function(sets.real),
+        controls={name: function(control) for name, control in controls.items()},
+        better=function.metric.better,
+    )
+    score = _with_floor(score, function, sets.floor)
+    extras = extras_of(function, sets.generated, reference)
+    return replace(
+        score,
+        interval=extras.pop("interval", None),
+        extrapolated=extras.pop("extrapolated", None),
+        details=score.details | extras,
+    )
+
+
+def _with_floor(score: Score, function: ScoreFunction, floor: ScoredSet) -> Score:
+    """With the floor and what follows from it."""
+    real = score.real
+    assert real is not None
+    if not function.metric.uses_reference:
+        return replace(
+            score,
+            floor=abs(function(floor) - real),
+            floor_meaning="difference between two sets of real clips, same n",
+            details={"share_of_real": score.value / real},
         )
-    return found
+    score = replace(
+        score,
+        floor=function(floor),
+        floor_meaning="other training clips against the reference, same n",
+    )
+    if function.metric.better != "lower":
+        return score
+    controls = score.controls
+    sensitivity = motion_sensitivity(controls["shuffled"], real, controls["noise"])
+    return replace(score, details={"motion_sensitivity": sensitivity})
 
 
 def proportional_labels(labels: Tensor, count: int, seed: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Metric, Reference, Scorer, find_metric
+from vidgan.evaluation.protocol_fields import SUBSETS_OF
 from vidgan.metrics.intervals import bootstrap_interval, subsampling_interval
 
 
@@ -77,8 +78,7 @@ def _interval(
             lambda rows: function(group.take(rows)), n, draws=draws, seed=seed
         ).as_record()
     count = generated.clips.shape[0]
-    # Subsets of nearly all clips are nearly equal: their spread would say nothing.
-    if count < 1.5 * n:
+    if count < SUBSETS_OF * n:
         return None
     return subsampling_interval(
         lambda rows: function(generated.take(rows)), count, n, draws=draws, seed=seed

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,7 +27,6 @@ from vidgan.evaluation.options import EvaluationOptions, Progress, say_nothing
 from vidgan.evaluation.predictions import PREDICTION, evaluate_predictions
 from vidgan.evaluation.protocols import Protocol
 from vidgan.evaluation.record import (
-    broken_seals,
     clip_list_path,
     environment_record,
     read_sealed_record,
@@ -39,6 +37,7 @@ from vidgan.evaluation.record_changes import (
     same_machine,
     value_changes,
 )
+from vidgan.evaluation.record_types import Plain, Record, broken_seals
 from vidgan.models.base import Box
 
 FOUNDATION = {"protocol", "inputs", "seeds", "mask", "perceptual"}
@@ -86,75 +85,72 @@ def verify(
             files.
     """
     path, tell = Path(path), progress or say_nothing
-    record = read_sealed_record(path)
-    seals = _seal_findings(record, path)
+    plain = read_sealed_record(path)
+    seals = _seal_findings(plain, path)
     if seals.keys() & FOUNDATION:
         return Verdict(tuple(seals.values()))
-    source = _find_source(record["inputs"]["source"], path)
-    again_from = _predicted_again if is_prediction(record) else _scored_again
-    findings = [*seals.values(), *_file_findings(record, source)]
-    seeds, device = record["seeds"], _device_of(record)
+    record = Record.from_dict(plain, str(path))
+    inputs = record.inputs or {}
+    source = _find_source(inputs["source"], path)
+    again_from = _predicted_again if record.protocol_id == PREDICTION else _scored_again
+    findings = [*seals.values(), *_file_findings(inputs["source"], source)]
+    device = _device_of(inputs["options"])
     options = EvaluationOptions(
-        seed=seeds["evaluation"],
-        judge_seed=seeds["judge"],
+        seed=record.seeds.evaluation or 0,
+        judge_seed=record.seeds.judge or 0,
         cache=cache,
         device=device,
         tell=tell,
     )
-    with _threads_of(record), _real_clips(record["inputs"]["data"], data, path, tell) as clips:
-        findings += _manifest_findings(record, clips)
-        elsewhere = same_machine(record["environment"], environment_record(device))
+    with _threads_of(inputs["options"]), _real_clips(inputs["data"], data, path, tell) as clips:
+        findings += _manifest_findings(inputs["data"], clips)
+        elsewhere = same_machine(record.environment, environment_record(device))
         try:
             again = again_from(record, source, clips, options)
         except UserError as error:
             return Verdict((*findings, f"it cannot be computed again: {error}"), tuple(elsewhere))
     # As a file would hold it: lists for tuples, words for keys.
-    again = json.loads(json.dumps(again))
-    findings += _changes(record, again, bool(elsewhere))
+    now = json.loads(json.dumps(again.to_dict()))
+    findings += _changes(plain, now, bool(elsewhere))
     return Verdict(tuple(findings), tuple(elsewhere))
 
 
-def is_prediction(record: dict[str, Any]) -> bool:
-    """Whether a record is one of `vidgan predict`."""
-    return bool(record["protocol"]["id"] == PREDICTION)
-
-
 def _scored_again(
-    record: dict[str, Any], source: Path, clips: ClipDataset, options: EvaluationOptions
-) -> dict[str, Any]:
+    record: Record, source: Path, clips: ClipDataset, options: EvaluationOptions
+) -> Record:
     return evaluate(source, clips, _protocol_of(record), options)
 
 
 def _predicted_again(
-    record: dict[str, Any], source: Path, clips: ClipDataset, options: EvaluationOptions
-) -> dict[str, Any]:
-    asked = record["inputs"]["options"]
+    record: Record, source: Path, clips: ClipDataset, options: EvaluationOptions
+) -> Record:
+    asked = (record.inputs or {})["options"]
     again, _ = evaluate_predictions(
         source,
         clips,
         asked["num_clips"],
         asked["num_samples"],
-        box=None if record["mask"] is None else Box(*record["mask"]),
-        lpips=(record["perceptual"] or {}).get("backbone"),
+        box=None if record.mask is None else Box(*record.mask),
+        lpips=(record.perceptual or {}).get("backbone"),
         options=options,
     )
     return again
 
 
-def _seal_findings(record: dict[str, Any], path: Path) -> dict[str, str]:
+def _seal_findings(record: Plain, path: Path) -> dict[str, str]:
     """By field, that it was edited."""
     found = {}
     for name in broken_seals(record):
         sentence = f"the field {name} was edited after the record was made: its seal is broken"
         if name == "clips":
-            file = clip_list_path(record, path.parent)
+            file = clip_list_path(record["seal"]["clips"], path.parent)
             what = "was edited: its seal is broken" if "clips" in record else "is gone"
             sentence = f"the list of clips {file} {what}"
         found[name] = sentence
     return found
 
 
-def _find_source(source: dict[str, Any], path: Path) -> Path:
+def _find_source(source: Plain, path: Path) -> Path:
     """Where the generated clips or the generator lie, from here or as seen from the record."""
     if source["kind"] == "memory":
         raise UserError(
@@ -174,27 +170,27 @@ def _find_source(source: dict[str, Any], path: Path) -> Path:
     return found
 
 
-def _protocol_of(record: dict[str, Any]) -> Protocol:
-    fields = {name: value for name, value in record["protocol"].items() if name != "id"}
+def _protocol_of(record: Record) -> Protocol:
+    fields = {name: value for name, value in record.protocol.items() if name != "id"}
     protocol = from_dict(Protocol, fields, "the protocol of the record")
-    if protocol.identity != record["protocol"]["id"]:
+    if protocol.identity != record.protocol_id:
         raise UserError(
             f"this vidgan calls the record's protocol {protocol.identity} and not "
-            f"{record['protocol']['id']}: verify it with vidgan {record['environment']['vidgan']}"
+            f"{record.protocol_id}: verify it with vidgan {record.environment.get('vidgan')}"
         )
     return protocol
 
 
-def _device_of(record: dict[str, Any]) -> str:
-    device = str(record["inputs"]["options"]["device"])
+def _device_of(options: Plain) -> str:
+    device = str(options["device"])
     return device if torch.cuda.is_available() or not device.startswith("cuda") else "cpu"
 
 
 @contextmanager
-def _threads_of(record: dict[str, Any]) -> Iterator[None]:
+def _threads_of(options: Plain) -> Iterator[None]:
     """As many threads as the record was computed with."""
     before = torch.get_num_threads()
-    torch.set_num_threads(int(record["inputs"]["options"]["threads"]))
+    torch.set_num_threads(int(options["threads"]))
     try:
         yield
     finally:
@@ -203,7 +199,7 @@ def _threads_of(record: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def _real_clips(
-    inputs: dict[str, Any], data: str | None, path: Path, tell: Progress
+    inputs: Plain, data: str | None, path: Path, tell: Progress
 ) -> Iterator[ClipDataset]:
     """The real clips, packed anew if they come from videos."""
     if inputs["kind"] == "memory":
@@ -226,8 +222,8 @@ def _real_clips(
         yield ClipDataset(open_store(packed), config, seed=inputs["seed"])
 
 
-def _file_findings(record: dict[str, Any], source: Path) -> list[str]:
-    expected = record["inputs"]["source"].get("sha256")
+def _file_findings(told: Plain, source: Path) -> list[str]:
+    expected = told.get("sha256")
     if expected is None:
         return []
     found = sha256_of(source)
@@ -236,8 +232,8 @@ def _file_findings(record: dict[str, Any], source: Path) -> list[str]:
     return [f"the generator file {source} was edited: its SHA-256 is {found}, not {expected}"]
 
 
-def _manifest_findings(record: dict[str, Any], clips: ClipDataset) -> list[str]:
-    expected = record["inputs"]["data"].get("manifest_sha256")
+def _manifest_findings(told: Plain, clips: ClipDataset) -> list[str]:
+    expected = told.get("manifest_sha256")
     manifest = Path(clips.config.path) / MANIFEST_NAME
     if expected is None or not manifest.exists():
         return []
@@ -247,7 +243,7 @@ def _manifest_findings(record: dict[str, Any], clips: ClipDataset) -> list[str]:
     return [f"the manifest {manifest} was edited: its SHA-256 is {found}, not {expected}"]
 
 
-def _changes(record: dict[str, Any], again: dict[str, Any], is_elsewhere: bool) -> list[str]:
+def _changes(record: Plain, again: Plain, is_elsewhere: bool) -> list[str]:
     """Clips and values that differ from the record."""
     clips = clip_changes(record["clips"], again["clips"]) if "clips" in record else []
     old, new = (found["inputs"]["weights"] for found in (record, again))

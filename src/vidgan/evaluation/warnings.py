@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from vidgan.evaluation.metric import Entry, find_metric
+from vidgan.evaluation.metric import find_metric
+from vidgan.evaluation.record_types import Score
 
 CLEAR = 0.02
 """Share of the way from real clips to the ceiling by which shuffled frames have to stand out."""
@@ -11,18 +12,18 @@ SUSPICIOUS = 0.5
 """Generated clips this much nearer to the reference than real ones are hardly new."""
 
 
-def score_warnings(scores: Mapping[str, Entry]) -> list[str]:
+def score_warnings(scores: Mapping[str, Score]) -> list[str]:
     """Sentences on scores that do not stand where they should, by the rule of each metric."""
     warnings = []
-    for key, entry in scores.items():
+    for key, score in scores.items():
         metric = find_metric(key)
         if metric.warn is not None:
-            warnings += metric.warn(metric.title, entry)
+            warnings += metric.warn(metric.title, score)
         elif metric.better == "lower":
-            warnings += warn_distance(metric.title, entry)
-    sizes = {entry["n_real"] for entry in scores.values() if "n_real" in entry}
+            warnings += warn_distance(metric.title, score)
+    sizes = {score.n_real for score in scores.values() if score.n_real is not None}
     if sizes:
-        count = next(iter(scores.values()))["n"]
+        count = next(iter(scores.values())).n
         warnings.append(
             f"there are too few real clips for sets of {count}: real reference, floor and controls "
             f"hold {min(sizes)}, and a score moves with its number of clips"
@@ -31,7 +32,7 @@ def score_warnings(scores: Mapping[str, Entry]) -> list[str]:
 
 
 def warn_distance(
-    title: str, entry: Entry, *, half_is_far: bool = False, suspicious: float | None = SUSPICIOUS
+    title: str, score: Score, *, half_is_far: bool = False, suspicious: float | None = SUSPICIOUS
 ) -> list[str]:
     """Sentences on a distance that is out of order: floor < generated < ceiling.
 
@@ -40,20 +41,22 @@ def warn_distance(
 
     Args:
         title: of the metric.
-        entry: its score.
+        score: with real reference, floor and controls.
         half_is_far: whether nothing was learned above half of the ceiling already.
         suspicious: share of the lower one of real and floor below which clips are hardly new; None
             for a distance that may be 0 by chance.
     """
-    return _controls_out_of_order(title, entry) or _generated_out_of_order(
-        title, entry, half_is_far, suspicious
+    return _controls_out_of_order(title, score) or _generated_out_of_order(
+        title, score, half_is_far, suspicious
     )
 
 
-def _controls_out_of_order(title: str, entry: Entry) -> list[str]:
+def _controls_out_of_order(title: str, score: Score) -> list[str]:
     """Damaged real clips that score no worse than intact ones."""
-    controls = entry["controls"]
-    best, shuffled = max(entry["real"], entry["floor"]), controls["shuffled"]
+    controls = score.controls
+    assert score.real is not None
+    assert score.floor is not None
+    best, shuffled = max(score.real, score.floor), controls["shuffled"]
     ceiling = min(controls["noise"], controls["mean clip"])
     sentences = []
     if ceiling <= best:
@@ -70,12 +73,14 @@ def _controls_out_of_order(title: str, entry: Entry) -> list[str]:
 
 
 def _generated_out_of_order(
-    title: str, entry: Entry, half_is_far: bool, suspicious: float | None
+    title: str, score: Score, half_is_far: bool, suspicious: float | None
 ) -> list[str]:
     """Generated clips at or above the ceiling, most of the way to it, or suspiciously good."""
-    controls, value = entry["controls"], entry["value"]
+    controls, value = score.controls, score.value
+    assert score.real is not None
+    assert score.floor is not None
     ceiling = min(controls["noise"], controls["mean clip"])
-    best = min(entry["floor"], entry["real"])
+    best = min(score.floor, score.real)
     sentences = []
     if value > ceiling:
         sentences.append(

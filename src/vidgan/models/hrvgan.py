@@ -126,8 +126,8 @@ class ResamplingConv3d(WeightLayer):
     ) -> None:
         # 4 taps on a halved or doubled axis, 3 on others: padding 1 suits both.
         kernel = [4 if scale == 2 else 3 for scale in factor]
-        outer = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        super().__init__((*outer, *kernel), out_channels, initialise=initialise)
+        outer = [in_channels, out_channels] if transposed else [out_channels, in_channels]
+        super().__init__(tuple(outer + kernel), out_channels, initialise=initialise)
         self.factor = factor
         self.transposed = transposed
 

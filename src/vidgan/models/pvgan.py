@@ -242,7 +242,7 @@ class ProgressiveGenerator(Generator):
         self.check_labels(labels)
 
         # Blocks up to the current level.
-        x = previous = self.join(latent, labels)  # [B, Z'] with the label
+        x = previous = self.join(latent, labels)  # [B, Z], longer with labels
         for block in self.blocks[: level + 1]:
             previous, x = x, block(x)  # [B, C, T, H, W]
         clip: Tensor = self.to_rgb[level](x)  # [B, 3, T, H, W]

@@ -5,37 +5,37 @@ from typing import Any
 
 from vidgan.core.settings import differences
 from vidgan.evaluation.protocols import PROTOCOLS
+from vidgan.evaluation.record_types import GeneratorFacts, Record
 from vidgan.report.comparison import known_facts
 
 MADE_FROM = "Made from"
 
 
-def basis_of(record: Mapping[str, Any]) -> dict[str, str]:
+def basis_of(record: Record) -> dict[str, str]:
     """Everything that has to be equal for two scores to stand in one column."""
-    counts, data, judge = record["counts"], record["data"], record.get("judge") or {}
-    extractor = record.get("extractor") or {}
+    counts, data, extractor = record.counts, record.data, record.extractor or {}
     facts = {
-        "Protocol": record["protocol"]["id"],
-        MADE_FROM: origin_of(record["protocol"]),
-        "Clips a set": counts["n"],
-        "Generated clips": counts["generated"],
-        "Held-out clips": counts["heldout"],
-        "Training clips": counts["train"],
-        "Clip": f"{data['frames']}x{data['height']}x{data['width']}",
-        "Real clips": data["hash"],
-        "Judge": judge.get("hash"),
+        "Protocol": record.protocol_id,
+        MADE_FROM: origin_of(record.protocol),
+        "Clips a set": counts.n,
+        "Generated clips": counts.generated,
+        "Held-out clips": counts.heldout,
+        "Training clips": counts.train,
+        "Clip": None if data is None else f"{data.frames}x{data.height}x{data.width}",
+        "Real clips": None if data is None else data.hash,
+        "Judge": record.judge_hash,
         # The fingerprint covers the mean clip of C3D too.
         "Weights": _short(extractor.get("fingerprint") or extractor.get("sha256")),
-        "LPIPS": _short((record.get("perceptual") or {}).get("fingerprint")),
-        "Given": _given(record["generator"]),
-        "Seed of the evaluation": (record.get("seeds") or {}).get("evaluation"),
+        "LPIPS": _short((record.perceptual or {}).get("fingerprint")),
+        "Given": _given(record.generator),
+        "Seed of the evaluation": record.seeds.evaluation,
     }
     return known_facts(facts)
 
 
-def _given(generator: Mapping[str, Any]) -> str | None:
+def _given(generator: GeneratorFacts) -> str | None:
     """What a generator continued or mended: `4 frames`, `grey clips`."""
-    num_frames, kind = generator.get("given_frames"), generator.get("given", "frames")
+    num_frames, kind = generator.given_frames, generator.given or "frames"
     if not num_frames:
         return None
     if kind != "frames":

@@ -1,47 +1,29 @@
 """Evaluation records as the tables of a page."""
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 from vidgan.evaluation.metric import metric_title
+from vidgan.evaluation.record_types import Record, Score
 from vidgan.report.page import ScoreRow, Scores
 
 MAX_TABLES = 3
 
 
-def read_records(folder: str | Path) -> list[dict[str, Any]]:
-    """The evaluation records in a folder, the newest first; a damaged file is left out."""
-    records = []
-    for path in Path(folder).glob("*.json"):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(record, dict) and {"scores", "protocol", "created"} <= record.keys():
-            records.append(record)
-    return sorted(records, key=lambda record: str(record["created"]), reverse=True)
-
-
-def tables_of_records(records: list[dict[str, Any]]) -> list[Scores]:
+def tables_of_records(records: list[Record]) -> list[Scores]:
     """One table for each of the newest records, given the newest first."""
     return [table_of_record(record) for record in records[:MAX_TABLES]]
 
 
-def table_of_record(record: Mapping[str, Any]) -> Scores:
+def table_of_record(record: Record) -> Scores:
     """The table of one record: every score with its real reference, floor and controls."""
-    step = record["generator"].get("step")
-    counts = record["counts"]
-    warnings = record.get("warnings") or []
-    rows = [score_row(key, score) for key, score in record["scores"].items()]
+    step = record.generator.step
+    counts = record.counts
+    rows = [score_row(key, score) for key, score in record.scores.items()]
     return {
         "title": "" if step is None else f"Checkpoint of step {step:,}",
-        "protocol": record["protocol"]["id"],
-        "num_generated": counts["generated"],
-        "num_real": counts["heldout"],
-        "num_per_set": counts["n"],
-        "note": " ".join([*(f"Warning: {said}." for said in warnings), record["sentence"]]),
+        "protocol": record.protocol_id,
+        "num_generated": counts.generated,
+        "num_real": counts.heldout or 0,
+        "num_per_set": counts.n,
+        "note": " ".join([*(f"Warning: {said}." for said in record.warnings), record.sentence]),
         "rows": [
             *rows,
             *agreement_rows(record),
@@ -51,22 +33,22 @@ def table_of_record(record: Mapping[str, Any]) -> Scores:
     }
 
 
-def score_row(key: str, score: Mapping[str, Any]) -> ScoreRow:
+def score_row(key: str, score: Score) -> ScoreRow:
     """The row of one score."""
     return {
         "metric": metric_title(key),
-        "better": score["better"],
-        "value": score["value"],
-        "spread": score["spread"],
-        "real": score["real"],
-        "floor": score["floor"],
-        "controls": score["controls"],
+        "better": score.better,
+        "value": score.value,
+        "spread": score.spread,
+        "real": score.real,
+        "floor": score.floor,
+        "controls": score.controls,
     }
 
 
-def agreement_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
+def agreement_rows(record: Record) -> list[ScoreRow]:
     """How often the judge sees the class that was asked for, beside the same for real clips."""
-    found = record.get("agreement") or {}
+    found = record.agreement or {}
     generated, heldout = found.get("generated") or {}, found.get("heldout") or {}
     return [
         {
@@ -81,10 +63,10 @@ def agreement_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
     ]
 
 
-def spread_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
+def spread_rows(record: Record) -> list[ScoreRow]:
     """Spread inside classes and change from frame to frame, beside those of real clips."""
     rows: list[ScoreRow] = []
-    spread, motion = record.get("diversity"), record.get("motion")
+    spread, motion = record.diversity, record.motion
     if spread:
         lowest = spread["lowest"]
         rows.append(
@@ -106,7 +88,7 @@ def spread_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
     return rows
 
 
-def memorisation_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
+def memorisation_rows(record: Record) -> list[ScoreRow]:
     """Median distance to the nearest training clip, beside that of unseen real clips."""
     return [
         {
@@ -114,5 +96,5 @@ def memorisation_rows(record: Mapping[str, Any]) -> list[ScoreRow]:
             "value": found["generated"],
             "real": found["heldout"],
         }
-        for space, found in (record.get("memorisation") or {}).items()
+        for space, found in record.memorisation.items()
     ]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vidgan.core.files import read_sealed_json, read_text, write_text_atomically
+from vidgan.evaluation.record import read_records
 from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, run_page
-from vidgan.report.scores import read_records, tables_of_records
+from vidgan.report.scores import tables_of_records
 from vidgan.training.logs import LOG_FILE, read_log
 from vidgan.training.planner import plan_schedule
 from vidgan.training.run_config import Config, config_to_dict, load_run_config
@@ -76,7 +77,7 @@ def page_of_run(
     records = read_records(run / "evals")
     if records:
         page["scores"] = tables_of_records(records)
-        page["warnings"] = [*mended, *records[0]["warnings"]]
+        page["warnings"] = [*mended, *records[0].warnings]
     if data:
         page["stages"] = stage_rows(config, data["clip_shape"])
         page["data"] = data_report(config, data)

@@ -78,16 +78,20 @@ class UpdateKey(NamedTuple):
         step: generator updates made so far.
         turn: discriminator updates of this step made so far.
         fresh: whether the generator's update draws other numbers than the discriminators'.
+        is_check: whether it is no update of the run but the one whose gradients are compared.
     """
 
     seed: int
-    attempt: int
-    step: int
-    turn: int
+    attempt: int = 0
+    step: int = 0
+    turn: int = 0
     fresh: bool = False
+    is_check: bool = False
 
     def purpose(self, *words: str) -> tuple[Key, ...]:
         """The key of the random numbers for a purpose."""
+        if self.is_check:
+            return (self.seed, "gradients", *words)
         fresh = ("fresh",) if self.fresh else ()
         return (self.seed, self.attempt, self.step, self.turn, *fresh, *words)
 
@@ -472,7 +476,7 @@ class TrainingStep:
         Args:
             batch: reals as the loader yields them; all of them are one micro-batch.
         """
-        key = UpdateKey(self.seed, attempt=-1, step=0, turn=0)  # no training step's own
+        key = UpdateKey(self.seed, is_check=True)
         (prepared,) = self.split(batch, key)
         fake = self.generate(prepared, key)
         total, logs = self.discriminator_loss(prepared, fake, key, update=0)

@@ -1,7 +1,9 @@
 """Worker processes: order, crashes, hangs and errors."""
 
+import multiprocessing
 import os
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +22,19 @@ def work(job: int) -> int:
 
 def test_a_crashing_job_costs_only_itself():
     results = list(map_in_order(work, [3, 13, 5, 6], 1))
+    assert results == [9, Crashed("crashed the decoding process"), 25, 36]
+
+
+def test_a_job_may_crash_before_the_next_one_is_given() -> None:
+    def jobs() -> Iterator[int]:
+        yield from (3, 13)
+        end_s = time.monotonic() + 60
+        while multiprocessing.active_children() and time.monotonic() < end_s:
+            time.sleep(0.05)
+        time.sleep(0.5)  # the pool has noticed as well
+        yield from (5, 6)
+
+    results = list(map_in_order(work, jobs(), 1))
     assert results == [9, Crashed("crashed the decoding process"), 25, 36]
 
 

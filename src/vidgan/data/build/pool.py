@@ -107,7 +107,13 @@ class _Pool(Generic[Job, Result]):
             safe_path_for_children(),
             stop_signals.withheld_from_children(),
         ):
-            return self._executor.submit(self._function, job)
+            try:
+                return self._executor.submit(self._function, job)
+            except BrokenProcessPool as broken:
+                # A job before this one has crashed already: told when its result is asked for.
+                future: Future[Result] = Future()
+                future.set_exception(broken)
+                return future
 
     def restart(self, num_workers: int | None = None) -> None:
         self.stop()

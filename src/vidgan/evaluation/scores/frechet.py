@@ -1,12 +1,12 @@
 """The Frechet distance of an evaluation."""
 
-from functools import partial
 from typing import Any
 
 import torch
 
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Metric, Reference, Scorer
+from vidgan.evaluation.record_types import Score
 from vidgan.evaluation.warnings import warn_distance
 from vidgan.metrics.frechet import frechet_from_features
 from vidgan.metrics.intervals import extrapolated_frechet
@@ -42,13 +42,25 @@ def _extras(generated: ScoredSet, reference: Reference) -> dict[str, Any]:
     first = generated.take(torch.arange(reference.n))
     found = frechet_from_features(first.features, features, **options).as_record()
     extras: dict[str, Any] = {"first_group": found}
-    rows, dim = generated.features.shape
+    if not reference.protocol.extrapolate:
+        return extras
+    rows, dim = min(generated.features.shape[0], features.shape[0]), features.shape[1]
     # The smallest subset holds up to three quarters of the rows, and more of them than features.
-    if reference.protocol.extrapolate and 3 * min(rows, features.shape[0]) // 4 > dim:
+    if 3 * rows // 4 > dim:
         extras["extrapolated"] = extrapolated_frechet(
             generated.features, features, seed=reference.seed, **options
         ).as_record()
+    else:
+        extras["not_extrapolated"] = f"{rows} clips or frames are too few for {dim} features"
     return extras
+
+
+def _warn(title: str, score: Score) -> list[str]:
+    sentences = warn_distance(title, score, half_is_far=True)
+    why = score.details.get("not_extrapolated")
+    if why is not None:
+        sentences.append(f"the {title} of infinitely many clips is not given: {why}")
+    return sentences
 
 
 def _options(reference: Reference) -> dict[str, bool]:
@@ -69,5 +81,5 @@ FRECHET_DISTANCE = Metric(
     resampling="subsampling",
     missing=_missing,
     extras=_extras,
-    warn=partial(warn_distance, half_is_far=True),
+    warn=_warn,
 )

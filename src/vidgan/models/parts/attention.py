@@ -72,6 +72,7 @@ class FrameAttention(SelfAttention):
     """Self-attention over all pixels of frames `[N, C, H, W]`.
 
     Keys and values are the largest of 2x2 pixels each, a quarter of the pairs (Brock et al. 2019).
+    Frames of 2 px are not pooled: of a single key the query has no choice.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,5 +87,7 @@ class FrameAttention(SelfAttention):
 
 def largest_of_blocks(rows: Tensor, height: int, width: int) -> Tensor:
     """Rows of pixels `[N, H*W, D]`, the largest of every 2x2 pixels: `[N, H*W/4, D]`."""
+    if min(height, width) <= 2:
+        return rows
     maps = rows.transpose(1, 2).reshape(len(rows), -1, height, width)
     return F.max_pool2d(maps, 2).flatten(2).transpose(1, 2)

@@ -38,8 +38,16 @@ class BatchStatistics(RunningStatistics):
         elif self.observes:
             # With momentum 1 these receive the mean and the unbiased variance of this batch.
             mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
-            stores = (mean.flatten(), var.flatten())
-            y = F.batch_norm(x, *stores, weight, bias, training=True, momentum=1.0, eps=self.eps)
+            y = F.batch_norm(
+                x,
+                mean.view(-1),
+                var.view(-1),
+                weight,
+                bias,
+                training=True,
+                momentum=1.0,
+                eps=self.eps,
+            )
         else:
             return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
         if self.observes:
