@@ -24,44 +24,51 @@ if TYPE_CHECKING:
     from vidgan.models import build_gan, list_models
     from vidgan.sampling.generate import interpolate, sample_clips
     from vidgan.sampling.latents import sample_latents
+    from vidgan.sampling.outputs import save_video
     from vidgan.sampling.predict import predict
-    from vidgan.sampling.storage import load_generator
+    from vidgan.sampling.storage import class_names, load_generator
     from vidgan.training.loop import train
-    from vidgan.training.presets import load_config
+    from vidgan.training.presets import list_presets, load_config
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "EvaluationOptions": "vidgan.evaluation.options",
     "build_gan": "vidgan.models",
+    "class_names": "vidgan.sampling.storage",
     "evaluate": "vidgan.evaluation.generators",
     "frechet_distance": "vidgan.metrics.frechet",
     "inception_score": "vidgan.metrics.inception_score",
     "interpolate": "vidgan.sampling.generate",
     "list_models": "vidgan.models",
+    "list_presets": "vidgan.training.presets",
     "load_config": "vidgan.training.presets",
     "load_generator": "vidgan.sampling.storage",
     "open_dataset": "vidgan.data.opening",
     "predict": "vidgan.sampling.predict",
     "sample_clips": "vidgan.sampling.generate",
     "sample_latents": "vidgan.sampling.latents",
+    "save_video": "vidgan.sampling.outputs",
     "train": "vidgan.training.loop",
 }
 
 __all__ = [
     "EvaluationOptions",
     "build_gan",
+    "class_names",
     "evaluate",
     "frechet_distance",
     "inception_score",
     "interpolate",
     "list_models",
+    "list_presets",
     "load_config",
     "load_generator",
     "open_dataset",
     "predict",
     "sample_clips",
     "sample_latents",
+    "save_video",
     "train",
 ]
 

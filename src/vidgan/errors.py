@@ -10,6 +10,12 @@ class UserError(ValueError):
     """
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as `1 clip` and `2,400 clips`."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def printable(text: str) -> str:
     r"""One line that a terminal shows as it stands.
 
@@ -20,6 +26,8 @@ def printable(text: str) -> str:
         >>> print(printable("two" + chr(10) + "lines"))
         two\nlines
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -11,6 +11,7 @@ from vidgan import __version__
 from vidgan.cli import main as cli
 from vidgan.core.machine import describe_processor
 from vidgan.errors import UnhealthyTrainingError, UserError
+from vidgan.training.presets import default_preset, load_config
 
 Capture = pytest.CaptureFixture[str]
 
@@ -211,6 +212,13 @@ def test_data_check_reports_and_draws(motions: Path, tmp_path: Path, capsys: Cap
     assert first.startswith(f"{motions} is read as class folders (data.layout=classes), since its")
     assert second.startswith(f"12 videos in {motions}: 12 clips of 4 frames at 16")
     assert sheet.read_bytes().startswith(b"\x89PNG")
+    # Without words it is the build that vidgan train would make here.
+    assert cli.run(["data", "check", str(motions), "--json", "--sheet", str(sheet)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    preset = default_preset({})
+    data = load_config(preset).data
+    assert report["settings_of"] == f"the preset {preset}"
+    assert report["levels"] == [[data.frames, data.resolution]]
 
 
 def test_data_build_packs_every_level(motions: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -1,10 +1,12 @@
 """Verbs end to end: from rendered videos to a run, its clips and its page."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+import vidgan
 from vidgan.cli import main as cli
 
 Capture = pytest.CaptureFixture[str]
@@ -75,7 +77,7 @@ def test_the_same_command_or_the_folder_goes_on(words: list[str], capsys: Captur
     assert cli.run(["train", *words]) == 0
     output = capsys.readouterr()
     assert output.out == f"{RUN}\n"
-    assert output.err
+    assert f"the page: {RUN}/index.html\nnext: vidgan evaluate {RUN}\n" in output.err
     assert Path(RUN, "checkpoints/step-12/ema.safetensors").read_bytes() == before
 
 
@@ -136,6 +138,52 @@ def test_interpolate_writes_film_and_picture_and_the_page_shows_them(capsys: Cap
     assert "data:image/png" not in before
     assert "data:image/png" in after
     assert 'class="status done"' in after
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [(".gif", b"GIF8"), (".webp", b"RIFF"), ("", b"\0\0\0")]
+)
+def test_a_walk_is_the_kind_of_film_that_was_asked_for(suffix: str, start: bytes) -> None:
+    assert cli.run(["interpolate", RUN, f"walk{suffix}", "--steps", "2"]) == 0
+    film = Path(f"walk{suffix or '.mp4'}")
+    assert film.read_bytes().startswith(start)
+    assert Path("walk.png").exists()
+
+
+def test_a_run_is_evaluated_and_goes_on_from_another_folder(
+    tmp_path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = str(workplace / RUN)
+    assert cli.run(["train", run]) == 0
+    command = ["train", str(workplace / "small.yaml"), f"data={workplace / 'videos'}", "seed=3"]
+    assert cli.run([*command, f"run={run}"]) == 0
+    assert cli.run(["evaluate", run, "protocol.num_clips=8"]) == 0, capsys.readouterr().err
+
+
+def test_the_home_folder_is_meant_by_a_tilde(
+    tmp_path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("HOME", str(workplace))
+    monkeypatch.chdir(tmp_path)
+    settings = (workplace / "small.yaml").read_text(encoding="utf-8")
+    Path("home.yaml").write_text(settings + "run: ~/runs/home\n", encoding="utf-8")
+    assert cli.run(["train", "home.yaml", "data=~/videos", "seed=3"]) == 0
+    assert (workplace / "runs" / "home" / "index.html").exists()
+    assert cli.run(["sample", "~/runs/home", "~/grid.png"]) == 0
+    assert (workplace / "grid.png").exists()
+    assert not Path("~").exists()
+    assert vidgan.load_config("home.yaml", ["data=~/videos"]).data.path == f"{workplace}/videos"
+
+
+def test_check_is_strict_on_request(capsys: Capture) -> None:
+    shutil.copytree("videos", "some")
+    Path("some/train/disc-left/broken.mp4").write_bytes(b"no video")
+    words = ["resolution=16", "frames=4", "--workers", "0"]
+    assert cli.run(["data", "check", "some", *words]) == 0
+    assert cli.run(["data", "check", "some", *words, "--strict"]) == 2
+    said = capsys.readouterr().err
+    assert "vidgan: 1 video of some, train/disc-left/broken.mp4 first, would be dropped" in said
 
 
 def test_evaluate_keeps_a_record_and_chooses_the_best_checkpoint(capsys: Capture) -> None:

@@ -10,7 +10,8 @@ from vidgan.comparing.suite import MotionsSpec, Suite, read_suite
 from vidgan.core.files import write_text_atomically
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
-from vidgan.training.cost import predict_seconds, scale_schedule
+from vidgan.training.budget import scale_schedule
+from vidgan.training.cost import predict_seconds
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import load_config
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vidgan.comparing.demo import run_demo
+from vidgan.errors import UserError
 from vidgan.video import probe
 
 TINY = [
@@ -15,6 +16,26 @@ TINY = [
     "training.sample_every=20",
     "training.checkpoint_every=20",
 ]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["myrun"], "'myrun' is not a setting"),
+        (["training.total_clips=8"], "ends before the last level is faded in"),
+        (["data.resolution=17"], "17"),
+    ],
+)
+def test_wrong_words_are_told_before_anything_is_rendered(tmp_path, words, sentence):
+    said: list[str] = []
+    with pytest.raises(UserError, match=sentence):
+        run_demo(tmp_path / "demo", words, None, said.append)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="holds other files"):
+        run_demo(tmp_path / "other", [], None, said.append)
+    assert not said
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 @pytest.mark.slow

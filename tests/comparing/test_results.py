@@ -31,6 +31,8 @@ from vidgan.report.comparison import (
     comparison_markdown,
     comparison_page,
 )
+from vidgan.training.presets import load_config
+from vidgan.training.run_config import save_config
 from vidgan.training.run_facts import device_of
 
 RECORD: dict[str, Any] = {
@@ -177,14 +179,14 @@ def test_every_form_holds_the_numbers_and_is_well_formed() -> None:
     assert (line["clips_a_set"], line["steps"], line["device_hours_a_run"]) == ("96", "40", "")
 
     latex = comparison_latex(comparison)
-    assert r"50\% <b>wide</b> \& x\_y | z" in latex
+    assert r"50\% \textless{}b\textgreater{}wide\textless{}/b\textgreater{} \& x\_y | z" in latex
     scores, facts = latex.split(r"\end{tabular}")[:2]
     for part, columns in ((scores, 5), (facts, 7)):
         rows = [row for row in part.splitlines() if row.endswith(r"\\")]
         assert {row.replace(r"\&", "").count("&") for row in rows} == {columns - 1}
 
     rows = [row for row in comparison_markdown(comparison).splitlines() if row.startswith("| ")]
-    assert r"x_y \| z" in "".join(rows)
+    assert r"x\_y \| z" in "".join(rows)
 
 
 def test_records_are_read_from_files_and_other_files_are_refused(tmp_path: Path) -> None:
@@ -261,3 +263,18 @@ def test_every_model_says_where_it_departs_from_its_source() -> None:
         assert len(found) > 1, model
         assert all(not item.startswith("*") and "\n" not in item for item in found)
     assert deviations("tgan")[2] == "Clips lie in [-1, 1]; the authors scale to (x - 128) / 128."
+
+
+def test_scores_count_where_the_package_of_the_model_is_missing(tmp_path: Path) -> None:
+    save_config(tmp_path, load_config("cpu/tgan-motions-16x8", ["data=x", "seed=3"]))
+    text = (tmp_path / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("name: tgan", "name: gone-model"))
+    (tmp_path / "evals").mkdir()
+    (tmp_path / "evals" / "a.json").write_text(json.dumps(RECORD))
+    (row,) = compare([tmp_path]).tables[0].rows
+    assert row.label.startswith("gone-model, ")
+    assert row.facts["seeds"] == "3"
+    assert deviations("gone-model")[0].startswith("not known here: there is no model 'gone-model'")
+    (tmp_path / "config.yaml").write_text(text.replace("seed: 3", "seed: three"))
+    with pytest.raises(UserError, match="seed must be a whole number"):
+        compare([tmp_path])

@@ -1,21 +1,30 @@
 """Nothing half-written is ever left under its final name."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vidgan.core.files import (
     TEMPORARY_MARK,
+    DiskFullError,
+    check_place,
+    is_vacant,
+    one_at_a_time,
+    remove_leftovers,
     write_file_atomically,
     write_folder_atomically,
     write_json_atomically,
     write_text_atomically,
 )
+from vidgan.errors import UserError
 
 
 def names(folder: Path) -> list[str]:
@@ -81,6 +90,7 @@ def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 KILLED_WRITER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from vidgan.core.files import write_file_atomically
 
 def write(temporary):
@@ -126,6 +136,105 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "File too large" in done.stderr
+    assert "the disk is full (File too large)" in done.stderr
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.bin"]
+
+
+FULL = """
+import resource, sys
+from safetensors.torch import save_file
+import torch
+from vidgan.core import files
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+path, way = sys.argv[1:]
+tensors = {"a": torch.zeros(1000)}
+if way == "safetensors":
+    files.write_file_atomically(path, lambda to: save_file(tensors, to))
+elif way == "folder":
+    files.write_folder_atomically(path, lambda to: save_file(tensors, to / "a.safetensors"))
+elif way == "text":
+    files.write_text_atomically(path, "x" * 5000)
+else:
+    from vidgan.video import write_mp4
+    clip = torch.randint(0, 256, (3, 8, 64, 64), dtype=torch.uint8)
+    write_mp4(path, clip, 8, lossless=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["safetensors", "folder", "text", "film"])
+def test_a_full_disk_is_one_sentence_whoever_writes(tmp_path: Path, way: str) -> None:
+    path = tmp_path / ("a.mp4" if way == "film" else "a")
+    command = [sys.executable, "-c", FULL, str(path), way]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"vidgan.core.files.DiskFullError: {path} cannot be written"), last
+    assert "the disk is full" in last
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", [write_text_atomically, write_json_atomically])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Any) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in (
+        tmp_path / "file" / "x.json",
+        Path("/proc/nowhere/x.json"),
+        tmp_path / ("n" * 255),
+    ):
+        with pytest.raises(UserError, match="cannot be written") as caught:
+            write(path, "text")
+        assert str(path) in str(caught.value)
+    assert names(tmp_path) == ["file"]
+
+
+def test_errors_that_are_not_of_the_place_stay_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        write_file_atomically(tmp_path / "a", lambda _: Path("/elsewhere/b").read_bytes())
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    mine = tmp_path / f"{TEMPORARY_MARK}thesis"
+    working = tmp_path / f"{TEMPORARY_MARK}{os.getppid()}-out"
+    for folder in (mine, working, tmp_path / f"{TEMPORARY_MARK}{ended.pid}-out"):
+        (folder / "deep").mkdir(parents=True)
+    (tmp_path / f"{TEMPORARY_MARK}{ended.pid}-a.mp4").write_bytes(b"half")
+    assert is_vacant(tmp_path)
+    write_folder_atomically(tmp_path / "out", lambda folder: None)
+    left = [mine.name, working.name, "out"]
+    assert names(tmp_path) == sorted([*left, f"{TEMPORARY_MARK}{ended.pid}-a.mp4"])
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted(left)
+    assert not is_vacant(tmp_path)
+
+
+def test_without_locks_one_is_told_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(handle: int, flags: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with one_at_a_time(tmp_path / "lock"):
+        pass
+    assert "knows no locks" in capsys.readouterr().err
+
+
+def test_a_place_is_looked_at_before_work_is_done_for_it(tmp_path: Path) -> None:
+    check_place(tmp_path / "new" / "folder")
+    check_place(tmp_path)
+    (tmp_path / "file").write_text("")
+    check_place(tmp_path / "file")
+    with pytest.raises(UserError, match=r"file is a file, so .* cannot be made in it"):
+        check_place(tmp_path / "file" / "below" / "out.mp4")
+    with pytest.raises(DiskFullError, match=r"needs 9,007,199,254,740,992 MiB .* MiB left"):
+        check_place(tmp_path / "new", 1 << 73)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_told_before(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(UserError, match="cannot be written to"):
+        check_place(tmp_path / "new")

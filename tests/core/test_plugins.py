@@ -236,11 +236,17 @@ def test_running_the_module_imports_nothing_from_the_working_directory(tmp_path:
 
 
 def test_workers_import_nothing_from_the_working_directory(tmp_path: Path) -> None:
-    code = (
+    # A script elsewhere does not look into the working directory; its spawned workers would.
+    script = tmp_path / "mine" / "script.py"
+    script.parent.mkdir()
+    script.write_text(
         "from vidgan.data.build.pool import map_in_order\n"
         "from vidgan.errors import printable\n"
-        "print(list(map_in_order(printable, ['a', 'b'], 1)))\n"
+        "if __name__ == '__main__':\n"
+        "    print(list(map_in_order(printable, ['a', 'b'], 1)))\n"
     )
-    done = _start(["-P", "-c", code], _traps(tmp_path))
+    traps = tmp_path / "traps"
+    traps.mkdir()
+    done = _start([str(script)], _traps(traps))
     assert done.stdout == "['a', 'b']\n", done.stderr
-    assert not (tmp_path / "ran").exists()
+    assert not (traps / "ran").exists()

@@ -223,3 +223,23 @@ def test_data_without_classes_get_a_judge_that_needs_none() -> None:
     patch.undo()
     assert record["protocol"]["extractor"] == "own-ssl"
     assert record["judge"]["extractor"] == "own-ssl"
+
+
+def test_windows_of_few_long_videos_count_and_keep_the_split_of_the_videos() -> None:
+    # Frame t of video v is v everywhere but for its first pixel, which is t.
+    clips = torch.arange(19, dtype=torch.uint8)[:, None, None, None, None].repeat(1, 3, 12, 16, 16)
+    clips[:, :, :, 0, 0] = torch.arange(12, dtype=torch.uint8)
+    splits = ["train"] * 16 + ["heldout"] * 3
+    config = DataConfig(resolution=16, frames=4, clip="random")
+    data = ClipDataset(MemoryStore(clips, splits=splits), config, seed=0)
+    real = gather_real(data, 4, 16, WEIGHT_FREE, seed=0)
+    assert len(real.train) == 16
+    assert real.heldout.clips[:, 0, 0, 1, 1].tolist() == [v for v in (16, 17, 18) for _ in range(5)]
+    assert real.heldout.clips[:, 0, 0, 0, 0].tolist() == [0, 2, 4, 6, 8] * 3
+    assert real.heldout.clips[0, 0, :, 0, 0].tolist() == [0, 1, 2, 3]
+    assert real.heldout.video_ids[:6] == ("memory/16",) * 5 + ("memory/17",)
+    assert "16 of 16 training videos, 15 of 3 held-out ones" in real.warnings[0]
+    record = vidgan.evaluate([(clips[:16, :, :4], None)], data, WEIGHT_FREE)
+    assert record["counts"]["heldout"] == 15
+    assert record["counts"]["heldout_videos"] == 3
+    assert record["counts"]["n"] == 8

@@ -114,6 +114,7 @@ def test_a_sheet_shows_every_field() -> None:
         ({"extractor": "i3d-tf"}, "no extractor 'i3d-tf'"),
         ({"network": EXTRACTORS["i3d-tf"]}, "no extractor None"),
         ({"metrics": ("fvmd",)}, "no metric fvmd"),
+        ({"extractor": "given"}, "space_time_swd needs clips, and the extractor given has"),
         ({"metrics": ("jedi",)}, "jedi needs features, and there is no extractor"),
         (
             {"metrics": ("inception_score",), "extractor": "own-ssl", "classifier": CHANGES},

@@ -1,5 +1,7 @@
 """What is special about VGAN, iVGAN, TGAN and MoCoGAN, and bugs of public versions of them."""
 
+from typing import Literal
+
 import pytest
 import torch
 from model_cases import CASES, SHAPE
@@ -11,10 +13,12 @@ from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape
 from vidgan.models.ivgan import FrameStart, IVGANConfig, IVGANGenerator, damage_clip
 from vidgan.models.mocogan import ImageDiscriminator, MoCoGANConfig, MoCoGANGenerator
-from vidgan.models.tgan import TGANConfig, TGANCritic
+from vidgan.models.parts.dcgan import SizePlan
+from vidgan.models.tgan import TGANConfig, TGANDiscriminator
 from vidgan.models.vgan import VGANConfig, VGANDiscriminator, VGANGenerator
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
+from vidgan.training.ema import estimate_statistics
 
 
 def random_rows(count: int, *key: str) -> BatchRandom:
@@ -91,7 +95,7 @@ def test_first_frame_is_the_context() -> None:
 
 
 def test_channels_become_time_steps_without_moving_rows() -> None:
-    start = FrameStart(IVGANConfig(width=4), 3, 2, (5, 2)).eval()
+    start = FrameStart(IVGANConfig(width=4), 3, SizePlan(2, (2, 2)), 5).eval()
     features = torch.randn(2, 10, 4, 4)
     start.convs, start.norms = nn.ModuleList(), nn.ModuleList()
     split = start(features[:, :, None])
@@ -139,6 +143,21 @@ def test_boxes_have_the_published_size_and_place() -> None:
     assert len(places) > 3
 
 
+def test_one_standing_batch_samples_as_the_authors_of_ivgan_do() -> None:
+    """In training mode, by the statistics of the batch; but any row of it alone."""
+    case = CASES["ivgan"]
+    gan = case.build()
+    latents = case.latents(gan, 64)
+    theirs = gan.generator.train()(latents)
+    running = gan.generator.eval()(latents)
+    estimate_statistics(gan.generator, [(latents, None, None)])
+    ours = gan.generator(latents)
+    # What is left is the unbiased variance, larger by 1 / (64 * 16).
+    torch.testing.assert_close(ours, theirs, atol=5e-3, rtol=0)
+    assert float((running - theirs).detach().abs().max()) > 0.1
+    torch.testing.assert_close(gan.generator(latents[:2]), ours[:2])
+
+
 # ------------------------------------------------------------------------------------------------
 # TGAN
 
@@ -146,16 +165,16 @@ def test_boxes_have_the_published_size_and_place() -> None:
 def test_tgan_scores_time_steps_one_by_one() -> None:
     """The authors' reshape mixes channels and time wherever more than one step is left."""
     case = CASES["tgan-layer-norm"]
-    critic = case.build().discriminators["critic"].double()
-    assert isinstance(critic, TGANCritic)
+    discriminator = case.build().discriminators["critic"].double()
+    assert isinstance(discriminator, TGANDiscriminator)
     seen: list[Tensor] = []
-    critic.norms[-1].register_forward_hook(lambda *call: seen.append(call[2]))
-    scores = critic(case.clips(2).double(), torch.tensor([0, 1]))
+    discriminator.norms[-1].register_forward_hook(lambda *call: seen.append(call[2]))
+    scores = discriminator(case.clips(2).double(), torch.tensor([0, 1]))
     features = nn.functional.leaky_relu(seen[0], 0.2)
     steps = features.shape[2]
     assert steps == 3
     for step in range(steps):
-        one = critic.to_score(features[:, :, step])[:, :, 0, 0]
+        one = discriminator.to_score(features[:, :, step])[:, :, 0, 0]
         torch.testing.assert_close(scores.realness[:, step : step + 1], one)
 
 
@@ -182,16 +201,44 @@ def test_tgan_draws_uniform_latents_inside() -> None:
     torch.testing.assert_close(counts, torch.full((4,), 0.25), atol=0.01, rtol=0)
 
 
-def test_label_reaches_critic_and_generator_of_its_row_only() -> None:
+def test_label_reaches_discriminator_and_generator_of_its_row_only() -> None:
     case = CASES["tgan-layer-norm"]
     gan = case.build()
     clips, labels = case.clips(3).detach(), torch.tensor([0, 1, 2])
     other = torch.tensor([0, 1, 0])
-    critic = gan.discriminators["critic"]
-    moved = (critic(clips, labels).realness - critic(clips, other).realness).abs().amax(dim=1)
+    discriminator = gan.discriminators["critic"]
+    moved = (
+        (discriminator(clips, labels).realness - discriminator(clips, other).realness)
+        .abs()
+        .amax(dim=1)
+    )
     assert [bool(row > 1e-9) for row in moved] == [False, False, True]
     with pytest.raises(ValueError, match="needs labels"):
-        critic(clips)
+        discriminator(clips)
+
+
+@pytest.mark.parametrize("init", ["uniform", "lecun"])
+def test_tgan_draws_initial_weights_as_the_authors(init: Literal["uniform", "lecun"]) -> None:
+    torch.manual_seed(0)
+    config = TGANConfig(temporal_width=64, image_width=32, width=16, init=init)
+    gan = config.build(SHAPE)
+    lecun = []
+    for network in gan.networks.values():
+        for name, parameter in network.named_parameters():
+            values = parameter.detach()
+            if name.endswith("bias"):
+                assert not values.any(), name
+            elif values.dim() > 1 and float(values.abs().max()) > 0.01:
+                lecun.append(name)
+                if values.numel() > 2000:
+                    # Chainer counts the second axis of a weight, whatever the layer.
+                    fan_in = values[0].numel()
+                    assert float(values.std()) == pytest.approx(fan_in**-0.5, rel=0.1), name
+            elif values.dim() > 1 and values.numel() > 2000:
+                assert float(values.std()) == pytest.approx(0.01 / 3**0.5, rel=0.1), name
+    networks = {name.split(".")[0] for name in lecun}
+    others = {"temporal", "first", "convs", "to_score"}
+    assert networks == (others if init == "lecun" else set())
 
 
 # ------------------------------------------------------------------------------------------------
@@ -261,6 +308,35 @@ def test_image_discriminator_sees_the_drawn_frame_alone() -> None:
     assert counts.min() > 60
     top = torch.full((1,), 1 - 2**-24)
     assert int(image.frame_of(torch.zeros(1, 3, 12, 8, 8), top)) == 11
+
+
+def inputs_of_convolutions(network: nn.Module) -> list[Tensor]:
+    """What the convolutions of a network will be given in its next passes."""
+    inputs: list[Tensor] = []
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            module.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    return inputs
+
+
+@pytest.mark.parametrize("kind", ["patch", "full"])
+def test_mocogan_disturbs_what_the_authors_disturb(kind: Literal["patch", "full"]) -> None:
+    """At 64 px: four noise layers in either image discriminator, four in the video one."""
+    shape = ClipShape(3, 16, 64, 64)
+    gan = MoCoGANConfig(width=2, noise=0.1, image_discriminator=kind).build(shape, 2)
+    clips = torch.zeros(2, *shape)
+    view = torch.tensor([0.25, 0.5])
+    for name, scored in (("image", kind == "patch"), ("video", False)):
+        network = gan.discriminators[name].eval()
+        inputs = inputs_of_convolutions(network)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.zero_()
+        network(clips, view=view)
+        # Of zeros by zero weights nothing is left but the noise.
+        disturbed = [bool(x.any()) for x in inputs]
+        assert disturbed == [True] * (len(inputs) - 1) + [scored]
+        assert sum(disturbed) == 4
 
 
 def test_video_discriminator_fits_any_length() -> None:

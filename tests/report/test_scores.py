@@ -15,7 +15,8 @@ def record(created: str, step: int | None = 40) -> dict[str, Any]:
         "schema": 2,
         "created": created,
         "protocol": {"id": "own-c3d"},
-        "counts": {"n": 96, "generated": 512, "heldout": 100},
+        "counts": {"n": 96, "generated": 512, "heldout": 100, "train": 800},
+        "data": {"frames": 8, "height": 16, "width": 16, "hash": "aaaa"},
         "generator": {"step": step},
         "scores": {
             "frechet_distance": {

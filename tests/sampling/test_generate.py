@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -196,3 +197,15 @@ def test_interpolation_starts_and_ends_at_the_two_clips(conditional: Generator) 
     assert (clips[[0, -1]].int() - ends.int()).abs().max() <= 1
     per_step = vidgan.interpolate(conditional, start, end, 5, labels=label.repeat(5))
     assert torch.equal(per_step, clips)
+
+
+def test_arrays_lists_and_one_label_serve_as_tensors_do(conditional: Generator) -> None:
+    latents = sample_latents(conditional, [0, 1])
+    expected = vidgan.sample_clips(conditional, latents, torch.tensor([1, 1]))
+    for labels in (1, [1, 1], np.array([1, 1]), torch.tensor([1, 1], dtype=torch.int32)):
+        assert torch.equal(vidgan.sample_clips(conditional, latents.numpy(), labels), expected)
+    walk = vidgan.interpolate(conditional, latents[0], latents[1], 3, labels=torch.tensor([1]))
+    start, end = latents.numpy()
+    assert torch.equal(vidgan.interpolate(conditional, start, end, 3, labels=1), walk)
+    with pytest.raises(UserError, match="2 latents need 2 labels, got 3"):
+        vidgan.sample_clips(conditional, latents, [0, 1, 2])

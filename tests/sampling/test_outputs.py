@@ -3,9 +3,11 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import vidgan
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling import outputs
@@ -166,3 +168,28 @@ def test_interpolation_keeps_the_class_of_the_start(conditional: Generator) -> N
     name = ("box-left", "box-right", "disc-left")[int(start)]
     drawn = interpolate_seeds(conditional, 0, 1, steps=2)
     assert torch.equal(drawn, interpolate_seeds(conditional, 0, 1, steps=2, class_name=name))
+
+
+def test_a_clip_is_saved_as_the_suffix_says(tmp_path: Path) -> None:
+    clip = np.zeros((3, 4, 16, 16), dtype=np.uint8)
+    for suffix in (".mp4", ".gif", ".webp"):
+        vidgan.save_video(tmp_path / f"a{suffix}", clip, fps=10)
+        assert (tmp_path / f"a{suffix}").stat().st_size > 0
+    for wrong, told in (
+        (clip[0], r"got torch.uint8 \[4, 16, 16\]"),
+        (clip.astype(np.float32), "got torch.float32"),
+        (clip[:, :0], r"\[3, 0, 16, 16\]"),
+    ):
+        with pytest.raises(UserError, match=told):
+            vidgan.save_video(tmp_path / "b.mp4", wrong)
+    with pytest.raises(UserError, match=r"must end in one of \.mp4"):
+        vidgan.save_video(tmp_path / "b.png", clip)
+    with pytest.raises(UserError, match="fps=0 must be above 0"):
+        vidgan.save_video(tmp_path / "b.mp4", clip, fps=0)
+
+
+def test_class_names_stand_in_the_order_of_the_labels(
+    conditional: Generator, unconditional: Generator
+) -> None:
+    assert vidgan.class_names(conditional) == ("box-left", "box-right", "disc-left")
+    assert vidgan.class_names(unconditional) == ()

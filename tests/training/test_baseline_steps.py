@@ -87,26 +87,27 @@ PLAYS = {
 }
 
 
-def make_step(play: Play, seed: int = 0, **changes: Any) -> TrainingStep:
+def make_step(play: Play, seed: int = 0, side: int = 8, **changes: Any) -> TrainingStep:
+    """A step at 8 px, where no discriminator has a norm yet, or at another side."""
     torch.manual_seed(seed)
-    gan = play.model.build(SHAPE, play.classes)
+    gan = play.model.build(SHAPE._replace(height=side, width=side), play.classes)
     gan.to(dtype=torch.float64).train()
     settings = {"generator": ADAM, "discriminator": ADAM, **play.settings, **changes}
     averaged = copy_generator(gan.generator)
     step = TrainingStep(gan, averaged, make_loss(play.loss), TrainingConfig(**settings), seed)
-    step.enter(Stage(level=0, frames=4, resolution=8, batch_size=COUNT))
+    step.enter(Stage(level=0, frames=4, resolution=side, batch_size=COUNT))
     return step
 
 
-def batches(play: Play) -> Any:
+def batches(play: Play, side: int = 8) -> Any:
     rng = torch.Generator().manual_seed(5)
 
     def draw() -> Batch:
         # Smooth ramps that move; noise would leave nothing to learn.
         phase = torch.rand(COUNT, 1, 1, 1, 1, generator=rng, dtype=torch.float64) * 6
         t = torch.arange(4, dtype=torch.float64)[:, None, None]
-        x = torch.arange(8, dtype=torch.float64)
-        clip = torch.sin(phase + t + x / 2).expand(COUNT, 3, 4, 8, 8) * 0.8
+        x = torch.arange(side, dtype=torch.float64)
+        clip = torch.sin(phase + t + x / 2).expand(COUNT, 3, 4, side, side) * 0.8
         labels = torch.randint(2, (COUNT,), generator=rng) if play.classes else None
         return Batch(clip, labels, COUNT, 0)
 
@@ -125,6 +126,11 @@ def test_losses_of_twenty_steps_are_golden(name: str) -> None:
     assert found == pytest.approx(play.golden, rel=1e-6), found
 
 
+def moving_networks(step: TrainingStep) -> list[torch.nn.Module]:
+    """Those with running statistics at 16 px; the patch image discriminator has none yet."""
+    return [network for name, network in step.gan.networks.items() if name != "image"]
+
+
 def norms_of(network: torch.nn.Module) -> list[BatchNorm]:
     return [module for module in network.modules() if isinstance(module, BatchNorm)]
 
@@ -135,7 +141,7 @@ def test_running_statistics_move_once_a_step(
     name: str, fakes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = PLAYS[name]
-    step, draw = make_step(play, fakes=fakes), batches(play)
+    step, draw = make_step(play, side=16, fakes=fakes), batches(play, 16)
     moved: dict[int, list[int]] = {}
     settle = BatchNorm.settle
 
@@ -151,7 +157,48 @@ def test_running_statistics_move_once_a_step(
     for network in step.gan.discriminators.values():
         for norm in norms_of(network):
             assert moved[id(norm)] == [2]
-    assert norms_of(step.gan.generator)
+    assert all(norms_of(network) for network in moving_networks(step))
+
+
+@pytest.mark.parametrize("name", ["vgan", "tgan", "mocogan"])
+def test_initial_running_statistics_are_forgotten_pass_by_pass(name: str) -> None:
+    """Training reads no running statistics, so two starts differ by what is left of them alone."""
+    steps = [make_step(PLAYS[name], side=16) for _ in range(2)]
+    assert all(norms_of(network) for network in moving_networks(steps[0]))
+    for network in steps[1].gan.networks.values():
+        for norm in norms_of(network):
+            norm.running_mean += 1
+    for step in steps:
+        draw = batches(PLAYS[name], 16)
+        for index in range(3):
+            step.run(index, 0, draw)
+    first, second = (step.gan.networks for step in steps)
+    for player, network in first.items():
+        passes = 1 if player == "generator" else 2  # its own; over reals and over fakes
+        left = torch.tensor(0.9 ** (3 * passes), dtype=torch.float64)
+        for one, other in zip(norms_of(network), norms_of(second[player]), strict=True):
+            moved = other.running_mean - one.running_mean
+            torch.testing.assert_close(moved, left.expand_as(moved))
+
+
+def test_generator_first_learns_from_the_scores_before_the_update() -> None:
+    """As VGAN's authors do, on the fakes that the discriminator is trained on as well."""
+    order: dict[str, Any] = {"order": "generator_first", "fakes": "shared"}
+    quick = OptimizerConfig(lr=0.1, betas=(0.5, 0.999))
+    step, draw = make_step(PLAYS["vgan"], discriminator=quick, **order), batches(PLAYS["vgan"])
+    logs = step.run(0, 0, draw)
+    # The scores that the initial discriminator gives the same fakes.
+    mask = 0.1 * logs["generator/mask"]
+    other = make_step(PLAYS["vgan"], discriminator=quick, **order)
+    batch = other.split(batches(PLAYS["vgan"])(), KEY)[0]
+    fake = other.generate(batch, KEY)["clip"].detach()
+    discriminator = other.gan.discriminators["discriminator"]
+    expected = torch.nn.functional.softplus(-discriminator(fake).realness).mean()
+    torch.testing.assert_close(logs["loss/generator"], expected + mask)
+    # The usual order takes the scores after the update.
+    late = make_step(PLAYS["vgan"], discriminator=quick).run(0, 0, batches(PLAYS["vgan"]))
+    torch.testing.assert_close(late["discriminator/fake"], logs["discriminator/fake"])
+    assert abs(float(late["loss/generator"] - logs["loss/generator"])) > 0.01
 
 
 def test_discriminator_of_batch_norm_scores_reals_and_fakes_apart() -> None:
@@ -168,11 +215,11 @@ def test_discriminator_of_batch_norm_scores_reals_and_fakes_apart() -> None:
 def test_singular_values_stay_bounded_while_training() -> None:
     play = PLAYS["tgan"]
     fast = OptimizerConfig(kind="rmsprop", lr=0.05, betas=(0.0, 0.99))
-    step, draw = make_step(play, discriminator=fast), batches(play)
-    critic = step.gan.discriminators["critic"]
+    step, draw = make_step(play, side=16, discriminator=fast), batches(play, 16)
+    discriminator = step.gan.discriminators["critic"]
 
     def largest() -> float:
-        weights = [p.detach().flatten(1) for p in critic.parameters() if p.dim() >= 4]
+        weights = [p.detach().flatten(1) for p in discriminator.parameters() if p.dim() >= 4]
         return max(float(torch.linalg.svdvals(weight)[0]) for weight in weights)
 
     for index in range(4):
@@ -180,11 +227,26 @@ def test_singular_values_stay_bounded_while_training() -> None:
     assert largest() > 1.1
     step.run(4, 0, draw)
     assert largest() <= 1 + 1e-5
-    for norm in norms_of(critic):
+    assert norms_of(discriminator)
+    for norm in norms_of(discriminator):
         assert norm.weight is not None
         deviation = norm.running_var.sqrt()
         assert bool((norm.weight <= deviation).all())
         assert bool((norm.weight >= 0.01 * deviation).all())
+
+
+def test_first_clamp_of_gamma_knows_ten_passes() -> None:
+    """As in the authors' code: five updates of a pass over fakes and one over reals."""
+    play = PLAYS["tgan"]
+    step, draw = make_step(play, side=16), batches(play, 16)
+    for index in range(5):
+        step.run(index, 0, draw)
+    (norm,) = norms_of(step.gan.discriminators["critic"])
+    # The batches' own variance is far below the initial 1, of which 0.9^10 is left.
+    limit = norm.running_var.sqrt()
+    torch.testing.assert_close(limit, torch.full_like(limit, 0.9**5), atol=0.01, rtol=0)
+    assert norm.weight is not None
+    assert torch.equal(norm.weight.detach(), limit)
 
 
 def test_weights_are_clipped_after_every_update() -> None:

@@ -11,7 +11,12 @@ from vidgan.models import ModelConfig
 from vidgan.models.base import ClipShape
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import default_preset, list_presets, load_config, presets_folder
-from vidgan.training.run_config import check_same_settings, load_run_config, save_config
+from vidgan.training.run_config import (
+    check_same_settings,
+    config_to_dict,
+    load_run_config,
+    save_config,
+)
 
 CPU = "cpu/pvgan-clips-32x16"
 
@@ -150,3 +155,22 @@ def test_harmless_settings_may_change_and_others_may_not() -> None:
 def test_base_settings_can_be_imported_by_path() -> None:
     config = load_config(CPU, ["loss=ns-r1", "model=vidgan.models.pvgan:ProgressiveConfig"])
     assert isinstance(config.model, ModelConfig)
+
+
+def test_a_mapping_holds_what_words_or_a_file_hold() -> None:
+    words = load_config(CPU, ["data=clips", "seed=3", "loss.name=hinge", "model.latent=32"])
+    changes = {"data": Path("clips"), "seed": 3, "loss": {"name": "hinge"}, "model": {"latent": 32}}
+    assert load_config({"preset": CPU, **changes}) == words
+    assert load_config({"preset": CPU, **changes}, ["seed=4"]).seed == 4
+    # What a run writes down is read back, and stands for itself without a preset.
+    plain = config_to_dict(words)
+    assert load_config(plain) == words
+    alone = load_config({**plain, "preset": ""})
+    assert config_to_dict(alone) == {**plain, "preset": ""}
+    assert load_config({"data": "clips", "training": {"device": "cpu"}}).preset == CPU
+    with pytest.raises(UserError, match="there is no setting trainning; did you mean training"):
+        load_config({"preset": CPU, "trainning": {}})
+    with pytest.raises(UserError, match="must be a list of words"):
+        load_config(CPU, "seed=3")
+    with pytest.raises(UserError, match="there is no preset"):
+        load_config({"preset": "cpu/nothing"})

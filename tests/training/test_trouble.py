@@ -1,9 +1,11 @@
 """What goes wrong in a run, and what is left of it."""
 
+import dataclasses
 import json
 import os
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ from training_cases import hash_of_ema, start_child, tiny_config
 
 from vidgan.core.files import read_sealed_json, write_sealed_json
 from vidgan.core.machine import processor_id
+from vidgan.data.synthetic.motions import render_motions
 from vidgan.errors import UnhealthyTrainingError, UserError
+from vidgan.models.base import GAN, ClipShape
+from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
 from vidgan.training.checkpoint import find_checkpoint
-from vidgan.training.logs import read_log
-from vidgan.training.loop import train
+from vidgan.training.logs import read_log, say
+from vidgan.training.loop import open_clips, train
 from vidgan.training.run_folder import locked
 from vidgan.training.step import TrainingStep
 
@@ -294,3 +299,40 @@ def test_going_on_with_another_processor_is_said(
     # The run now belongs to this processor: going on once more says nothing.
     train(tiny_config(half, packed_clips, "training.total_clips=88"))
     assert "going on with" not in capsys.readouterr().err
+
+
+def test_videos_that_are_left_out_are_named_whenever_training_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDGAN_CACHE", str(tmp_path / "cache"))
+    videos = tmp_path / "videos"
+    render_motions(videos, 4, size=8, frames=4, objects=["disc"], motions="left,right", heldout=0.0)
+    next(videos.rglob("*.mp4")).rename(videos / "outside.mp4")
+    config = tiny_config(tmp_path / "run", videos, "data.workers=0", "data.splits=off")
+    for _ in range(2):
+        dataset = open_clips(config, say)
+        assert dataset.num_clips == 3
+        said = capsys.readouterr().err
+        assert "videos left out: 1" in said
+        assert "outside.mp4: lies outside the class folders" in said
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForgetsClasses(ProgressiveConfig):
+    """A model of somebody else that makes nothing of the classes it is offered."""
+
+    def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
+        return super().build(clip_shape, 0)
+
+
+def test_a_model_that_ignores_the_classes_of_the_data_is_pointed_out(
+    tmp_path: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("training.total_clips=4", "training.stable_clips=0", "training.fade_clips=0")
+    config = tiny_config(tmp_path / "run", packed_clips, *short)
+    sentence = "makes clips of no chosen class"
+    train(config)
+    assert sentence not in capsys.readouterr().err
+    model = ForgetsClasses(**{f.name: getattr(config.model, f.name) for f in fields(config.model)})
+    train(dataclasses.replace(config, model=model, run=str(tmp_path / "other")))
+    assert f"ForgetsClasses {sentence}" in capsys.readouterr().err

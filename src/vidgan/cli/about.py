@@ -12,10 +12,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from vidgan.cli.common import in_words, print_json, print_table
+from vidgan.cli.common import in_words, print_json, print_lines, print_table
 from vidgan.core.settings import dump_yaml, to_dict
+from vidgan.errors import UserError
 
 Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
+Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[WORD ...]")]
 
 EXTRA_PACKAGES = ("sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
 
@@ -36,7 +38,7 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
         if json:
             print_json(found)
         else:
-            print("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
+            print_lines("\n".join(f"{model['name']:<12}{model['about']}" for model in found))
         return
     trust_typed(name)
     if conformance:
@@ -46,9 +48,40 @@ def models(name: Name = None, /, *, conformance: bool = False, json: bool = Fals
         if json:
             print_json(settings)
         else:
-            print(inspect.getdoc(model_config_class(name)))
-            print("\nDefaults, to be changed with model.key=value:\n")
-            print(dump_yaml(settings), end="")
+            print_lines(inspect.getdoc(model_config_class(name)))
+            print_lines("\nDefaults, to be changed with model.key=value:\n")
+            print_lines(dump_yaml(settings), end="")
+
+
+def presets(words: Words = (), /, *, json: bool = False) -> None:
+    """List the presets of vidgan train, with the clips and the loss of each.
+
+    Args:
+        words: parts of names, such as gpu or mocogan; a preset is listed if its name has all.
+        json: print JSON.
+    """
+    from vidgan.training.presets import list_presets, load_config
+
+    found = []
+    for name in list_presets():
+        if all(word in name for word in words):
+            config = load_config(name)
+            size = f"{config.data.frames}x{config.data.resolution}x{config.data.resolution}"
+            clips = config.training.total_clips
+            found.append(
+                {"name": name, "clip": size, "loss": config.loss.name, "total_clips": clips}
+            )
+    if not found:
+        raise UserError(f"no preset has {' and '.join(words)} in its name: vidgan presets")
+    if json:
+        print_json(found)
+        return
+    width = max(len(str(preset["name"])) for preset in found)
+    for preset in found:
+        print(
+            f"{preset['name']:<{width}}  {preset['clip']:<12} {preset['loss']:<16}"
+            f" {preset['total_clips']:>12,} clips"
+        )
 
 
 def _about(name: str) -> str:
@@ -75,10 +108,10 @@ def print_sheet(name: str, as_json: bool) -> None:
             {**asdict(row), "ours": row.num_parameters, "output": "x".join(map(str, row.shape))}
             for row in sheet.rows
         ]
-        print(f"{name} beside {sheet.source}\n")
+        print_lines(f"{name} beside {sheet.source}\n")
         if rows:
             print_table(rows, ["network", "layer", "output", "ours", "printed", "remark"])
-            print()
+            print_lines()
         totals = [
             {"total": total.what, "ours": total.num_parameters, "recorded": total.recorded}
             for total in sheet.totals
@@ -101,7 +134,7 @@ def doctor(*, json: bool = False) -> None:
         return
     for name, value in facts.items():
         shown = ", ".join(map(in_words, value)) if isinstance(value, list) else in_words(value)
-        print(f"{name.replace('_', ' '):<22}{shown or 'none'}")
+        print_lines(f"{name.replace('_', ' '):<22}{shown or 'none'}")
 
 
 def examine() -> dict[str, Any]:

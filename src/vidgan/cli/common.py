@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vidgan.core import terminal
-from vidgan.errors import UserError
+from vidgan.core.escaping import terminal as escaped
+from vidgan.errors import UserError, printable
 
 if TYPE_CHECKING:
     from vidgan.data.dataset import ClipDataset
@@ -34,7 +35,12 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def say(sentence: str) -> None:
     """One line on stderr."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(printable(sentence), file=sys.stderr, flush=True)
+
+
+def print_lines(*values: object, end: str = "\n") -> None:
+    """Print lines for people to stdout, with everything spelled out that a terminal would obey."""
+    print(escaped("\n".join(map(str, values))), end=end)
 
 
 def print_json(value: Any) -> None:
@@ -45,7 +51,7 @@ def print_json(value: Any) -> None:
 def print_note(sentence: str) -> None:
     """Print a remark to stderr, if there is one."""
     if sentence:
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -60,7 +66,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(line, widths, numeric, strict=True)
         ]
-        print("  ".join(padded).rstrip())
+        print_lines("  ".join(padded).rstrip())
 
 
 def in_words(value: Any) -> str:
@@ -126,7 +132,7 @@ class _Lines:
         self.last = now
         left = (now - started) / max(done, 1) * (total - done)
         ending = f", about {left:.0f} s left" if done < total else ""
-        print(f"{what}: {done} of {total}{ending}", file=sys.stderr, flush=True)
+        print(printable(f"{what}: {done} of {total}{ending}"), file=sys.stderr, flush=True)
 
 
 # ------------------------------------------------------------------------------------------------

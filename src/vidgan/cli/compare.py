@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from vidgan.cli.common import say
+from vidgan.cli.common import print_lines, say
 
 Sources = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN_OR_RECORD ...")]
 SuiteFile = Annotated[Path, tyro.conf.arg(metavar="SUITE.yaml")]
@@ -38,7 +38,7 @@ def compare(
         say(f"left out: {item}")
     for number, table in enumerate(comparison.tables[1:], 2):
         say(f"table {number} cannot share columns with table 1: {'; '.join(table.differs)}")
-    print(comparison_markdown(comparison).partition("Published figures")[0].rstrip())
+    print_lines(comparison_markdown(comparison).partition("Published figures")[0].rstrip())
     say(f"written to {out}")
 
 
@@ -67,5 +67,5 @@ def bench(
         return
     out = out or Path("runs") / f"bench-{suite.stem}"
     comparison = run_bench(found, out, say, workers, suite.stem)
-    print(comparison_markdown(comparison).partition("Published figures")[0].rstrip())
+    print_lines(comparison_markdown(comparison).partition("Published figures")[0].rstrip())
     say(f"open {out / 'index.html'}")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from vidgan.cli.common import Out, Words, print_json, progress_on_stderr
+from vidgan.cli.common import Out, Words, print_json, print_lines, progress_on_stderr
+from vidgan.core.files import check_place
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.data.build.engine import EngineKind
-from vidgan.errors import UserError
+from vidgan.errors import UserError, counted
 
 if TYPE_CHECKING:
     from vidgan.data.build.report import BuildReport
@@ -60,6 +61,7 @@ def build(
     from vidgan.data.build.packing import build_clips
 
     config, lower = clip_settings(words, preset, workers, strict)
+    check_place(out)
     lower = parse_levels(levels) if levels else lower
     place = Engine(kind=engine, address=address, time_limit_s=time_limit)
     with progress_on_stderr() as progress:
@@ -86,14 +88,16 @@ def check(
         source: folder of videos, archive (zip, tar), file of arrays or TFRecords, or packed clip
             set.
         words: settings of the clips as key=value, such as resolution=64 frames=16 short=loop.
-        preset: take the settings from a preset of vidgan train.
+        preset: take the settings from this preset; by default from the one that vidgan train
+            would choose on this machine.
         sheet: picture to write, a row of frames for each of some clips.
         workers: processes that decode.
-        strict: fail if any video would be dropped or is damaged.
+        strict: end with exit code 2 if any video would be dropped or is damaged.
         json: print the report as JSON.
     """
     from vidgan.data.build.packing import check_source, is_packed
 
+    check_place(sheet)
     if is_packed(source):
         from vidgan.data.build.packing import verify_set
         from vidgan.data.packed.sheet import draw_packed
@@ -104,10 +108,20 @@ def check(
         all_clips = "read, and as they were stored"
         print_report(report, json, all_clips=all_clips, contact_sheet=str(sheet))
         return
+    from vidgan.training.presets import default_preset
+
+    preset = preset or default_preset({})
     config, _ = clip_settings(words, preset, workers, strict)
     with progress_on_stderr() as progress:
         report = check_source(source, config, sheet, progress)
-    print_report(report, json, contact_sheet=str(sheet))
+    print_report(report, json, settings_of=f"the preset {preset}", contact_sheet=str(sheet))
+    damaged = [name for name, note in report.notes if note.startswith("damaged")]
+    unclean = [*(name for name, _ in report.dropped), *damaged]
+    if strict and unclean:
+        raise UserError(
+            f"{counted(len(unclean), 'video')} of {source}, {unclean[0]} first, would be dropped or"
+            " is damaged: mend or remove such files, or leave out --strict"
+        )
 
 
 def export(
@@ -138,6 +152,8 @@ def export(
     from vidgan.data.packed.cloud_export import export_to_litdata
     from vidgan.data.packed.export import export_clips
 
+    if "://" not in out:
+        check_place(out)
     with progress_on_stderr() as progress:
         if format == "litdata":
             report = export_to_litdata(source, out, progress)
@@ -146,8 +162,8 @@ def export(
     if json:
         print_json({**asdict(report), "num_clips": report.num_clips})
         return
-    print(
-        f"{report.num_clips} clips in {len(report.shards)} {format} shards,"
+    print_lines(
+        f"{counted(report.num_clips, 'clip')} in {counted(len(report.shards), f'{format} shard')},"
         f" {report.num_bytes / 2**20:.1f} MiB: {report.out}"
     )
 
@@ -180,11 +196,12 @@ def motions(
     """
     from vidgan.data.synthetic.motions import render_motions
 
+    check_place(out)
     with progress_on_stderr() as progress:
         folder = render_motions(
             out, videos, size, frames, seed, objects, motions, heldout, palette, progress=progress
         )
-    print(folder)
+    print_lines(folder)
 
 
 def clip_settings(
@@ -243,7 +260,7 @@ def print_report(report: "BuildReport", as_json: bool, **more: str) -> None:
     if as_json:
         print_json({**asdict(report), "num_clips": report.num_clips, **more})
         return
-    print("\n".join(report.lines()))
+    print_lines("\n".join(report.lines()))
     for name, value in {"packed set": report.out, **more}.items():
         if value:
-            print(f"{name.replace('_', ' ')}: {value}")
+            print_lines(f"{name.replace('_', ' ')}: {value}")

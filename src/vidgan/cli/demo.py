@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vidgan.cli.common import Words, print_json, progress_on_stderr, say
+from vidgan.cli.common import Words, print_json, print_lines, progress_on_stderr, say
 
 
 def demo(
@@ -37,5 +37,5 @@ def demo(
     if json:
         print_json(record.without_clips().to_dict())
     else:
-        print(format_record(record))
-        print(f"\nopen {out / 'index.html'}")
+        print_lines(format_record(record))
+        print_lines(f"\nopen {out / 'index.html'}")

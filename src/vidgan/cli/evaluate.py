@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidgan.cli.common import Run, Words, choose_best, open_data, print_json, say
+from vidgan.cli.common import Run, Words, choose_best, open_data, print_json, print_lines, say
 from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
@@ -52,7 +52,7 @@ def evaluate(
     """
     if list or show:
         # Behind --show there is no run, so the first word is one of the protocol's.
-        print(protocol_table() if list else protocol_sheet(show, (run, *words) if run else ()))
+        print_lines(protocol_table() if list else protocol_sheet(show, (run, *words)))
         return
     if not run:
         raise UserError("name a run folder, a generator file or a folder of clips to evaluate")
@@ -91,7 +91,7 @@ def evaluate(
     if json:
         print_json(record.without_clips().to_dict())
     else:
-        print(generators.format_record(record))
+        print_lines(generators.format_record(record))
 
 
 def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
@@ -116,11 +116,11 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
         print_json({"record": path, "agrees": verdict.agrees, **asdict(verdict)})
     else:
         for sentence in verdict.elsewhere:
-            print(f"not the machine of the record: {sentence}")
+            print_lines(f"not the machine of the record: {sentence}")
         for sentence in verdict.findings:
-            print(sentence)
+            print_lines(sentence)
         if verdict.agrees:
-            print(f"{path} agrees {digits} with what its inputs give today")
+            print_lines(f"{path} agrees {digits} with what its inputs give today")
     if not verdict.agrees:
         count = len(verdict.findings)
         raise UserError(f"{path} does not verify: {count} finding{'s' * (count > 1)}, listed above")
@@ -139,7 +139,7 @@ def protocol_sheet(name: str, words: tuple[str, ...]) -> str:
     """A protocol in full, with the changes that words make."""
     from vidgan.evaluation.protocols import changed_protocol, describe_protocol
 
-    changes = [word.removeprefix("protocol.") for word in words]
+    changes = [word.removeprefix("protocol.") for word in words if word]
     return describe_protocol(changed_protocol(name, changes))
 
 

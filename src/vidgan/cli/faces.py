@@ -1,4 +1,4 @@
-"""Verbs that make clips out of raw footage: `data faces`, `data stabilize`."""
+"""Verbs that make clips out of raw footage: `data split`, `data faces`, `data stabilize`."""
 
 import io
 import shlex
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vidgan.cli.common import Out, Words, print_json, progress_on_stderr
+from vidgan.cli.common import Out, Words, print_json, print_lines, progress_on_stderr
 from vidgan.core.files import write_text_atomically
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.data.build.engine import EngineKind
@@ -77,14 +77,48 @@ def faces(
     if json:
         print_json({**asdict(report), "num_clips": report.num_clips, "page": str(page)})
     else:
-        print("\n".join(report.lines()))
-        print(f"page: {page}")
-        print(f"clips: {out / 'clips'}")
+        print_lines("\n".join(report.lines()))
+        print_lines(f"page: {page}")
+        print_lines(f"clips: {out / 'clips'}")
     if not report.num_clips:
         raise UserError(
             f"no film in {films} gave a clip: see {page} for what was dropped, and loosen the"
             " settings named there in another folder"
         )
+
+
+def split(
+    film: Annotated[Path, tyro.conf.arg(metavar="FILM")],
+    out: Out,
+    words: Words = (),
+    /,
+    *,
+    heldout: float = 0.1,
+    time_limit: float = 36_000.0,
+    json: bool = False,
+) -> None:
+    """Cut a film into its shots, a film each, some of them held out, for vidgan train data=OUT.
+
+    Needs the extra faces, whose search for cuts is used.
+
+    Args:
+        film: video file, or folder of numbered pictures.
+        out: folder to make, with train and heldout inside.
+        words: settings of the search, as key=value, such as threshold=0.15 min_frames=16.
+        heldout: share of the shots that training never sees.
+        time_limit: seconds after which the film is given up.
+        json: print the report as JSON.
+    """
+    from vidgan.films.faces.shots import ShotConfig
+    from vidgan.films.split import split_film
+
+    given = apply_overrides({}, [word.removeprefix("shots.") for word in words])
+    config = from_dict(ShotConfig, given, "the settings of the shots")
+    report = split_film(film, out, config, heldout, time_limit)
+    if json:
+        print_json(asdict(report))
+    else:
+        print("\n".join(report.lines()))
 
 
 def stabilize(
@@ -134,8 +168,8 @@ def stabilize(
     if json:
         print_json(asdict(report))
     else:
-        print("\n".join(report.lines()))
-        print(f"clips: {out / 'clips'}")
+        print_lines("\n".join(report.lines()))
+        print_lines(f"clips: {out / 'clips'}")
     if not report.num_clips:
         raise UserError(
             f"no video in {source} could be stabilised: loosen the settings that are named above in"

@@ -34,6 +34,7 @@ VERBS = {
     "data check": "vidgan.cli.data:check",
     "data build": "vidgan.cli.data:build",
     "data export": "vidgan.cli.data:export",
+    "data split": "vidgan.cli.faces:split",
     "data faces": "vidgan.cli.faces:faces",
     "data stabilize": "vidgan.cli.faces:stabilize",
     "train": "vidgan.cli.train:train",
@@ -48,6 +49,7 @@ VERBS = {
     "weights verify": "vidgan.cli.weights:verify",
     "weights convert": "vidgan.cli.weights:convert",
     "models": "vidgan.cli.about:models",
+    "presets": "vidgan.cli.about:presets",
     "doctor": "vidgan.cli.about:doctor",
 }
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""

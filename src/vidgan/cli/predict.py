@@ -14,6 +14,7 @@ from vidgan.cli.common import (
     data_settings,
     open_data,
     print_json,
+    print_lines,
     print_table,
     say,
     write_page_of,
@@ -98,11 +99,11 @@ def predict(
         print_json(told.document)
         return
     for line in told.lines:
-        print(line)
+        print_lines(line)
     if told.table:
         print_table(told.table, list(told.table[0]))
     for line in told.remarks:
-        print(line)
+        print_lines(line)
 
 
 class Wanted(NamedTuple):

@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vidgan.cli.common import ClassName, Out, Run, print_json, print_note, progress_on_stderr
+from vidgan.cli.common import (
+    ClassName,
+    Out,
+    Run,
+    print_json,
+    print_lines,
+    print_note,
+    progress_on_stderr,
+)
+from vidgan.core.files import check_place
 from vidgan.errors import UserError
 
 GRID_SUFFIXES = {".mp4", ".gif", ".webp", ".png"}
@@ -54,15 +63,13 @@ def sample(
             f"{out} is no kind of file that samples are written as; choose one of "
             f"{', '.join(sorted(GRID_SUFFIXES))} for a grid, or a folder without a suffix"
         )
-    if num < 1:
-        raise UserError(f"--num {num} asks for no clip; give 1 or more")
-    if frames is not None and frames < 1:
-        raise UserError(f"--frames {frames} asks for no frame; give 1 or more")
+    check_counts(num, frames)
     if show != "clips" and suffix not in GRID_SUFFIXES:
         raise UserError(
             f"--show {show} is one picture or film; name a file that ends in one of "
             f"{', '.join(sorted(GRID_SUFFIXES))}, not {out}"
         )
+    check_place(out)
     generator = load_generator(run, checkpoint)
     card = card_of(generator)
     wishes = (class_name, truncation, frames)
@@ -88,7 +95,15 @@ def sample(
     if json:
         print_json({"out": str(out), "num": num, "seed": seed, "step": card.step})
     else:
-        print(out)
+        print_lines(out)
+
+
+def check_counts(num: int, frames: int | None) -> None:
+    """Raise UserError for no clips, or clips of no frames."""
+    if num < 1:
+        raise UserError(f"--num {num} asks for no clip; give 1 or more")
+    if frames is not None and frames < 1:
+        raise UserError(f"--frames {frames} asks for no frame; give 1 or more")
 
 
 def interpolate(
@@ -130,6 +145,7 @@ def interpolate(
             f"{film} is no kind of film that a walk is written as; name a file that ends in one of "
             f"{', '.join(ANIMATIONS)}"
         )
+    check_place(film)
     generator = load_generator(run, checkpoint)
     card = card_of(generator)
     picture = film.with_suffix(".png")
@@ -138,4 +154,4 @@ def interpolate(
     if json:
         print_json({"film": str(film), "picture": str(picture), "step": card.step})
     else:
-        print(film, picture, sep="\n")
+        print_lines(film, picture)

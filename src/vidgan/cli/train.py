@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from vidgan.cli.common import write_page_of
-from vidgan.errors import UserError
+from vidgan.cli.common import print_lines, write_page_of
+from vidgan.errors import UserError, printable
 
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[PRESET | FILE | RUN] [KEY=VALUE ...]")]
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
@@ -34,19 +34,19 @@ def train(words: Words = (), /, *, dry_run: bool = False) -> None:
     if dry_run:
         from vidgan.training.run_config import config_to_dict
 
-        print(dump_yaml(config_to_dict(config)), end="")
+        print_lines(dump_yaml(config_to_dict(config)), end="")
         return
 
     from vidgan.training.loop import train as train_run
 
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first and source is None:
-        print(f"settings of the preset {config.preset}", file=sys.stderr)
+        print(printable(f"settings of the preset {config.preset}"), file=sys.stderr)
     run = train_run(config)
     if is_first:
-        print(run)
-        print(f"the page: {run / 'index.html'}", file=sys.stderr)
-        print(f"next: vidgan evaluate {shlex.quote(str(run))}", file=sys.stderr)
+        print_lines(run)
+        print(printable(f"the page: {run / 'index.html'}"), file=sys.stderr)
+        print(printable(f"next: vidgan evaluate {shlex.quote(str(run))}"), file=sys.stderr)
 
 
 def report(run: Run, /) -> None:
@@ -56,7 +56,7 @@ def report(run: Run, /) -> None:
         run: run folder.
     """
     write_page_of(run)
-    print(run / "index.html")
+    print_lines(run / "index.html")
 
 
 def split_words(words: tuple[str, ...]) -> tuple[str | None, list[str]]:

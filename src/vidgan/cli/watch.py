@@ -12,7 +12,7 @@ import torch
 
 from vidgan.cli.common import choose_best, is_training, open_data, say
 from vidgan.core.files import cache_folder, sha256_of
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
 from vidgan.evaluation.origins import data_inputs
 from vidgan.evaluation.protocols import Protocol
@@ -95,10 +95,8 @@ class Watch:
         self.records += 1
         self.tell(f"the record is {save_record(record, self.run / 'evals')}")
         self.choose(record)
-        print(
-            json.dumps(record.without_clips().to_dict()) if json_lines else _line(record),
-            flush=True,
-        )
+        line = json.dumps(record.without_clips().to_dict()) if json_lines else _line(record)
+        print(printable(line), flush=True)
 
     def is_over(self) -> bool:
         """Whether the run has shown all its clips and every checkpoint has been looked at."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vidgan.cli.common import print_json
+from vidgan.cli.common import print_json, print_lines
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ def list_weights(*, json: bool = False) -> None:
     if json:
         print_json({"folder": str(folder), "weights": rows})
         return
-    print(f"Converted weights are kept in {folder} (set VIDGAN_WEIGHTS to change that).")
+    print_lines(f"Converted weights are kept in {folder} (set VIDGAN_WEIGHTS to change that).")
     for row in rows:
         state = "converted" if row["is_converted"] else "missing"
         used = ", ".join(row["extractors"]) or "no extractor"
-        print(f"\n{row['name']}: {state}; read by {used}")
+        print_lines(f"\n{row['name']}: {state}; read by {used}")
         for file in row["files"]:
-            print(f"  {file['file']}\n    {file['remark']}")
-            print(f"    from: {file['source']}\n    terms: {file['terms']}")
-            print(f"    known: {file['known']}")
+            print_lines(f"  {file['file']}\n    {file['remark']}")
+            print_lines(f"    from: {file['source']}\n    terms: {file['terms']}")
+            print_lines(f"    known: {file['known']}")
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -102,7 +102,7 @@ def verify(file: File, /, *, json: bool = False) -> None:
     else:
         for key, value in facts.items():
             shown = f"{value:,}" if isinstance(value, int) else value
-            print(f"{key.replace('_', ' '):<13}{shown}")
+            print_lines(f"{key.replace('_', ' '):<13}{shown}")
     if complaint:
         raise UserError(complaint)
 
@@ -173,4 +173,4 @@ def convert(
 
     path, source = convert_file(file, name=name, trust=trust, folder=folder)
     state = "verified" if source.is_verified else "not verified"
-    print(f"{source.file} ({state}) is kept in {path}")
+    print_lines(f"{source.file} ({state}) is kept in {path}")

@@ -21,16 +21,19 @@ import torch
 from vidgan.comparing.results import compare_results, read_results, write_comparison
 from vidgan.comparing.suite import MotionsSpec, Suite
 from vidgan.core.code_version import code_version
-from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.files import check_place, read_json, write_json_atomically, write_text_atomically
 from vidgan.core.machine import processor_id
 from vidgan.core.plugins import safe_path_for_children, trust_typed
 from vidgan.core.settings import dump_yaml, load_yaml
 from vidgan.data.dataset import ClipDataset
+from vidgan.data.scorable import why_unscorable
+from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import evaluate, save_record, update_best
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.predictions import evaluate_predictions
+from vidgan.evaluation.protocol_checks import check_protocol
 from vidgan.evaluation.protocols import Protocol, find_protocol
 from vidgan.models import model_name
 from vidgan.report.comparison import FORMS, Comparison
@@ -46,7 +49,8 @@ from vidgan.sampling.pictures import (
 )
 from vidgan.sampling.predict import part_windows
 from vidgan.sampling.storage import card_of, load_generator
-from vidgan.training.cost import predict_seconds, scale_schedule
+from vidgan.training.budget import scale_schedule
+from vidgan.training.cost import predict_seconds
 from vidgan.training.loop import open_clips
 from vidgan.training.presets import load_config
 from vidgan.training.run_config import Config, config_to_dict
@@ -92,14 +96,17 @@ def run_bench(
         UserError: settings that fit no preset, or `out` belongs to another suite.
     """
     out = Path(out)
+    check_place(out)
     _claim(out, suite)
     jobs = list(_jobs(suite, out))
 
     # Settings of every run; whatever is wrong in any is said before the first one starts.
     for job in jobs:
         _settings(suite, job)
+    check_protocol(_protocol(suite))
     if not suite.data:
         _render_all(jobs, suite.motions, tell)
+    _check_scorable(suite, jobs, tell)
     for job in jobs:
         if (job.desk / "settings.yaml").exists():
             _check_model(suite, job)
@@ -130,7 +137,7 @@ def _claim(out: Path, suite: Suite) -> None:
     marker = out / "suite.json"
     record = json.loads(json.dumps(asdict(suite)))
     if marker.exists():
-        before = json.loads(marker.read_text(encoding="utf-8"))
+        before = read_json(marker)
         # Systems and seeds may be added; what is there stays comparable.
         fixed = [key for key in record if key not in ("systems", "seeds")]
         changed = [key for key in fixed if before.get(key) != record[key]]
@@ -182,6 +189,20 @@ def _settings(suite: Suite, job: Job) -> Config:
     return load_config(system.preset, words)
 
 
+def _check_scorable(suite: Suite, jobs: Sequence[Job], tell: Tell) -> None:
+    """Refuse data on which systems could be trained and never scored."""
+    known: list[DataConfig] = []
+    for job in jobs:
+        config = _settings(suite, job)
+        if config.data in known:
+            continue
+        known.append(config.data)
+        items = open_clips(config, tell).store.items
+        reason = why_unscorable(items, config.data.frames)
+        if reason:
+            raise UserError(f"{job.label}: {reason}")
+
+
 def _check_model(suite: Suite, job: Job) -> None:
     """Refuse settings that were left in the folder for another model than the suite's.
 
@@ -204,7 +225,7 @@ def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
     if suite.budget.clips is not None:
         return scale_schedule(config, suite.budget.clips / config.training.total_clips)
     note = out / "budgets.json"
-    factors: dict[str, float] = json.loads(note.read_text("utf-8")) if note.exists() else {}
+    factors: dict[str, float] = read_json(note) if note.exists() else {}
     if job.label not in factors:
         needed = predict_seconds(config, tell)
         assert suite.budget.device_seconds is not None

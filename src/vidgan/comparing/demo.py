@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from vidgan.core.files import check_place
 from vidgan.data.synthetic.motions import DIGITS, render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record, update_best
@@ -26,7 +27,7 @@ from vidgan.sampling.outputs import (
     write_sample_grid,
 )
 from vidgan.sampling.storage import card_of, load_generator
-from vidgan.training.loop import open_clips, train
+from vidgan.training.loop import check_before, open_clips, train
 from vidgan.training.page import write_page
 from vidgan.training.presets import load_config
 
@@ -87,6 +88,8 @@ def run_demo(
     out = Path(out)
     videos = out.with_name(f"{out.name}-videos")
     config = load_config(shown.preset, [f"data={videos}", f"run={out}", *overrides])
+    check_before(config)
+    check_place(videos)
     start = time.monotonic()
 
     def stage(sentence: str) -> None:

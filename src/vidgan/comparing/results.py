@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from vidgan.core.files import write_text_atomically
-from vidgan.core.settings import differences
+from vidgan.core.settings import differences, load_yaml
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import metric_title
 from vidgan.evaluation.record import read_record, read_records
 from vidgan.evaluation.record_types import Record
-from vidgan.models import MODEL_VARIANTS, model_config_class
+from vidgan.models import MODEL_VARIANTS, list_models, model_config_class
 from vidgan.models.conformance.sheet import conformance_sheet
 from vidgan.report.basis import basis_of, sentences_on
 from vidgan.report.comparison import (
@@ -29,7 +29,12 @@ from vidgan.report.comparison import (
 )
 from vidgan.report.page import duration, number
 from vidgan.sampling.storage import read_pointer
-from vidgan.training.run_config import CONFIG_FILE, config_to_dict, load_run_config
+from vidgan.training.run_config import (
+    CONFIG_FILE,
+    config_from_dict,
+    config_to_dict,
+    load_run_config,
+)
 from vidgan.training.run_facts import count_parameters, device_of, device_seconds, media_of
 
 NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
@@ -109,13 +114,38 @@ def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[
             name = label or path.name
             results += [Result(record=record, settings={}, label=name) for record in records]
             continue
-        settings = config_to_dict(load_run_config(path))
+        settings = settings_of(path)
         results += [
             Result(record=record, run=path, settings=settings, label=label) for record in records
         ]
         if not records:
             left_out.append(f"{path} was never evaluated: run vidgan evaluate {path}")
     return results, left_out
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """Settings of a run as plain values; its scores count where the model's package is missing.
+
+    Raises:
+        UserError: no run folder, or its settings are damaged.
+    """
+    try:
+        return config_to_dict(load_run_config(run))
+    except UserError:
+        written = load_yaml(run / CONFIG_FILE) if (run / CONFIG_FILE).is_file() else {}
+        model = written.get("model")
+        if not isinstance(model, Mapping) or _is_installed(model.get("name")):
+            raise
+        others = written | {"model": {"name": list_models()[0]}}
+        return config_to_dict(config_from_dict(others, str(run))) | {"model": dict(model)}
+
+
+def _is_installed(model: Any) -> bool:
+    try:
+        model_config_class(str(model))
+    except UserError:
+        return False
+    return True
 
 
 def latest_records(run: Path) -> list[Record]:
@@ -303,7 +333,8 @@ def _facts(group: Sequence[Result]) -> dict[str, str]:
     known = [step for step in steps if step is not None]
     has_cost = len(costs) == len(known) and sum(known) > 0
     a_step = sum(costs) / sum(known) if has_cost else None
-    generator, discriminator = count_parameters(runs[0]) if runs else (None, None)
+    is_known = bool(runs) and _is_installed(group[0].settings["model"]["name"])
+    generator, discriminator = count_parameters(runs[0]) if is_known else (None, None)
     return {
         "seeds": ", ".join(map(str, seeds)),
         "generator parameters": number(generator) if generator else "",
@@ -363,7 +394,10 @@ DEVIATIONS = re.compile(r"^(?:Differences from the paper|Readings where)[^\n]*:\
 
 def deviations(model: str) -> tuple[str, ...]:
     """Where a model departs from its source: the list in its module, and its conformance sheet."""
-    cls = model_config_class(model)
+    try:
+        cls = model_config_class(model)
+    except UserError as error:
+        return (f"not known here: {error}",)
     found: dict[str, None] = {}
     _, *lists = DEVIATIONS.split(inspect.getdoc(inspect.getmodule(cls)) or "")
     for text in lists:

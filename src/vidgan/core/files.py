@@ -38,6 +38,10 @@ _UNUSABLE |= {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
+LEAST_FREE_BYTES = 1 << 20
+"""Room that whatever is written needs at least."""
+
+
 class DiskFullError(UserError):
     """No room is left where something is written; what was there before is whole."""
 
@@ -121,6 +125,31 @@ def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file in hexadecimal digits; it need not fit in memory."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_place(path: str | Path, needed_bytes: int = LEAST_FREE_BYTES) -> None:
+    """Refuse a place where nothing can be written, before any work is done for it.
+
+    Args:
+        path: file or folder to be made, or to be written to.
+        needed_bytes: room that it will take at least.
+
+    Raises:
+        UserError: a file lies in the way, the folder cannot be written to, or its disk is full.
+    """
+    place = Path(path).absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not there.is_dir() and there != place:
+        raise UserError(f"{there} is a file, so {path} cannot be made in it; choose another place")
+    folder = there if there.is_dir() else there.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{folder} cannot be written to, so {path} cannot be; choose another place")
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise DiskFullError(
+            f"{path} needs {needed_bytes / 2**20:,.0f} MiB at least, and its disk has "
+            f"{free / 2**20:,.0f} MiB left: free some space, or choose another place"
+        )
 
 
 def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> None:

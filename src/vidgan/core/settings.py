@@ -29,6 +29,7 @@ __all__ = [
     "dump_yaml",
     "from_dict",
     "load_yaml",
+    "merged",
     "to_dict",
 ]
 
@@ -135,6 +136,23 @@ def apply_overrides(mapping: Mapping[str, Any], words: Iterable[str]) -> dict[st
                     f"{word!r}: {below} has a value of its own, so it cannot hold {key}"
                 )
         target[leaf] = parse_yaml(text, f"the value of {word!r}")
+    return result
+
+
+def merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `base` with the values of `other`, group by group.
+
+    Example:
+        >>> merged({"loss": {"name": "swgan"}, "seed": 1}, {"loss": {"weight": 2}})
+        {'loss': {'name': 'swgan', 'weight': 2}, 'seed': 1}
+    """
+    result = dict(base)
+    for key, value in other.items():
+        below = result.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            result[key] = merged(below, value)
+        else:
+            result[key] = copy.deepcopy(value)
     return result
 
 

@@ -1,6 +1,6 @@
 """Gathering what an evaluation compares: generated clips and the real ones of their size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 from vidgan.core.files import sha256_of
 from vidgan.core.randomness import derive_seed, keyed_rng
 from vidgan.data.dataset import ClipDataset, Window, central_window, first_window
+from vidgan.data.scorable import MIN_CLIPS, STAND_IN_SHARE, count_windows
 from vidgan.data.sources.generated import first_shape, is_clip_source, read_generated
 from vidgan.errors import UserError
 from vidgan.evaluation.options import EvaluationOptions, Progress
@@ -127,15 +128,16 @@ def gather_real(
 
     Without a held-out split, a seeded fifth of the training videos stands in for it.
     """
-    rule = protocol.clip_rule
-    train = _gather_split(data, "train", (frames, resolution), protocol, seed)
+    rule, size = protocol.clip_rule, (frames, resolution)
     split = data.heldout_split
+    fewest = 2 * MIN_CLIPS if split else STAND_IN_SHARE * MIN_CLIPS
+    train = _gather_split(data, "train", size, protocol, seed, fewest)
     if split is not None:
-        heldout = _gather_split(data, split, (frames, resolution), protocol, seed)
-        return RealData(train, heldout, data.classes, clip_rule=rule)
+        heldout = _gather_split(data, split, size, protocol, seed, MIN_CLIPS)
+        return RealData(train, heldout, data.classes, _windows_told(train, heldout), rule)
     videos = sorted(set(train.video_ids))
     order = torch.randperm(len(videos), generator=keyed_rng(seed, "stand-in videos")).tolist()
-    stand_in = {videos[i] for i in order[: len(videos) // 5]}
+    stand_in = {videos[i] for i in order[: len(videos) // STAND_IN_SHARE]}
     is_unseen = torch.tensor([video in stand_in for video in train.video_ids])
     warning = (
         "the data has no held-out split: a fifth of the training videos, which the generator may "
@@ -143,18 +145,42 @@ def gather_real(
     )
     rows = torch.arange(len(train))
     seen, unseen = train.take(rows[~is_unseen]), train.take(rows[is_unseen])
-    return RealData(seen, unseen, data.classes, (warning,), rule)
+    told = (warning, *_windows_told(seen, unseen))
+    return RealData(seen, unseen, data.classes, told, rule)
+
+
+def _windows_told(*parts: RealClips) -> tuple[str, ...]:
+    """A sentence where several clips are windows of one video."""
+    videos = [len(set(part.video_ids)) for part in parts]
+    if all(count == len(part) for count, part in zip(videos, parts, strict=True)):
+        return ()
+    (seen, unseen), (clips, unseen_clips) = videos, map(len, parts)
+    sentence = (
+        f"there are so few videos that windows of long ones count as clips: {clips} of {seen} "
+        f"training videos, {unseen_clips} of {unseen} held-out ones"
+    )
+    return (sentence,)
 
 
 def _gather_split(
-    data: ClipDataset, split: str, size: tuple[int, int], protocol: Protocol, seed: int
+    data: ClipDataset,
+    split: str,
+    size: tuple[int, int],
+    protocol: Protocol,
+    seed: int,
+    fewest: int,
 ) -> RealClips:
     """Clips of a split, as many as the protocol reads at most, chosen by `seed` if there are more.
 
     Args:
         size: frames and pixels a side.
+        fewest: videos that suffice with one clip each.
     """
-    videos = [item.source for item in data.store.items if item.split == split]
+    items = [item for item in data.store.items if item.split == split]
+    counts = count_windows(items, data.config.frames, fewest)
+    if sum(counts) > len(items):
+        return _gather_windows(data, split, size, counts)
+    videos = [item.source for item in items]
     order = torch.randperm(len(videos), generator=keyed_rng(seed, "real clips", split))
     chosen = torch.zeros(len(videos), dtype=torch.bool)
     chosen[order[: protocol.max_train_clips]] = True
@@ -167,6 +193,25 @@ def _gather_split(
         start += batch.shape[0]
     kept = tuple(video for video, is_kept in zip(videos, chosen.tolist(), strict=True) if is_kept)
     return RealClips(torch.cat(clips), torch.cat(labels), kept)
+
+
+def _gather_windows(
+    data: ClipDataset, split: str, size: tuple[int, int], counts: Sequence[int]
+) -> RealClips:
+    """Evenly spaced windows of the few videos of a split, so many of each, video by video."""
+    rows = [index for index, item in enumerate(data.store.items) if item.split == split]
+    count_of = dict(zip(rows, counts, strict=True))
+    passes = []
+    for number in range(max(counts)):
+
+        def window(index: int, num_starts: int, number: int = number) -> int:
+            return min(number * (num_starts - 1) // max(1, count_of[index] - 1), num_starts - 1)
+
+        batches = data.iter_clips(split, *size, READ_BATCH, window)
+        passes.append([torch.cat(part) for part in zip(*batches, strict=True)])
+    chosen = [(n, v) for v, count in enumerate(counts) for n in range(count)]
+    clips, labels = (torch.stack([passes[n][part][v] for n, v in chosen]) for part in (0, 1))
+    return RealClips(clips, labels, tuple(data.store.items[rows[v]].source for _, v in chosen))
 
 
 def _window(rule: ClipRule, seed: int) -> Window:

@@ -1,11 +1,11 @@
 """Evaluating a generator: its clips against the data's, as one record."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from vidgan.core.files import read_json
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.opening import open_dataset
 from vidgan.errors import UserError
@@ -122,10 +122,12 @@ def update_best(run: str | Path, record: Record, metric: str) -> bool:
         "seed": record.seeds.evaluation,
     }
     if read_pointer(run, "best") is not None:
-        old = json.loads((Path(run) / "best.json").read_text(encoding="utf-8"))
+        old = read_json(Path(run) / "best.json")
         is_same = all(old.get(key) == value for key, value in basis.items())
         sign = 1 if score.better == "lower" else -1
-        if is_same and old["step"] != step and sign * old["value"] <= sign * score.value:
+        value = old.get("value")
+        is_better = isinstance(value, int | float) and sign * value <= sign * score.value
+        if is_same and is_better and old["step"] != step:
             return False
     write_pointer(run, "best", step, value=score.value, **basis)
     return True

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -111,15 +111,8 @@ def evaluate_predictions(
     predictions = _predict(generator, real, parted, num_samples, seed)
     frames = score_frames(predictions.samples, parted.target, predictions.baselines, perceptual)
     scores = {key: Score.of(entry) for key, entry in frames.items()}
-    tell("training the judge, or loading it")
-    judge, notes = find_judge(real, JUDGE_PROTOCOL, options)
-    found = None
-    if judge is not None and judge.passed:
-        tell("judging")
-        distance, found, judge_notes = _judged(predictions, real, judge, seed)
-        scores |= distance
-        notes = [*notes, *judge_notes]
-    card = None if judge is None else judge_card(judge)
+    judged = _judge(predictions, real, options)
+    card = judged.card
     weights = {
         "judge": (card or {}).get("hash"),
         "lpips": None if perceptual is None else perceptual.fingerprint,
@@ -128,8 +121,8 @@ def evaluate_predictions(
         created=time_stamp(),
         protocol=_protocol_record(),
         counts=_counts(predictions, real, facts.given_frames),
-        scores=scores,
-        agreement=found,
+        scores=scores | judged.scores,
+        agreement=judged.agreement,
         mask=None if box is None else tuple(box),
         perceptual=None if perceptual is None else perceptual.record(),
         judge=card,
@@ -149,7 +142,7 @@ def evaluate_predictions(
         sentence=comparability(card),
     )
     said = _warnings(record, num_clips - len(real.heldout))
-    record = replace(record, warnings=(*real.warnings, *notes, *said))
+    record = replace(record, warnings=(*real.warnings, *judged.notes, *said))
     return record.sealed(), predictions
 
 
@@ -288,6 +281,28 @@ def _counts(predictions: Predictions, real: RealData, given_frames: int | None) 
         train_videos=len(set(real.train.video_ids)),
         heldout_videos=len(set(real.heldout.video_ids)),
     )
+
+
+class Judged(NamedTuple):
+    """What a judge says of predictions: its card, scores, shares of classes, and remarks."""
+
+    card: dict[str, Any] | None
+    scores: dict[str, Score]
+    agreement: dict[str, Any] | None
+    notes: list[str]
+
+
+def _judge(predictions: Predictions, real: RealData, options: EvaluationOptions) -> Judged:
+    """What the judge says, as far as the data allow one."""
+    options.tell("training the judge, or loading it")
+    judge, notes = find_judge(real, JUDGE_PROTOCOL, options)
+    if judge is None:
+        return Judged(None, {}, None, notes)
+    if not judge.passed:
+        return Judged(judge_card(judge), {}, None, notes)
+    options.tell("judging")
+    scores, shares, said = _judged(predictions, real, judge, options.seed)
+    return Judged(judge_card(judge), scores, shares, [*notes, *said])
 
 
 def _judged(

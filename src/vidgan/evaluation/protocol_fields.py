@@ -173,6 +173,10 @@ class Protocol:
                 raise UserError(
                     f"{where}: {metric.key} needs {metric.needs}, and there is no extractor"
                 )
+            if metric.needs == "clips" and self.extractor == "given":
+                raise UserError(
+                    f"{where}: {metric.key} needs clips, and the extractor given has features alone"
+                )
             if metric.needs == "probabilities" and not self._has_probabilities:
                 raise UserError(
                     f"{where}: {metric.key} needs probabilities of classes, and {self.extractor} "

@@ -24,6 +24,19 @@ UNSEALED = frozenset({"seal"})
 LEFT_OUT = ("inputs", "clips", "features", "seal")
 """Fields that a file has only where they say something."""
 
+_NUMBER, _MAYBE, _WORD = (int, float), (int, float, type(None)), (str,)
+_CHANGE = {"change": _NUMBER, "still": _NUMBER}
+SHAPES: dict[str, Any] = {
+    "agreement": {"?generated": {"*": _MAYBE}, "?heldout": {"*": _MAYBE}},
+    "memorisation": {"*": dict.fromkeys(("generated", "heldout", "ratio"), _MAYBE)},
+    "diversity": {
+        **dict.fromkeys(("generated", "heldout", "ratio"), _MAYBE),
+        "lowest": {"ratio": _NUMBER, "class": _WORD},
+    },
+    "motion": {"ratio": _MAYBE, "generated": _CHANGE, "heldout": _CHANGE},
+}
+"""What readers rely on in the plain parts: `?` marks keys that may be absent, `*` is any key."""
+
 Plain = dict[str, Any]
 """Plain values by name, of a form that belongs to whoever wrote them."""
 
@@ -237,6 +250,10 @@ class Record:
                 f"{where} is a record of schema {schema!r} and this vidgan reads 1 to "
                 f"{RECORD_SCHEMA}: read it with the vidgan that made it"
             )
+        for part, shape in SHAPES.items():
+            flaw = _misfit(values[part], shape, part) if values.get(part) is not None else None
+            if flaw:
+                raise UserError(f"{where} is no whole record of vidgan evaluate: see {flaw}")
         plain = _known(cls, values)
         parts: dict[str, type] = {"counts": Counts, "data": DataFacts, "seeds": Seeds}
         plain |= {key: _known(part, values[key]) for key, part in parts.items() if key in values}
@@ -267,6 +284,24 @@ class Record:
     def sealed(self) -> "Record":
         """With the hash of every field in `seal`."""
         return replace(self, seal=seal_of(self.to_dict()))
+
+
+def _misfit(value: Any, shape: Any, place: str) -> str | None:
+    """Where a value is not of a shape of `SHAPES`; None if it is."""
+    if isinstance(shape, tuple):
+        return None if isinstance(value, shape) and not isinstance(value, bool) else place
+    if not isinstance(value, dict):
+        return place
+    for name, inner in shape.items():
+        for key in value if name == "*" else [name.removeprefix("?")]:
+            if name.startswith("?") and value.get(key) is None:
+                continue
+            flaw = (
+                _misfit(value[key], inner, f"{place}.{key}") if key in value else f"{place}.{key}"
+            )
+            if flaw:
+                return flaw
+    return None
 
 
 def seal_of(values: Mapping[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
+from vidgan.data.scorable import MIN_CLIPS, how_to_score
 from vidgan.errors import UserError
 from vidgan.evaluation.controls import CONTROLS, motion_sensitivity
 from vidgan.evaluation.extraction import ScoredSet
@@ -24,9 +25,6 @@ from vidgan.evaluation.metric import Reference
 from vidgan.evaluation.protocol_fields import ClipRule, Protocol
 from vidgan.evaluation.record_types import Score
 from vidgan.evaluation.score_functions import ScoreFunction, extras_of, score_functions
-
-MIN_CLIPS = 8
-"""Fewest clips a set for which numbers are given at all."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def plan_comparison(
         raise UserError(
             f"an evaluation needs {max(MIN_CLIPS, n)} generated, {MIN_CLIPS} held-out and "
             f"{2 * MIN_CLIPS} training clips, got {num_generated}, {len(heldout)} and "
-            f"{len(train)}; hold out more videos or generate more clips"
+            f"{len(train)}; {_how_to_mend(real, num_generated, max(MIN_CLIPS, n))}"
         )
     ranks = _balanced_ranks(train, seed)
     rows = ranks.argsort(stable=True)
@@ -127,6 +125,12 @@ def plan_comparison(
         )
     chosen = _balanced_ranks(heldout, seed).argsort(stable=True)[:m]
     return Comparison(n, reference[:wanted] if wanted else reference, rows[:m], chosen)
+
+
+def _how_to_mend(real: RealData, num_generated: int, wanted: int) -> str:
+    if num_generated < wanted:
+        return "generate more clips"
+    return how_to_score(len({*real.train.video_ids, *real.heldout.video_ids}))
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ from vidgan.evaluation.record_changes import (
 from vidgan.evaluation.record_types import Plain, Record, broken_seals
 from vidgan.models.base import Box
 
+MAX_THREADS = 1024
+"""More than any record was made with; torch ends the process when it cannot start them."""
 FOUNDATION = {"protocol", "inputs", "seeds", "mask", "perceptual"}
 """Fields without which nothing can be computed again."""
 
@@ -156,7 +158,7 @@ def _find_source(source: Plain, path: Path) -> Path:
         raise UserError(
             f"{path} is of clips that were never in a file, so they cannot be read again"
         )
-    found = Path(source["path"])
+    found = Path(source.get("path") or "")
     # A record lies in evals/ of its run or folder of clips, which may have moved as a whole.
     home = path.resolve().parent.parent
     moved = home if source["kind"] == "folder" else home.joinpath(*found.parts[-3:])
@@ -183,14 +185,14 @@ def _protocol_of(record: Record) -> Protocol:
 
 def _device_of(options: Plain) -> str:
     device = str(options["device"])
-    return device if torch.cuda.is_available() or not device.startswith("cuda") else "cpu"
+    return device if torch.cuda.is_available() and device.startswith("cuda") else "cpu"
 
 
 @contextmanager
 def _threads_of(options: Plain) -> Iterator[None]:
     """As many threads as the record was computed with."""
     before = torch.get_num_threads()
-    torch.set_num_threads(int(options["threads"]))
+    torch.set_num_threads(min(max(int(options["threads"]), 1), MAX_THREADS))
     try:
         yield
     finally:

@@ -21,7 +21,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vidgan.core.distributed import Processes
-from vidgan.core.files import sha256_of, write_file_atomically, write_json_atomically
+from vidgan.core.files import (
+    read_json,
+    sha256_of,
+    write_file_atomically,
+    write_json_atomically,
+)
 from vidgan.core.settings import plain_hash
 from vidgan.errors import UserError
 from vidgan.metrics.statistics import FeatureStatistics
@@ -116,7 +121,7 @@ class FeatureStore:
         if not path.exists():
             return None
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = read_json(path)
             is_known = manifest["schema"] == STORE_SCHEMA and manifest["facts"] == _plain(facts)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} cannot be read ({error!r}); {_CURE}") from error

@@ -6,7 +6,6 @@ other, so the outcome is the same whatever the number of workers.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import vidgan
-from vidgan.core.files import DISK_FULL, TEMPORARY_MARK, one_at_a_time, write_json_atomically
+from vidgan.core.files import (
+    DISK_FULL,
+    TEMPORARY_MARK,
+    one_at_a_time,
+    read_json,
+    write_json_atomically,
+)
 from vidgan.core.settings import differences
 from vidgan.data.build.engine import Engine
 from vidgan.data.build.pool import Crashed, num_cores
@@ -244,11 +249,6 @@ def read_object(file: Path) -> dict[str, Any]:
         UserError: the file is damaged.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"{file} is damaged ({error}): delete it, and its video is done again"
-        ) from error
-    if not isinstance(value, dict):
-        raise UserError(f"{file} is damaged: delete it, and its video is done again")
-    return value
+        return read_json(file)
+    except UserError as error:
+        raise UserError(f"{error}: delete it, and its video is done again") from error

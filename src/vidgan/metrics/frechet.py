@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Values, as_tensor
 from vidgan.errors import UserError
 from vidgan.metrics.statistics import FeatureStatistics
 
@@ -72,8 +73,8 @@ class FrechetResult:
 
 
 def frechet_distance(
-    features_a: Tensor,
-    features_b: Tensor,
+    features_a: Values,
+    features_b: Values,
     *,
     allow_few: bool = False,
     divides_by_n: bool = False,
@@ -81,7 +82,7 @@ def frechet_distance(
     """Squared Frechet distance between Gaussians fitted to two feature sets.
 
     Args:
-        features_a: `[M_a, F]`, any float dtype, M_a of at least 2.
+        features_a: `[M_a, F]`, any float dtype, M_a of at least 2; a tensor or an array.
         features_b: `[M_b, F]`.
         allow_few: whether sets of fewer rows than features are compared; their distance is mostly
             sampling noise.
@@ -107,7 +108,7 @@ def frechet_distance(
 
 
 def frechet_from_features(
-    features_a: Tensor, features_b: Tensor, *, allow_few: bool = False, divides_by_n: bool = False
+    features_a: Values, features_b: Values, *, allow_few: bool = False, divides_by_n: bool = False
 ) -> FrechetResult:
     """`frechet_distance` with a note of how it was computed; arguments as there."""
     rows_a, rows_b = _checked(features_a, features_b)
@@ -183,8 +184,9 @@ def _refuse_few(count: int, dim: int, allow_few: bool) -> None:
         )
 
 
-def _checked(features_a: Tensor, features_b: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(first: Values, second: Values) -> tuple[Tensor, Tensor]:
     """Both sets in float64 on the CPU; float32 is off by 4e-3 for ill-conditioned covariances."""
+    features_a, features_b = as_tensor(first, "features_a"), as_tensor(second, "features_b")
     for name, features in (("first", features_a), ("second", features_b)):
         if features.ndim != 2 or features.shape[0] < 2:
             shape = tuple(features.shape)

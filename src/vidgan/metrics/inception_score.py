@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Values, as_tensor
+
 MAX_LOG_GUARD = 1e-3
 """More would move the score itself."""
 
 
 def inception_score(
-    probabilities: Tensor, splits: int = 1, *, log_guard: float = 0.0
+    probabilities: Values, splits: int = 1, *, log_guard: float = 0.0
 ) -> tuple[float, float]:
     """`exp(mean_i KL(p(c|i) || p(c)))`, with p(c) the mean over the clips of a split.
 
@@ -16,7 +18,7 @@ def inception_score(
     and of splits belong to the score's name. Terms with p = 0 are 0.
 
     Args:
-        probabilities: `[M, N]`, rows that sum to 1.
+        probabilities: `[M, N]`, rows that sum to 1; a tensor or an array.
         splits: number of contiguous parts of nearly equal size that are scored one by one. Shuffle
             rows that are sorted by class before asking for more than one.
         log_guard: added to the arguments of both logarithms. Published codes add 1e-7 or 1e-20,
@@ -33,6 +35,7 @@ def inception_score(
         >>> inception_score(torch.eye(4), splits=1)
         (4.0, 0.0)
     """
+    probabilities = as_tensor(probabilities, "probabilities")
     if probabilities.ndim != 2 or probabilities.shape[0] == 0:
         shape = tuple(probabilities.shape)
         raise ValueError(f"probabilities must be [M, N] with M of at least 1, got {shape}")

@@ -10,8 +10,8 @@ Differences from the paper:
       instead, which moves picture rows into the time axis.
     * One optimizer step on the joint objective of the paper, adversarial loss plus weighted pixel
       loss; the authors' prediction code takes two steps with separate moments.
-    * Layer norm stays in the critic for every task (the paper finds it needed with pixel losses
-      only); `discriminator_norm=none` leaves it out.
+    * Layer norm stays in the discriminator for every task (the paper finds it needed with pixel
+      losses only); `discriminator_norm=none` leaves it out.
     * Sides of 8, 16, 32, ... px and any length of at least 2 frames, as for VGAN; the box of the
       inpainting tasks scales with the side.
 """
@@ -56,6 +56,7 @@ NORM_EPS = 1e-3
 BOX_SIDE, BOX_START = 20 / 64, 23 / 64
 """Side and first row and column of the box, as parts of the side: 20 px from 23 of 64."""
 BOX_GREY = 0.0
+"""The authors' code multiplies the box by 0."""
 SALT_AND_PEPPER_SHARE = 0.25
 
 Task = Literal["generate", "predict", "colorize", "inpaint"]
@@ -73,9 +74,11 @@ class IVGANConfig(ModelConfig):
             a fixed place, or one at a place drawn for every clip.
         latent: length of the latent.
         width: channels of the layers next to the clip, doubled at every halving of the side.
-        discriminator_norm: normalisation of the critic.
+        discriminator_norm: normalisation of the discriminator.
         norm_momentum: part of the generator's running statistics that one step replaces; 0.001 in
-            the authors' code, too slow for runs of fewer than some thousand steps.
+            the authors' code, too slow for runs of fewer than some thousand steps. The authors
+            never read them: they sample with the statistics of a batch, as
+            `training.standing_batches: 1` does.
     """
 
     NAME: ClassVar[str] = "ivgan"
@@ -100,7 +103,7 @@ class IVGANConfig(ModelConfig):
         plan = plan_sizes(self.NAME, clip_shape, LEAST_FRAMES)
         return GAN(
             generator=IVGANGenerator(self, plan, clip_shape),
-            discriminators={"critic": IVGANCritic(self, plan, clip_shape)},
+            discriminators={"critic": IVGANDiscriminator(self, plan, clip_shape)},
         )
 
 
@@ -123,7 +126,7 @@ class NoiseStart(nn.Module):
         self.norm = shifted_norm(shape[0], config.norm_momentum)
 
     def forward(self, latent: Tensor) -> Tensor:
-        x = self.linear(latent).reshape(len(latent), *self.shape)
+        x = self.linear(latent).reshape(len(latent), *self.shape)  # [B, F, T0, 4, 4]
         return torch.relu(self.norm(x))
 
 
@@ -131,20 +134,20 @@ class FrameStart(nn.Module):
     """Pictures `[B, C, 1, H, W]`, or grey clips as pictures of T channels, to features."""
 
     def __init__(
-        self, config: IVGANConfig, in_channels: int, num_blocks: int, features: tuple[int, int]
+        self, config: IVGANConfig, in_channels: int, plan: SizePlan, out_channels: int
     ) -> None:
         super().__init__()
-        channels, self.num_frames = features
-        widths = [config.width << i for i in range(1, num_blocks)]
-        pairs = halvings([in_channels, *widths, self.num_frames * channels])
+        self.num_frames = plan.first_frames
+        widths = [config.width << i for i in range(1, len(plan.factors))]
+        pairs = halvings([in_channels, *widths, self.num_frames * out_channels])
         self.convs = nn.ModuleList(halve2d(a, b) for a, b in pairs)
         self.norms = nn.ModuleList(shifted_norm(b, config.norm_momentum) for _, b in pairs)
 
     def forward(self, context: Tensor) -> Tensor:
-        x = context.flatten(1, 2)  # one of channels and frames is 1, or is the other's count
+        x = context.flatten(1, 2)  # [B, C, H, W] of a picture, [B, T, H, W] of a grey clip
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = torch.relu(norm(conv(x)))
-        split = x.reshape(len(x), self.num_frames, -1, *x.shape[2:])
+            x = torch.relu(norm(conv(x)))  # down to [B, T0 * F, 4, 4]
+        split = x.reshape(len(x), self.num_frames, -1, *x.shape[2:])  # [B, T0, F, 4, 4]
         return split.transpose(1, 2)  # [B, F, T0, 4, 4]
 
 
@@ -163,7 +166,7 @@ class ClipStart(nn.Module):
     def forward(self, context: Tensor) -> Tensor:
         x = context
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = torch.relu(norm(conv(x)))
+            x = torch.relu(norm(conv(x)))  # down to [B, F, T0, 4, 4]
         return x
 
 
@@ -187,15 +190,14 @@ class IVGANGenerator(Generator):
 
         # What the task starts from, as features at 4 px.
         widths = [config.width << i for i in reversed(range(len(plan.factors)))]
-        features = (widths[0], plan.first_frames)
         if config.task == "generate":
-            square = (BASE_RESOLUTION, BASE_RESOLUTION)
-            self.start: nn.Module = NoiseStart(config, (*features, *square))
+            shape_at_4px = (widths[0], plan.first_frames, BASE_RESOLUTION, BASE_RESOLUTION)
+            self.start: nn.Module = NoiseStart(config, shape_at_4px)
         elif config.task == "inpaint":
             self.start = ClipStart(config, shape.channels, plan)
         else:
             in_channels = shape.channels if config.task == "predict" else shape.frames
-            self.start = FrameStart(config, in_channels, len(plan.factors), features)
+            self.start = FrameStart(config, in_channels, plan, widths[0])
 
         # The decoder, the same for every task.
         *factors, last_factor = plan.factors
@@ -204,7 +206,7 @@ class IVGANGenerator(Generator):
         )
         self.norms = nn.ModuleList(shifted_norm(b, config.norm_momentum) for b in widths[1:])
         self.to_rgb = double3d(widths[-1], shape.channels, last_factor)
-        start_scaled(self)
+        init_scaled(self)
 
     def latent_dim(self, num_frames: int | None = None) -> int:
         self.check_frames(num_frames, self.num_frames)
@@ -235,10 +237,11 @@ class IVGANGenerator(Generator):
     ) -> dict[str, Tensor]:
         self.check_frames(num_frames, self.num_frames)
         self.check_labels(labels)
-        x = self.start(self.check_context(context) if self.context_frames else latent)
+        given = self.check_context(context) if self.context_frames else latent
+        x = self.start(given)  # [B, F, T0, 4, 4]
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = torch.relu(norm(conv(x)))
-        return {"clip": torch.tanh(self.to_rgb(x))}
+            x = torch.relu(norm(conv(x)))  # up to [B, F, T/2, H/2, W/2]
+        return {"clip": torch.tanh(self.to_rgb(x))}  # [B, C, T, H, W]
 
 
 def damage_clip(clip: Tensor, damage: Damage, rng: BatchRandom) -> Tensor:
@@ -261,10 +264,10 @@ def damage_clip(clip: Tensor, damage: Damage, rng: BatchRandom) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------
-# Critic
+# Discriminator
 
 
-class IVGANCritic(Discriminator):
+class IVGANDiscriminator(Discriminator):
     """Clips to one score; every convolution but the last is normalised, the first one too."""
 
     def __init__(self, config: IVGANConfig, plan: SizePlan, shape: ClipShape) -> None:
@@ -279,7 +282,7 @@ class IVGANCritic(Discriminator):
         self.norms = nn.ModuleList(make_norm(norm, b) for _, b in pairs)
         self.last = halve3d(pairs[-1][1], 1, 2)  # [B, 1, T0 / 2, 2, 2]
         self.to_score = nn.Linear(plan.first_frames // 2 * (BASE_RESOLUTION // 2) ** 2, 1)
-        start_scaled(self)
+        init_scaled(self)
 
     def forward(
         self,
@@ -290,12 +293,13 @@ class IVGANCritic(Discriminator):
     ) -> Scores:
         x = clip
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = leaky_relu(norm(conv(x)))
-        score = self.to_score(leaky_relu(self.last(x)).flatten(1))
+            x = leaky_relu(norm(conv(x)))  # down to [B, F, T0, 4, 4]
+        last = leaky_relu(self.last(x))  # [B, 1, T0/2, 2, 2]
+        score = self.to_score(last.flatten(1))  # [B, 1]
         return Scores(at_least_float32(score), encoding=x.flatten(1))
 
 
-def start_scaled(network: nn.Module) -> None:
+def init_scaled(network: nn.Module) -> None:
     """Draw convolutions uniformly with variance 4 / (fan in + fan out / stride), linear N(0, 0.01).
 
     The stride is the number of inputs that one output skips, 8 in three axes (authors' code).

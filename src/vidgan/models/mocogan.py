@@ -11,8 +11,10 @@ Differences from the paper:
       generated clips (X. Chen et al., InfoGAN, 2016, arXiv:1606.03657).
     * One batch serves both discriminators; the image discriminator sees one frame of each clip, at
       a time drawn anew for every clip and update. The authors draw further clips for it.
-    * Noise before the discriminators' convolutions (`noise`), but the last, is off by default as in
-      the authors' code; row b of a pass gets the same noise in reals and fakes.
+    * Noise before the discriminators' convolutions (`noise`) is off by default as in the authors'
+      code, and stands where theirs does: before every convolution but the scoring one, and before
+      that one too in the patch image discriminator. Row b of a pass gets the same noise in reals
+      and fakes.
     * Sides of 8, 16, 32, ... px and any length: the video discriminator's kernels are as long as
       the clip allows, at most 4 frames, and every place that the last one fits gives a score.
     * Progressive growing (`growing`) is ours: sides grow from 8 px (16 px for patch discriminators)
@@ -81,8 +83,8 @@ class MoCoGANConfig(ModelConfig):
         discriminator_norm: normalisation of both discriminators; gradient penalties need `layer`
             or `none`.
         categories: categories that the generator draws where there are no labels; 0 for none.
-        noise: deviation of the noise before the discriminators' convolutions in training (authors'
-            recipes: 0.1).
+        noise: deviation of the noise before the discriminators' convolutions in training; 0.1 in
+            the authors' recipes, 0 by default in their code.
         growing: train at small sides first and double them from level to level.
     """
 
@@ -197,11 +199,12 @@ class MoCoGANGenerator(Generator):
         if latent.shape[1] != expected:
             raise ValueError(f"latents must have length {expected}, not {latent.shape[1]}")
         start = self.content + self.categories
-        content, state = latent[:, : self.content], latent[:, start : start + self.motion]
-        noise = latent[:, start + self.motion :]
+        content = latent[:, : self.content]  # [B, content]
+        state = latent[:, start : start + self.motion]  # [B, motion]
+        noise = latent[:, start + self.motion :]  # [B, T * motion]
         path = []
         for drive in torch.split(noise, self.motion, dim=1):
-            state = self.recurrent(drive, state)
+            state = self.recurrent(drive, state)  # [B, motion]
             path.append(state)
         fixed = [content]
         if self.categories:
@@ -210,7 +213,8 @@ class MoCoGANGenerator(Generator):
             one_hot = F.one_hot(labels, self.num_classes or self.categories)
             fixed.append(one_hot.to(latent.dtype))
         still = torch.cat(fixed, dim=1)[:, None].expand(-1, len(path), -1)
-        return torch.cat([still, torch.stack(path, dim=1).to(latent.dtype)], dim=2)
+        moving = torch.stack(path, dim=1).to(latent.dtype)  # [B, T, motion]
+        return torch.cat([still, moving], dim=2)  # [B, T, content + category + motion]
 
     def parts(
         self,
@@ -220,11 +224,11 @@ class MoCoGANGenerator(Generator):
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
         self.check_labels(labels)
-        codes = self.codes(latent, labels, num_frames)
+        codes = self.codes(latent, labels, num_frames)  # [B, T, content + category + motion]
         x = self.first(codes.flatten(0, 1)[:, :, None, None])  # [B * T, F, 4, 4], clip-major
         x = previous = torch.relu(self.norms[0](x))
         for conv, norm in zip(self.convs[: self.num_convs], self.norms[1:], strict=False):
-            previous, x = x, torch.relu(norm(conv(x)))
+            previous, x = x, torch.relu(norm(conv(x)))  # up to [B * T, F, H/2, W/2]
         parts = {"clip": self.colour(x, self.stage.level, len(latent))}
 
         # Fade: blend with the previous level's clip, enlarged.
@@ -277,16 +281,16 @@ class HalvingDiscriminator(Discriminator):
             train_only(modules, range(self.skipped + 1, len(self.convs)))
         train_only([*self.lower_first, *self.convs[:1]], heads_in_use(stage))
 
-    def features(self, x: Tensor, view: Tensor | None) -> Tensor:
+    def features(self, x: Tensor, disturb: RowNoise) -> Tensor:
         """Clips or frames `[B, C, ..., H, W]` to features of 4 px, or 8 px before patches."""
-        disturb = RowNoise(self.noise, view)
         stems = [*self.lower_first, *self.convs[:1]]
         level = self.stage.level
         y = x
         if stems:
-            y = leaky_relu(stems[level](disturb(x)))
+            y = leaky_relu(stems[level](disturb(x)))  # [B, F, ..., H/2, W/2]
         for index in range(self.skipped + 1, len(self.convs)):
-            y = leaky_relu(self.norms[index](self.convs[index](disturb(y))))
+            conv, norm = self.convs[index], self.norms[index]
+            y = leaky_relu(norm(conv(disturb(y))))  # half the side
             # Fade: blend with what the previous level would see of the shrunk clip.
             if index == self.skipped + 1 and fades(self.stage):
                 small = F.interpolate(
@@ -306,6 +310,7 @@ class ImageDiscriminator(HalvingDiscriminator):
         pairs = halvings([shape.channels, *self.widths])
         self.convs.extend(halve2d(a, b, bias=False) for a, b in pairs)
         last = [shape.channels, *self.widths][-1]
+        self.is_patch = is_patch
         self.to_score = (
             halve2d(last, 1, bias=False)
             if is_patch
@@ -325,9 +330,12 @@ class ImageDiscriminator(HalvingDiscriminator):
         context: Tensor | None = None,
         view: Tensor | None = None,
     ) -> Scores:
-        frames = clip[torch.arange(len(clip), device=clip.device), :, self.frame_of(clip, view)]
-        x = self.features(frames, view)
-        return Scores(at_least_float32(self.to_score(x).flatten(1)), encoding=x.flatten(1))
+        disturb = RowNoise(self.noise, view)
+        rows = torch.arange(len(clip), device=clip.device)
+        frames = clip[rows, :, self.frame_of(clip, view)]  # [B, C, H, W]
+        x = self.features(frames, disturb)  # [B, F, 8, 8] for patches, else [B, F, 4, 4]
+        scores = self.to_score(disturb(x) if self.is_patch else x).flatten(1)  # [B, K]
+        return Scores(at_least_float32(scores), encoding=x.flatten(1))
 
     def frame_of(self, clip: Tensor, view: Tensor | None) -> Tensor:
         """The number `[B]` of the frame to look at: the view's, or the middle one."""
@@ -374,9 +382,9 @@ class VideoDiscriminator(HalvingDiscriminator):
         context: Tensor | None = None,
         view: Tensor | None = None,
     ) -> Scores:
-        x = self.features(clip, view)
+        x = self.features(clip, RowNoise(self.noise, view))  # [B, F, T0, 4, 4], 8 px for patches
         scores = at_least_float32(self.to_scores(x).flatten(2))  # [B, 1 + N, K]
-        logits = scores[:, 1:].mean(dim=2) if self.num_classes else None
+        logits = scores[:, 1:].mean(dim=2) if self.num_classes else None  # [B, N]
         return Scores(scores[:, 0], logits, encoding=x.flatten(1))
 
 

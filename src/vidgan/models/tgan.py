@@ -1,4 +1,4 @@
-"""TGAN: a temporal generator of frame codes, an image generator, a critic of bounded gain.
+"""TGAN: a temporal generator of frame codes, an image generator, a discriminator of bounded gain.
 
 Paper:
     M. Saito, E. Matsumoto, S. Saito, "Temporal Generative Adversarial Nets with Singular Value
@@ -6,16 +6,16 @@ Paper:
 
 Differences from the paper:
     * Latents are standard normal like everywhere here; the generator maps them to U(-1, 1).
-    * The critic folds time into the batch clip by clip before its last layer and returns one score
-      per remaining time step. The authors' code reshapes without moving the time axis, which is
-      right for 16 frames only, where one step remains.
+    * The discriminator folds time into the batch clip by clip before its last layer and returns one
+      score per remaining time step. The authors' code reshapes without moving the time axis, which
+      is right for 16 frames only, where one step remains.
     * Clips lie in [-1, 1]; the authors scale to (x - 128) / 128.
     * Sides of 8, 16, 32, ... px and any even number of frames.
-    * The critic's batch norm layers can be replaced for the use of a gradient penalty.
-    * Progressive growing (`growing`) is ours: it starts at 8 px and as many frames as the critic's
-      layers there leave, ends with the paper's networks, and passes every k-th frame code on while
-      clips are shorter. Noise is added to the critic's pre-activations on request (`noise`), as the
-      authors' code does in its variant with the original loss.
+    * The discriminator's batch norm layers can be replaced for the use of a gradient penalty.
+    * Progressive growing (`growing`) is ours: it starts at 8 px and as many frames as the
+      discriminator's layers there leave, ends with the paper's networks, and passes every k-th
+      frame code on while clips are shorter. Noise is added to the discriminator's pre-activations
+      on request (`noise`), as the authors' code does in its variant with the original loss.
 """
 
 import math
@@ -69,7 +69,7 @@ Levels = tuple[LevelShape, ...]
 
 NORM_EPS = 2e-5
 WEIGHT_BOUND = 0.01
-"""Initial weights are uniform within +- this (authors' configuration)."""
+"""Uniform initial weights lie within +- this (authors' code)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +82,17 @@ class TGANConfig(ModelConfig):
         temporal_width: channels of the temporal generator's first layer, halved twice.
         image_width: channels of either half of the image generator's first layer, halved at every
             doubling of the side.
-        width: channels of the critic's first layer, doubled at every halving of the side.
+        width: channels of the discriminator's first layer, doubled at every halving of the side.
         conditioning: how labels of a labelled data set are used: `concat` appends a one-hot vector
-            to the latent and one-hot channels to the critic's clips; `none` ignores them.
-        discriminator_norm: normalisation of the critic; gradient penalties need `layer` or `none`.
+            to the latent and one-hot channels to the discriminator's clips; `none` ignores them.
+        init: initial weights of the temporal generator and the discriminator: `uniform` within
+            +-0.01, or `lecun` for N(0, 1 / fan in); those of the image generator are uniform. The
+            authors' commands use `lecun` for UCF-101 and `uniform` for Moving MNIST.
+        discriminator_norm: normalisation of the discriminator; gradient penalties need `layer` or
+            `none`.
         growing: train at 8 px first and double side and frames from level to level.
-        noise: deviation of the noise on the critic's pre-activations in training (authors' code
-            with the original loss: 0.3).
+        noise: deviation of the noise on the discriminator's pre-activations in training (authors'
+            code with the original loss: 0.3).
     """
 
     NAME: ClassVar[str] = "tgan"
@@ -99,6 +103,7 @@ class TGANConfig(ModelConfig):
     image_width: Width = 256
     width: Width = 64
     conditioning: Literal["concat", "none"] = "concat"
+    init: Literal["uniform", "lecun"] = "uniform"
     discriminator_norm: NormKind = "batch"
     growing: bool = False
     noise: Annotated[float, Range(0)] = 0.0
@@ -123,10 +128,9 @@ class TGANConfig(ModelConfig):
         levels = self.levels(clip_shape)
         plan = plan_sizes(self.NAME, clip_shape, 1)
         classes = 0 if self.conditioning == "none" else num_classes
-        given = (self, levels, plan, clip_shape, classes)
         return GrowingGAN(
-            generator=TGANGenerator(*given),
-            discriminators={"critic": TGANCritic(*given)},
+            generator=TGANGenerator(self, levels, plan, clip_shape, classes),
+            discriminators={"critic": TGANDiscriminator(self, levels, plan, clip_shape, classes)},
             levels=levels,
         )
 
@@ -148,10 +152,10 @@ class TemporalGenerator(nn.Module):
         self.norms = nn.ModuleList(BatchNorm(w, NORM_EPS, shift=False) for w in widths)
 
     def forward(self, latent: Tensor) -> Tensor:
-        x = self.first(latent[:, :, None])
+        x = self.first(latent[:, :, None])  # [B, F, T0], T0 the odd part of T
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = conv(torch.relu(norm(x)))
-        return torch.tanh(x)
+            x = conv(torch.relu(norm(x)))  # [B, F, T0 * 2**n]
+        return torch.tanh(x)  # [B, Z1, T]
 
 
 class ImageGenerator(nn.Module):
@@ -190,21 +194,22 @@ class ImageGenerator(nn.Module):
 
         # A clip's own half, the same for all its frames, and a half from each frame's code.
         own = torch.relu(self.latent_norm(self.from_latent(latent)))  # [B, F * 16]
-        own = own.repeat_interleave(num_frames, dim=0)  # [B * T, F * 16]
-        rows = codes.transpose(1, 2).flatten(0, 1)  # [B * T, Z1]
-        each = torch.relu(self.code_norm(self.from_code(rows)))
+        own = own.repeat_interleave(num_frames, dim=0)  # [B * T, F * 16], clip-major
+        rows = codes.transpose(1, 2).flatten(0, 1)  # [B * T, Z1], clip-major
+        each = torch.relu(self.code_norm(self.from_code(rows)))  # [B * T, F * 16]
         square = (len(rows), -1, BASE_RESOLUTION, BASE_RESOLUTION)
         x = torch.cat([own.reshape(square), each.reshape(square)], dim=1)  # [B * T, 2 F, 4, 4]
 
         previous = x
         for conv, norm in zip(self.convs[: self.num_blocks], self.norms, strict=False):
-            previous, x = x, torch.relu(norm(conv(x)))
-        clip = self.colour(x, self.stage.level, len(latent))
+            previous, x = x, torch.relu(norm(conv(x)))  # [B * T, F, H, W]
+        clip = self.colour(x, self.stage.level, len(latent))  # [B, C, T, H, W]
 
         # Fade: blend with the previous level's clip, enlarged.
         if fades(self.stage):
             factor = growth_factors(self.levels)[self.stage.level]
-            old = self.colour(previous, self.stage.level - 1, len(latent))[:, :, :: factor[0]]
+            old = self.colour(previous, self.stage.level - 1, len(latent))  # [B, C, T, H/2, W/2]
+            old = old[:, :, :: factor[0]]  # as many frames as the previous level has
             clip = blend(upsample_clip(old, factor), clip, self.stage.alpha)
         return clip
 
@@ -234,7 +239,8 @@ class TGANGenerator(Generator):
         in_dim = config.latent + num_classes
         self.temporal = TemporalGenerator(config, in_dim, shape.frames)
         self.image = ImageGenerator(config, levels, in_dim, len(plan.factors), shape.channels)
-        start_uniform(self)
+        init_weights(self.temporal, config.init)
+        init_weights(self.image, "uniform")
 
     def set_stage(self, stage: Stage) -> None:
         self.stage = stage
@@ -253,18 +259,20 @@ class TGANGenerator(Generator):
     ) -> dict[str, Tensor]:
         self.check_frames(num_frames, self.stage.frames)
         self.check_labels(labels)
-        x = torch.erf(latent / math.sqrt(2))  # N(0, 1) to U(-1, 1)
+        x = torch.erf(latent / math.sqrt(2))  # [B, Z], N(0, 1) to U(-1, 1)
         if labels is not None:
-            x = torch.cat([x, F.one_hot(labels, self.num_classes).to(x.dtype)], dim=1)
-        codes = self.temporal(x)[:, :, :: self.num_frames // self.stage.frames]
-        return {"clip": self.image(x, codes)}
+            one_hot = F.one_hot(labels, self.num_classes).to(x.dtype)
+            x = torch.cat([x, one_hot], dim=1)  # [B, Z + N]
+        codes = self.temporal(x)  # [B, Z1, all frames]
+        codes = codes[:, :, :: self.num_frames // self.stage.frames]  # [B, Z1, T]
+        return {"clip": self.image(x, codes)}  # [B, C, T, H, W]
 
 
 # ------------------------------------------------------------------------------------------------
-# Critic
+# Discriminator
 
 
-class TGANCritic(Discriminator):
+class TGANDiscriminator(Discriminator):
     """Clips (and labels) to one score per time step that the convolutions leave, `[B, K]`."""
 
     def __init__(
@@ -286,8 +294,8 @@ class TGANCritic(Discriminator):
         in_channels = shape.channels + num_classes
         self.first = halve3d(in_channels, widths[0], factors[0])
         self.convs = nn.ModuleList(
-            halve3d(*pair, factor)
-            for pair, factor in zip(halvings(widths), factors[1:], strict=True)
+            halve3d(a, b, factor)
+            for (a, b), factor in zip(halvings(widths), factors[1:], strict=True)
         )
         self.norms = nn.ModuleList(make_norm(norm, b, NORM_EPS, shift=False) for b in widths[1:])
         self.to_score = Conv2d(widths[-1], 1, BASE_RESOLUTION)
@@ -295,7 +303,7 @@ class TGANCritic(Discriminator):
             halve3d(in_channels, widths[skipped], factors[skipped])
             for skipped in reversed(range(1, len(levels)))
         )
-        start_uniform(self)
+        init_weights(self, config.init)
 
     def set_stage(self, stage: Stage) -> None:
         self.stage = stage
@@ -314,34 +322,44 @@ class TGANCritic(Discriminator):
         context: Tensor | None = None,
         view: Tensor | None = None,
     ) -> Scores:
-        x = clip
-        if self.num_classes:
-            if labels is None:
-                raise ValueError(f"this critic needs labels 0..{self.num_classes - 1}")
-            one_hot = F.one_hot(labels, self.num_classes).to(clip.dtype)
-            planes = one_hot[:, :, None, None, None].expand(-1, -1, *clip.shape[2:])
-            x = torch.cat([clip, planes], dim=1)
+        x = self.with_labels(clip, labels)
         disturb = RowNoise(self.noise, view)
         stems = [*self.lower_first, self.first]
         level = self.stage.level
 
-        y = leaky_relu(disturb(stems[level](x)))
+        y = leaky_relu(disturb(stems[level](x)))  # [B, F, T/2, H/2, W/2]
         for index in range(self.skipped, len(self.convs)):
-            y = leaky_relu(disturb(self.norms[index](self.convs[index](y))))
+            conv, norm = self.convs[index], self.norms[index]
+            y = leaky_relu(disturb(norm(conv(y))))  # down to [B, F, T0, 4, 4]
             # Fade: blend with what the previous level would see of the shrunk clip.
             if index == self.skipped and fades(self.stage):
                 small = pool_clip(x, growth_factors(self.levels)[level])
                 old = leaky_relu(disturb(stems[level - 1](small)))
                 y = blend(old, y, self.stage.alpha)
-        # At last [B, F, T0, 4, 4].
         scores = self.to_score(fold_time(y))  # [B * T0, 1, 1, 1]
         return Scores(at_least_float32(scores.reshape(len(clip), -1)), encoding=y.flatten(1))
 
+    def with_labels(self, clip: Tensor, labels: Tensor | None) -> Tensor:
+        """Clips `[B, C + N, T, H, W]` with the label as one-hot channels, if there are classes."""
+        if not self.num_classes:
+            return clip
+        if labels is None:
+            raise ValueError(f"this discriminator needs labels 0..{self.num_classes - 1}")
+        one_hot = F.one_hot(labels, self.num_classes).to(clip.dtype)
+        planes = one_hot[:, :, None, None, None].expand(-1, -1, *clip.shape[2:])
+        return torch.cat([clip, planes], dim=1)
 
-def start_uniform(network: nn.Module) -> None:
-    """Draw all weights uniformly, biases zero."""
+
+def init_weights(network: nn.Module, init: Literal["uniform", "lecun"]) -> None:
+    """Draw all weights uniformly or from N(0, 1 / fan in) (LeCun et al. 1998); biases are zero.
+
+    As in the authors' framework, the fan in of a transposed convolution counts its outputs.
+    """
     for module in network.modules():
         if isinstance(module, (*WEIGHTED, nn.Linear)):
-            nn.init.uniform_(module.weight, -WEIGHT_BOUND, WEIGHT_BOUND)
+            if init == "lecun":
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            else:
+                nn.init.uniform_(module.weight, -WEIGHT_BOUND, WEIGHT_BOUND)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

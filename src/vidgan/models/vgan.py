@@ -8,7 +8,8 @@ Differences from the paper:
     * The discriminator returns the difference of its two logits: two-way cross-entropy is binary
       cross-entropy on it (loss `bce`), and every other loss applies as well.
     * The generator's step scores the fakes anew with the updated discriminator; the authors reuse
-      the scores from before the update.
+      the scores from before the update (`training.order=generator_first` with
+      `training.fakes=shared` does, see docs/models/vgan.md).
     * Sides of 8, 16, 32, ... px and any length of at least 2 frames: layers are added or left out,
       and lengths that cannot be halved so often stay the same in the layers at small sides.
     * `streams=1` is the paper's baseline without mask and background.
@@ -43,8 +44,8 @@ from vidgan.models.parts.dcgan import (
     halve2d,
     halve3d,
     halvings,
+    init_normal,
     plan_sizes,
-    start_normal,
 )
 from vidgan.models.parts.layers import leaky_relu
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
@@ -104,9 +105,9 @@ class FrameEncoder(nn.Module):
         self.norms = nn.ModuleList(BatchNorm(b, DISCRIMINATOR_EPS) for b in widths[1:])
 
     def forward(self, frame: Tensor) -> Tensor:
-        x = torch.relu(self.first(frame))
+        x = torch.relu(self.first(frame))  # [B, F, H/2, W/2]
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = torch.relu(norm(conv(x)))
+            x = torch.relu(norm(conv(x)))  # down to [B, F, 4, 4]
         return x
 
 
@@ -133,7 +134,7 @@ class Background(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         x = self.first(features)  # [B, F, 4, 4]
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = torch.relu(norm(conv(x)))
+            x = torch.relu(norm(conv(x)))  # up to [B, F, H/2, W/2]
         return torch.tanh(self.to_rgb(x))  # [B, C, H, W]
 
 
@@ -169,7 +170,7 @@ class VGANGenerator(Generator):
             self.shows = ("mask", "foreground", "background")
             self.to_mask = double3d(widths[-1], 1, last_factor)
             self.background = Background(config, widths, shape.channels)
-        start_normal(self, WEIGHT_DEVIATION, SCALE_DEVIATION)
+        init_normal(self, WEIGHT_DEVIATION, SCALE_DEVIATION)
 
     def latent_dim(self, num_frames: int | None = None) -> int:
         self.check_frames(num_frames, self.num_frames)
@@ -197,7 +198,7 @@ class VGANGenerator(Generator):
         # Foreground.
         x = torch.relu(self.norms[0](self.first(features[:, :, None])))  # [B, F, T0, 4, 4]
         for conv, norm in zip(self.convs, self.norms[1:], strict=True):
-            x = torch.relu(norm(conv(x)))
+            x = torch.relu(norm(conv(x)))  # up to [B, F, T/2, H/2, W/2]
         foreground = torch.tanh(self.to_foreground(x))  # [B, C, T, H, W]
         if not self.has_background:
             return {"clip": foreground}
@@ -238,7 +239,7 @@ class VGANDiscriminator(Discriminator):
         self.norms = nn.ModuleList(make_norm(norm, b, DISCRIMINATOR_EPS) for b in widths[1:])
         kernel = (plan.first_frames, BASE_RESOLUTION, BASE_RESOLUTION)
         self.to_logits = Conv3d(widths[-1], 2, kernel)
-        start_normal(self, WEIGHT_DEVIATION, SCALE_DEVIATION)
+        init_normal(self, WEIGHT_DEVIATION, SCALE_DEVIATION)
 
     def forward(
         self,
@@ -247,8 +248,8 @@ class VGANDiscriminator(Discriminator):
         context: Tensor | None = None,
         view: Tensor | None = None,
     ) -> Scores:
-        x = leaky_relu(self.first(clip))
+        x = leaky_relu(self.first(clip))  # [B, F, T/2, H/2, W/2]
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = leaky_relu(norm(conv(x)))
+            x = leaky_relu(norm(conv(x)))  # down to [B, F, T0, 4, 4]
         logits = at_least_float32(self.to_logits(x).flatten(1))  # [B, 2]: real, fake
         return Scores(logits[:, :1] - logits[:, 1:], encoding=x.flatten(1))

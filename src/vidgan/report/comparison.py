@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidgan.core.escaping import csv_cell, latex, latex_comment, markdown
 from vidgan.report.page import Medium, number, template
 from vidgan.report.published import PUBLISHED
 
@@ -144,17 +145,17 @@ def comparison_page(comparison: Comparison) -> str:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The tables as Markdown, published figures in a table of their own."""
-    parts = [f"# {comparison.title}"]
+    parts = [f"# {markdown(comparison.title)}"]
     for table in comparison.tables:
-        parts += ["; ".join(f"{key}: {value}" for key, value in table.basis.items()) + "."]
+        facts = "; ".join(f"{key}: {value}" for key, value in table.basis.items())
+        parts.append(f"{markdown(facts)}.")
         if table.differs:
-            parts.append(f"Not in one column with the first table: {'; '.join(table.differs)}.")
-        for grid in (_grid(table), _facts_grid(table)):
-            if grid:
-                parts.append(_markdown_table([[_marked(cell) for cell in line] for line in grid]))
-        parts += [f"({index}) {note}" for index, note in enumerate(table.notes, 1)]
-        parts.append(table.sentence)
-    parts += [f"Left out: {item}." for item in comparison.left_out]
+            listed = markdown("; ".join(table.differs))
+            parts.append(f"Not in one column with the first table: {listed}.")
+        parts += [_markdown_table(grid) for grid in (_grid(table), _facts_grid(table)) if grid]
+        parts += [f"({index}) {markdown(note)}" for index, note in enumerate(table.notes, 1)]
+        parts.append(markdown(table.sentence))
+    parts += [f"Left out: {markdown(item)}." for item in comparison.left_out]
     parts.append("Published figures, each under its own protocol and none comparable with ours:")
     lines = [["system", "metric", "value", "protocol", "source"]]
     lines += [[p.system, p.metric, p.value, p.protocol, p.source] for p in PUBLISHED]
@@ -178,7 +179,8 @@ def comparison_csv(comparison: Comparison) -> str:
                         *(len(cell.values), column.real, column.floor),
                         *(_bare(row.facts.get(fact, "")) for fact in CSV_FACTS),
                     )
-                    writer.writerow(dict(zip(CSV_COLUMNS, values, strict=True)))
+                    safe = map(csv_cell, values)
+                    writer.writerow(dict(zip(CSV_COLUMNS, safe, strict=True)))
     return buffer.getvalue()
 
 
@@ -186,7 +188,7 @@ def comparison_latex(comparison: Comparison) -> str:
     """Two `tabular`s for each table, scores and cost, with the protocol in a comment above."""
     parts = []
     for table in comparison.tables:
-        comments = [f"% {key}: {value}" for key, value in table.basis.items()]
+        comments = [latex_comment(f"{key}: {value}") for key, value in table.basis.items()]
         parts.append("\n".join([*comments, *_tabular(_grid(table), len(table.references))]))
         facts = _facts_grid(table)
         parts += ["\n".join(_tabular(facts))] if facts else []
@@ -197,7 +199,7 @@ def _tabular(grid: Sequence[Sequence[str]], num_references: int = 0) -> list[str
     """A `tabular` with rules below the header, the references and the last line."""
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}", r"\hline"]
     for index, line in enumerate(grid):
-        lines.append(" & ".join(map(_latex, line)) + r" \\")
+        lines.append(" & ".join(map(latex, line)) + r" \\")
         if index in (0, num_references, len(grid) - 1):
             lines.append(r"\hline")
     return [*lines, r"\end{tabular}"]
@@ -253,22 +255,9 @@ def _facts_grid(table: Table) -> list[list[str]]:
 
 
 def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    header, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    header, *body = ["| " + " | ".join(map(markdown, line)) + " |" for line in lines]
     rule = "|" + " --- |" * len(lines[0])
     return "\n".join([header, rule, *body])
-
-
-def _marked(text: str) -> str:
-    return text.replace("|", r"\|").replace("\n", " ")
-
-
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    mark: "\\" + mark for mark in "&%$#_{}"
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(mark, mark) for mark in text)
 
 
 def known_facts(facts: Mapping[str, Any]) -> dict[str, str]:

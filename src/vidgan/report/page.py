@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from vidgan.core.escaping import terminal
 from vidgan.report.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, charts_of_log, compact
 
 if TYPE_CHECKING:
@@ -207,12 +208,14 @@ def moment(seconds: float) -> str:
 
 @cache
 def template(name: str) -> "Template":
-    """A template of this package with the filters above; every text is escaped."""
+    """A template of this package with the filters above; every text is escaped for HTML."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
         loader=PackageLoader("vidgan.report", "."),
         autoescape=True,
+        # What cannot be seen, such as marks that reverse the direction of writing, is spelled out.
+        finalize=lambda value: terminal(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from vidgan.core.clip_ops import to_uint8
+from vidgan.core.arrays import Labels, Values, as_labels, as_tensor
+from vidgan.core.clip_ops import to_float, to_uint8
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling.latents import PathMode, latent_path, truncate
@@ -17,9 +18,9 @@ BATCH_VOXELS = 2**21
 
 def sample_clips(
     generator: Generator,
-    latents: Tensor,
-    labels: Tensor | None = None,
-    context: Tensor | None = None,
+    latents: Values,
+    labels: Labels | None = None,
+    context: Values | None = None,
     truncation: float | None = None,
     num_frames: int | None = None,
     quantise: bool = True,
@@ -28,9 +29,11 @@ def sample_clips(
 
     Args:
         generator: in any mode and on any device; it works in eval mode and is left as it was.
-        latents: float `[B, Z]`, as `sample_latents` draws them.
-        labels: int64 `[B]` for a class-conditional generator, else None.
-        context: float clips `[B, C, T0, H, W]` in [-1, 1] for a generator that needs them.
+        latents: float `[B, Z]`, as `sample_latents` draws them; a tensor or an array.
+        labels: for a class-conditional generator, else None: whole numbers `[B]` in a tensor, an
+            array or a list, or one number for all clips.
+        context: clips `[B, C, T0, H, W]`, uint8 or float in [-1, 1], for a generator that needs
+            them.
         truncation: bound of the latents in standard deviations, for generators that support it.
         num_frames: length T of the clips, for generators that make any; by default the trained one.
         quantise: whether clips are rounded to bytes.
@@ -43,10 +46,10 @@ def sample_clips(
             length not supported.
 
     Example:
-        >>> import torch, vidgan
+        >>> import vidgan
         >>> generator = vidgan.build_gan("pvgan", (3, 4, 8, 8), num_classes=2).generator
         >>> latents = vidgan.sample_latents(generator, seeds=[0, 1])
-        >>> clips = vidgan.sample_clips(generator, latents, labels=torch.tensor([0, 1]))
+        >>> clips = vidgan.sample_clips(generator, latents, labels=[0, 1])
         >>> clips.shape, clips.dtype
         (torch.Size([2, 3, 4, 8, 8]), torch.uint8)
     """
@@ -56,9 +59,9 @@ def sample_clips(
 
 def sample_pictures(
     generator: Generator,
-    latents: Tensor,
-    labels: Tensor | None = None,
-    context: Tensor | None = None,
+    latents: Values,
+    labels: Labels | None = None,
+    context: Values | None = None,
     truncation: float | None = None,
     num_frames: int | None = None,
 ) -> dict[str, Tensor]:
@@ -77,15 +80,15 @@ def sample_pictures(
 def _sample(
     generator: Generator,
     names: tuple[str, ...],
-    latents: Tensor,
-    labels: Tensor | None,
-    context: Tensor | None,
+    latents: Values,
+    labels: Labels | None,
+    context: Values | None,
     truncation: float | None,
     num_frames: int | None,
     quantise: bool = True,
 ) -> dict[str, Tensor]:
-    _check_inputs(generator, latents, labels, num_frames)
-    _check_context(generator, latents, context)
+    latents, labels = _checked_inputs(generator, latents, labels, num_frames)
+    context = _checked_context(generator, latents, context)
     if truncation is not None:
         if not generator.supports_truncation:
             raise UserError("this model does not support truncation; leave it out")
@@ -107,11 +110,11 @@ def _sample(
 
 def interpolate(
     generator: Generator,
-    start: Tensor,
-    end: Tensor,
+    start: Values,
+    end: Values,
     steps: int,
     mode: PathMode = "linear",
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
 ) -> Tensor:
     """Generate the clips on a path between two latents.
 
@@ -121,7 +124,7 @@ def interpolate(
         end: latent of the last clip.
         steps: number of clips, at least 2.
         mode: `linear` or `slerp`, see `vidgan.sampling.latents.latent_path`.
-        labels: int64, one for the whole path or one a step, for a conditional generator.
+        labels: one for the whole path or one a step, for a conditional generator.
 
     Returns:
         uint8 `[steps, C, T, H, W]`.
@@ -136,8 +139,11 @@ def interpolate(
         >>> vidgan.interpolate(generator, start, end, steps=5).shape
         torch.Size([5, 3, 4, 8, 8])
     """
-    path = latent_path(start, end, steps, mode)
-    return sample_clips(generator, path, None if labels is None else labels.expand(steps))
+    path = latent_path(as_tensor(start, "start"), as_tensor(end, "end"), steps, mode)
+    if labels is not None:
+        labels = as_labels(labels, steps)
+        labels = labels.expand(steps) if len(labels) == 1 else labels
+    return sample_clips(generator, path, labels)
 
 
 @torch.no_grad()
@@ -169,19 +175,29 @@ def _sampling(generator: Generator) -> Iterator[None]:
         generator.train(was_training)
 
 
-def _check_context(generator: Generator, latents: Tensor, context: Tensor | None) -> None:
-    if context is None and generator.context_frames:
+def _checked_context(
+    generator: Generator, latents: Tensor, context: Values | None
+) -> Tensor | None:
+    if context is None:
+        if generator.context_frames:
+            raise UserError(
+                f"this generator needs {generator.context_frames} given frames for every clip; "
+                f"pass them as context, or use vidgan predict"
+            )
+        return None
+    context = as_tensor(context, "context")
+    if context.dim() != 5 or len(context) != len(latents):
         raise UserError(
-            f"this generator needs {generator.context_frames} given frames for every clip; "
-            f"pass them as context, or use vidgan predict"
+            f"{len(latents)} latents need {len(latents)} contexts [B, C, T0, H, W], got "
+            f"{list(context.shape)}"
         )
-    if context is not None and len(context) != len(latents):
-        raise UserError(f"{len(latents)} latents need {len(latents)} contexts, got {len(context)}")
+    return to_float(context) if context.dtype == torch.uint8 else context
 
 
-def _check_inputs(
-    generator: Generator, latents: Tensor, labels: Tensor | None, num_frames: int | None
-) -> None:
+def _checked_inputs(
+    generator: Generator, latents: Values, labels: Labels | None, num_frames: int | None
+) -> tuple[Tensor, Tensor | None]:
+    latents = as_tensor(latents, "latents")
     try:
         dim = generator.latent_dim(num_frames)
     except ValueError as error:
@@ -191,12 +207,14 @@ def _check_inputs(
     if not generator.num_classes:
         if labels is not None:
             raise UserError("this generator is unconditional: call it without labels")
-        return
+        return latents, None
     if labels is None:
         raise UserError(
             f"this generator needs a label 0..{generator.num_classes - 1} for every clip"
         )
+    labels = as_labels(labels, len(latents))
     if labels.shape != latents.shape[:1]:
         raise UserError(f"{len(latents)} latents need {len(latents)} labels, got {labels.numel()}")
     if int(labels.min()) < 0 or int(labels.max()) >= generator.num_classes:
         raise UserError(f"labels must lie in 0..{generator.num_classes - 1}, got {labels.tolist()}")
+    return latents, labels

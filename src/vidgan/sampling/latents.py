@@ -1,12 +1,13 @@
 """Latents, labels and paths between latents, each a pure function of seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import as_seeds
 from vidgan.core.randomness import Key, derive_seed, keyed_rng
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
@@ -15,7 +16,7 @@ PathMode = Literal["linear", "slerp"]
 
 
 def sample_latents(
-    generator: Generator, seeds: Sequence[int], num_frames: int | None = None
+    generator: Generator, seeds: Iterable[int], num_frames: int | None = None
 ) -> Tensor:
     """Draw one latent for each seed.
 
@@ -32,7 +33,8 @@ def sample_latents(
         float32 `[B, Z]`, standard normal; row i depends on seed i alone.
 
     Raises:
-        UserError: the generator makes clips of one length, and not of this one.
+        UserError: the generator makes clips of one length, and not of this one, or the seeds are
+            no whole numbers.
 
     Example:
         >>> import vidgan
@@ -41,6 +43,7 @@ def sample_latents(
         >>> bool((both[1:] == vidgan.sample_latents(generator, [8])).all())
         True
     """
+    seeds = as_seeds(seeds)
     try:
         latents = torch.zeros(len(seeds), generator.latent_dim(num_frames))
     except ValueError as error:

@@ -7,7 +7,7 @@ the frame rate.
 import csv
 import hashlib
 import io
-import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Values, as_tensor
 from vidgan.core.files import (
     is_vacant,
+    read_json,
     remove_leftovers,
     write_json_atomically,
     write_text_atomically,
@@ -95,6 +97,37 @@ def labels_of(
         hint = f"did you mean {guess}?" if guess else f"choose one of {', '.join(names)}"
         raise UserError(f"there is no class {class_name!r}; {hint}")
     return torch.full((len(seeds),), names.index(class_name))
+
+
+def save_video(path: str | Path, clip: Values, fps: float = 16.0) -> None:
+    """Write a clip as a film.
+
+    Args:
+        path: file to write, .mp4 (H.264), .gif or .webp; its folder is made if needed.
+        clip: uint8 `[C, T, H, W]` with one or three channels, as `sample_clips` makes them; a
+            tensor or an array.
+        fps: frames per second.
+
+    Raises:
+        UserError: another suffix, or no such clip.
+
+    Example:
+        >>> import tempfile, torch, vidgan
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     vidgan.save_video(f"{folder}/black.mp4", torch.zeros(3, 4, 16, 16).byte(), fps=8)
+    """
+    write = ANIMATIONS.get(Path(path).suffix.lower())
+    if write is None:
+        raise UserError(f"{path} must end in one of {', '.join(ANIMATIONS)}")
+    clip = as_tensor(clip, "clip")
+    is_clip = clip.dim() == 4 and clip.shape[0] in (1, 3) and clip.numel() > 0
+    if not is_clip or clip.dtype != torch.uint8:
+        raise UserError(
+            f"a clip to save must be uint8 [1 or 3, T, H, W], got {clip.dtype} {list(clip.shape)}"
+        )
+    if not 0 < fps < math.inf:
+        raise UserError(f"fps={fps} must be above 0")
+    write(path, clip, fps)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -216,7 +249,7 @@ def _claim(folder: Path, request: dict[str, object]) -> None:
     record = folder / RECORD_FILE
     if record.exists():
         try:
-            found = json.loads(record.read_text(encoding="utf-8"))
+            found = read_json(record)
         except ValueError:
             found = None
         if found != request:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Labels, Values, as_labels, as_tensor
 from vidgan.core.clip_ops import to_float, to_uint8
 from vidgan.core.randomness import BatchRandom, derive_seed
 from vidgan.errors import UserError
@@ -26,11 +27,11 @@ PART_BATCH = 64
 
 def predict(
     generator: Generator,
-    context: Tensor,
+    context: Values,
     num_samples: int = 1,
     *,
     seed: int = 0,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
 ) -> Tensor:
     """Continue given frames, several times each.
 
@@ -39,7 +40,7 @@ def predict(
         context: given frames `[B, C, T0, H, W]`, uint8 or float in [-1, 1].
         num_samples: predictions for every clip; a model without a latent makes one.
         seed: prediction m of clip b depends on (seed, b, m) alone.
-        labels: int64 `[B]` for a class-conditional generator, else None.
+        labels: as `sample_clips` takes them, one for every given clip.
 
     Returns:
         uint8 `[B, M, C, T, H, W]`, all frames that the generator makes; M is `num_samples`, or 1
@@ -59,6 +60,7 @@ def predict(
     check_takes_context(generator)
     if num_samples < 1:
         raise UserError(f"num_samples={num_samples} must be at least 1")
+    context = as_tensor(context, "context")
     if context.dim() != 5 or not len(context) or context.shape[2] != generator.context_frames:
         raise UserError(
             f"this generator takes {generator.context_frames} given frames as a context "
@@ -71,7 +73,7 @@ def predict(
     rows = [(b, m) for b in range(len(context)) for m in range(count)]
     latents = sample_latents(generator, [derive_seed(seed, "prediction", b, m) for b, m in rows])
     if labels is not None:
-        labels = labels.repeat_interleave(count)
+        labels = as_labels(labels, len(context)).repeat_interleave(count)
     clips = sample_clips(generator, latents, labels, context.repeat_interleave(count, dim=0))
     return clips.reshape(len(context), count, *clips.shape[1:])
 

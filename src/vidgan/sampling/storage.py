@@ -22,7 +22,7 @@ from vidgan import __version__
 from vidgan.core.files import parse_json, read_json, write_file_atomically, write_json_atomically
 from vidgan.core.ranges import Range
 from vidgan.core.settings import from_dict, to_dict
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.models import MODEL_VARIANTS, outline_gan
 from vidgan.models.base import ClipShape, Generator, LevelShape, ModelConfig, Stage
 
@@ -110,6 +110,21 @@ def card_of(generator: Generator) -> GeneratorCard:
     if not isinstance(card, GeneratorCard):
         raise UserError("this generator has no card; take one that vidgan.load_generator returned")
     return card
+
+
+def class_names(generator: Generator) -> tuple[str, ...]:
+    """Names of the classes that a generator makes, in the order of their labels.
+
+    Args:
+        generator: as `load_generator` returns it.
+
+    Returns:
+        One name for each label 0, 1, ...; none for a generator that takes no labels.
+
+    Raises:
+        UserError: the generator does not come from a file.
+    """
+    return card_of(generator).class_names if generator.num_classes else ()
 
 
 # ------------------------------------------------------------------------------------------------
@@ -216,6 +231,8 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
     try:
         plain = parse_json(header, "it")
         schema = int(plain["schema"])
+        if schema < 1:
+            raise ValueError(schema)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise UserError(f"{path} has a damaged '{_CARD_KEY}' header") from error
     if schema > SCHEMA:
@@ -312,10 +329,8 @@ def _choose_step(run: Path, checkpoint: str) -> int:
         best = read_pointer(run, "best")
         if best is not None:
             return best
-        print(
-            f"{run} has no best checkpoint yet (vidgan evaluate chooses it); using the last one",
-            file=sys.stderr,
-        )
+        sentence = f"{run} has no best checkpoint yet (vidgan evaluate chooses it)"
+        print(printable(f"{sentence}; using the last one"), file=sys.stderr)
     if checkpoint in ("best", "last"):
         last = read_pointer(run, "last")
         return steps[-1] if last is None else last

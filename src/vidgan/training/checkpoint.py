@@ -115,6 +115,17 @@ def save_checkpoint(
     _remove_old(run, keep)
 
 
+def checkpoint_bytes(step: TrainingStep) -> int:
+    """Room that a checkpoint takes: weights, two moments of each, and the averaged generator."""
+    sizes = {
+        name: sum(
+            tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()
+        )
+        for name, network in step.gan.networks.items()
+    }
+    return int(3 * sum(sizes.values()) + sizes["generator"])
+
+
 def _remove_old(run: str | Path, keep: int) -> None:
     kept = {*list_checkpoints(run)[-keep:], read_pointer(run, "best")}
     for step in list_checkpoints(run):

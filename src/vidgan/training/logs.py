@@ -9,7 +9,7 @@ from typing import Any
 
 from vidgan.core import terminal
 from vidgan.core.files import parse_json, read_text, write_text_atomically
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.training.checkpoint import RunState
 from vidgan.training.schedule import Schedule
 
@@ -193,4 +193,4 @@ def in_time(seconds: float) -> str:
 
 def say(sentence: str) -> None:
     """One line on stderr."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(printable(sentence), file=sys.stderr, flush=True)

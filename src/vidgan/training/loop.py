@@ -10,19 +10,24 @@ from pathlib import Path
 import torch
 
 from vidgan.core.distributed import Processes, join_processes
+from vidgan.core.files import check_place
 from vidgan.core.randomness import derive_seed
 from vidgan.core.stop_signals import StopSignals
 from vidgan.data.build.packing import cached_build
+from vidgan.data.build.report import listed
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.loader import lost_workers_named, make_loader
 from vidgan.data.packed.store import open_store
-from vidgan.errors import UnhealthyTrainingError, UserError
+from vidgan.data.scorable import why_unscorable
+from vidgan.errors import UnhealthyTrainingError, UserError, counted
 from vidgan.losses.recipes import make_loss
-from vidgan.models import refuse_larger_than_memory
+from vidgan.models import model_name, refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.sampling.storage import make_card
+from vidgan.training.budget import fit_minutes, keep_schedule
 from vidgan.training.checkpoint import (
     RunState,
+    checkpoint_bytes,
     explained_disk_errors,
     find_checkpoint,
     init_from,
@@ -43,13 +48,16 @@ from vidgan.training.health import (
 from vidgan.training.logs import PLAIN_INTERVAL_S, say
 from vidgan.training.planner import batch_requests, check_batches, plan_schedule
 from vidgan.training.records import Recorder, data_facts, describe_run
-from vidgan.training.run_config import Config
+from vidgan.training.run_config import CONFIG_FILE, Config
 from vidgan.training.run_folder import check_run_folder, check_same_data, locked
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import Batch, TrainingStep
 
 Tell = Callable[[str], None]
+
+MAX_NAMED = 10
+"""Lines about videos that are left out."""
 
 
 def train(config: Config) -> Path:
@@ -76,25 +84,31 @@ def train(config: Config) -> Path:
         >>> vidgan.train(config)  # doctest: +SKIP
         PosixPath('runs/first')
     """
-    run, settings = Path(config.run), config.training
+    if not isinstance(config, Config):
+        raise UserError("train takes settings as load_config returns them: load_config(settings)")
+    config = keep_schedule(config)
+    run = Path(config.run)
     with ExitStack() as stack:
         # The processes that share the work; the first one writes and talks.
-        processes = stack.enter_context(join_processes(settings.device))
+        processes = stack.enter_context(join_processes(config.training.device))
         tell: Tell = say if processes.is_first else lambda sentence: None
         stack.enter_context(explained_disk_errors(run))
         stack.enter_context(lost_workers_named())
-        check_run_folder(config)
+        check_before(config)
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
         dataset = open_clips(config, tell)
+        config = scheduled(config, dataset, processes, tell)
+        settings = config.training
         schedule = plan_schedule(config, dataset.full_shape)
         step = build_step(config, dataset, schedule, processes)
         check_batches(schedule, step.gan, settings, processes)
+        check_place(run, checkpoint_bytes(step))
         stack.enter_context(explained_memory_errors(run, step))
         check_same_data(run, data_facts(dataset), tell)
 
         # Where the run stands: at a checkpoint, or at the start.
-        check_place = stack.enter_context(locked(run)) if processes.is_first else None
+        still_there = stack.enter_context(locked(run)) if processes.is_first else None
         found = find_checkpoint(run, tell)
         processes.barrier()
         arithmetic = choose_arithmetic(settings, processes, found.arithmetic if found else {}, tell)
@@ -112,6 +126,12 @@ def train(config: Config) -> Path:
             device = processes.device.type
             recorder = stack.enter_context(Recorder(config, dataset, schedule, state, device))
         tell(opening(config, dataset, schedule, state))
+        reason = why_unscorable(dataset.store.items, config.data.frames)
+        if reason:
+            tell(reason)
+        if dataset.num_classes and not step.gan.generator.num_classes:
+            name = model_name(type(config.model))
+            tell(f"{name} makes clips of no chosen class: what it generates carries no label")
 
         # The number formats of a level are those in which its gradients are right.
         note = recorder.write_check if recorder else lambda level, facts: None
@@ -139,8 +159,8 @@ def train(config: Config) -> Path:
             if not (saves or samples or is_due(state, settings.log_every)):
                 continue
 
-            if check_place:
-                check_place()
+            if still_there:
+                still_there()
 
             # Losses or weights that are no numbers: back to the last good checkpoint.
             losses = means.take(processes)
@@ -165,7 +185,7 @@ def train(config: Config) -> Path:
             if stopped and not finished:
                 tell(f"stopped and saved at step {state.step}; the same command goes on from there")
                 raise TrainingStopped(0)
-        tell(f"finished at step {state.step} after {state.clips_seen:,} clips: {run}")
+        tell(f"finished at step {state.step} after {counted(state.clips_seen, 'clip')}: {run}")
     return run
 
 
@@ -173,15 +193,50 @@ def train(config: Config) -> Path:
 # Before the first step
 
 
+def check_before(config: Config) -> None:
+    """Refuse what can be refused before any clip is decoded: folder, schedule, clip size.
+
+    Raises:
+        UserError: the folder holds something else or cannot be written to, or settings do not fit.
+    """
+    config = keep_schedule(config)
+    check_run_folder(config)
+    check_place(config.run)
+    plan_schedule(config, clip_shape(config))
+
+
+def clip_shape(config: Config) -> ClipShape:
+    """Shape of the clips that the settings ask for."""
+    return ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
+
+
+def scheduled(config: Config, dataset: ClipDataset, processes: Processes, tell: Tell) -> Config:
+    """The settings of a new run in minutes, with the schedule that takes them; all others as is."""
+    if config.training.minutes is None or (Path(config.run) / CONFIG_FILE).exists():
+        return config
+    schedule = plan_schedule(config, dataset.full_shape)
+    # Networks of their own: the run begins with those that its seed gives.
+    step = build_step(config, dataset, schedule, processes)
+    check_batches(schedule, step.gan, config.training, processes)
+    arithmetic = choose_arithmetic(config.training, processes, {}, tell)
+    with (
+        explained_memory_errors(Path(config.run), step),
+        repeatable_arithmetic(processes.device, arithmetic),
+    ):
+        return fit_minutes(config, step, schedule, dataset, tell)
+
+
 def open_clips(config: Config, tell: Tell) -> ClipDataset:
     """The training clips, decoded into the cache if need be.
 
     Every process asks; one builds, the others wait for it.
     """
-    shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
-    levels = [(level.frames, level.resolution) for level in config.model.levels(shape)]
+    levels = [(level.frames, level.resolution) for level in config.model.levels(clip_shape(config))]
     path = cached_build(config.data, levels[:-1], progress=spoken_progress(tell), tell=tell)
-    return ClipDataset(open_store(path), config.data, config.seed)
+    store = open_store(path)
+    for line in listed("videos left out", store.manifest.dropped, MAX_NAMED):
+        tell(line)
+    return ClipDataset(store, config.data, config.seed)
 
 
 def build_step(
@@ -244,13 +299,13 @@ def open_batches(
 
 def opening(config: Config, dataset: ClipDataset, schedule: Schedule, state: RunState) -> str:
     """What is about to be trained, in one line."""
-    classes = f" in {dataset.num_classes} classes" if dataset.num_classes else ""
+    classes = f" in {counted(dataset.num_classes, 'class')}" if dataset.num_classes else ""
     _, frames, height, width = dataset.full_shape
     where = f"goes on at step {state.step}" if state.step else "starts"
     return (
         f"{config.run} {where}: {config.preset or 'own settings'}, loss {config.loss.name}, "
-        f"{dataset.num_clips} clips of {frames}x{height}x{width}{classes}, "
-        f"{schedule.total - state.clips_seen:,} clips to show"
+        f"{counted(dataset.num_clips, 'clip')} of {frames}x{height}x{width}{classes}, "
+        f"{counted(schedule.total - state.clips_seen, 'clip')} to show"
     )
 
 

@@ -3,26 +3,35 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import vidgan
 from vidgan.core.plugins import trust_typed
-from vidgan.core.settings import apply_overrides, closest, load_yaml
+from vidgan.core.settings import apply_overrides, closest, load_yaml, merged
 from vidgan.errors import UserError
 from vidgan.models import model_name
-from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict, find_data
+from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict, run_settings
 
 __all__ = ["Config", "default_preset", "list_presets", "load_config"]
 
 DEFAULT_PRESETS = {"cpu": "cpu/pvgan-clips-32x16", "gpu": "gpu/pvgan-clips-64x32"}
 """What `vidgan train data=FOLDER` takes, by the device at hand."""
 
-SHORTHANDS = {"model": "model.name", "data": "data.path", "loss": "loss.name"}
+SHORTHANDS = {
+    "model": "model.name",
+    "data": "data.path",
+    "loss": "loss.name",
+    "minutes": "training.minutes",
+    "hours": "training.minutes",
+}
 """Words that stand for the setting most often meant."""
 
 
-def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> Config:
     """Read settings and resolve everything that follows from them.
 
     The model settings that the loss requires are set, and `run` becomes `runs/<preset>-<data>`
@@ -30,9 +39,11 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
 
     Args:
         source: a preset of `list_presets()`, a YAML file, the folder of a run to continue, or None
-            for a preset that suits the device.
+            for a preset that suits the device. A mapping holds what a YAML file may; with `preset`,
+            or without `model`, what it names differs from that preset or the one for the device.
         overrides: `key=value` words; `data=`, `model=` and `loss=` stand for `data.path=`,
-            `model.name=` and `loss.name=`, and `preset=` for a source that is not given.
+            `model.name=` and `loss.name=`, `minutes=` and `hours=` for `training.minutes=`, and
+            `preset=` for a source that is not given.
 
     Raises:
         UserError: no such preset or setting, a value of the wrong kind, or settings that exclude
@@ -43,20 +54,34 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
         >>> config.run, config.model.head
         ('runs/cpu-pvgan-clips-32x16-clips', 'linear')
     """
+    if isinstance(overrides, str):
+        raise UserError(f"the settings {overrides!r} must be a list of words: [{overrides!r}]")
     words = [_expand(word) for word in overrides]
-    asked = apply_overrides({}, words)
-    if "preset" in asked:
-        source = _one_source(source, str(asked.pop("preset")))
+    given: dict[str, Any] = {}
+    if isinstance(source, Mapping):
+        given, source = _written_out(source), None
+    asked = apply_overrides(given, words)
+    preset_named = str(asked.pop("preset", ""))
+    given.pop("preset", None)
+    if preset_named:
+        source = _one_source(source, preset_named)
         words = [word for word in words if not word.startswith("preset=")]
     run_file = None if source is None else Path(source) / CONFIG_FILE
     is_run = run_file is not None and run_file.is_file()
     if is_run:
         where = str(run_file)
-        mapping = load_yaml(where) | {"run": str(source)}
+        assert source is not None
+        mapping = run_settings(source) | {"run": str(source)}
+        if isinstance(asked.get("training"), Mapping) and "total_clips" in asked["training"]:
+            # A longer run than the one that was measured.
+            mapping = merged(mapping, {"training": {"minutes": None}})
+    elif source is None and "model" in given:
+        where, mapping = "the settings given", given
     else:
         where = default_preset(asked) if source is None else str(source)
         preset = {"preset": where.removesuffix(".yaml")}
         mapping = _without_replaced(load_yaml(find_preset(where)), asked) | preset
+        mapping = merged(mapping, given)
 
     for typed in (asked, {} if Path(where).name == CONFIG_FILE else mapping):
         # A preset is the user's own word; the settings of a run, wherever they lie, are a file's.
@@ -66,9 +91,6 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     config = config_from_dict(mapping, where)
     config = require_for_loss(config, mapping.get("model", {}))
     config = _with_places(config)
-    if is_run:
-        data = dataclasses.replace(config.data, path=find_data(config.run, config.data.path))
-        config = dataclasses.replace(config, data=data)
     return dataclasses.replace(config, run=config.run or default_run(config))
 
 
@@ -180,8 +202,25 @@ def default_run(config: Config) -> str:
     return f"runs/{'-'.join(parts)}"
 
 
+def _written_out(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which `data`, `model` and `loss` may stand for what is most often meant."""
+    plain: dict[str, Any] = {}
+    for key, value in settings.items():
+        section, _, name = SHORTHANDS.get(key, "").partition(".")
+        if not section or isinstance(value, Mapping):
+            plain = merged(plain, {key: value})
+            continue
+        if key == "hours" and isinstance(value, int | float):
+            value = 60 * value
+        plain = merged(plain, {section: {name: str(value) if isinstance(value, Path) else value}})
+    return plain
+
+
 def _expand(word: str) -> str:
     key, separator, value = word.partition("=")
+    if key == "hours":
+        with suppress(ValueError):
+            value = f"{60 * float(value):g}"
     return f"{SHORTHANDS.get(key, key)}{separator}{value}"
 
 

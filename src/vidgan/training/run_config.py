@@ -22,6 +22,7 @@ NOT_COMPARED = {"run", "preset"}
 HARMLESS = {
     "data.workers",
     "training.total_clips",
+    "training.minutes",
     "training.threads",
     "training.workers",
     "training.device",
@@ -100,15 +101,23 @@ def load_run_config(run: str | Path) -> Config:
     path = Path(run) / CONFIG_FILE
     if not path.is_file():
         raise UserError(f"{run} is no run folder: it holds no {CONFIG_FILE}")
-    return config_from_dict(load_yaml(path), str(path))
+    return config_from_dict(run_settings(run), str(path))
 
 
-def find_data(run: str | Path, path: str) -> str:
-    """Where the data of a run lies that its settings name by a relative path.
+def run_settings(run: str | Path) -> dict[str, Any]:
+    """The plain values of a run's `config.yaml`, with the place where its data is found.
 
-    Below the working folder, or else where it was when the run was trained, or below a folder that
-    holds the run; the path as it is if there is nothing in any of these places.
+    The data lie below the working folder, or else where they were when the run was trained, or
+    below a folder that holds the run; their path stays if there is nothing in any of these places.
     """
+    settings = load_yaml(Path(run) / CONFIG_FILE)
+    data = settings.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = _find_data(run, data["path"])
+    return settings
+
+
+def _find_data(run: str | Path, path: str) -> str:
     if not path or Path(path).exists():
         return path
     noted = ""
@@ -130,7 +139,7 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
         for item in differences(config_to_dict(saved), config_to_dict(asked))
         if item.key not in NOT_COMPARED | HARMLESS
         and not item.key.startswith(HARMLESS_GROUPS)
-        and not (item.key == "data.path" and _is_same_place(run, item.first, item.second))
+        and not (item.key == "data.path" and _is_same_place(item.first, item.second))
     ]
     if differing:
         listed = ", ".join(f"{d.key}={_shown(d.second)} (was {_shown(d.first)})" for d in differing)
@@ -146,9 +155,9 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
         )
 
 
-def _is_same_place(run: str | Path, first: str, second: str) -> bool:
+def _is_same_place(first: str, second: str) -> bool:
     try:
-        return Path(find_data(run, first)).samefile(find_data(run, second))
+        return Path(first).samefile(second)
     except OSError:
         return False
 

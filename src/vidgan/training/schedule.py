@@ -64,7 +64,7 @@ def make_schedule(
     if grown > total or total <= 0:
         raise UserError(
             f"training.total_clips={total} ends before the last level is faded in at {grown} "
-            f"clips; raise it, or lower training.stable_clips and training.fade_clips"
+            f"clips; raise it, or give minutes=10, which scales all lengths of the schedule"
         )
     return Schedule(tuple(levels), tuple(starts), fades, sizes, total)
 

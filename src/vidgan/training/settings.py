@@ -51,6 +51,8 @@ class TrainingConfig:
 
     Attributes:
         total_clips: real clips shown to the discriminator in the whole run.
+        minutes: time that the steps may take on this machine. It is measured when the run begins,
+            and the three lengths are scaled alike; None takes them as they are.
         stable_clips: clips each level but the last stays stable; one number or one per level.
         fade_clips: clips each level but the first takes to fade in; likewise.
         batch_size: clips of one discriminator update over all processes, one or one per level.
@@ -82,6 +84,7 @@ class TrainingConfig:
     """
 
     total_clips: Annotated[int, Range(1)] = 1_000_000
+    minutes: Annotated[float | None, Range(above=0)] = None
     stable_clips: Annotated[int | tuple[int, ...], Range(0)] = 100_000
     fade_clips: Annotated[int | tuple[int, ...], Range(0)] = 100_000
     batch_size: Annotated[int | tuple[int, ...], Range(1, 65_536)] = 16

@@ -152,7 +152,7 @@ def read_frames(
         return read_images(path, indices, resolution, resize)
     if indices is None:
         return _read_all(path, resolution, resize)
-    found: dict[int, Pixels] = {}
+    found = _Found(0)
     with _open(path) as (container, stream):
         fit = Fitter(resolution, resize, pixel_aspect(stream))
         index = frame_index(path, container, stream)
@@ -166,14 +166,14 @@ def read_frames(
             found = _seek_and_read(container, stream, index, wanted, fit)
     if None in wanted:
         return _read_counted(path, indices, resolution, resize)
-    if len(found) < len(wanted):
+    if len(found.places) < len(wanted):
         # The seek landed too late (transport streams do that): decode from the start.
         with _open(path) as (container, stream):
             found = _read_wanted(_decode(container, stream, [0]), wanted, fit)
-    missing = [n for n in indices if pts[n] not in found]
+    missing = [n for n in indices if pts[n] not in found.places]
     if missing:
         raise CorruptVideoError(path, f"frames {sorted(set(missing))[:8]} do not decode")
-    return DecodedFrames(stack_frames([found[pts[n]] for n in indices]), 0)
+    return DecodedFrames(found.clip([pts[n] for n in indices]), 0)
 
 
 @dataclass
@@ -341,7 +341,7 @@ def _seek_and_read(
     index: FrameIndex,
     wanted: set[int],
     fit: Fitter,
-) -> dict[int, Pixels]:
+) -> "_Found":
     """Decode from the key frame before the first wanted time; nothing if there is no way there."""
     import av
 
@@ -349,14 +349,14 @@ def _seek_and_read(
     try:
         container.seek(first, stream=stream, backward=True)
         if not _is_as_indexed(container, stream, index):
-            return {}
+            return _Found(0)
         container.seek(first, stream=stream, backward=True)
     except av.error.FFmpegError:
-        return {}
+        return _Found(0)
     frames = _decode(container, stream, [0], needed_from=first)
     start = next(frames, None)
     if start is None or start.pts is None or start.pts > first:
-        return {}
+        return _Found(0)
     return _read_wanted(chain([start], frames), wanted, fit)
 
 
@@ -371,17 +371,39 @@ def _is_as_indexed(container: "InputContainer", stream: "VideoStream", index: Fr
     return False
 
 
-def _read_wanted(
-    frames: Iterable["VideoFrame"], wanted: set[int], fit: Fitter
-) -> dict[int, Pixels]:
+class _Found:
+    """Frames by their times, in one array from the start: a film need not be there twice."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pixels: Pixels | None = None
+        self.places: dict[int, int] = {}
+
+    def add(self, time: int, frame: Pixels) -> None:
+        """Keep a frame `[H, W, 3]`."""
+        if self._pixels is None:
+            self._pixels = np.empty((3, self._count, *frame.shape[:2]), np.uint8)
+        place = self.places.setdefault(time, len(self.places))
+        self._pixels[:, place] = frame.transpose(2, 0, 1)
+
+    def clip(self, times: Sequence[int]) -> Pixels:
+        """The frames of these times, which are there, `[3, T, H, W]`."""
+        assert self._pixels is not None
+        places = [self.places[time] for time in times]
+        if places == list(range(self._count)):
+            return self._pixels
+        return np.ascontiguousarray(self._pixels[:, places])
+
+
+def _read_wanted(frames: Iterable["VideoFrame"], wanted: set[int], fit: Fitter) -> _Found:
     """Convert the frames of the wanted times, up to the last of them."""
     last = max(wanted)
-    found: dict[int, Pixels] = {}
+    found = _Found(len(wanted))
     for frame in frames:
         if frame.pts is None:
             break
         if frame.pts in wanted:
-            found[frame.pts] = fit(frame)
+            found.add(frame.pts, fit(frame))
         if frame.pts >= last:
             break
     return found

@@ -398,3 +398,37 @@ def test_settings_that_a_packed_set_was_not_built_with_are_said(motions, tmp_pat
     cached_build(config, tell=told.append)
     assert len(told) == 1
     assert "built with stride=1 and not 2, clip=central and not random" in told[0]
+
+
+LONG_VIDEO = """
+import resource, sys
+from pathlib import Path
+import av, numpy as np
+from vidgan.data.build.encode import EncodeJob, encode_video, full_levels
+from vidgan.data.settings import DataConfig
+
+file, num_frames = sys.argv[1], 12_000
+rng = np.random.default_rng(0)
+picture = rng.integers(0, 255, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+with av.open(file, "w") as container:
+    fast = {"preset": "ultrafast", "threads": "1"}
+    stream = container.add_stream("libx264", rate=8, options=fast)
+    stream.width = stream.height = 64
+    for number in range(num_frames):
+        frame = av.VideoFrame.from_ndarray(np.roll(picture, number % 64, 1), format="rgb24")
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+config = DataConfig(path=file, resolution=64, frames=16, clip="random")
+clip = encode_video(EncodeJob(file, config, full_levels(config, [(8, 32), (4, 16)])))
+assert clip.stored_frames == num_frames
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_long_video_of_random_windows_is_in_memory_once(tmp_path):
+    command = [sys.executable, "-c", LONG_VIDEO, str(tmp_path / "long.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    pixels = 3 * 12_000 * 64 * 64 / 2**20
+    # The clip, its packed bytes and what measuring takes, beside the libraries and the codec.
+    assert float(done.stdout) < 2.5 * pixels + 150, done.stdout

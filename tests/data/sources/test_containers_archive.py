@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from vidgan.data.sources.containers.archive import is_archive, open_archive
-from vidgan.data.sources.containers.limits import Limits, plain_name, printable, unsafe_name
-from vidgan.errors import UserError
+from vidgan.data.sources.containers.limits import Limits, plain_name, unsafe_name
+from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 
 FILES = {"run/a.mp4": b"a" * 700, "walk/b.mp4": b"b" * 512, "notes.txt": b""}

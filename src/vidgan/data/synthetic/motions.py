@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vidgan.core.files import is_vacant, remove_leftovers, write_json_atomically
+from vidgan.core.files import is_vacant, read_json, remove_leftovers, write_json_atomically
 from vidgan.core.randomness import derive_seed
 from vidgan.data.synthetic.digits import digit_mask, num_digit_images
 from vidgan.errors import UserError
@@ -345,7 +345,7 @@ def _is_finished(out: Path, record: dict[str, Any]) -> bool:
     record = json.loads(json.dumps(record))
     marker = out / "motions.json"
     if marker.exists():
-        found = json.loads(marker.read_text(encoding="utf-8"))
+        found = read_json(marker)
         finished = bool(found.pop("finished"))
         differing = [f"{k}={found.get(k)}" for k in record if found.get(k) != record[k]]
         if differing:

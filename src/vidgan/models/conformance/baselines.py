@@ -107,10 +107,10 @@ def ivgan() -> Sheet:
     return Sheet(
         "Kratzwald et al. 2017, authors' code",
         rows("generator", gan.generator, IVGAN_GENERATOR, latents)
-        + rows("critic", gan.discriminators["critic"], IVGAN_CRITIC, clips),
+        + rows("discriminator", gan.discriminators["critic"], IVGAN_DISCRIMINATOR, clips),
         (
             total("generator", gan.generator, 12_678_531),
-            total("critic", gan.discriminators["critic"], 11_057_990),
+            total("discriminator", gan.discriminators["critic"], 11_057_990),
             *others,
         ),
     )
@@ -123,7 +123,7 @@ ConvT3d 4 s2 256->128, BN shift | 2,097,408 | convs.1 norms.1
 ConvT3d 4 s2 128->64, BN shift | 524,416 | convs.2 norms.2
 ConvT3d 4 s2 64->3 | 12,291 | to_rgb
 """
-IVGAN_CRITIC = """
+IVGAN_DISCRIMINATOR = """
 Conv3d 4 s2 3->64, LN | 12,480 | convs.0 norms.0
 Conv3d 4 s2 64->128, LN | 524,672 | convs.1 norms.1
 Conv3d 4 s2 128->256, LN | 2,097,920 | convs.2 norms.2
@@ -141,11 +141,11 @@ def tgan() -> Sheet:
     return Sheet(
         "Saito et al. 2017, authors' code",
         rows("generator", gan.generator, TGAN_GENERATOR, latents)
-        + rows("critic", gan.discriminators["critic"], TGAN_CRITIC, clips),
+        + rows("discriminator", gan.discriminators["critic"], TGAN_DISCRIMINATOR, clips),
         (
             total("temporal generator", temporal, 825_444),
             total("image generator", image, 3_622_691),
-            total("critic", gan.discriminators["critic"], 11_032_385),
+            total("discriminator", gan.discriminators["critic"], 11_032_385),
         ),
     )
 
@@ -164,7 +164,7 @@ ConvT2d 4 s2 128->64, BN | 131,200 | image.convs.2 image.norms.2
 ConvT2d 4 s2 64->32, BN | 32,832 | image.convs.3 image.norms.3
 ConvT2d 3 32->3 | 867 | image.to_rgb
 """
-TGAN_CRITIC = """
+TGAN_DISCRIMINATOR = """
 Conv3d 4 s2 3->64 | 12,352 | first
 Conv3d 4 s2 64->128, BN scale | 524,544 | convs.0 norms.0
 Conv3d 4 s2 128->256, BN scale | 2,097,664 | convs.1 norms.1

@@ -157,7 +157,7 @@ def halvings(widths: Sequence[int]) -> list[tuple[int, int]]:
 WEIGHTED = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def start_normal(network: nn.Module, deviation: float, scale_deviation: float = 0.0) -> None:
+def init_normal(network: nn.Module, deviation: float, scale_deviation: float = 0.0) -> None:
     """Draw convolutions from N(0, deviation), batch norm factors from N(1, `scale_deviation`)."""
     for module in network.modules():
         if isinstance(module, WEIGHTED):

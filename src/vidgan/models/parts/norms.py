@@ -15,7 +15,10 @@ NormKind = Literal["batch", "layer", "none"]
 
 
 class BatchStatistics(RunningStatistics):
-    """Running mean and variance `shape`, moved by `momentum` at each optimizer step.
+    """Running mean and variance `shape`, moved at each optimizer step.
+
+    `momentum` counts once for every pass of the step, as it does where each pass moves them at
+    once; but the passes of a step weigh the same, whatever their order.
 
     Where several processes train, a batch is that of all of them: its mean and variance are found
     by differentiable sums over `processes`, so that many compute what one computes.
@@ -57,7 +60,7 @@ class BatchStatistics(RunningStatistics):
     @torch.no_grad()
     def settle(self, momentum: float | None = None) -> None:
         if self.observed:
-            share = self.momentum if momentum is None else momentum
+            share = 1 - (1 - self.momentum) ** self.passes if momentum is None else momentum
             mean, var = self.observed
             self.running_mean.lerp_(mean / self.passes, share)
             self.running_var.lerp_(var / self.passes, share)

@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
-from vidgan.data.sources.containers.limits import LIMITS, Limits, plain_name, printable, unsafe_name
+from vidgan.data.sources.containers.limits import LIMITS, Limits, plain_name, unsafe_name
 from vidgan.data.sources.containers.unpacked import unpacked
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".tar.xz")
@@ -117,6 +117,8 @@ class _Table:
         self._count += 1
         self._limits.check_count(self._path, self._count)
         flaw = flaw or unsafe_name(raw_name)
+        if flaw is None and size < 0:
+            flaw = "claims a negative size"
         if flaw is None and size > self._limits.member_bytes:
             flaw = f"is larger than {self._limits.member_bytes >> 30} GiB"
         if flaw is not None:
@@ -217,5 +219,6 @@ def _tar_flaw(info: tarfile.TarInfo) -> str | None:
 
 def _ends_there(plain: Path, end: int) -> bool:
     with plain.open("rb") as file:
-        file.seek(end)
+        # A damaged header may have led behind any place there is.
+        file.seek(min(end, plain.stat().st_size))
         return file.read(_BLOCK) == bytes(_BLOCK)

@@ -22,10 +22,9 @@ from vidgan.data.sources.containers.items import (
     VideoBytes,
     name_classes,
 )
-from vidgan.data.sources.containers.limits import printable
 from vidgan.data.sources.source import Scan, Source
 from vidgan.data.sources.tree import VIDEO_SUFFIXES
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 from vidgan.video.sequences import IMAGE_SUFFIXES, SameNumberError, find_sequences
 

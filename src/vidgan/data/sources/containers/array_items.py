@@ -20,9 +20,9 @@ from vidgan.data.sources.containers.axes import (
     num_clips,
 )
 from vidgan.data.sources.containers.items import Frames, name_classes
-from vidgan.data.sources.containers.limits import LIMITS, printable
+from vidgan.data.sources.containers.limits import LIMITS
 from vidgan.data.sources.source import Scan, Source
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 
 _RANGES: dict[Scale, str] = {"bytes": "0 to 255", "unit": "0 to 1", "signed": "-1 to 1"}
@@ -68,8 +68,10 @@ def list_arrays(path: Path, axes: Axes) -> Scan:
         sources += _sources(file, name, order, scale)
         LIMITS.check_count(path, len(sources))
         read_as[f"read as {order} with numbers of {_RANGES[scale]}"].append(name)
-    if not sources:
+    if errors and not sources:
         raise errors[0]
+    if not sources:
+        raise UserError(f"{path} holds no videos: its arrays are of length 0")
     notes = [_note(file, names, told) for told, names in read_as.items()]
     what = _KINDS.get(path.suffix.lower(), "an HDF5 file")
     return Scan(root=path, what=what, sources=sources, dropped=dropped, notes=notes)

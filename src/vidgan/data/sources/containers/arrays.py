@@ -1,6 +1,7 @@
 """Videos in NPY, NPZ and HDF5 files; no pickle is ever loaded and no other file is followed."""
 
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -18,6 +19,8 @@ from vidgan.video import VideoError
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf")
 
+_START_BYTES = 12
+"""Mark, version and length of the header of an NPY file."""
 _HEADER_BYTES = 1 << 16
 """Enough for any header of a plain array; NumPy itself refuses text of more than 10,000."""
 
@@ -88,9 +91,18 @@ def read_npy(data: bytes, path: Path) -> Any:
         UserError: they are none, or hold pickled objects.
     """
     try:
+        _check_start(data[:_START_BYTES])
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except _NPY_FAULTS as error:
         raise UserError(_npy_fault(path, error)) from error
+
+
+def _check_start(start: bytes) -> None:
+    """Refuse a header that is longer than any, for which NumPy would ask the memory first."""
+    wide = start[6:7] > b"\1"
+    length = int.from_bytes(start[8:12] if wide else start[8:10], "little")
+    if length > _HEADER_BYTES:
+        raise ValueError(f"its header claims {length} bytes")
 
 
 def _npy_fault(path: Path, error: Exception) -> str:
@@ -103,7 +115,11 @@ def _npy_fault(path: Path, error: Exception) -> str:
 def _map_npy(file: Path, named: Path) -> Any:
     """An array whose file is mapped into memory; `named` is what the user knows of."""
     try:
-        return np.lib.format.open_memmap(file, mode="r")
+        with file.open("rb") as opened:
+            _check_start(opened.read(_START_BYTES))
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            # Shapes beyond any memory overflow before they are refused.
+            return np.lib.format.open_memmap(file, mode="r")
     except _NPY_FAULTS as error:
         raise UserError(_npy_fault(named, error)) from error
 
@@ -123,6 +139,7 @@ class _Packed:
     def _header(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
         start = io.BytesIO(self._archive.read(self._member, _HEADER_BYTES))
         try:
+            _check_start(start.getvalue()[:_START_BYTES])
             version = np.lib.format.read_magic(start)
             read = np.lib.format.read_array_header_1_0
             if version != (1, 0):

@@ -75,10 +75,3 @@ def unsafe_name(name: str) -> str | None:
 def plain_name(name: str) -> str:
     """A member's name with forward slashes and without empty or `.` parts."""
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def printable(name: str) -> str:
-    """A name in one line, with everything unprintable (line breaks, broken UTF-8) escaped."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name
-    )

@@ -11,11 +11,10 @@ from pathlib import Path
 from vidgan.core.files import TEMPORARY_MARK
 from vidgan.data.settings import SPLITS
 from vidgan.data.sources.containers.axes import Axes
-from vidgan.data.sources.containers.limits import printable
 from vidgan.data.sources.containers.reading import is_container, list_container
 from vidgan.data.sources.containers.tfrecord_items import TFRECORD_SUFFIXES, choose_levels
 from vidgan.data.sources.source import Scan, Source, split_and_class
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 
 _LABELS_OF_NPY = "_labels.npy"
 

@@ -14,6 +14,7 @@ masked CRC-32C of the data. The data is a `tf.train.Example` or `tf.train.Sequen
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count as count_from
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,12 @@ _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Wire types of protobuf; the others are groups, which nothing here uses."""
+
+
+_LONGEST_NUMBERS = 1 << 20
+"""Bytes of a list of numbers that is looked into."""
+_MOST_FIELDS = 1 << 20
+"""Fields of one message; those of videos have a few, or one for every frame."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,10 @@ def _feature(view: memoryview) -> Feature:
     # A later member of a oneof replaces an earlier one.
     result: Feature = []
     for kind, body in _fields(view):
+        if kind in (2, 3) and len(_bytes(body)) > _LONGEST_NUMBERS:
+            # No label and no shape; its millions of numbers would fill the memory as objects.
+            result = []
+            continue
         values = [value for number, value in _fields(_bytes(body)) if number == 1]
         if kind == 1:
             result = [bytes(_bytes(value)) for value in values]
@@ -174,7 +185,11 @@ def _map(view: memoryview) -> Iterator[tuple[str, memoryview]]:
 def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Number and value of every field: an integer for varints, else the bytes of the value."""
     position = 0
-    while position < len(view):
+    for count in count_from(0):
+        if position >= len(view):
+            return
+        if count == _MOST_FIELDS:
+            raise ValueError("a message has more than a million fields")
         key, position = _varint(view, position)
         wire_type = key & 7
         if wire_type == _VARINT:

@@ -18,7 +18,7 @@ from vidgan.data.sources.layouts.kinetics import KINETICS
 from vidgan.data.sources.layouts.strips import STRIPS, TINYVIDEO
 from vidgan.data.sources.layouts.ucf101 import UCF101
 from vidgan.data.sources.source import Scan, settle
-from vidgan.data.sources.tree import Tree, look_at, no_videos
+from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree, look_at, no_videos
 from vidgan.errors import UserError
 
 __all__ = ["LAYOUTS", "Layout", "scan_sources"]
@@ -39,9 +39,11 @@ def scan_sources(root: str | Path, config: DataConfig) -> Scan:
     """
     root = Path(root)
     tree = look_at(root)
-    if root.is_file() and not is_container(root):
+    if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
+        tree = Tree(root.parent, videos=(root.name,))
+    elif root.is_file() and not is_container(root):
         raise UserError(
-            f"{root} is a file: name the folder that holds the videos, or an archive or file of"
+            f"{root} is no video: name one, a folder that holds videos, or an archive or file of"
             f" arrays ({' '.join(CONTAINER_SUFFIXES)})"
         )
     if MANIFEST_NAME in tree.others and is_packed(root):
@@ -49,8 +51,12 @@ def scan_sources(root: str | Path, config: DataConfig) -> Scan:
     layout, why = _choose(tree, config)
     found = layout.find(tree, config)
     several = tree.told_sequences({source.name for source in found.sources})
+    if tree.root != root:
+        one = f"a single film: vidgan data split {root} OUT makes many clips of it, by its shots"
+        several = [*several, one]
     scan = replace(
         found,
+        root=root,
         what=f"{root} is read as {layout.what} (data.layout={layout.name}), {why}",
         layout=layout.name,
         dropped=[*found.dropped, *tree.unread],

@@ -1,11 +1,11 @@
 """Videos inside of other files: archives, WebDataset shards, TFRecords, HDF5 and NumPy arrays."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from vidgan.core.files import read_json
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.archive import ARCHIVE_SUFFIXES, TAR_SUFFIXES
 from vidgan.data.sources.containers.arrays import ARRAY_SUFFIXES
@@ -81,7 +81,7 @@ def _index(root: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
     """Class names and attributes of shards that this package exported."""
     file = (root if root.is_dir() else root.parent) / _INDEX_FILE
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = read_json(file)
         if table["format"] != "webdataset":
             return [], {}
         attributes = {str(name): dict(value) for name, value in table["attributes"].items()}

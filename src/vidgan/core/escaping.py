@@ -1,0 +1,69 @@
+"""Text that came from elsewhere, made harmless for the form it is written in.
+
+Names of files and classes, labels and fields of records may hold anything. There is one function
+for every form; HTML goes through `report.page.template`, whose texts are all escaped, after
+`terminal` has spelled out what cannot be seen.
+"""
+
+from vidgan.errors import printable
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    mark: "\\" + mark for mark in "&%$#_{}"
+}
+# A line that starts so would be read as an argument of the line break before it.
+_LATEX |= {"[": "{[}", "*": "{*}", "<": r"\textless{}", ">": r"\textgreater{}"}
+_MARKDOWN = {mark: "\\" + mark for mark in "\\`*_[]|~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+_MARKDOWN_STARTS = "#+-=!:"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def terminal(text: str) -> str:
+    r"""Lines that a terminal shows as they stand; what it would obey or hide is spelled out.
+
+    Example:
+        >>> print(terminal("red" + chr(27) + "[31m"))
+        red\x1b[31m
+    """
+    if text.isprintable():
+        return text
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def markdown(text: str) -> str:
+    """One line of Markdown that shows the text: no markup, HTML, link or second cell.
+
+    Example:
+        >>> print(markdown("a|b <script>"))
+        a\\|b &lt;script&gt;
+    """
+    escaped = "".join(_MARKDOWN.get(mark, mark) for mark in printable(text))
+    escaped = escaped.replace("://", "&#58;//")
+    return f"\\{escaped}" if escaped.startswith(tuple(_MARKDOWN_STARTS)) else escaped
+
+
+def latex(text: str) -> str:
+    """One line of LaTeX that shows the text and runs none of it.
+
+    Example:
+        >>> print(latex("50%_a"))
+        50\\%\\_a
+    """
+    return "".join(_LATEX.get(mark, mark) for mark in printable(text))
+
+
+def latex_comment(text: str) -> str:
+    """A line of LaTeX that is a comment to its end."""
+    return f"% {printable(text)}"
+
+
+def csv_cell(value: object) -> object:
+    """A cell that a spreadsheet takes for text and not for a formula; numbers stay what they are.
+
+    Example:
+        >>> csv_cell("=cmd|' /C calc'!A0")
+        "'=cmd|' /C calc'!A0"
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
