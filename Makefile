@@ -44,7 +44,7 @@ test-slow: $(STAMP)
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
-EXTRAS := arrays,faces,oracles,cluster,cloud
+EXTRAS := arrays,faces,oracles,cluster,cloud,tfrecords
 EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
   tests/films tests/cli/test_faces_verb.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
@@ -56,7 +56,7 @@ EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
 # there, which fails beside the CPU build of torch.
 test-extras: $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm webdataset google-crc32c
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm webdataset
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  $(BIN)/python -m pip install --quiet --no-deps scenedetect
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision

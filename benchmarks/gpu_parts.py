@@ -40,7 +40,6 @@ from vidgan.models.base import ClipShape
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
-from vidgan.training.batch import Batch
 from vidgan.training.cost import predict_seconds, scale_schedule
 from vidgan.training.ema import copy_generator
 from vidgan.training.health import TrainingStopped
@@ -50,7 +49,7 @@ from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import list_presets, load_config
 from vidgan.training.run_config import Config
 from vidgan.training.schedule import stage_at
-from vidgan.training.step import Logs, TrainingStep
+from vidgan.training.step import Batch, Logs, TrainingStep
 
 GIB = 2**30
 THESIS = "paper/pvgan-wgangp-256x32"

@@ -33,7 +33,6 @@ from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape
 from vidgan.models.parts.convolution import convolve, stock_convolutions
-from vidgan.training.batch import Batch
 from vidgan.training.ema import copy_generator
 from vidgan.training.gradient_check import (
     MAX_ERROR,
@@ -48,7 +47,7 @@ from vidgan.training.planner import clips_of_a_group, plan_schedule
 from vidgan.training.presets import list_presets, load_config
 from vidgan.training.schedule import stage_at
 from vidgan.training.settings import PrecisionConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 CLASSES = 4
 CPU = torch.device("cpu")

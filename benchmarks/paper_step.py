@@ -30,13 +30,12 @@ from torch.utils.flop_counter import flop_registry
 from vidgan.core.machine import processor_id
 from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape
-from vidgan.training.batch import Batch
 from vidgan.training.ema import copy_generator
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import list_presets, load_config
 from vidgan.training.run_config import Config
 from vidgan.training.schedule import stage_at
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 CLASSES = {"ucf101": 101, "kinetics600": 600, "clips": 10}
 """Classes of a data set, by the word in a preset's name; the last is an example of own data."""

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from vidgan.cli import progress
-from vidgan.cli.progress import progress_on_stderr
+from vidgan.cli import common
+from vidgan.cli.common import progress_on_stderr
 
 
 class Terminal(io.StringIO):
@@ -35,7 +35,7 @@ def test_a_file_gets_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seconds = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(common.time, "monotonic", lambda: seconds[0])
     with progress_on_stderr() as show:
         for done in range(1, 101):
             seconds[0] += 0.5
@@ -48,7 +48,7 @@ def test_a_file_gets_a_line_now_and_then(
 
 TWO_BARS = """
 import time
-from vidgan.cli.progress import progress_on_stderr
+from vidgan.cli.common import progress_on_stderr
 from vidgan.models.base import LevelShape, Stage
 from vidgan.training.checkpoint import RunState
 from vidgan.training.logs import Console, Speed

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vidgan.cli import main as cli
-from vidgan.cli.output import print_lines, print_table
+from vidgan.cli.common import print_lines, print_table
 from vidgan.core.escaping import csv_cell, latex, latex_comment, markdown, terminal
 from vidgan.report.comparison import FORMS, Cell, Column, Comparison, Row, Table
 
@@ -173,7 +173,7 @@ def test_verbs_print_by_one_function() -> None:
     folder = Path(cli.__file__).parent
     direct = re.compile(r"(?<![\w.])print\((?!json|printable)")
     found = {path.name for path in folder.glob("*.py") if direct.search(path.read_text())}
-    assert found == {"output.py", "main.py"}  # main.py prints its own words
+    assert found == {"common.py", "main.py"}  # main.py prints its own words
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")

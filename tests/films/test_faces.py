@@ -229,8 +229,8 @@ def test_unusable_films_are_named_and_the_rest_goes_on(tmp_path):
     (films / "noise.avi").write_bytes(np.random.default_rng(0).bytes(5000))
     report = build_faces(films, tmp_path / "out", SMALL, workers=0)
     assert report.num_clips == 1
-    assert report.failed[0] == ("empty.mp4", "the file is empty")
-    assert report.failed[1][0] == "noise.avi"
+    assert report.dropped[0] == ("empty.mp4", "the file is empty")
+    assert report.dropped[1][0] == "noise.avi"
     assert report.funnel[1].dropped == {"films unusable": 2}
 
 
@@ -252,7 +252,7 @@ def test_a_film_that_kills_its_worker_costs_one_record(tmp_path):
     write_film(films / "deadly.mp4", (marked(SHORT[0], (255, 255, 255)),))
     report = build_faces(films, tmp_path / "out", FRAGILE, workers=1)
     assert report.num_clips == 1
-    ((name, reason),) = report.failed
+    ((name, reason),) = report.dropped
     assert name == "deadly.mp4"
     assert "crashed" in reason
 
@@ -271,7 +271,7 @@ def test_a_film_in_which_code_fails_costs_one_record_and_can_be_retried(tmp_path
             progress=lambda *call: calls.append(call[:2]),
         )
         assert report.num_clips == 1
-        assert report.failed == (("raising.mp4", "ArithmeticError: a red mark"),)
+        assert report.dropped == (("raising.mp4", "ArithmeticError: a red mark"),)
     assert calls == [(1, 2), (2, 2), (2, 2)]
 
 
@@ -284,7 +284,7 @@ def test_a_film_that_hangs_costs_one_record(short_films, tmp_path):
         films, tmp_path / "out", FRAGILE, workers=1, engine=Engine(time_limit_s=30.0)
     )
     assert report.num_clips == 2
-    assert report.failed == (("endless.mp4", "took longer than 30 seconds"),)
+    assert report.dropped == (("endless.mp4", "took longer than 30 seconds"),)
 
 
 @pytest.mark.slow

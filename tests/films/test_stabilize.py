@@ -170,7 +170,7 @@ def test_every_video_is_accounted_for(built):
     ]
     assert (report.num_videos, report.num_clips) == (5, 2)
     assert report.endings == {"the camera left the first view": 1, "the video ended": 1}
-    aborted = dict(report.aborted)
+    aborted = dict(report.dropped)
     assert aborted["heldout/lawn/fog.mp4"] == "too few features match between neighbouring frames"
     assert aborted["train/sea/cuts.mp4"] == "too few features match between neighbouring frames"
     assert "cannot be read as video" in aborted["train/sea/broken.mp4"]

@@ -16,13 +16,12 @@ from vidgan.core.randomness import BatchRandom, keyed_rng
 from vidgan.losses.penalties import PENALTIES, PenaltyInputs
 from vidgan.losses.recipes import make_loss
 from vidgan.models.base import GAN, ClipShape
-from vidgan.training.batch import Batch
 from vidgan.training.ema import copy_generator, update_average
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import list_presets, load_config
 from vidgan.training.schedule import stage_at
 from vidgan.training.settings import OptimizerConfig, PrecisionConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 COUNT = 4
 CPU = torch.device("cpu")

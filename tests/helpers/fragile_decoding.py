@@ -2,14 +2,13 @@
 
 import os
 import time
-from pathlib import Path
 
 from vidgan.data.build.encode import EncodedClip, EncodeJob, Rejected, encode_video
 
 
 def fragile(job: EncodeJob) -> EncodedClip | Rejected:
     """`encode_video`, with files that do to their process what a broken decoder would."""
-    name = Path(job.path).name
+    name = job.source.path.name
     if name.startswith("kills"):
         os.abort()
     if name.startswith("hangs"):

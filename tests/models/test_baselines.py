@@ -18,7 +18,7 @@ from vidgan.models.tgan import TGANConfig, TGANDiscriminator
 from vidgan.models.vgan import VGANConfig, VGANDiscriminator, VGANGenerator
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
-from vidgan.sampling.standing import estimate_statistics
+from vidgan.training.ema import estimate_statistics
 
 
 def random_rows(count: int, *key: str) -> BatchRandom:

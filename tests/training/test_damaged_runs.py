@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidgan.core.files import read_sealed_json, write_json_atomically, write_sealed_json
+from vidgan.core.files import read_sealed_json, sha256_of, write_json_atomically, write_sealed_json
 from vidgan.core.settings import to_dict
 from vidgan.errors import UserError
 from vidgan.models.base import Stage
@@ -16,7 +16,6 @@ from vidgan.training.checkpoint import (
     SCHEMA,
     STATE_FILE,
     RunState,
-    _sha256,
     find_checkpoint,
     tidy,
 )
@@ -33,7 +32,7 @@ def checkpoint(run: Path, step: int) -> Path:
     folder.mkdir(parents=True)
     for name in CHECKED_FILES:
         (folder / name).write_bytes(f"{name} {step}".encode())
-    hashes = {name: _sha256(folder / name) for name in sorted(CHECKED_FILES)}
+    hashes = {name: sha256_of(folder / name) for name in sorted(CHECKED_FILES)}
     state = to_dict(STATE) | {"step": step, "arithmetic": {"device": "cpu", "threads": "2"}}
     write_sealed_json(folder / STATE_FILE, {"schema": SCHEMA, **state, "sha256": hashes})
     return folder

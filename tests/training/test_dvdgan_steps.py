@@ -15,8 +15,7 @@ from vidgan.models.base import ClipShape, ModelConfig, Stage
 from vidgan.models.dvdgan import DVDGANConfig
 from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig
-from vidgan.sampling.standing import estimate_statistics
-from vidgan.training.ema import copy_generator
+from vidgan.training.ema import copy_generator, estimate_statistics
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import Batch, TrainingStep
 

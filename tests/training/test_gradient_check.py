@@ -20,7 +20,6 @@ from vidgan.models.base import ClipShape, Stage
 from vidgan.models.parts.convolution import stock_convolutions
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training import gradient_check
-from vidgan.training.batch import Batch
 from vidgan.training.checkpoint import find_checkpoint
 from vidgan.training.ema import copy_generator
 from vidgan.training.gradient_check import (
@@ -34,7 +33,7 @@ from vidgan.training.logs import read_log
 from vidgan.training.loop import train
 from vidgan.training.run_config import save_config
 from vidgan.training.settings import PrecisionConfig, TrainingConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 BF16 = "training.precision={networks: bf16, penalty: bf16}"
 

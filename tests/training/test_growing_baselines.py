@@ -26,13 +26,12 @@ from vidgan.models.tgan import TGANConfig
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
 from vidgan.sampling.storage import checkpoint_folder, load_generator
-from vidgan.training.batch import Batch
 from vidgan.training.ema import copy_generator
 from vidgan.training.loop import train
 from vidgan.training.run_config import Config, config_from_dict
 from vidgan.training.schedule import make_schedule, stage_at
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
-from vidgan.training.step import TrainingStep, UpdateKey
+from vidgan.training.step import Batch, TrainingStep, UpdateKey
 
 KEY = UpdateKey(0, 0, 0, 0)
 GROWING = {

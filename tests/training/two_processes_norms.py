@@ -15,10 +15,9 @@ from vidgan.models.dvdgan import DVDGANConfig
 from vidgan.models.mocogan import MoCoGANConfig
 from vidgan.models.tgan import TGANConfig
 from vidgan.models.vgan import VGANConfig
-from vidgan.training.batch import Batch
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 SHAPE = ClipShape(3, 4, 16, 16)
 COUNT, STEPS = 4, 20

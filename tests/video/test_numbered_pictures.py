@@ -14,6 +14,7 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.reading import list_container, open_item
 from vidgan.data.sources.generated import list_generated, read_generated
 from vidgan.data.sources.layouts import scan_sources
+from vidgan.data.sources.source import Source
 from vidgan.data.sources.tree import look_at
 from vidgan.data.sources.videos import open_source
 from vidgan.errors import UserError
@@ -187,12 +188,12 @@ def test_archives_are_read_alike(tmp_path, prefix):
                 save(tmp_path / "p.png", level * k)
                 archive.write(tmp_path / "p.png", f"{prefix}{x}_{k}_of_11.png")
     listing = list_container(tmp_path / "v.zip", "auto")
-    assert [item.name for item in listing.items] == [
+    assert [item.name for item in listing.sources] == [
         f"{prefix}clipA_*_of_11",
         f"{prefix}clipB_*_of_11",
     ]
     assert any("more than one sequence of pictures" in note for note in listing.notes)
-    for item, step in zip(listing.items, (1, 2), strict=True):
+    for item, step in zip(listing.sources, (1, 2), strict=True):
         with open_item(tmp_path / "v.zip", item.member) as reader:
             pixels = reader.read(None, None, "stretch").pixels[0, :, 8, 8]
         assert [round(x / 10) for x in pixels.tolist()] == [step * k for k in range(1, 12)]
@@ -203,7 +204,7 @@ def test_numbers_not_last_in_archives_and_samples(tmp_path):
         for k in range(1, 12):
             save(tmp_path / "p.png", 10 * k)
             archive.write(tmp_path / "p.png", f"clip 1/{k}_64x64.png")
-    (item,) = list_container(tmp_path / "v.zip", "auto").items
+    (item,) = list_container(tmp_path / "v.zip", "auto").sources
     assert item.name == "clip 1"
     with open_item(tmp_path / "v.zip", item.member) as reader:
         pixels = reader.read(None, None, "stretch").pixels[0, :, 8, 8]
@@ -256,7 +257,7 @@ def test_big_endian_tiffs_and_32_bits(tmp_path):
 
 def test_strips_of_16_bits_are_scaled_too(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "strip.png")
-    with open_source(tmp_path / "strip.png", "strip", "") as video:
+    with open_source(Source(name="strip", path=tmp_path / "strip.png", kind="strip")) as video:
         pixels = video.read(None, None, "stretch").pixels
     assert pixels.shape == (3, 4, 16, 16)
     assert np.array_equal(np.concatenate(list(pixels[0]), axis=1), RAMP >> 8)

@@ -18,6 +18,7 @@ from vidgan.data.packed.payload import decode_payload
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.archive_items import list_archive
 from vidgan.data.sources.containers.reading import open_item
+from vidgan.data.sources.source import Source
 from vidgan.data.sources.videos import open_source
 from vidgan.errors import UserError
 from vidgan.video import VideoError, read_frames
@@ -142,7 +143,7 @@ def _folder(data: bytes, tmp_path: Path) -> None:
 
 def _strip(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "strip.jpg").write_bytes(data)
-    with open_source(tmp_path / "strip.jpg", "strip", "") as reader:
+    with open_source(Source(name="strip", path=tmp_path / "strip.jpg", kind="strip")) as reader:
         reader.probe()
 
 
@@ -153,7 +154,7 @@ def _archive(data: bytes, tmp_path: Path) -> None:
             member = tarfile.TarInfo(f"clip/{number}.png")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    (item,) = list_archive(path).items
+    (item,) = list_archive(path).sources
     with open_item(path, item.member) as reader:
         reader.read(None, None, "stretch")
 
@@ -198,7 +199,7 @@ def test_a_strip_that_goes_on_longer_than_a_picture_may_is_named(tmp_path: Path)
     (tmp_path / "s.png").write_bytes(png(20_000, 10_000))
     with (
         pytest.raises(VideoError, match="more than 134,217,728 pixels"),
-        open_source(tmp_path / "s.png", "strip", ""),
+        open_source(Source(name="strip", path=tmp_path / "s.png", kind="strip")),
     ):
         pass
 

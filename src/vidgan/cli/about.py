@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from vidgan.cli.output import in_words, print_json, print_lines, print_table
+from vidgan.cli.common import in_words, print_json, print_lines, print_table
 from vidgan.core.settings import dump_yaml, to_dict
 from vidgan.errors import UserError
 

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from vidgan.cli.evaluate import say
-from vidgan.cli.output import print_lines
+from vidgan.cli.common import print_lines, say
 
 Sources = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN_OR_RECORD ...")]
 SuiteFile = Annotated[Path, tyro.conf.arg(metavar="SUITE.yaml")]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from vidgan.cli.output import print_json, print_lines
-from vidgan.cli.progress import progress_on_stderr
+from vidgan.cli.common import Out, Words, print_json, print_lines, progress_on_stderr
 from vidgan.core.files import check_place
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
+from vidgan.data.build.engine import EngineKind
 from vidgan.errors import UserError, counted
 
 if TYPE_CHECKING:
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from vidgan.data.settings import DataConfig
 
 Levels = list[tuple[int, int]]
-EngineKind = Literal["processes", "ray"]
 
 Source = Annotated[Path, tyro.conf.arg(metavar="SOURCE")]
-Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
-Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 
 def build(
@@ -102,8 +99,8 @@ def check(
 
     check_place(sheet)
     if is_packed(source):
+        from vidgan.data.build.packing import verify_set
         from vidgan.data.packed.sheet import draw_packed
-        from vidgan.data.packed.verify import verify_set
 
         with progress_on_stderr() as progress:
             report = verify_set(source, progress)

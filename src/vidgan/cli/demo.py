@@ -1,13 +1,8 @@
 """The verb `demo`."""
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from vidgan.cli.output import print_json, print_lines
-
-Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
+from vidgan.cli.common import Words, print_json, print_lines, progress_on_stderr, say
 
 
 def demo(
@@ -31,8 +26,6 @@ def demo(
         fresh: train the judge anew even if one for this data is kept.
         json: print the whole record of the evaluation.
     """
-    from vidgan.cli.evaluate import say
-    from vidgan.cli.progress import progress_on_stderr
     from vidgan.comparing.demo import run_demo
     from vidgan.core.files import cache_folder
     from vidgan.evaluation.generators import format_record

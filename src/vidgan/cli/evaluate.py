@@ -1,27 +1,17 @@
 """The verb `evaluate`."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-
-from vidgan.cli.output import print_json, print_lines
+from vidgan.cli.common import Run, Words, choose_best, open_data, print_json, print_lines, say
 from vidgan.core.files import cache_folder
-from vidgan.errors import UserError, printable
+from vidgan.errors import UserError
 
 if TYPE_CHECKING:
-    from vidgan.data.dataset import ClipDataset
-    from vidgan.data.settings import DataConfig
     from vidgan.evaluation.protocols import Protocol
-    from vidgan.evaluation.record_types import Record
-    from vidgan.training.presets import Config
-
-Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
-Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 
 def evaluate(
@@ -179,19 +169,6 @@ def take_protocol(
     return rest, lambda classes: named or changed_protocol(default_protocol(classes), changes)
 
 
-def choose_best(run: Path, config: "Config", record: "Record") -> None:
-    """Point `best.json` to the evaluated checkpoint if it is the best, and write the page anew."""
-    from vidgan.cli.train import write_page_of
-    from vidgan.evaluation.generators import update_best
-
-    metric = config.best.metric
-    if metric not in record.scores:
-        say(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
-    elif update_best(run, record, metric):
-        say(f"step {record.generator.step} is the best checkpoint so far")
-    write_page_of(run)
-
-
 def take_judge_seed(words: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """The words without `judge_seed=N`, and N.
 
@@ -225,49 +202,3 @@ def record_folder(source: str) -> Path | None:
             "the clips to a folder of your own"
         )
     return folder / "evals"
-
-
-def open_data(
-    source: str, words: tuple[str, ...], checkpoint: str
-) -> tuple["Config | None", "ClipDataset"]:
-    """The clips of a run, with its settings, or those named for a generator outside of its run."""
-    from vidgan.cli.progress import progress_on_stderr
-    from vidgan.data.build.packing import cached_build
-    from vidgan.data.dataset import ClipDataset
-    from vidgan.data.packed.store import open_store
-    from vidgan.training.loop import open_clips
-
-    config = config_of_run(source, words)
-    if config is not None:
-        return config, open_clips(config, say)
-    settings = data_settings(source, words, checkpoint)
-    with progress_on_stderr() as progress:
-        store = open_store(cached_build(settings, progress=progress))
-    return None, ClipDataset(store, settings, seed=0)
-
-
-def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
-    """The settings of a run folder; None for a generator that stands outside of one."""
-    from vidgan.training.presets import load_config
-
-    return load_config(source, words) if (Path(source) / "config.yaml").exists() else None
-
-
-def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "DataConfig":
-    """How real clips are cut to the size of generated ones that come from outside of a run."""
-    from vidgan.core.settings import apply_overrides, from_dict
-    from vidgan.data.settings import DataConfig
-    from vidgan.evaluation.gather import stored_size
-
-    frames, resolution = stored_size(source, checkpoint)
-    settings = {"frames": frames, "resolution": resolution}
-    given = [word.removeprefix("data.") for word in words]
-    given = [
-        f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given
-    ]
-    return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
-
-
-def say(sentence: str) -> None:
-    """One line on stderr."""
-    print(printable(sentence), file=sys.stderr, flush=True)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vidgan.cli.data import EngineKind
-from vidgan.cli.output import print_json, print_lines
-from vidgan.cli.progress import progress_on_stderr
+from vidgan.cli.common import Out, Words, print_json, print_lines, progress_on_stderr
 from vidgan.core.files import write_text_atomically
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
+from vidgan.data.build.engine import EngineKind
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 Films = Annotated[Path, tyro.conf.arg(metavar="FILMS")]
 Source = Annotated[Path, tyro.conf.arg(metavar="SRC")]
-Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
-Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 _PAGE_SHEETS = 24
 _PAGE_ROWS = 6
@@ -207,7 +204,7 @@ def render_faces_page(report: "FacesReport", config: "FacesConfig", command: str
         groups=[steps[:2], steps[2:5], steps[5:]],
         lengths=report.lengths if report.num_clips else {},
         thesis=dict(zip(length_histogram([]), THESIS_LENGTHS, strict=True)),
-        failed=list(report.failed),
+        failed=list(report.dropped),
         sheets=_sheets(report),
         num_sheets=len(report.sheets),
         settings=to_dict(config),

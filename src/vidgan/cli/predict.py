@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
-from vidgan.cli.evaluate import (
+from vidgan.cli.common import (
+    ClassName,
+    Run,
     config_of_run,
     data_settings,
     open_data,
+    print_json,
+    print_lines,
+    print_table,
     say,
+    write_page_of,
 )
-from vidgan.cli.output import print_json, print_lines, print_table
-from vidgan.cli.sample import ClassName, Run
 from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
@@ -210,15 +214,15 @@ def read_window(path: Path, settings: "DataConfig", num_given: int) -> tuple["Te
     import torch
 
     from vidgan.data.build.encode import EncodeJob, Rejected, encode_video, full_levels
+    from vidgan.data.sources.source import Source
 
     policy = "central" if settings.clip == "random" else settings.clip
     config = replace(settings, clip=policy, short="drop", stored_frames=None)
-    found = encode_video(EncodeJob(str(path), config, full_levels(config, ()), config.resolution))
+    source = Source(name=str(path), path=path)
+    found = encode_video(EncodeJob(source, config, full_levels(config, ()), config.resolution))
     if isinstance(found, Rejected) and found.num_frames == num_given:
         config = replace(config, frames=num_given)
-        found = encode_video(
-            EncodeJob(str(path), config, full_levels(config, ()), config.resolution)
-        )
+        found = encode_video(EncodeJob(source, config, full_levels(config, ()), config.resolution))
     if isinstance(found, Rejected):
         if found.num_frames is None:
             raise UserError(f"{path}: {found.reason}")
@@ -290,7 +294,6 @@ def predict_heldout(
     """Score predictions of held-out clips, keep the record, and draw some."""
     import torch
 
-    from vidgan.cli.train import write_page_of
     from vidgan.evaluation.options import EvaluationOptions
     from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
     from vidgan.evaluation.record import save_record

@@ -5,14 +5,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vidgan.cli.output import print_json, print_lines, print_note
-from vidgan.cli.progress import progress_on_stderr
+from vidgan.cli.common import (
+    ClassName,
+    Out,
+    Run,
+    print_json,
+    print_lines,
+    print_note,
+    progress_on_stderr,
+)
 from vidgan.core.files import check_place
 from vidgan.errors import UserError
-
-Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
-Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
-ClassName = Annotated[str | None, tyro.conf.arg(name="class")]
 
 GRID_SUFFIXES = {".mp4", ".gif", ".webp", ".png"}
 OTHER_SUFFIXES = {".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".jpg", ".jpeg", ".tiff", ".bmp"}

@@ -4,15 +4,12 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
-from vidgan.cli.output import print_lines
+from vidgan.cli.common import print_lines, write_page_of
 from vidgan.errors import UserError, printable
-
-if TYPE_CHECKING:
-    from vidgan.report.page import Status
 
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[PRESET | FILE | RUN] [KEY=VALUE ...]")]
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
@@ -60,30 +57,6 @@ def report(run: Run, /) -> None:
     """
     write_page_of(run)
     print_lines(run / "index.html")
-
-
-def write_page_of(run: Path) -> None:
-    """Write a run's page anew; whether it is finished is read from its log and lock."""
-    from vidgan.training.logs import LOG_FILE, read_log
-    from vidgan.training.page import write_page
-    from vidgan.training.run_config import load_run_config
-
-    total = load_run_config(run).training.total_clips
-    log = read_log(run / LOG_FILE)
-    is_complete = bool(log) and log[-1]["clips_seen"] >= total
-    unfinished: Status = "training" if is_training(run) else "interrupted"
-    write_page(run, "done" if is_complete else unfinished, log)
-
-
-def is_training(run: Path) -> bool:
-    """Whether another process trains in a run folder right now."""
-    from vidgan.training.run_folder import locked
-
-    try:
-        with locked(run):
-            return False
-    except UserError:
-        return True
 
 
 def split_words(words: tuple[str, ...]) -> tuple[str | None, list[str]]:

@@ -1,6 +1,5 @@
 """Following a run: every checkpoint is evaluated once, while training goes on elsewhere."""
 
-import hashlib
 import json
 import os
 import time
@@ -11,6 +10,8 @@ from typing import Any
 
 import torch
 
+from vidgan.cli.common import choose_best, is_training, open_data, say
+from vidgan.core.files import cache_folder, sha256_of
 from vidgan.errors import UserError, printable
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
 from vidgan.evaluation.origins import data_inputs
@@ -116,7 +117,7 @@ class Watch:
         try:
             key = step, file.stat().st_mtime_ns
             if key not in self._hashes:
-                self._hashes[key] = hashlib.sha256(file.read_bytes()).hexdigest()
+                self._hashes[key] = sha256_of(file)
             return self._hashes[key]
         except FileNotFoundError:
             return None
@@ -144,9 +145,6 @@ def watch_run(
     Raises:
         UserError: no run folder, or no checkpoint could be evaluated.
     """
-    from vidgan.cli.evaluate import choose_best, open_data, say
-    from vidgan.core.files import cache_folder
-
     if not (Path(run) / "config.yaml").exists():
         raise UserError(f"{run} is no run folder yet: start vidgan train first, then watch it")
     _step_back()
@@ -179,8 +177,6 @@ def watch_run(
 
 
 def _follow(watch: Watch, json_lines: bool) -> None:
-    from vidgan.cli.train import is_training
-
     idle_since, was_told = time.monotonic(), False
     while not watch.is_over():
         pending = watch.pending()
@@ -201,7 +197,8 @@ def _follow(watch: Watch, json_lines: bool) -> None:
 
 def _step_back() -> None:
     """Leave the processor to training: the lowest need, few threads, no accelerator."""
-    os.nice(NICENESS)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // SHARE_OF_CORES))
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vidgan.cli.output import print_json, print_lines
+from vidgan.cli.common import print_json, print_lines
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:

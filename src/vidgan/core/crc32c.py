@@ -1,10 +1,12 @@
 """CRC-32C (Castagnoli), the checksum of TensorFlow's files, fast enough for megabytes.
 
-A CRC is linear over GF(2). Long data is therefore cut into lanes of equal length whose registers
-NumPy advances together, byte by byte; the lanes are then joined by the operator that feeds a lane
-of zeros to a register.
+The package google-crc32c (extra `tfrecords`) computes it where it is installed, by an instruction
+of the processor. NumPy does without it: a CRC is linear over GF(2). Long data is cut into lanes of
+equal length whose registers are advanced together, byte by byte; the lanes are then joined by the
+operator that feeds a lane of zeros to a register.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -33,6 +35,23 @@ _TABLE_LIST: list[int] = _TABLE.tolist()
 
 def crc32c(data: bytes | memoryview) -> int:
     """CRC-32C of `data`."""
+    native = _native()
+    return crc32c_by_lanes(data) if native is None else native(bytes(data))
+
+
+@cache
+def _native() -> Callable[[bytes], int] | None:
+    """The function of google-crc32c; None without it, or where it is but a slow stand-in."""
+    try:
+        import google_crc32c
+    except ImportError:
+        return None
+    function: Callable[[bytes], int] = google_crc32c.value
+    return function if google_crc32c.implementation == "c" else None
+
+
+def crc32c_by_lanes(data: bytes | memoryview) -> int:
+    """CRC-32C of `data` without another package."""
     view = memoryview(data)
     head = len(view) % _LANE_BYTES
     register = _ALL

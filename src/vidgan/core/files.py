@@ -5,7 +5,6 @@ of ordinary files alone, with a seal that shows the change of any bit.
 """
 
 import errno
-import fcntl
 import glob
 import hashlib
 import json
@@ -17,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import lock_descriptor
 
 from vidgan.errors import UserError
 
@@ -54,6 +55,9 @@ def remove_leftovers(folder: str | Path) -> None:
 def _remove_leftover(path: Path) -> None:
     found = re.match(rf"{re.escape(TEMPORARY_MARK)}(\d+)-", path.name)
     if not found:
+        return
+    if os.name == "nt":
+        # There the signal 0 is Ctrl-C, and nothing tells whether its writer lives.
         return
     try:
         os.kill(int(found[1]), 0)
@@ -115,6 +119,12 @@ def _concerns(error: Exception, path: Path) -> bool:
 def cache_folder() -> Path:
     """The cache for clip sets, judges and more: VIDGAN_CACHE, or ~/.cache/vidgan."""
     return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file in hexadecimal digits; it need not fit in memory."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_place(path: str | Path, needed_bytes: int = LEAST_FREE_BYTES) -> None:
@@ -297,14 +307,23 @@ def _remove(temporary: Path) -> None:
         shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
-def take_lock(call: Callable[[int, int], Any], handle: int, flags: int, path: str | Path) -> None:
-    """Lock an open file by `fcntl.flock` or `fcntl.lockf`; where there are no locks, say so.
+def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: bool = True) -> bool:
+    """Lock an open file; the lock dies with its processes. Where there are no locks, say so.
 
-    Raises:
-        BlockingIOError: another process holds it, and `flags` do not wait.
+    Args:
+        handle: of the file, which stays open as long as the lock is wanted.
+        path: what the lock is for, in the message.
+        wait: wait until nobody else holds it.
+        inherited: whether processes that this one forks hold it too, even when this one has been
+            killed. A lock that is not inherited is never waited for.
+
+    Returns:
+        Whether it was taken: False if another process holds it, and nothing is waited for.
     """
     try:
-        call(handle, flags)
+        if inherited:
+            return lock_descriptor(handle, blocking=wait)
+        return _lock_record(handle)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -313,15 +332,38 @@ def take_lock(call: Callable[[int, int], Any], handle: int, flags: int, path: st
             " process works there at the same time",
             file=sys.stderr,
         )
+        return True
+
+
+def _lock_record(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        # Such systems cannot fork, so no child has the lock of the whole file either.
+        return lock_descriptor(handle, blocking=False)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 @contextmanager
-def one_at_a_time(lock: Path) -> Iterator[None]:
-    """Wait until no other process holds the file `lock`, and hold it; the lock dies with us."""
+def one_at_a_time(lock: Path, busy: str = "") -> Iterator[None]:
+    """Hold the file `lock`, which only one process can; the lock dies with it.
+
+    Args:
+        lock: made if it is not there, and left there.
+        busy: what to say if another process holds it; without it, its end is waited for.
+
+    Raises:
+        UserError: another process holds it, and `busy` says so.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        take_lock(fcntl.flock, handle, fcntl.LOCK_EX, lock)
+        if not take_lock(handle, lock.parent, wait=not busy):
+            raise UserError(busy)
         yield
     finally:
         os.close(handle)

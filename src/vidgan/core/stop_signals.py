@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+)
+"""Those of them that the system has; Windows has the first two."""
 
 _COPY_S = 0.5
 """Seconds in which the same request may arrive twice: `timeout` signals its child and the group."""
@@ -79,6 +84,9 @@ def withheld_from_children() -> Iterator[None]:
     So do processes that they start, such as the server that forks workers; their parent has to end
     them by SIGKILL.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -94,8 +102,7 @@ def _handled_by(
         yield
         return
     # What nohup makes a program ignore stays ignored.
-    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    taken = [number for number in numbers if not (ignored and number == signal.SIGHUP)]
+    taken = [n for n in numbers if n.name != "SIGHUP" or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in taken}
     try:
         yield

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidgan.core.clip_ops import pool_uint8
 from vidgan.core.randomness import derive_seed
-from vidgan.data.packed.manifest import Level
+from vidgan.core.shapes import LevelShape
 from vidgan.data.packed.store import ClipStore
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
@@ -254,7 +254,7 @@ class ClipDataset:
         full = self.store.levels[0]
         time = self.config.frames // frames
         if full.frames % time == 0 and start % time == 0:
-            level = Level(full.frames // time, resolution)
+            level = LevelShape(full.frames // time, resolution)
             if level in self.store.levels:
                 stored = self.store.read(index, level)
                 return stored[:, start // time : start // time + frames]

@@ -13,6 +13,7 @@ from vidgan.video import ResizePolicy
 ClipPolicy = Literal["central", "random", "first"]
 ShortPolicy = Literal["drop", "loop", "hold"]
 SplitPolicy = Literal["auto", "off"]
+SPLITS = ("train", "val", "test", "heldout")
 Payload = Literal["auto", "raw", "zstd", "jpeg", "h264"]
 
 

@@ -1,6 +1,5 @@
 """Gathering what an evaluation compares: generated clips and the real ones of their size."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidgan.core.files import sha256_of
 from vidgan.core.randomness import derive_seed, keyed_rng
 from vidgan.data.dataset import ClipDataset, Window, central_window, first_window
 from vidgan.data.scorable import MIN_CLIPS, STAND_IN_SHARE, count_windows
@@ -349,7 +349,7 @@ def file_facts(path: Path) -> GeneratorFacts:
     card = read_card(path)
     return GeneratorFacts(
         source="file",
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=sha256_of(path),
         step=card.step,
         clips_seen=card.clips_seen,
         loss=card.loss,

@@ -1,6 +1,5 @@
 """What a record was made from, in enough detail to read it again and to name what was edited."""
 
-import hashlib
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vidgan.core.files import sha256_of
 from vidgan.core.settings import to_dict
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.packed.manifest import is_packed
@@ -35,8 +35,7 @@ def data_inputs(data: ClipDataset) -> dict[str, Any]:
     facts["levels"] = [list(level) for level in store.levels]
     if kind == "packed":
         settings["path"] = str(store.path)
-        manifest = store.manifest_file.read_bytes()
-        facts["manifest_sha256"] = hashlib.sha256(manifest).hexdigest()
+        facts["manifest_sha256"] = sha256_of(store.manifest_file)
     return facts
 
 

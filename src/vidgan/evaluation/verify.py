@@ -5,7 +5,6 @@ differ by `TOLERANCE`. Whatever does not agree is named: an edited field of the 
 a generator, a clip, a judge's weights, a value.
 """
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from vidgan.core.files import sha256_of
 from vidgan.core.settings import from_dict
 from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
@@ -228,7 +228,7 @@ def _file_findings(told: Plain, source: Path) -> list[str]:
     expected = told.get("sha256")
     if expected is None:
         return []
-    found = hashlib.sha256(source.read_bytes()).hexdigest()
+    found = sha256_of(source)
     if found == expected:
         return []
     return [f"the generator file {source} was edited: its SHA-256 is {found}, not {expected}"]
@@ -239,7 +239,7 @@ def _manifest_findings(told: Plain, clips: ClipDataset) -> list[str]:
     manifest = Path(clips.config.path) / MANIFEST_NAME
     if expected is None or not manifest.exists():
         return []
-    found = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    found = sha256_of(manifest)
     if found == expected:
         return []
     return [f"the manifest {manifest} was edited: its SHA-256 is {found}, not {expected}"]

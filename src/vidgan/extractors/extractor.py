@@ -23,7 +23,7 @@ from vidgan.extractors.networks.c3d import C3D, NUM_FRAMES
 from vidgan.extractors.networks.i3d import I3D, MIN_FRAMES
 from vidgan.extractors.networks.inception import InceptionV3
 from vidgan.extractors.networks.preprocessing import check_clips
-from vidgan.extractors.networks.seeded import seeded_weights
+from vidgan.extractors.networks.widths import seeded_weights
 from vidgan.extractors.specs import ExtractorSpec, find_extractor
 from vidgan.extractors.weights.checking import load_into, shapes_of
 from vidgan.extractors.weights.store import (

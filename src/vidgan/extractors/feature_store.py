@@ -9,7 +9,6 @@ file for each kind of feature, and a manifest that is written last:
     features.npy  probabilities.npy  manifest.json
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vidgan.core.distributed import Processes
-from vidgan.core.files import read_json, write_file_atomically, write_json_atomically
+from vidgan.core.files import (
+    read_json,
+    sha256_of,
+    write_file_atomically,
+    write_json_atomically,
+)
 from vidgan.core.settings import plain_hash
 from vidgan.errors import UserError
 from vidgan.metrics.statistics import FeatureStatistics
@@ -223,7 +227,7 @@ def _finish(folder: Path, facts: dict[str, Any], parts: list[tuple[int, int]]) -
         path = folder / f"{kind}.npy"
         rows = _rows_of(folder, kind, parts)
         write_file_atomically(path, lambda to, s=shape, r=rows: _write_array(to, s, r))  # type: ignore[misc]
-        arrays[kind] = {"shape": list(shape), "sha256": _sha256(path)}
+        arrays[kind] = {"shape": list(shape), "sha256": sha256_of(path)}
     manifest = {"schema": STORE_SCHEMA, "facts": facts, "count": count, "arrays": arrays}
     write_json_atomically(folder / MANIFEST, manifest)
     for start, _ in parts:
@@ -242,8 +246,3 @@ def _write_array(path: Path, shape: tuple[int, ...], rows: Iterator[Tensor]) -> 
         numpy.lib.format.write_array_header_1_0(file, header)
         for part in rows:
             file.write(part.numpy().astype("<f4", copy=False).tobytes())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,9 +5,7 @@ videos with a record; what an interrupted one left is cleared away. Videos do no
 other, so the outcome is the same whatever the number of workers.
 """
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,13 +16,13 @@ import vidgan
 from vidgan.core.files import (
     DISK_FULL,
     TEMPORARY_MARK,
+    one_at_a_time,
     read_json,
-    take_lock,
     write_json_atomically,
 )
 from vidgan.core.settings import differences
-from vidgan.data.build.engine import Engine, num_cores
-from vidgan.data.build.pool import Crashed
+from vidgan.data.build.engine import Engine
+from vidgan.data.build.pool import Crashed, num_cores
 from vidgan.data.sources.tree import list_videos
 from vidgan.errors import UserError
 from vidgan.video import VideoError
@@ -157,19 +155,10 @@ class WorkFolder:
         if self.path.exists() and not self.plan_file.is_file() and any(self._visible()):
             raise UserError(f"{self.path} holds something else already: choose another folder")
         self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path / f"{TEMPORARY_MARK}lock", os.O_CREAT | os.O_RDWR)
-        try:
-            try:
-                take_lock(fcntl.flock, handle, fcntl.LOCK_EX | fcntl.LOCK_NB, self.path)
-            except BlockingIOError:
-                raise UserError(
-                    f"another process is at work in {self.path}: wait for it or choose another"
-                    " folder"
-                ) from None
+        busy = f"another process is at work in {self.path}: wait for it or choose another folder"
+        with one_at_a_time(self.path / f"{TEMPORARY_MARK}lock", busy):
             self._settle(settings)
             yield
-        finally:
-            os.close(handle)
 
     def record_file(self, key: str) -> Path:
         """Where the record of a video lies."""

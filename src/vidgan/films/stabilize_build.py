@@ -13,6 +13,7 @@ import torch
 from vidgan.core.files import TEMPORARY_MARK
 from vidgan.core.settings import to_dict
 from vidgan.data.build.engine import Engine
+from vidgan.data.build.report import Report, shortened
 from vidgan.films.item_work import (
     Progress,
     WorkFolder,
@@ -43,7 +44,7 @@ class StabilizeJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StabilizeReport:
+class StabilizeReport(Report):
     """What became of every video.
 
     Attributes:
@@ -52,7 +53,6 @@ class StabilizeReport:
         num_clips: Clips written.
         num_frames: Frames of all clips.
         endings: Why clips that were kept ended, with counts.
-        aborted: Name of every video without a clip, and why.
     """
 
     out: str
@@ -60,25 +60,22 @@ class StabilizeReport:
     num_clips: int
     num_frames: int
     endings: dict[str, int]
-    aborted: tuple[tuple[str, str], ...]
 
     def lines(self, limit: int = 20) -> list[str]:
         """The report for people; at most `limit` videos without a clip."""
-        stable = self.num_videos - len(self.aborted)
+        stable = self.num_videos - len(self.dropped)
         first = (
             f"{self.num_videos:,} videos: {stable:,} stabilised into {self.num_clips:,} clips of"
-            f" {self.num_frames:,} frames, {len(self.aborted):,} without a clip"
+            f" {self.num_frames:,} frames, {len(self.dropped):,} without a clip"
         )
         text = [first]
         text += [f"  {count:,} clips ended because {why}" for why, count in self.endings.items()]
-        if self.aborted:
-            reasons = Counter(why for _, why in self.aborted)
+        if self.dropped:
+            reasons = Counter(why for _, why in self.dropped)
             text.append("without a clip:")
             text += [f"  {count:,} x {why}" for why, count in reasons.most_common()]
             text.append("namely:")
-            text += [f"  {name!r}: {why}" for name, why in self.aborted[:limit]]
-            if len(self.aborted) > limit:
-                text.append(f"  and {len(self.aborted) - limit:,} more")
+            text += shortened([f"{name!r}: {why}" for name, why in self.dropped], limit)
         return text
 
 
@@ -177,5 +174,5 @@ def _report(out: Path, records: list[dict[str, Any]]) -> StabilizeReport:
         num_clips=len(clips),
         num_frames=sum(clip["num_frames"] for clip in clips),
         endings=dict(Counter(clip["ending"] for clip in clips).most_common()),
-        aborted=tuple(sorted((r["name"], r["reason"]) for r in records if r["reason"])),
+        dropped=tuple(sorted((r["name"], r["reason"]) for r in records if r["reason"])),
     )

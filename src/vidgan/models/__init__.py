@@ -77,6 +77,8 @@ def outline_gan(config: ModelConfig, clip_shape: ClipShape, num_classes: int, wh
 
 def refuse_larger_than_memory(config: ModelConfig, shape: ClipShape, num_classes: int) -> None:
     """Raise UserError if the parameters alone need more memory than the machine has."""
+    if not hasattr(os, "sysconf"):
+        return  # Windows does not tell
     gan = outline_gan(config, shape, num_classes, "model")
     needed = sum(
         parameter.numel() * parameter.element_size()

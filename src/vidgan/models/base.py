@@ -17,25 +17,11 @@ from torch import Tensor, nn
 from vidgan.core.distributed import Processes
 from vidgan.core.randomness import BatchRandom
 from vidgan.core.ranges import Range, Width, check_fields
+from vidgan.core.shapes import ClipShape as ClipShape
+from vidgan.core.shapes import LevelShape as LevelShape
 
 BatchCoupling = Literal["none", "group", "batch"]
 """How the rows of a batch influence each other: not at all, within groups, or all of them."""
-
-
-class ClipShape(NamedTuple):
-    """Channels, frames, height and width of a clip."""
-
-    channels: int
-    frames: int
-    height: int
-    width: int
-
-
-class LevelShape(NamedTuple):
-    """Frames and resolution (height = width, px) of one level of growth."""
-
-    frames: int
-    resolution: int
 
 
 class Box(NamedTuple):

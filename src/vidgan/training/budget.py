@@ -11,10 +11,9 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.loader import make_loader
 from vidgan.errors import UserError
 from vidgan.models.base import Stage
-from vidgan.training.batch import Batch
 from vidgan.training.run_config import CONFIG_FILE, Config, load_run_config
 from vidgan.training.schedule import Schedule
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 WARM_UP_STEPS, MEASURED_STEPS = 3, 8
 """Steps at each level by which the cost of a clip is judged."""

@@ -6,7 +6,6 @@ other file and of itself, so that one damaged afterwards is noticed and the one 
 """
 
 import dataclasses
-import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from vidgan.core.files import (
     disk_errors_named,
     is_leftover,
     read_sealed_json,
+    sha256_of,
     write_folder_atomically,
     write_sealed_json,
 )
@@ -106,7 +106,7 @@ def save_checkpoint(
             _write_tensors(temporary / file, _network_tensors(step.gan, player))
         _write_tensors(temporary / OPTIMIZERS_FILE, dict(_optimizer_tensors(step)))
         save_generator(temporary / GENERATOR_FILE, step.averaged, card)
-        hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
+        hashes = {file.name: sha256_of(file) for file in sorted(temporary.iterdir())}
         record = {"schema": SCHEMA, **to_dict(state), "sha256": hashes}
         write_sealed_json(temporary / STATE_FILE, record)
 
@@ -164,11 +164,6 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         for name, tensor in tensors.items()
     }
     path.write_bytes(save(plain))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------
@@ -229,7 +224,7 @@ def _read_state(folder: Path, step: int) -> RunState:
     for name, expected in hashes.items():
         if not (folder / name).is_file():
             raise DamagedError(f"{name} is no file")
-        if _sha256(folder / name) != expected:
+        if sha256_of(folder / name) != expected:
             raise DamagedError(f"{name} does not match its checksum")
     try:
         state = from_dict(RunState, record, STATE_FILE)

@@ -1,12 +1,15 @@
-"""The averaged generator, which samples are drawn from."""
+"""The averaged generator, which samples are drawn from, and the statistics of its batch norms."""
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from vidgan.models.base import Generator
-from vidgan.sampling.standing import Inputs, estimate_statistics
+
+Inputs = tuple[Tensor, Tensor | None, Tensor | None]
+"""Latents, labels and context of a batch."""
 
 
 def copy_generator(generator: Generator) -> Generator:
@@ -49,3 +52,28 @@ def measure_statistics(
         return latents, None if labels is None else labels.to(like.device), context
 
     estimate_statistics(averaged, (draw() for _ in range(num_batches)))
+
+
+@torch.no_grad()
+def estimate_statistics(generator: Generator, batches: Iterable[Inputs]) -> None:
+    """Set the running statistics to the mean over batches of latents.
+
+    Averaged weights have never been trained with the statistics that their network's buffers hold;
+    measured anew, they fit (Brock et al. 2019, section 4.1). Layers without running statistics and
+    the generator's mode are left as they are.
+
+    Args:
+        generator: in any mode.
+        batches: latents `[B, Z]`, labels `[B]` or None, context clips or None.
+    """
+    layers = generator.running_layers()
+    if not layers:
+        return
+    was_training = generator.training
+    generator.train()
+    with generator.observing():
+        for latents, labels, context in batches:
+            generator.parts(latents, labels, context)
+    for layer in layers:
+        layer.settle(momentum=1.0)
+    generator.train(was_training)

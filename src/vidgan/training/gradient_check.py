@@ -27,12 +27,11 @@ from vidgan.core.machine import has_bfloat16, processor_id
 from vidgan.core.settings import from_dict
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
-from vidgan.training.batch import Batch
 from vidgan.training.checkpoint import Float32, RunState
 from vidgan.training.planner import clips_of_a_group
 from vidgan.training.run_config import Config, config_to_dict
 from vidgan.training.settings import PrecisionConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 MAX_ERROR = 0.75
 """Distance of a layer's gradient to the true one, in lengths of the true one, that is rounding."""

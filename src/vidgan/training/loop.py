@@ -24,7 +24,6 @@ from vidgan.losses.recipes import make_loss
 from vidgan.models import model_name, refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.sampling.storage import make_card
-from vidgan.training.batch import Batch
 from vidgan.training.budget import fit_minutes, keep_schedule
 from vidgan.training.checkpoint import (
     RunState,
@@ -53,7 +52,7 @@ from vidgan.training.run_config import CONFIG_FILE, Config
 from vidgan.training.run_folder import check_run_folder, check_same_data, locked
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig
-from vidgan.training.step import TrainingStep
+from vidgan.training.step import Batch, TrainingStep
 
 Tell = Callable[[str], None]
 

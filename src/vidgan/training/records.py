@@ -222,7 +222,7 @@ def environment(processes: Processes) -> dict[str, Any]:
 def data_facts(dataset: ClipDataset) -> dict[str, Any]:
     """What the networks were built for and which clips they see, as plain values."""
     store = dataset.store
-    manifest = getattr(store, "manifest", None)
+    manifest = store.manifest
     counts: dict[str, int] = {}
     for item in store.items:
         if item.split == dataset.split:
@@ -238,6 +238,6 @@ def data_facts(dataset: ClipDataset) -> dict[str, Any]:
         "fps": store.fps,
         "source_hash": None if manifest is None else manifest.source_hash,
         "dropped": [] if manifest is None else [list(pair) for pair in manifest.dropped],
-        "store": str(getattr(store, "path", "")),
+        "store": "" if store.path is None else str(store.path),
         "place": str(Path(dataset.config.path).absolute()),
     }

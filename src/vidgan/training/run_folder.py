@@ -1,6 +1,5 @@
 """A run folder before training touches it: whose it is, and whether it may go on."""
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,16 +84,13 @@ def locked(run: str | Path) -> Iterator[Callable[[], None]]:
     Path(run).mkdir(parents=True, exist_ok=True)
     handle = os.open(Path(run) / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        # A record lock, since loader processes would inherit one of flock and outlive a kill.
-        take_lock(fcntl.lockf, handle, fcntl.LOCK_EX | fcntl.LOCK_NB, run)
+        # Loader processes would inherit the lock, and hold it when this one has been killed.
+        if not take_lock(handle, run, inherited=False):
+            raise UserError(
+                f"another process is training in {run}; wait for it or name another folder with "
+                f"run=FOLDER"
+            )
         yield partial(_check_place, Path(run), handle)
-    except (BlockingIOError, PermissionError) as error:
-        if error.filename is not None:
-            raise
-        raise UserError(
-            f"another process is training in {run}; wait for it or name another folder with "
-            f"run=FOLDER"
-        ) from None
     finally:
         os.close(handle)
 

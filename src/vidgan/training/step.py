@@ -7,6 +7,7 @@ same result whatever the number of processes or micro-batches.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,6 @@ from vidgan.losses.recipes import Loss
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
 from vidgan.models.parts.growth import fades
 from vidgan.training.augment import augment
-from vidgan.training.batch import Batch as Batch
 from vidgan.training.ema import measure_statistics, update_average
 from vidgan.training.loss_checks import check_loss
 from vidgan.training.optimizers import (
@@ -38,6 +38,35 @@ Logs = dict[str, Tensor]
 Parts = Mapping[str, Tensor]
 """What a generator made: `clip` and whatever else the model can show. A part `category` `[B]` is
 what it drew in place of labels; classifiers of discriminators learn to name it."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process' share of a global batch, or a micro-batch of it.
+
+    Attributes:
+        real: uint8 clips `[B, C, T, H, W]`, or float in [-1, 1] once prepared.
+        labels: `[B]` or None.
+        global_size: clips of the batch over all processes.
+        start: row of the first clip in the global batch.
+        context: given frames, or None.
+    """
+
+    real: Tensor
+    labels: Tensor | None
+    global_size: int
+    start: int
+    context: Tensor | None = None
+
+    def rows(self, first: int, last: int) -> "Batch":
+        """Rows `first:last` of this share."""
+        return Batch(
+            real=self.real[first:last],
+            labels=None if self.labels is None else self.labels[first:last],
+            global_size=self.global_size,
+            start=self.start + first,
+            context=None if self.context is None else self.context[first:last],
+        )
 
 
 class UpdateKey(NamedTuple):

@@ -29,14 +29,17 @@ print(report.num_clips, report.dropped)
 """
 LIGHT = """
 import sys
+from pathlib import Path
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
 from vidgan.data.settings import DataConfig
+from vidgan.data.sources.source import Source
 
 for payload in ("zstd", "jpeg", "h264"):
     config = DataConfig(resolution=32, frames=4, payload=payload)
     levels = full_levels(config, [(2, 16)])
     for preview in (None, 16):
-        job = EncodeJob(sys.argv[1], config, levels, preview)
+        source = Source(name="clip", path=Path(sys.argv[1]))
+        job = EncodeJob(source, config, levels, preview)
         assert isinstance(encode_video(job), EncodedClip)
 print("torch" in sys.modules)
 """

@@ -6,9 +6,8 @@ import shutil
 import pytest
 
 from vidgan.cli.main import run
-from vidgan.data.build.packing import build_clips
+from vidgan.data.build.packing import build_clips, verify_set
 from vidgan.data.packed.store import open_store
-from vidgan.data.packed.verify import verify_set
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import render_motions
 from vidgan.errors import UserError

@@ -138,7 +138,7 @@ def test_unknown_ranges_are_one_sentence(array):
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
-    return [read_array_item(path, item.member).pixels for item in list_arrays(path, "auto").items]
+    return [read_array_item(path, item.member).pixels for item in list_arrays(path, "auto").sources]
 
 
 def test_an_npy_with_labels_beside_it(tmp_path):
@@ -146,11 +146,11 @@ def test_an_npy_with_labels_beside_it(tmp_path):
     np.save(tmp_path / "a.npy", clips)
     np.save(tmp_path / "a_labels.npy", [0, 1, 2, 0, 1, 10])
     listing = list_arrays(tmp_path / "a.npy", "auto")
-    assert [item.name for item in listing.items] == [f"{n:06d}" for n in range(6)]
-    assert [item.class_name for item in listing.items] == [
+    assert [item.name for item in listing.sources] == [f"{n:06d}" for n in range(6)]
+    assert [item.class_name for item in listing.sources] == [
         f"class-{n}" for n in ("00", "01", "02", "00", "01", "10")
     ]
-    assert listing.notes == ("a (6x5x12x12x3 uint8) was read as NTHWC with numbers of 0 to 255",)
+    assert listing.notes == ["a (6x5x12x12x3 uint8) was read as NTHWC with numbers of 0 to 255"]
     assert all(
         np.array_equal(a, b) for a, b in zip(frames_of(tmp_path / "a.npy"), clips, strict=True)
     )
@@ -168,7 +168,7 @@ def test_an_npz_with_labels_and_splits_inside(tmp_path, cache, save):
         class_names=np.array(["run", "wave"]),
     )
     listing = list_arrays(tmp_path / "a.npz", "auto")
-    assert [(i.name, i.split, i.class_name) for i in listing.items] == [
+    assert [(i.name, i.split, i.class_name) for i in listing.sources] == [
         ("x_train/000000", "train", "wave"),
         ("x_train/000001", "train", "run"),
         ("x_train/000002", "train", "wave"),
@@ -183,11 +183,11 @@ def test_an_npz_with_labels_and_splits_inside(tmp_path, cache, save):
 
 def test_words_and_one_hot_rows_are_labels_too(tmp_path):
     np.savez(tmp_path / "a.npz", video=videos(3), label=np.array(["b", "a", "b"]))
-    items = list_arrays(tmp_path / "a.npz", "auto").items
+    items = list_arrays(tmp_path / "a.npz", "auto").sources
     assert [item.class_name for item in items] == ["b", "a", "b"]
     np.save(tmp_path / "b.npy", videos(3))
     np.save(tmp_path / "b_labels.npy", np.eye(3, dtype=np.float32)[[2, 0, 1]])
-    items = list_arrays(tmp_path / "b.npy", "auto").items
+    items = list_arrays(tmp_path / "b.npy", "auto").sources
     assert [item.class_name for item in items] == ["class-2", "class-0", "class-1"]
 
 
@@ -195,7 +195,7 @@ def test_moving_mnist_as_it_is_published(tmp_path):
     clips = np.random.default_rng(0).integers(0, 256, (5, 40, 16, 16), np.uint8)
     np.save(tmp_path / "mnist_test_seq.npy", clips)
     listing = list_arrays(tmp_path / "mnist_test_seq.npy", "auto")
-    assert len(listing.items) == 40
+    assert len(listing.sources) == 40
     assert np.array_equal(frames_of(tmp_path / "mnist_test_seq.npy")[7][..., 1], clips[:, 7])
 
 
@@ -203,7 +203,7 @@ def test_hdf5_of_another_writer(tmp_path):
     pytest.importorskip("h5py", reason="HDF5 needs the extra arrays")
     listing = list_arrays(FOREIGN / "moving.h5", "auto")
     assert listing.what == "an HDF5 file"
-    assert [item.class_name for item in listing.items] == ["run", "wave"] * 3
+    assert [item.class_name for item in listing.sources] == ["run", "wave"] * 3
     frames = frames_of(FOREIGN / "moving.h5")
     assert frames[4].shape == (4, 8, 8, 3)
     assert np.unique(frames[4][3]).tolist() == [30 * 4 + 5 * 3]
@@ -219,7 +219,7 @@ def test_hdf5_with_a_dataset_for_every_video(tmp_path):
         file["soft"] = h5py.SoftLink("/run/a")
         file["elsewhere"] = h5py.ExternalLink(str(FOREIGN / "moving.h5"), "/images")
     listing = list_arrays(tmp_path / "a.h5", "auto")
-    assert [item.name for item in listing.items] == ["run/a", "run/b", "walk/c"]
+    assert [item.name for item in listing.sources] == ["run/a", "run/b", "walk/c"]
     assert [name for name, _ in listing.dropped] == ["walk/odd"]
     assert len(listing.notes) == 1
     assert "2 more arrays were read as THWC" in listing.notes[0]
@@ -242,7 +242,7 @@ def test_hdf5_that_takes_from_other_files_or_claims_too_much(tmp_path):
         file.create_virtual_dataset("virtual", layout)
         file.create_dataset("bomb", (10_000, 64, 64, 64, 3), np.uint8, chunks=(1, 64, 64, 64, 3))
     listing = list_arrays(tmp_path / "a.h5", "auto")
-    assert [item.name for item in listing.items] == ["good/000000", "good/000001"]
+    assert [item.name for item in listing.sources] == ["good/000000", "good/000001"]
     assert dict(listing.dropped) == {
         "other": "takes its numbers from other files",
         "virtual": "takes its numbers from other files",
@@ -270,7 +270,7 @@ def test_pickles_are_never_loaded(tmp_path):
     with pytest.raises(UserError, match=r"c\.npz holds no array of videos \(video.*pickled"):
         list_arrays(tmp_path / "c.npz", "auto")
     listing = list_arrays(tmp_path / "d.npz", "auto")
-    assert len(listing.items) == 2
+    assert len(listing.sources) == 2
     assert "pickled" in dict(listing.dropped)["table"]
     assert not mark.exists()
 
@@ -319,7 +319,7 @@ def test_damage_inside_of_hdf5(tmp_path):
     data = bytearray((tmp_path / "a.h5").read_bytes())
     data[offset + 100] ^= 1
     (tmp_path / "a.h5").write_bytes(data)
-    items = list_arrays(tmp_path / "a.h5", "auto").items
+    items = list_arrays(tmp_path / "a.h5", "auto").sources
     read_array_item(tmp_path / "a.h5", items[1].member)
     with pytest.raises(UnreadableVideoError, match="cannot be read"):
         read_array_item(tmp_path / "a.h5", items[2].member)

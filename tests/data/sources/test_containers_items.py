@@ -73,10 +73,10 @@ def test_videos_pictures_and_the_rest_of_an_archive(tmp_path):
     }
     listing = list_archive(write_zip(tmp_path / "a.zip", files))
     assert listing.what == "a zip archive"
-    assert [item.name for item in listing.items] == ["run/a.avi", "run/b.MP4", "walk/shots"]
-    assert {item.class_name for item in listing.items} == {None}
-    assert listing.notes == ("4 files that are no videos were passed over",)
-    content = read_archive_item(tmp_path / "a.zip", listing.items[2].member)
+    assert [item.name for item in listing.sources] == ["run/a.avi", "run/b.MP4", "walk/shots"]
+    assert {item.class_name for item in listing.sources} == {None}
+    assert listing.notes == ["4 files that are no videos were passed over"]
+    content = read_archive_item(tmp_path / "a.zip", listing.sources[2].member)
     # In the order of the numbers and not of the letters.
     assert content == Pictures(tuple(picture(n) for n in (0, 1, 2, 10)))
     assert read_archive_item(tmp_path / "a.zip", "run/b.MP4") == VideoBytes(b"b", ".mp4")
@@ -86,8 +86,8 @@ def test_names_with_line_breaks_and_markup(tmp_path):
     files = {"a\nb/<script>.mp4": b"x", "a\nb/ok.mp4": b"y"}
     for path in (write_zip(tmp_path / "a.zip", files), write_tar(tmp_path / "a.tar", files)):
         listing = list_archive(path)
-        assert [item.name for item in listing.items] == ["a\\nb/<script>.mp4", "a\\nb/ok.mp4"]
-        assert read_archive_item(path, listing.items[0].member) == VideoBytes(b"x", ".mp4")
+        assert [item.name for item in listing.sources] == ["a\\nb/<script>.mp4", "a\\nb/ok.mp4"]
+        assert read_archive_item(path, listing.sources[0].member) == VideoBytes(b"x", ".mp4")
 
 
 def test_an_archive_without_videos_is_one_sentence(tmp_path):
@@ -100,12 +100,12 @@ def test_shards_of_the_package_webdataset():
     names = ["shard-000000.tar.gz", "shard-000001.tar.gz"]
     listings = [list_archive(FOREIGN / name) for name in names]
     assert [listing.what for listing in listings] == ["a WebDataset shard"] * 2
-    assert [(item.name, item.class_name) for listing in listings for item in listing.items] == [
+    assert [(item.name, item.class_name) for listing in listings for item in listing.sources] == [
         ("clip0000.frames.npy", "run"),
         ("clip0001.frames.npy", "wave"),
         ("clip0002.frames.npy", "run"),
     ]
-    content = read_archive_item(FOREIGN / names[0], listings[0].items[1].member)
+    content = read_archive_item(FOREIGN / names[0], listings[0].sources[1].member)
     assert isinstance(content, Frames)
     assert content.pixels.shape == (4, 8, 8, 3)
     assert np.unique(content.pixels).tolist() == [25]
@@ -131,14 +131,14 @@ def test_samples_of_every_kind(tmp_path):
         },
     )
     listing = list_archive(path)
-    assert [(i.name, i.class_name, i.split) for i in listing.items] == [
-        ("0000.mp4", "class-02", None),
+    assert [(i.name, i.class_name, i.split) for i in listing.sources] == [
+        ("0000.mp4", "class-02", ""),
         ("0001.npy", "class-10", "test"),
-        ("0002", "jump", None),
-        ("0003.mp4", None, None),
+        ("0002", "jump", ""),
+        ("0003.mp4", None, ""),
     ]
-    assert listing.notes == ("2 files that are no videos were passed over",)
-    contents = [read_archive_item(path, item.member) for item in listing.items]
+    assert listing.notes == ["2 files that are no videos were passed over"]
+    contents = [read_archive_item(path, item.member) for item in listing.sources]
     assert contents[0] == VideoBytes(b"video", ".mp4")
     assert isinstance(contents[1], Frames)
     assert contents[1].fps == 12.5
@@ -170,8 +170,8 @@ def test_records_in_the_layout_of_trailer_faces():
     path = FOREIGN / "faces-r02.tfrecords"
     listing = list_records(path)
     assert listing.what == "TFRecords of TrailerFaces' layout"
-    assert [item.name for item in listing.items] == ["000000", "000001", "000002"]
-    content = read_record_item(path, listing.items[2].member)
+    assert [item.name for item in listing.sources] == ["000000", "000001", "000002"]
+    content = read_record_item(path, listing.sources[2].member)
     assert isinstance(content, Frames)
     assert content.pixels.shape == (4, 4, 4, 3)
     assert content.pixels[3, 0, 0].tolist() == [110, 111, 112]
@@ -181,8 +181,8 @@ def test_sequences_of_pictures_with_labels():
     path = FOREIGN / "sequences.tfrecord"
     listing = list_records(path)
     assert listing.what == "TFRecords"
-    assert [item.class_name for item in listing.items] == ["run", "wave"]
-    content = read_record_item(path, listing.items[1].member)
+    assert [item.class_name for item in listing.sources] == ["run", "wave"]
+    content = read_record_item(path, listing.sources[1].member)
     assert isinstance(content, Pictures)
     assert len(content.files) == 4
     assert np.asarray(Image.open(io.BytesIO(content.files[2])))[0, 0].tolist() == [100] * 3
@@ -203,7 +203,7 @@ def test_labels_of_trailer_faces(tmp_path, labels):
     (tmp_path / "faces-r02.tfrecords").write_bytes((FOREIGN / "faces-r02.tfrecords").read_bytes())
     file = tmp_path / "faces-rxx.labels"
     file.write_bytes(npy(np.array(labels)))
-    items = list_records(tmp_path / "faces-r02.tfrecords").items
+    items = list_records(tmp_path / "faces-r02.tfrecords").sources
     assert [item.class_name for item in items] == ["class-1", "class-0", "class-1"]
     file.write_bytes(npy(np.array(labels)[:2]))
     with pytest.raises(UserError, match="a label for each of the 3 records"):
@@ -227,7 +227,7 @@ def test_records_with_other_features(tmp_path):
             b"\xff\xff\xff",
         ],
     )
-    items = list_records(path).items
+    items = list_records(path).sources
     assert [item.class_name for item in items] == [f"class-{n}" for n in (3, 4, 4, 5, 0, 3)]
     contents = [read_record_item(path, item.member) for item in items[:3]]
     assert contents == [VideoBytes(video), Pictures(tuple(frames)), Pictures(tuple(frames))]
@@ -245,8 +245,8 @@ def test_cut_empty_and_packed_files_of_records(tmp_path):
     data = (FOREIGN / "faces-r02.tfrecords").read_bytes()
     path.write_bytes(data[:-5])
     listing = list_records(path)
-    assert len(listing.items) == 2
-    assert listing.notes == ("a.tfrecords ends early: record 2 is cut off",)
+    assert len(listing.sources) == 2
+    assert listing.notes == ["a.tfrecords ends early: record 2 is cut off"]
     for content, said in (
         (b"", r"no whole record \(it is empty\)"),
         (data[:50], "record 0 is cut off"),
@@ -265,7 +265,7 @@ def test_a_frame_number_survives_the_way_through_an_archive(tmp_path):
         Image.fromarray(numbered_frame(number)).save(buffer, "PNG")
         files[f"x/{number}.png"] = buffer.getvalue()
     path = write_tar(tmp_path / "a.tar", files)
-    (item,) = list_archive(path).items
+    (item,) = list_archive(path).sources
     content = read_archive_item(path, item.member)
     assert isinstance(content, Pictures)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content.files[2]))), numbered_frame(2))

@@ -57,7 +57,7 @@ def test_a_video_in_an_archive_is_read_as_the_file_is(tmp_path, suffix):
     codec = "mpeg4" if suffix == "avi" else "libx264"
     file = write_video(tmp_path / f"a.{suffix}", 12, codec=codec)
     path = write_zip(tmp_path / "a.zip", {f"x/a.{suffix}": file.read_bytes()})
-    (item,) = list_container(path, "auto").items
+    (item,) = list_container(path, "auto").sources
     before = {p.name for p in tmp_path.iterdir()}
     with open_item(path, item.member) as video:
         info = video.probe()
@@ -77,7 +77,7 @@ def test_arrays_and_pictures_are_fitted_alike(tmp_path, resolution, resize):
     write_tar(tmp_path / "a.tar", pictures)
     read = []
     for name in ("a.npy", "a.tar"):
-        (item,) = list_container(tmp_path / name, "auto").items
+        (item,) = list_container(tmp_path / name, "auto").sources
         with open_item(tmp_path / name, item.member) as video:
             info = video.probe()
             read.append(video.read([5, 0, 3], resolution, resize).clip)
@@ -89,7 +89,7 @@ def test_arrays_and_pictures_are_fitted_alike(tmp_path, resolution, resize):
 
 def test_arrays_are_read_whole_or_by_number(tmp_path):
     np.save(tmp_path / "a.npy", numbered_clip(4))
-    (item,) = list_container(tmp_path / "a.npy", "auto").items
+    (item,) = list_container(tmp_path / "a.npy", "auto").sources
     with open_item(tmp_path / "a.npy", item.member) as video:
         assert frame_numbers(video.read(None, None, "stretch").clip) == [0, 1, 2, 3]
         for wrong in ([4], [-1], []):
@@ -101,13 +101,13 @@ def test_grey_and_empty_arrays(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 16, 16), np.uint8))
     np.save(tmp_path / "c.npy", np.arange(3 * 8 * 8 * 3, dtype=np.uint8).reshape(3, 8, 8, 3))
     np.save(tmp_path / "b.npy", np.zeros((2, 0, 16, 16, 3), np.uint8))
-    (item,) = list_container(tmp_path / "a.npy", "auto").items
+    (item,) = list_container(tmp_path / "a.npy", "auto").sources
     with open_item(tmp_path / "a.npy", item.member) as video:
         assert video.probe().is_grey
-    (item,) = list_container(tmp_path / "c.npy", "auto").items
+    (item,) = list_container(tmp_path / "c.npy", "auto").sources
     with open_item(tmp_path / "c.npy", item.member) as video:
         assert not video.probe().is_grey
-    first = list_container(tmp_path / "b.npy", "auto").items[0]
+    first = list_container(tmp_path / "b.npy", "auto").sources[0]
     with (
         open_item(tmp_path / "b.npy", first.member) as video,
         pytest.raises(NoVideoStreamError, match="has no frames"),
@@ -118,7 +118,7 @@ def test_grey_and_empty_arrays(tmp_path):
 def test_the_rate_beside_pictures_is_kept(tmp_path):
     files = {f"k.{n}.png": png(numbered_frame(n)) for n in range(4)}
     path = write_tar(tmp_path / "a.tar", {**files, "k.json": b'{"fps": 8}'})
-    (item,) = list_container(path, "auto").items
+    (item,) = list_container(path, "auto").sources
     with open_item(path, item.member) as video:
         info = video.probe()
     assert (info.fps, info.duration_s) == (8.0, 0.5)
@@ -127,7 +127,7 @@ def test_the_rate_beside_pictures_is_kept(tmp_path):
 
 def test_a_container_that_changed_or_left_is_one_reason(tmp_path):
     path = write_zip(tmp_path / "a.zip", {"a.mp4": b"x"})
-    (item,) = list_container(path, "auto").items
+    (item,) = list_container(path, "auto").sources
     write_zip(path, {"other.mp4": b"yy"})
     with (
         pytest.raises(UnreadableVideoError, match="cannot be read any more"),
@@ -149,7 +149,7 @@ def test_damaged_and_absurd_pictures_are_one_reason(tmp_path):
     huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
     for start in (header[:8] + b"\0\0\0\x0c" + header[12:], bytes(huge), b"no picture"):
         path = write_zip(tmp_path / "a.zip", {f"x/{n}.png": start + bytes(20) for n in range(3)})
-        (item,) = list_container(path, "auto").items
+        (item,) = list_container(path, "auto").sources
         with (
             open_item(path, item.member) as video,
             pytest.raises(UnreadableVideoError, match="cannot be read as a picture"),
@@ -178,14 +178,14 @@ def test_folders_of_an_archive_and_the_one_around_them(tmp_path):
     names = ["UCF-101/run/a.mp4", "UCF-101/walk/b.mp4"]
     found = scan(write_zip(tmp_path / "a.zip", dict.fromkeys(names, b"")))
     assert found.what == "a zip archive"
-    assert [(item.name, item.folder) for _, item in found.videos] == [
+    assert [(item.name, item.folder) for item in found.sources] == [
         ("UCF-101/run/a.mp4", "run"),
         ("UCF-101/walk/b.mp4", "walk"),
     ]
-    assert found.notes == ("the folder UCF-101 holds everything and names nothing",)
+    assert found.notes == ["the folder UCF-101 holds everything and names nothing"]
     names = ["set/train/run/a.mp4", "set/train/walk/b.mp4"]
     found = scan(write_zip(tmp_path / "b.zip", dict.fromkeys(names, b"")))
-    assert [item.folder for _, item in found.videos] == ["train/run", "train/walk"]
+    assert [item.folder for item in found.sources] == ["train/run", "train/walk"]
 
 
 def test_shards_name_splits_and_keep_their_places(tmp_path):
@@ -197,15 +197,15 @@ def test_shards_name_splits_and_keep_their_places(tmp_path):
             )
     found = scan(tmp_path)
     assert found.what == "4 files of the kind 'WebDataset shard'"
-    assert [(item.name, item.split, item.class_name) for _, item in found.videos] == [
+    assert [(item.name, item.split, item.class_name) for item in found.sources] == [
         ("test-000000.tar/0.mp4", "test", "class-1"),
         ("test-000001.tar/1.mp4", "test", "class-1"),
         ("train-000000.tar/0.mp4", "train", "class-1"),
         ("train-000001.tar/1.mp4", "train", "class-1"),
     ]
-    assert {item.split for _, item in scan(tmp_path, splits=False).videos} == {None}
+    assert {item.split for item in scan(tmp_path, splits=False).sources} == {"train"}
     # A file alone is all that there is, whatever its name.
-    assert {item.split for _, item in scan(tmp_path / "test-000000.tar").videos} == {None}
+    assert {item.split for item in scan(tmp_path / "test-000000.tar").sources} == {"train"}
 
 
 def test_class_folders_of_arrays(tmp_path):
@@ -213,7 +213,7 @@ def test_class_folders_of_arrays(tmp_path):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "a.npy", numbered_clip(2))
     found = scan(tmp_path)
-    assert [(item.name, item.folder) for _, item in found.videos] == [
+    assert [(item.name, item.folder) for item in found.sources] == [
         ("run/a.npy", "run"),
         ("walk/a.npy", "walk"),
     ]
@@ -223,7 +223,7 @@ def test_an_unreadable_file_among_others_is_dropped_and_named(tmp_path):
     write_zip(tmp_path / "a.zip", {"a.mp4": b"", "../b.mp4": b""})
     (tmp_path / "b.zip").write_bytes(b"PK\x03\x04broken")
     found = scan(tmp_path)
-    assert len(found.videos) == 1
+    assert len(found.sources) == 1
     names = [name for name, _ in found.dropped]
     assert names == ["b.zip", "a.zip/../b.mp4"]
     assert "is no whole zip archive" in found.dropped[0][1]
@@ -238,5 +238,5 @@ def test_one_level_of_trailer_faces_is_read(tmp_path):
         (tmp_path / f"faces-r0{level}.tfrecords").write_bytes(data)
     found = scan(tmp_path)
     assert found.what == "TFRecords of TrailerFaces' layout"
-    assert {path.name for path, _ in found.videos} == {"faces-r04.tfrecords"}
+    assert {source.path.name for source in found.sources} == {"faces-r04.tfrecords"}
     assert "4 sizes of the same clips, of which faces-r04.tfrecords" in found.notes[0]

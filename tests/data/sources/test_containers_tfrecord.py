@@ -1,12 +1,14 @@
 """TFRecords: checksums of the standard, a foreign file, and every kind of damage."""
 
 import struct
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from vidgan.core.crc32c import crc32c, masked_crc32c
+from vidgan.core.crc32c import _native, crc32c, crc32c_by_lanes, masked_crc32c
 from vidgan.data.sources.containers.tfrecord import index_records, parse_record, read_record
 from vidgan.video import UnreadableVideoError
 
@@ -26,7 +28,7 @@ FOREIGN = Path(__file__).parent / "containers"
     ],
 )
 def test_checksum_is_that_of_the_standard(data, expected):
-    assert crc32c(data) == expected
+    assert crc32c(data) == crc32c_by_lanes(data) == expected
 
 
 def bitwise_crc(data: bytes) -> int:
@@ -42,12 +44,26 @@ def bitwise_crc(data: bytes) -> int:
 def test_long_data_is_checked_in_lanes_alike(length):
     data = np.random.default_rng(length).integers(0, 256, length, np.uint8).tobytes()
     assert crc32c(data) == crc32c(memoryview(data)) == bitwise_crc(data)
+    assert crc32c_by_lanes(data) == crc32c_by_lanes(memoryview(data)) == bitwise_crc(data)
 
 
 def test_lanes_agree_with_another_package():
     google_crc32c = pytest.importorskip("google_crc32c")
     data = np.random.default_rng(0).integers(0, 256, 3_000_017, np.uint8).tobytes()
-    assert crc32c(data) == google_crc32c.value(data)
+    assert crc32c_by_lanes(data) == google_crc32c.value(data) == crc32c(data)
+
+
+@pytest.mark.parametrize("implementation", ["c", "python"])
+def test_the_package_is_used_where_it_is_fast(implementation, monkeypatch):
+    package = ModuleType("google_crc32c")
+    package.implementation, package.value = implementation, len
+    monkeypatch.setitem(sys.modules, "google_crc32c", package)
+    _native.cache_clear()
+    assert crc32c(memoryview(b"123456789")) == (9 if implementation == "c" else 0xE3069283)
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    _native.cache_clear()
+    assert crc32c(b"123456789") == 0xE3069283
+    _native.cache_clear()
 
 
 def test_mask_is_that_of_the_foreign_file():

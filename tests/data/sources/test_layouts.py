@@ -142,7 +142,7 @@ def test_exported_shards_come_back_as_they_were(videos, tmp_path):
     export_clips(tmp_path / "told", tmp_path / "shards", "npy", shard_clips=3)
     scan = scan_sources(tmp_path / "shards", CONFIG)
     assert scan.layout == "webdataset"
-    assert "share keys with classes beside them" in scan.told
+    assert "share keys with classes beside them" in scan.what
     build_clips(tmp_path / "shards", tmp_path / "back", CONFIG)
     assert sorted(hashes(tmp_path / "back")) == sorted(hashes(tmp_path / "told"))
     first, back = open_store(tmp_path / "told"), open_store(tmp_path / "back")
@@ -224,7 +224,7 @@ def test_trailer_faces_are_read_at_the_asked_size(tmp_path):
 def test_an_explicit_layout_overrides_what_is_seen(videos, tmp_path):
     scan = scan_sources(videos, replace(CONFIG, layout="folder"))
     assert (scan.classes, scan.layout) == ([], "folder")
-    assert "as that setting says" in scan.told
+    assert "as that setting says" in scan.what
     zipped(videos, videos / "all.zip")
     seen = scan_sources(videos, CONFIG)
     assert seen.layout == "classes"
@@ -262,7 +262,13 @@ def test_a_packed_set_and_a_strange_file_are_refused(videos, tmp_path):
 
 def grouped(sizes: list[int]) -> list[Source]:
     return [
-        Source(name=f"{group}/{n}", path=Path("x"), class_name="ab"[group % 2], group=str(group))
+        Source(
+            name=f"{group}/{n}",
+            path=Path("x"),
+            split="train",
+            class_name="ab"[group % 2],
+            group=str(group),
+        )
         for group, size in enumerate(sizes)
         for n in range(size)
     ]

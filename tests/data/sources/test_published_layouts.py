@@ -39,8 +39,8 @@ def first_numbers(folder: Path) -> list[int]:
 def test_ucf101_has_its_published_splits_and_groups(tmp_path, fold):
     root = write_ucf101(tmp_path)
     scan = scan_sources(root, replace(CONFIG, fold=fold))
-    assert "UCF-101 (data.layout=ucf101), since 24 of its 24 videos are named" in scan.told
-    assert "ucfTrainTestlist has the lists" in scan.told
+    assert "UCF-101 (data.layout=ucf101), since 24 of its 24 videos are named" in scan.what
+    assert "ucfTrainTestlist has the lists" in scan.what
     assert len(scan.sources) == 24
     for source in scan.sources:
         class_name, file = source.name.split("/")[1:]
@@ -190,7 +190,7 @@ def test_frame_folders_take_the_split_of_the_asked_file(tmp_path):
         "1 folders, ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01 first, hold another" in n for n in notes
     )
     second = scan_sources(root, replace(CONFIG, fold=2))
-    assert "ucf101_02.json gives 6 of its 6 videos" in second.told
+    assert "ucf101_02.json gives 6 of its 6 videos" in second.what
     assert [source.split for source in second.sources] == ["train", "val", "train"] * 2
     with pytest.raises(UserError, match=r"data\.fold=3 fits none of ucf101_01\.json"):
         scan_sources(root, replace(CONFIG, fold=3))

@@ -12,9 +12,9 @@ from published_sets import write_golf, write_mocogan
 from safetensors import safe_open
 from video_files import frame_numbers
 
+from vidgan.core.shapes import LevelShape
 from vidgan.data.build.packing import DataConfig, build_clips, check_source
 from vidgan.data.dataset import ClipDataset, ClipRequest
-from vidgan.data.packed.manifest import Level
 from vidgan.data.packed.store import open_store
 from vidgan.data.packed.writer import chunk_file, item_key
 from vidgan.data.sources.layouts import scan_sources
@@ -53,10 +53,10 @@ def test_golf_strips_are_repacked_byte_for_byte(tmp_path):
     assert len({(item.group, item.split) for item in store.items}) == 2
     for index, file in enumerate(files):
         pixels = np.asarray(Image.open(file)).reshape(-1, 128, 128, 3).transpose(3, 0, 1, 2)
-        clip = store.read(index, Level(4, 128))
+        clip = store.read(index, LevelShape(4, 128))
         assert np.array_equal(clip.numpy(), pixels)
         blocks = clip.double().reshape(3, -1, 2, 32, 4, 32, 4).mean(dim=(2, 4, 6))
-        assert torch.equal(store.read(index, Level(2, 32)), blocks.round().to(torch.uint8))
+        assert torch.equal(store.read(index, LevelShape(2, 32)), blocks.round().to(torch.uint8))
 
 
 def test_samples_of_repacked_strips_are_the_windows_that_were_asked_for(tmp_path):

@@ -7,16 +7,15 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
-from pathlib import Path
 
 import numpy as np
 
+from vidgan.core.shapes import LevelShape
 from vidgan.data.build.quality import find_flaws, measure_clip
-from vidgan.data.packed.manifest import Level
 from vidgan.data.packed.payload import codec_for, encode_payload, is_one_column, pool_pixels, shrunk
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.reading import VideoReader
-from vidgan.data.sources.source import SourceKind
+from vidgan.data.sources.source import Source
 from vidgan.data.sources.videos import open_source
 from vidgan.errors import UserError
 from vidgan.video import CorruptVideoError, VideoError, VideoInfo
@@ -31,13 +30,11 @@ _MAX_RESAMPLED_FRAMES = 10_000_000
 class EncodeJob:
     """One video and what to make of it; sent to worker processes."""
 
-    path: str
+    source: Source
     config: DataConfig
-    levels: tuple[Level, ...]
+    levels: tuple[LevelShape, ...]
     preview: int | None = None
     """Side in pixels of the clip that is returned to be looked at instead of stored bytes."""
-    kind: SourceKind = "file"
-    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,13 +74,13 @@ class Rejected:
     num_frames: int | None = None
 
 
-def full_levels(config: DataConfig, levels: Sequence[tuple[int, int]]) -> tuple[Level, ...]:
+def full_levels(config: DataConfig, levels: Sequence[tuple[int, int]]) -> tuple[LevelShape, ...]:
     """The stored levels, full size first, checked to divide it.
 
     Raises:
         UserError: a level does not divide the clip by whole factors.
     """
-    full = Level(config.frames, config.resolution)
+    full = LevelShape(config.frames, config.resolution)
     for frames, resolution in levels:
         if frames < 1 or resolution < 1 or full.frames % frames or full.resolution % resolution:
             raise UserError(
@@ -91,14 +88,14 @@ def full_levels(config: DataConfig, levels: Sequence[tuple[int, int]]) -> tuple[
                 f" {full.frames} frames at {full.resolution} pixels by whole factors:"
                 " change data.frames, data.resolution or the model's levels"
             )
-    lower = {Level(*level) for level in levels} - {full}
+    lower = {LevelShape(*level) for level in levels} - {full}
     return (full, *sorted(lower, reverse=True))
 
 
 def encode_video(job: EncodeJob) -> EncodedClip | Rejected:
     """Decode, cut, resize, pool and encode one video; no damage raises."""
     try:
-        with open_source(Path(job.path), job.kind, job.member) as video:
+        with open_source(job.source) as video:
             cut = _cut(video, job)
             if isinstance(cut, Rejected):
                 return cut

@@ -1,6 +1,5 @@
 """Where the jobs of a build run: processes of this machine, or a Ray cluster (extra `cluster`)."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -61,9 +60,3 @@ class Engine:
             return map_on_ray(function, jobs, workers, self.time_limit_s, self.address)
         count = default if workers is None else workers
         return map_in_order(function, jobs, count, self.time_limit_s)
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores or 1

@@ -10,15 +10,17 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import vidgan
 from vidgan.core.files import DiskFullError, cache_folder, disk_errors_named
+from vidgan.core.shapes import LevelShape
 from vidgan.data.build.duplicates import DuplicateGate
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
-from vidgan.data.build.engine import Engine, num_cores
+from vidgan.data.build.engine import Engine
+from vidgan.data.build.pool import num_cores
 from vidgan.data.build.report import (
     BuildReport,
     make_manifest,
@@ -29,13 +31,13 @@ from vidgan.data.build.report import (
     unmet_settings,
 )
 from vidgan.data.packed.cloud import is_url
-from vidgan.data.packed.manifest import Level, is_packed, read_manifest, write_manifest
+from vidgan.data.packed.manifest import is_packed, read_manifest, write_manifest
 from vidgan.data.packed.sheet import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.packed.store import open_store
 from vidgan.data.packed.writer import ChunkWriter, locked
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.layouts import scan_sources
-from vidgan.data.sources.source import Source, SourceScan
+from vidgan.data.sources.source import Scan, Source
 from vidgan.errors import UserError
 from vidgan.video.frames import Pixels
 from vidgan.video.sequences import files_at
@@ -47,12 +49,14 @@ __all__ = [
     "cached_build",
     "check_source",
     "is_packed",
+    "verify_set",
 ]
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) after every video."""
 
 _CHUNK_BYTES = 64 << 20
+_MAX_NAMED = 5
 _VIDEOS_PER_WORKER = 8
 """Decoding fewer takes no longer than starting another process."""
 
@@ -104,7 +108,7 @@ def build_clips(
             # Other videos or settings are needed, with which nothing here can be continued.
             shutil.rmtree(folder)
             raise
-        report = make_report(scan.root, scan.told, manifest, out)
+        report = make_report(scan.root, scan.what, manifest, out)
         writer.finish()
         write_manifest(folder, manifest)
         writer.publish(out)
@@ -152,7 +156,42 @@ def check_source(
     if contact_sheet_path is not None:
         clips = [clip for name in sorted(previews) for clip in previews[name]]
         draw_sheet(contact_sheet_path, clips)
-    return make_report(scan.root, scan.told, manifest, None)
+    return make_report(scan.root, scan.what, manifest, None)
+
+
+def verify_set(path: str | Path, progress: Progress | None = None) -> BuildReport:
+    """Read every clip of a packed set at every level and check it against its checksum.
+
+    Args:
+        path: The packed set.
+        progress: Called with (done, total, what).
+
+    Returns:
+        What the set says about its build.
+
+    Raises:
+        UserError: it is no packed set, or clips are damaged; the sentence names them.
+    """
+    store = open_store(path)
+    damaged: dict[int, str] = {}
+    for index in range(len(store)):
+        for level in store.levels:
+            try:
+                store.read(index, level)
+            except UserError as error:
+                damaged.setdefault(index, str(error))
+        if progress:
+            progress(index + 1, len(store), "checking clips")
+    if len(damaged) == 1:
+        raise UserError(*damaged.values())
+    if damaged:
+        names = [f"{index} ({store.items[index].source})" for index in damaged]
+        more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+        raise UserError(
+            f"{len(damaged)} of the {len(store)} clips in {path} are damaged or missing, numbers"
+            f" {', '.join(names[:_MAX_NAMED])}{more}: build the set again"
+        )
+    return make_report(path, f"{path} is a packed clip set", store.manifest, None)
 
 
 def cached_build(
@@ -190,7 +229,7 @@ def cached_build(
     out = cache / "clips" / f"{path.resolve().name}-{key}"
     if not is_packed(out):
         if tell:
-            tell(scan.told)
+            tell(scan.what)
         report = build_clips(path, out, config, levels, progress, wait=True)
         if tell:
             for note in report.set_notes:
@@ -198,7 +237,7 @@ def cached_build(
     return out
 
 
-def _plan(scan: SourceScan, config: DataConfig, levels: Sequence[Level]) -> dict[str, Any]:
+def _plan(scan: Scan, config: DataConfig, levels: Sequence[LevelShape]) -> dict[str, Any]:
     """Everything that decides the bytes of the set, as plain values."""
     settings = asdict(config)
     for name in ("path", "workers", "strict", "flip"):
@@ -219,11 +258,10 @@ def _plan(scan: SourceScan, config: DataConfig, levels: Sequence[Level]) -> dict
 
 
 def _job(
-    source: Source, config: DataConfig, levels: tuple[Level, ...], preview: int | None = None
+    source: Source, config: DataConfig, levels: tuple[LevelShape, ...], preview: int | None = None
 ) -> EncodeJob:
     # Absolute: the workers of a cluster run elsewhere.
-    path = str(source.path.absolute())
-    return EncodeJob(path, config, levels, preview, source.kind, source.member)
+    return EncodeJob(replace(source, path=source.path.absolute()), config, levels, preview)
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -243,9 +281,9 @@ def _default_workers(num_videos: int) -> int:
 
 def _encode_all(
     writer: ChunkWriter,
-    scan: SourceScan,
+    scan: Scan,
     config: DataConfig,
-    levels: tuple[Level, ...],
+    levels: tuple[LevelShape, ...],
     engine: Engine,
     progress: Progress | None,
 ) -> None:
@@ -276,7 +314,7 @@ def _not_clean(name: str, what: str) -> UserError:
     )
 
 
-def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> BuildReport:
+def _finished_report(out: Path, scan: Scan, plan: dict[str, Any]) -> BuildReport:
     """The report of a set that is there already, if it is the one that was asked for."""
     manifest = read_manifest(out) if is_packed(out) else None
     same = manifest is not None and [
@@ -287,4 +325,4 @@ def _finished_report(out: Path, scan: SourceScan, plan: dict[str, Any]) -> Build
     if manifest is None or not same:
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
-    return make_report(scan.root, scan.told, manifest, out)
+    return make_report(scan.root, scan.what, manifest, out)

@@ -10,7 +10,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar
 
 from vidgan.core import stop_signals
 from vidgan.core.plugins import safe_path_for_children
@@ -36,6 +38,12 @@ def crashed() -> Crashed:
 def too_slow(time_limit_s: float) -> Crashed:
     """What became of a job that ran past the time limit."""
     return Crashed(f"took longer than {time_limit_s:.0f} seconds")
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
 
 
 def use_one_thread() -> None:
@@ -70,11 +78,27 @@ def map_in_order(
         pool.stop()
 
 
+class _Context(SpawnContext):
+    """Starts processes and remembers them, as an executor gives nobody its own.
+
+    spawn: forking a process in which torch has started threads can deadlock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802
+        process = SpawnProcess(*args, **kwargs)
+        self.started.append(process)
+        return process
+
+
 class _Pool(Generic[Job, Result]):
     def __init__(self, function: Callable[[Job], Result], num_workers: int) -> None:
         self._function = function
         self._num_workers = num_workers
-        self._executor = self._start(num_workers)
+        self._start(num_workers)
 
     def submit(self, job: Job) -> "Future[Result]":
         # Here the executor starts processes that are still missing.
@@ -93,20 +117,22 @@ class _Pool(Generic[Job, Result]):
 
     def restart(self, num_workers: int | None = None) -> None:
         self.stop()
-        self._executor = self._start(num_workers or self._num_workers)
+        self._start(num_workers or self._num_workers)
 
     def stop(self) -> None:
         # A worker that hangs in a decoder would be waited for: end them all.
-        for process in list((self._executor._processes or {}).values()):
-            process.kill()
+        for process in self._context.started:
+            if process.pid is not None:
+                process.kill()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self, num_workers: int) -> ProcessPoolExecutor:
-        # spawn: forking a process in which torch has started threads can deadlock.
-        context = multiprocessing.get_context("spawn")
+    def _start(self, num_workers: int) -> None:
+        self._context = _Context()
         # Its locks start a process of their own.
         with safe_path_for_children():
-            return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+            self._executor = ProcessPoolExecutor(
+                num_workers, mp_context=self._context, initializer=_start_worker
+            )
 
 
 def _run(

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from vidgan.data.build.engine import num_cores
-from vidgan.data.build.pool import Crashed, crashed, too_slow, use_one_thread
+from vidgan.data.build.pool import Crashed, crashed, num_cores, too_slow, use_one_thread
 from vidgan.errors import UserError
 
 Job = TypeVar("Job")

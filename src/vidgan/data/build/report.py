@@ -7,13 +7,14 @@ from pathlib import Path
 from statistics import median, median_low
 from typing import Any
 
+from vidgan.core.shapes import LevelShape
 from vidgan.data.build.advice import advise
 from vidgan.data.build.encode import EncodedClip, Rejected
 from vidgan.data.build.pool import Crashed
-from vidgan.data.packed.manifest import ClipItem, Level, Manifest
+from vidgan.data.packed.manifest import ClipItem, Manifest
 from vidgan.data.packed.payload import codec_for
 from vidgan.data.settings import DataConfig
-from vidgan.data.sources.source import Source, SourceScan
+from vidgan.data.sources.source import Scan, Source
 from vidgan.errors import UserError, counted, printable
 
 _MAX_NAMED_CLASSES = 12
@@ -25,16 +26,37 @@ _MAX_ALIKE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildReport:
-    """What became of every video.
+class Report:
+    """What became of every video of a source, whatever is made of them.
+
+    Attributes:
+        out: What was made; None for a check.
+        dropped: Name and reason of each video that gave nothing.
+    """
+
+    out: str | None
+    dropped: tuple[tuple[str, str], ...]
+
+    def lines(self, limit: int = 20) -> list[str]:
+        """The report for people; at most `limit` lines of each kind that names videos."""
+        raise NotImplementedError
+
+
+def shortened(lines: Sequence[str], limit: int) -> list[str]:
+    """Indented lines, and how many more there are than `limit`."""
+    more = [f"  and {len(lines) - limit:,} more"] if len(lines) > limit else []
+    return [*(f"  {line}" for line in lines[:limit]), *more]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport(Report):
+    """What became of every video of a packed set.
 
     Attributes:
         source: Folder of videos, or container.
         layout: What it was read as, and why.
-        out: The packed set, None for a check.
         num_videos: Videos found.
         counts: Kept clips by split and class (class "" without labels).
-        dropped: Name and reason of each video left out.
         notes: Name and remark of each video that was handled specially ("" is the whole folder).
         flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
         advice: Sentences about the size and the balance of the set.
@@ -44,14 +66,12 @@ class BuildReport:
 
     source: str
     layout: str
-    out: str | None
     num_videos: int
     counts: dict[str, dict[str, int]]
-    dropped: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
     flaws: tuple[tuple[str, str, str], ...]
     advice: tuple[str, ...]
-    levels: tuple[Level, ...]
+    levels: tuple[LevelShape, ...]
     fps: float
 
     @property
@@ -94,10 +114,7 @@ def listed(title: str, pairs: Sequence[tuple[str, str]], limit: int = 20) -> lis
     """Names and what happened to them under a title with their number, in `limit` lines at most."""
     if not pairs:
         return []
-    lines = _grouped(pairs)
-    text = [f"{title}: {len(pairs)}", *(f"  {line}" for line in lines[:limit])]
-    if len(lines) > limit:
-        text.append(f"  and {len(lines) - limit} more")
+    text = [f"{title}: {len(pairs)}", *shortened(_grouped(pairs), limit)]
     return [printable(line) for line in text]
 
 
@@ -135,11 +152,11 @@ def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[s
 
 
 def make_manifest(
-    scan: SourceScan,
+    scan: Scan,
     records: list[dict[str, Any]],
     plan: dict[str, Any],
     config: DataConfig,
-    levels: tuple[Level, ...],
+    levels: tuple[LevelShape, ...],
 ) -> Manifest:
     """The manifest of everything that `records` kept; classes without a clip are left out."""
     kept = [record for record in records if record["reason"] is None]
@@ -207,18 +224,18 @@ def _mixed_rates(kept: list[dict[str, Any]]) -> list[str]:
     return [told]
 
 
-def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | None) -> BuildReport:
+def make_report(root: str | Path, what: str, manifest: Manifest, out: Path | None) -> BuildReport:
     """The report on a manifest, of a set that was or would be made out of `root`.
 
     Args:
         root: The source.
-        told: What it was recognised as, in words.
+        what: What it was recognised as, in words.
         manifest: The set's.
         out: The set; None for a check.
     """
     return BuildReport(
         source=str(root),
-        layout=told,
+        layout=what,
         out=None if out is None else str(out),
         num_videos=len(manifest.items) + len(manifest.dropped) - manifest.num_missing,
         counts=manifest.counts(),
@@ -232,7 +249,7 @@ def make_report(root: str | Path, told: str, manifest: Manifest, out: Path | Non
 
 
 def refuse_unusable(
-    scan: SourceScan, records: list[dict[str, Any]], manifest: Manifest, config: DataConfig
+    scan: Scan, records: list[dict[str, Any]], manifest: Manifest, config: DataConfig
 ) -> None:
     """Raise a `UserError` that says why, if there is nothing to train on."""
     if any(item.split == "train" for item in manifest.items):

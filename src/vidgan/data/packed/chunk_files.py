@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
+from vidgan.core.shapes import LevelShape
 from vidgan.data.packed.cloud import fetch_set, is_url, open_level, told
-from vidgan.data.packed.manifest import Level, Manifest, read_manifest
+from vidgan.data.packed.manifest import Manifest, level_folder, read_manifest
 from vidgan.data.packed.writer import chunk_file, item_key
 from vidgan.errors import UserError
 
@@ -13,11 +14,11 @@ from vidgan.errors import UserError
 class ChunkFiles(Protocol):
     """Payloads of all levels; may be shared by threads and sent to processes."""
 
-    def place(self, level: Level, index: int) -> str:
+    def place(self, level: LevelShape, index: int) -> str:
         """The file or folder that holds an item, for messages."""
         ...
 
-    def payload(self, level: Level, index: int) -> bytes:
+    def payload(self, level: LevelShape, index: int) -> bytes:
         """The stored bytes of an item.
 
         Raises:
@@ -63,11 +64,11 @@ class SafetensorsChunks:
         # Open files stay behind; the receiving process opens its own.
         return {**self.__dict__, "_chunks": {}}
 
-    def place(self, level: Level, index: int) -> str:
+    def place(self, level: LevelShape, index: int) -> str:
         """The chunk file that holds an item."""
         return str(self._file(level, index))
 
-    def payload(self, level: Level, index: int) -> bytes:
+    def payload(self, level: LevelShape, index: int) -> bytes:
         """The stored bytes of an item; see `ChunkFiles`."""
         file = self._file(level, index)
         if file.exists() and not file.is_file():
@@ -87,7 +88,7 @@ class SafetensorsChunks:
             raise UserError(f"{file} is damaged ({error}): build the set again") from error
         return stored
 
-    def _file(self, level: Level, index: int) -> Path:
+    def _file(self, level: LevelShape, index: int) -> Path:
         return chunk_file(self._path, level, index // self._items_per_chunk)
 
     def _open(self, file: Path) -> Any:
@@ -109,23 +110,23 @@ class LitdataChunks:
     def __init__(self, path: str, cache: Path | None) -> None:
         self._path = path.rstrip("/")
         self._cache = cache
-        self._levels: dict[tuple[int, Level], Any] = {}
+        self._levels: dict[tuple[int, LevelShape], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_levels": {}}
 
-    def place(self, level: Level, index: int) -> str:
+    def place(self, level: LevelShape, index: int) -> str:
         """The chunk folder that holds an item."""
-        return f"{self._path}/{level.folder}"
+        return f"{self._path}/{level_folder(level)}"
 
-    def payload(self, level: Level, index: int) -> bytes:
+    def payload(self, level: LevelShape, index: int) -> bytes:
         """The stored bytes of an item; see `ChunkFiles`."""
         place = self.place(level, index)
         # litdata's connections do not survive a fork: every process has its own.
         key = os.getpid(), level
         try:
             if key not in self._levels:
-                cache = None if self._cache is None else self._cache / level.folder
+                cache = None if self._cache is None else self._cache / level_folder(level)
                 self._levels[key] = open_level(place, cache)
             item = self._levels[key][index]
             number, stored = item["index"], bytes(item["payload"])

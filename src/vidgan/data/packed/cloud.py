@@ -7,7 +7,6 @@ move between a folder and an object store and see the same clips.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
 _URL = re.compile(r"(s3|gs|r2|azure)://|local:")
@@ -169,4 +169,4 @@ def told(error: BaseException) -> str:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan") / "cloud"
+    return cache_folder() / "cloud"

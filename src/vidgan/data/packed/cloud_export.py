@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidgan.core.files import write_folder_atomically
+from vidgan.core.shapes import LevelShape
 from vidgan.data.packed.cloud import is_url, litdata, upload_set, write_level
 from vidgan.data.packed.export import ExportReport
-from vidgan.data.packed.manifest import Level, write_manifest
+from vidgan.data.packed.manifest import level_folder, write_manifest
 from vidgan.data.packed.store import PackedStore, open_store
 from vidgan.errors import UserError
 
@@ -40,7 +41,7 @@ def export_to_litdata(
         for number, level in enumerate(store.levels):
             start = number * len(store)
             payloads = _payloads(store, level, start, progress)
-            write_level(folder / level.folder, payloads, store.items_per_chunk)
+            write_level(folder / level_folder(level), payloads, store.items_per_chunk)
         write_manifest(folder, replace(store.manifest, chunks="litdata"))
         items.append(_num_bytes(folder))
 
@@ -55,14 +56,14 @@ def export_to_litdata(
         write_folder_atomically(out, write)
     size = store.items_per_chunk
     shards = {
-        f"{store.levels[0].folder}/{start // size}": min(size, len(store) - start)
+        f"{level_folder(store.levels[0])}/{start // size}": min(size, len(store) - start)
         for start in range(0, len(store), size)
     }
     return ExportReport(out=str(out), shards=shards, num_bytes=items[0])
 
 
 def _payloads(
-    store: PackedStore, level: Level, start: int, progress: Progress | None
+    store: PackedStore, level: LevelShape, start: int, progress: Progress | None
 ) -> Iterator[bytes]:
     total = len(store) * len(store.levels)
     for index in range(len(store)):

@@ -3,18 +3,19 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from vidgan.core.files import read_json, write_json_atomically
+from vidgan.core.shapes import LevelShape
 from vidgan.data.packed.cloud import is_url
 from vidgan.data.packed.payload import Codec
+from vidgan.data.settings import SPLITS
 from vidgan.errors import UserError
 
 FORMAT = "vidgan-clips"
 SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
 ChunkFormat = Literal["safetensors", "litdata"]
-SPLIT_NAMES = ("train", "val", "test", "heldout")
 
 MANIFEST_BYTES = 1 << 30
 """Longest manifest that is read: some five million clips."""
@@ -25,16 +26,9 @@ MAX_CLIP_BYTES = 1 << 32
 MAX_FPS = 1e6
 
 
-class Level(NamedTuple):
-    """Size of a clip: frames and side in pixels."""
-
-    frames: int
-    resolution: int
-
-    @property
-    def folder(self) -> str:
-        """Name of the level's chunk folder."""
-        return f"level-{self.frames}x{self.resolution}"
+def level_folder(level: LevelShape) -> str:
+    """Name of the folder that holds the chunks of a level."""
+    return f"level-{level.frames}x{level.resolution}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ class Manifest:
         num_missing: Of the dropped ones, videos that a published list names and nobody had.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[LevelShape, ...]
     codecs: tuple[Codec, ...]
     classes: tuple[str, ...]
     attributes: dict[str, dict[str, str]]
@@ -198,7 +192,7 @@ def _manifest_of(table: dict[str, Any]) -> Manifest:
         strict=True,
     )
     return Manifest(
-        levels=tuple(Level(row["frames"], row["resolution"]) for row in table["levels"]),
+        levels=tuple(LevelShape(row["frames"], row["resolution"]) for row in table["levels"]),
         codecs=tuple(row["codec"] for row in table["levels"]),
         classes=tuple(table["classes"]),
         attributes=table["attributes"],
@@ -247,7 +241,7 @@ def _check(manifest: Manifest) -> None:
             raise ValueError(f"{flaw} of item {number} is none that a clip can have")
 
 
-def _are_levels(levels: tuple[Level, ...]) -> bool:
+def _are_levels(levels: tuple[LevelShape, ...]) -> bool:
     """Whether there are sizes, the full one first, of which every other is a whole part."""
     sizes = [size for level in levels for size in level]
     if not levels or not all(_is_whole(size, 1, MAX_SIDE) for size in sizes):
@@ -264,7 +258,7 @@ def _item_flaw(item: ClipItem, manifest: Manifest) -> str | None:
     most = MAX_CLIP_BYTES // (3 * full.resolution**2)
     checks = {
         "the label": type(item.label) is int and item.label in labels,
-        "the split": item.split in SPLIT_NAMES,
+        "the split": item.split in SPLITS,
         "the source": type(item.source) is str,
         "stored_frames": _is_whole(item.stored_frames, full.frames, most),
         "the group": type(item.group) is str,

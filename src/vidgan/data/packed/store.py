@@ -7,13 +7,14 @@ from typing import Protocol
 
 from torch import Tensor
 
+from vidgan.core.shapes import LevelShape
 from vidgan.data.packed.chunk_files import open_chunks
 from vidgan.data.packed.cloud import is_url
-from vidgan.data.packed.manifest import MANIFEST_NAME, ClipItem, Level
+from vidgan.data.packed.manifest import MANIFEST_NAME, ClipItem, Manifest
 from vidgan.data.packed.payload import decode_payload
 from vidgan.errors import UserError
 
-__all__ = ["ClipItem", "ClipStore", "Level", "MemoryStore", "PackedStore", "open_store"]
+__all__ = ["ClipItem", "ClipStore", "LevelShape", "MemoryStore", "PackedStore", "open_store"]
 
 
 class ClipStore(Protocol):
@@ -26,6 +27,8 @@ class ClipStore(Protocol):
         levels: Stored sizes, full size first; frames count one clip.
         fps: Frames per second at which the clips play.
         items_per_chunk: Clips that lie together; reading those in a row is cheap.
+        path: Where they lie; None in memory.
+        manifest: What is known of how they were made; None where nothing is.
     """
 
     @property
@@ -35,15 +38,19 @@ class ClipStore(Protocol):
     @property
     def attributes(self) -> dict[str, dict[str, str]]: ...
     @property
-    def levels(self) -> Sequence[Level]: ...
+    def levels(self) -> Sequence[LevelShape]: ...
     @property
     def fps(self) -> float: ...
     @property
     def items_per_chunk(self) -> int: ...
+    @property
+    def path(self) -> str | Path | None: ...
+    @property
+    def manifest(self) -> Manifest | None: ...
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+    def read(self, index: int, level: LevelShape | tuple[int, int]) -> Tensor:
         """Clip `index` at a stored level: uint8 `[C, stored frames, H, W]`."""
         ...
 
@@ -68,21 +75,21 @@ class PackedStore:
         self.items: Sequence[ClipItem] = manifest.items
         self.classes: Sequence[str] = manifest.classes
         self.attributes = manifest.attributes
-        self.levels: Sequence[Level] = manifest.levels
+        self.levels: Sequence[LevelShape] = manifest.levels
         self.fps = manifest.fps
         self.items_per_chunk = manifest.items_per_chunk
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+    def read(self, index: int, level: LevelShape | tuple[int, int]) -> Tensor:
         """Clip `index` at a stored level: uint8 `[3, stored frames, H, W]`.
 
         Raises:
             UserError: the level is not stored, or the clip is damaged on disk.
         """
         payload = self.payload(index, level)
-        level, full = Level(*level), self.levels[0]
+        level, full = LevelShape(*level), self.levels[0]
         frames = self.items[index].stored_frames // (full.frames // level.frames)
         shape = (3, frames, level.resolution, level.resolution)
         try:
@@ -93,13 +100,13 @@ class PackedStore:
                 f" is damaged: {error}; build the set again"
             ) from error
 
-    def payload(self, index: int, level: Level | tuple[int, int]) -> bytes:
+    def payload(self, index: int, level: LevelShape | tuple[int, int]) -> bytes:
         """The stored bytes of clip `index`, once they are known to be whole.
 
         Raises:
             UserError: as `read`.
         """
-        level = Level(*level)
+        level = LevelShape(*level)
         if level not in self.levels:
             raise UserError(f"{self.path} stores no level {level}: it has {list(self.levels)}")
         item = self.items[index]
@@ -146,14 +153,16 @@ class MemoryStore:
         ]
         self.classes: Sequence[str] = tuple(classes)
         self.attributes = attributes or {}
-        self.levels: Sequence[Level] = (Level(t, h),)
+        self.levels: Sequence[LevelShape] = (LevelShape(t, h),)
         self.fps = fps
         self.items_per_chunk = 1
+        self.path = None
+        self.manifest = None
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def read(self, index: int, level: Level | tuple[int, int]) -> Tensor:
+    def read(self, index: int, level: LevelShape | tuple[int, int]) -> Tensor:
         """Clip `index`, uint8 `[C, T, H, W]`; only the full size is kept."""
         if level != self.levels[0]:
             raise UserError(f"clips in memory have no level {level}: only {self.levels[0]}")

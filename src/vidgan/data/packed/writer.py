@@ -1,6 +1,5 @@
 """The files of a packed clip set while it is being built: chunks, journal and lock."""
 
-import fcntl
 import json
 import os
 import re
@@ -23,8 +22,9 @@ from vidgan.core.files import (
     write_file_atomically,
     write_json_atomically,
 )
+from vidgan.core.shapes import LevelShape
 from vidgan.data.build.encode import EncodedClip
-from vidgan.data.packed.manifest import Level, is_packed
+from vidgan.data.packed.manifest import is_packed, level_folder
 from vidgan.errors import UserError
 
 _PLAN_NAME = "plan.json"
@@ -33,9 +33,9 @@ _JOURNAL_NAME = "journal.jsonl"
 _LOCK_NAME = "lock"
 
 
-def chunk_file(folder: Path, level: Level, chunk: int) -> Path:
+def chunk_file(folder: Path, level: LevelShape, chunk: int) -> Path:
     """Where a chunk of a level lies."""
-    return folder / level.folder / f"chunk-{chunk:05d}.safetensors"
+    return folder / level_folder(level) / f"chunk-{chunk:05d}.safetensors"
 
 
 def item_key(index: int) -> str:
@@ -62,13 +62,11 @@ def locked(out: Path, *, wait: bool) -> Iterator[Path]:
             handle = os.open(folder / _LOCK_NAME, os.O_CREAT | os.O_RDWR)
         except FileNotFoundError:
             continue
-        try:
-            take_lock(fcntl.flock, handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), folder)
-        except BlockingIOError:
+        if not take_lock(handle, folder, wait=wait):
             os.close(handle)
             raise UserError(
                 f"another process is building {out}: wait for it or choose another folder"
-            ) from None
+            )
         # Whoever held the lock before may have finished and moved the folder away.
         lock = folder / _LOCK_NAME
         if lock.exists() and os.path.samestat(os.fstat(handle), lock.stat()):
@@ -101,7 +99,7 @@ class ChunkWriter:
     journal and continues behind its last whole line.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], levels: tuple[Level, ...]) -> None:
+    def __init__(self, folder: Path, plan: dict[str, Any], levels: tuple[LevelShape, ...]) -> None:
         self._folder = folder
         self._levels = levels
         self._items_per_chunk: int = plan["items_per_chunk"]
@@ -116,7 +114,7 @@ class ChunkWriter:
             _clear(folder)
             write_json_atomically(plan_file, plan)
         for level in levels:
-            (folder / level.folder).mkdir(exist_ok=True)
+            (folder / level_folder(level)).mkdir(exist_ok=True)
         for leftover in folder.rglob(f"{TEMPORARY_MARK}*"):
             leftover.unlink()
 

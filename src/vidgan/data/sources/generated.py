@@ -6,9 +6,8 @@ is refused, since a score of the rest would not be that of what the folder holds
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,32 +16,17 @@ from torch import Tensor
 from vidgan.core.clip_ops import pool_uint8
 from vidgan.core.randomness import keyed_rng
 from vidgan.core.settings import closest
-from vidgan.data.sources.containers.reading import FileReader, VideoReader, is_container, open_item
+from vidgan.data.sources.containers.reading import is_container
 from vidgan.data.sources.containers.scan import find_containers, scan_containers
 from vidgan.data.sources.lossless import is_lossless
+from vidgan.data.sources.source import Source
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, look_at
+from vidgan.data.sources.videos import open_source
 from vidgan.errors import UserError
 from vidgan.video import VideoInfo
 
 LABELS_FILE = "labels.csv"
 """Table with the columns `file` and `class`, as `vidgan sample` writes it."""
-
-
-@dataclass(frozen=True)
-class GeneratedSource:
-    """Where one generated clip lies.
-
-    Attributes:
-        name: Path below the folder, or inside the container.
-        file: Video file, folder of pictures or container.
-        member: Address inside the container; None for a file of its own.
-        class_name: The class it should show, as its folder or the table says.
-    """
-
-    name: str
-    file: Path
-    member: str | None = None
-    class_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +58,7 @@ def is_clip_source(path: str | Path) -> bool:
     return path.is_dir() or (path.is_file() and is_container(path))
 
 
-def list_generated(root: str | Path) -> list[GeneratedSource]:
+def list_generated(root: str | Path) -> list[Source]:
     """The clips of a folder of videos or numbered pictures, or of containers, sorted by name.
 
     Raises:
@@ -83,7 +67,9 @@ def list_generated(root: str | Path) -> list[GeneratedSource]:
     root = Path(root)
     names = look_at(root).names if root.is_dir() else []
     if names:
-        sources = [GeneratedSource(name, root / name, None, _folder_of(name)) for name in names]
+        sources = [
+            Source(name=name, path=root / name, class_name=_folder_of(name)) for name in names
+        ]
         return _with_table(root, sources)
     files = find_containers(root)
     if not files:
@@ -91,11 +77,7 @@ def list_generated(root: str | Path) -> list[GeneratedSource]:
             f"there are no generated clips in {root}: it needs video files "
             f"({' '.join(sorted(VIDEO_SUFFIXES))}), folders of numbered pictures, or arrays"
         )
-    found = scan_containers(root, files, "auto", 0, splits=False)
-    return [
-        GeneratedSource(item.name, file, item.member, item.class_name or _first(item.folder))
-        for file, item in found.videos
-    ]
+    return list(scan_containers(root, files, "auto", 0, splits=False).sources)
 
 
 def first_shape(root: str | Path) -> tuple[int, int]:
@@ -105,7 +87,7 @@ def first_shape(root: str | Path) -> tuple[int, int]:
         UserError: there are no clips, or the first one cannot be read or is not square.
     """
     source = list_generated(root)[0]
-    with _open(source) as reader:
+    with open_source(source) as reader:
         info = reader.probe()
     return info.num_frames, _side(source, info)
 
@@ -139,7 +121,7 @@ def read_generated(
     clips, formats, num_lossy, first = [], Counter[str](), 0, None
     for row in order.tolist():
         source = sources[row]
-        with _open(source) as reader:
+        with open_source(source) as reader:
             info = reader.probe()
             side = _side(source, info)
             first = first or (source.name, side)
@@ -165,7 +147,7 @@ def read_generated(
 
 
 def _labels_of(
-    sources: Sequence[GeneratedSource], classes: Sequence[str], root: str | Path
+    sources: Sequence[Source], classes: Sequence[str], root: str | Path
 ) -> Tensor | None:
     """Labels by class names; None where the folders' names are no classes at all."""
     named = {source.class_name for source in sources}
@@ -180,7 +162,7 @@ def _labels_of(
     return torch.tensor([classes.index(source.class_name or "") for source in sources])
 
 
-def _with_table(root: Path, sources: list[GeneratedSource]) -> list[GeneratedSource]:
+def _with_table(root: Path, sources: list[Source]) -> list[Source]:
     """Sources with the classes of `labels.csv`, if the folder has one that names classes."""
     table = root / LABELS_FILE
     if not table.is_file():
@@ -197,12 +179,10 @@ def _with_table(root: Path, sources: list[GeneratedSource]) -> list[GeneratedSou
     missing = next((source.name for source in sources if not class_of.get(source.name)), None)
     if missing is not None:
         raise UserError(f"{table} gives no class for {missing}: add its line or delete the table")
-    return [
-        GeneratedSource(source.name, source.file, None, class_of[source.name]) for source in sources
-    ]
+    return [replace(source, class_name=class_of[source.name]) for source in sources]
 
 
-def _side(source: GeneratedSource, info: VideoInfo) -> int:
+def _side(source: Source, info: VideoInfo) -> int:
     if info.width != info.height:
         raise UserError(
             f"{source.name} is {info.width} x {info.height} pixels, and only square clips are "
@@ -211,7 +191,7 @@ def _side(source: GeneratedSource, info: VideoInfo) -> int:
     return info.width
 
 
-def _window(source: GeneratedSource, num_frames: int, frames: int) -> list[int]:
+def _window(source: Source, num_frames: int, frames: int) -> list[int]:
     if num_frames < frames:
         raise UserError(
             f"{source.name} has {num_frames} frames and is compared with clips of {frames}: "
@@ -221,7 +201,7 @@ def _window(source: GeneratedSource, num_frames: int, frames: int) -> list[int]:
     return list(range(start, start + frames))
 
 
-def _to_side(source: GeneratedSource, clip: Tensor, resolution: int) -> Tensor:
+def _to_side(source: Source, clip: Tensor, resolution: int) -> Tensor:
     side = clip.shape[-1]
     if side <= resolution and resolution % side == 0:
         return clip
@@ -250,16 +230,3 @@ def _format_of(info: VideoInfo) -> str:
 
 def _folder_of(name: str) -> str | None:
     return name.split("/")[0] if "/" in name else None
-
-
-def _first(folder: str) -> str | None:
-    return folder.split("/")[0] or None
-
-
-@contextmanager
-def _open(source: GeneratedSource) -> Iterator[VideoReader]:
-    if source.member is None:
-        yield FileReader(source.file)
-        return
-    with open_item(source.file, source.member) as reader:
-        yield reader

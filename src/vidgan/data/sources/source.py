@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidgan.core.files import read_json
-from vidgan.data.settings import DataConfig
+from vidgan.data.settings import SPLITS, DataConfig
 from vidgan.errors import UserError
 
-SPLITS = ("train", "val", "test", "heldout")
 SourceKind = Literal["file", "item", "strip"]
 """A video file or folder of numbered pictures, a part of a container, or a picture of frames."""
 ATTRIBUTES_FILE = "attributes.json"
@@ -22,11 +21,12 @@ class Source:
     """One video.
 
     Attributes:
-        name: Unique in its set: a path relative to the root, with forward slashes.
+        name: Unique in its set and in one line: a path relative to the root, with forward slashes.
         path: Where it lies, or the container that holds it.
         kind: How it is read.
-        member: Address inside the container.
-        split: One of `SPLITS`; train where nothing says so.
+        member: Address inside the container, for the reader alone.
+        folder: Folders inside the container that may name split and class, with forward slashes.
+        split: One of `SPLITS`; empty where nothing says so, which is train once a scan is settled.
         class_name: Its class, or None.
         group: Videos of one group (of one film, of one person) share a split; None stands alone.
     """
@@ -35,67 +35,50 @@ class Source:
     path: Path
     kind: SourceKind = "file"
     member: str = ""
-    split: str = "train"
+    folder: str = ""
+    split: str = ""
     class_name: str | None = None
     group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a layout makes of a tree.
-
-    Attributes:
-        sources: Usable candidates.
-        dropped: Name and reason of videos that are left out before any is opened.
-        num_missing: Of those, videos that a table lists and that are not there at all.
-        notes: Sentences about choices that were made.
-        class_order: Published order of the classes; others follow in alphabetical order.
-        attributes: What each class is made of.
-    """
-
-    sources: Sequence[Source]
-    dropped: Sequence[tuple[str, str]] = ()
-    num_missing: int = 0
-    notes: Sequence[str] = ()
-    class_order: Sequence[str] = ()
-    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceScan:
-    """What a folder or container holds.
+class Scan:
+    """What a container, a folder of containers or a whole data source holds.
 
     Attributes:
         root: The folder or file.
-        layout: Name of the layout that it is read as.
-        told: One sentence that names the layout and says why it is believed.
+        what: What it was recognised as, in words.
+        layout: Name of the layout that it is read as; empty for a part of a source.
         sources: Usable candidates in a fixed order.
-        classes: Class names, alphabetical unless the layout has an order; empty without labels.
+        classes: Class names in their published order, if there is one. Once the scan is settled:
+            all classes in use, the others of them in alphabetical order; empty without labels.
         dropped: Name and reason of videos that are left out before any is opened.
-        num_missing: Of those, videos that are listed and not there at all.
-        notes: Sentences about choices that the scan made.
+        num_missing: Of those, videos that a table lists and that are not there at all.
+        notes: Sentences about the source as a whole and about choices that were made.
         attributes: What each class is made of.
     """
 
     root: Path
-    layout: str
-    told: str
-    sources: list[Source]
-    classes: list[str]
-    dropped: list[tuple[str, str]]
-    num_missing: int
-    notes: list[str]
-    attributes: dict[str, dict[str, str]]
+    what: str = ""
+    layout: str = ""
+    sources: Sequence[Source]
+    classes: Sequence[str] = ()
+    dropped: Sequence[tuple[str, str]] = ()
+    num_missing: int = 0
+    notes: Sequence[str] = ()
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig) -> SourceScan:
+def settle(scan: Scan, config: DataConfig) -> Scan:
     """Drop what has no class where others have one, and hold out what no split is known for."""
-    sources = sorted(found.sources, key=lambda source: source.name)
+    sources = sorted(scan.sources, key=lambda source: source.name)
     if config.group_by:
         sources = [_grouped(source, config.group_by) for source in sources]
-    if config.splits == "off":
-        sources = [replace(source, split="train") for source in sources]
-    dropped, notes = list(found.dropped), list(found.notes)
+    is_off = config.splits == "off"
+    sources = [
+        replace(source, split="train" if is_off else source.split or "train") for source in sources
+    ]
+    dropped, notes = list(scan.dropped), list(scan.notes)
     named = {source.class_name for source in sources} - {None}
     if named:
         dropped += [
@@ -104,23 +87,15 @@ def settle(root: Path, layout: str, told: str, found: Found, config: DataConfig)
             if source.class_name is None
         ]
         sources = [source for source in sources if source.class_name is not None]
-    classes = [name for name in found.class_order if name in named]
+    classes = [name for name in scan.classes if name in named]
     classes += sorted(name for name in named if name is not None and name not in classes)
     if config.splits == "auto" and all(source.split == "train" for source in sources):
         sources, note = hold_out(sources, config.heldout_fraction)
         notes += [note] if note else []
-    attributes = {name: found.attributes[name] for name in classes if name in found.attributes}
-    attributes |= read_attributes(root, classes)
-    return SourceScan(
-        root=root,
-        layout=layout,
-        told=told,
-        sources=sources,
-        classes=classes,
-        dropped=dropped,
-        num_missing=found.num_missing,
-        notes=notes,
-        attributes=attributes,
+    attributes = {name: scan.attributes[name] for name in classes if name in scan.attributes}
+    attributes |= read_attributes(scan.root, classes)
+    return replace(
+        scan, sources=sources, classes=classes, dropped=dropped, notes=notes, attributes=attributes
     )
 
 

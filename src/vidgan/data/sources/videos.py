@@ -12,7 +12,7 @@ import numpy as np
 
 from vidgan.data.sources.containers.items import Frames
 from vidgan.data.sources.containers.reading import ArrayReader, FileReader, VideoReader, open_item
-from vidgan.data.sources.source import SourceKind
+from vidgan.data.sources.source import Source
 from vidgan.video import UnreadableVideoError
 from vidgan.video.frames import rgb_picture
 from vidgan.video.pictures import PictureError, open_picture
@@ -21,19 +21,19 @@ _EXIF_ORIENTATION = 0x0112
 
 
 @contextmanager
-def open_source(path: Path, kind: SourceKind, member: str) -> Iterator[VideoReader]:
+def open_source(source: Source) -> Iterator[VideoReader]:
     """Read a video file, a folder of numbered pictures, a part of a container, or a strip.
 
     Raises:
         VideoError: it is damaged.
     """
-    if kind == "item":
-        with open_item(path, member) as reader:
+    if source.kind == "item":
+        with open_item(source.path, source.member) as reader:
             yield reader
-    elif kind == "strip":
-        yield _open_strip(path)
+    elif source.kind == "strip":
+        yield _open_strip(source.path)
     else:
-        yield FileReader(path)
+        yield FileReader(source.path)
 
 
 def strip_length(width: int, height: int) -> int | None:

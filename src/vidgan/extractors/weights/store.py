@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidgan.core.files import write_file_atomically
+from vidgan.core.files import cache_folder, write_file_atomically
 from vidgan.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -66,7 +66,7 @@ def weights_folder() -> Path:
     named = os.environ.get("VIDGAN_WEIGHTS")
     if named:
         return Path(named)
-    return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan") / "weights"
+    return cache_folder() / "weights"
 
 
 def weights_path(name: str, folder: str | Path | None = None) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidgan.data.build.report import Report, shortened
 from vidgan.films.faces.film import FUNNEL
 
 LENGTH_BINS = (30, 34, 40, 48, 58, 70)
@@ -32,7 +33,7 @@ class FunnelStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FacesReport:
+class FacesReport(Report):
     """What became of every film.
 
     Attributes:
@@ -42,7 +43,6 @@ class FacesReport:
         clips_by_split: Clips in training and held out.
         num_clip_frames: Frames of all clips.
         num_bridged: Frames among them that took their landmarks from their neighbours.
-        failed: Name and reason of every film that gave an error.
         sheets: Contact sheet (relative to `out`) and name of every film with clips.
     """
 
@@ -52,7 +52,6 @@ class FacesReport:
     clips_by_split: dict[str, int]
     num_clip_frames: int
     num_bridged: int
-    failed: tuple[tuple[str, str], ...]
     sheets: tuple[tuple[str, str], ...]
 
     @property
@@ -71,11 +70,9 @@ class FacesReport:
             splits = ", ".join(f"{name} {n:,}" for name, n in self.clips_by_split.items())
             lengths = ", ".join(f"{name}: {n:,}" for name, n in self.lengths.items() if n)
             text += [f"splits: {splits}", f"clips by number of frames: {lengths}"]
-        if self.failed:
-            text.append(f"films without a result: {len(self.failed)}")
-            text += [f"  {name!r}: {why}" for name, why in self.failed[:limit]]
-            if len(self.failed) > limit:
-                text.append(f"  and {len(self.failed) - limit} more")
+        if self.dropped:
+            text.append(f"films without a result: {len(self.dropped)}")
+            text += shortened([f"{name!r}: {why}" for name, why in self.dropped], limit)
         return text
 
 
@@ -110,7 +107,7 @@ def make_report(out: Path, records: Sequence[dict[str, Any]]) -> FacesReport:
         clips_by_split=dict(sorted(Counter(clip["split"] for clip in clips).items())),
         num_clip_frames=sum(clip["num_frames"] for clip in clips),
         num_bridged=sum(clip["num_bridged"] for clip in clips),
-        failed=tuple((r["name"], r["reason"]) for r in records if r["outcome"] != "done"),
+        dropped=tuple((r["name"], r["reason"]) for r in records if r["outcome"] != "done"),
         sheets=tuple((f"sheets/{r['key']}.png", r["name"]) for r in done if r["clips"]),
     )
 

@@ -11,19 +11,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vidgan.data.settings import SPLITS
 from vidgan.data.sources.containers.archive import Archive, open_archive
 from vidgan.data.sources.containers.arrays import read_npy
 from vidgan.data.sources.containers.axes import clip_frames, find_axes, find_scale
 from vidgan.data.sources.containers.items import (
     Content,
     Frames,
-    Item,
-    Listing,
     Pictures,
     VideoBytes,
     name_classes,
 )
-from vidgan.data.sources.source import SPLITS
+from vidgan.data.sources.source import Scan, Source
 from vidgan.data.sources.tree import VIDEO_SUFFIXES
 from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
@@ -35,7 +34,7 @@ _MAX_FPS = 1000
 _CLASS_KEYS = ("class_name", "label_name", "class", "label", "category", "cls")
 
 
-def list_archive(path: Path) -> Listing:
+def list_archive(path: Path) -> Scan:
     """List the videos of a zip or tar archive.
 
     Raises:
@@ -55,13 +54,15 @@ def list_archive(path: Path) -> Listing:
     labels = {address: _label(info) for address, info in infos.items()}
     known = [label for label in labels.values() if label is not None]
     names = dict(zip(known, name_classes(known, None), strict=True))
-    items = [
-        Item(
+    sources = [
+        Source(
             name=printable(address.rstrip("/.")),
+            path=path,
+            kind="item",
             member=address,
             folder=address.rstrip("/").rpartition("/")[0],
             class_name=None if (label := labels[address]) is None else names[label],
-            split=split if (split := infos[address].get("split")) in SPLITS else None,
+            split=split if (split := infos[address].get("split")) in SPLITS else "",
             group=group if isinstance(group := infos[address].get("group"), str) else None,
         )
         for address in sorted(parts.videos)
@@ -78,11 +79,11 @@ def list_archive(path: Path) -> Listing:
     if parts.num_others:
         notes.append(f"{parts.num_others} files that are no videos were passed over")
     dropped = (*archive.dropped, *parts.dropped)
-    return Listing(what=what, items=tuple(items), dropped=dropped, notes=tuple(notes))
+    return Scan(root=path, what=what, sources=sources, dropped=dropped, notes=notes)
 
 
 def read_archive_item(path: Path, member: str) -> Content:
-    """The contents of an item of `list_archive`.
+    """The contents of a source of `list_archive`.
 
     Raises:
         UnreadableVideoError: it is damaged.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vidgan.data.settings import SPLITS
 from vidgan.data.sources.containers.arrays import ArrayFile, open_arrays
 from vidgan.data.sources.containers.axes import (
     Axes,
@@ -18,9 +19,9 @@ from vidgan.data.sources.containers.axes import (
     find_scale,
     num_clips,
 )
-from vidgan.data.sources.containers.items import Frames, Item, Listing, name_classes
+from vidgan.data.sources.containers.items import Frames, name_classes
 from vidgan.data.sources.containers.limits import LIMITS
-from vidgan.data.sources.source import SPLITS
+from vidgan.data.sources.source import Scan, Source
 from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 
@@ -30,7 +31,7 @@ _MAX_TOLD = 6
 _LABEL_WORDS = ("label", "class", "categor", "target", "y")
 
 
-def list_arrays(path: Path, axes: Axes) -> Listing:
+def list_arrays(path: Path, axes: Axes) -> Scan:
     """List every video of every array that has the shape of videos.
 
     Labels are an array beside the videos with one number or word for each of them; `class_names`
@@ -53,7 +54,7 @@ def list_arrays(path: Path, axes: Axes) -> Listing:
         found += [f"{name} {why}" for name, why in file.dropped]
         told = printable(", ".join(found[:_MAX_TOLD])) or "none at all"
         raise UserError(f"{path} holds no array of videos ({told})")
-    items: list[Item] = []
+    sources: list[Source] = []
     dropped = [(printable(name), why) for name, why in file.dropped]
     read_as: dict[str, list[str]] = defaultdict(list)
     errors: list[UserError] = []
@@ -64,16 +65,16 @@ def list_arrays(path: Path, axes: Axes) -> Listing:
             errors.append(error)
             dropped.append((printable(name), str(error)))
             continue
-        items += _items(file, name, order, scale)
-        LIMITS.check_count(path, len(items))
+        sources += _sources(file, name, order, scale)
+        LIMITS.check_count(path, len(sources))
         read_as[f"read as {order} with numbers of {_RANGES[scale]}"].append(name)
-    if errors and not items:
+    if errors and not sources:
         raise errors[0]
-    if not items:
+    if not sources:
         raise UserError(f"{path} holds no videos: its arrays are of length 0")
     notes = [_note(file, names, told) for told, names in read_as.items()]
     what = _KINDS.get(path.suffix.lower(), "an HDF5 file")
-    return Listing(what=what, items=tuple(items), dropped=tuple(dropped), notes=tuple(notes))
+    return Scan(root=path, what=what, sources=sources, dropped=dropped, notes=notes)
 
 
 def _understand(file: ArrayFile, name: str, axes: Axes) -> tuple[Axes, Scale]:
@@ -86,7 +87,7 @@ def _understand(file: ArrayFile, name: str, axes: Axes) -> tuple[Axes, Scale]:
     return order, find_scale(file[name], where)
 
 
-def _items(file: ArrayFile, name: str, order: Axes, scale: Scale) -> list[Item]:
+def _sources(file: ArrayFile, name: str, order: Axes, scale: Scale) -> list[Source]:
     count = num_clips(file.shapes[name], order)
     labels = _labels(file, name, count)
     stem = "" if file.path.suffix.lower() == ".npy" else printable(name)
@@ -97,12 +98,14 @@ def _items(file: ArrayFile, name: str, order: Axes, scale: Scale) -> list[Item]:
         splits |= told
         folders += [] if told else [part]
     return [
-        Item(
+        Source(
             name=f"{stem}/{number:06d}".lstrip("/") if "N" in order else stem,
+            path=file.path,
+            kind="item",
             member=json.dumps([name, number, order, scale]),
             folder="" if file.path.suffix.lower() == ".npy" else "/".join(folders),
             class_name=labels[number] if labels else None,
-            split=next(iter(splits)) if len(splits) == 1 else None,
+            split=next(iter(splits)) if len(splits) == 1 else "",
         )
         for number in range(count)
     ]
@@ -116,7 +119,7 @@ def _note(file: ArrayFile, names: list[str], told: str) -> str:
 
 
 def read_array_item(path: Path, member: str) -> Frames:
-    """The frames of an item of `list_arrays`.
+    """The frames of a source of `list_arrays`.
 
     Raises:
         UnreadableVideoError: its bytes are damaged.

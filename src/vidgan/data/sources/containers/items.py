@@ -1,47 +1,9 @@
-"""What every container is made into: a list of videos by address, and the contents of one."""
+"""What one video of a container is read into, and how classes are named by labels."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One video in a container.
-
-    Attributes:
-        name: What people read, in one line: a path inside the container with forward slashes.
-        member: Address inside the container, for the reader alone.
-        folder: Folders that may name split and class, with forward slashes.
-        class_name: What the container says beside the video; None leaves it to the folders.
-        split: The same about train, val, test or heldout.
-        group: Videos of one group belong into one split.
-    """
-
-    name: str
-    member: str
-    folder: str = ""
-    class_name: str | None = None
-    split: str | None = None
-    group: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """The videos of a container.
-
-    Attributes:
-        what: The kind of container, such as "a zip archive".
-        items: The videos in a fixed order.
-        dropped: Name and reason of what is left out.
-        notes: Sentences about the container as a whole.
-    """
-
-    what: str
-    items: tuple[Item, ...]
-    dropped: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

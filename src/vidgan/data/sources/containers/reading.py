@@ -15,12 +15,13 @@ from vidgan.data.sources.containers.archive_items import list_archive, read_arch
 from vidgan.data.sources.containers.array_items import list_arrays, read_array_item
 from vidgan.data.sources.containers.arrays import ARRAY_SUFFIXES
 from vidgan.data.sources.containers.axes import Axes
-from vidgan.data.sources.containers.items import Content, Frames, Listing, Pictures
+from vidgan.data.sources.containers.items import Content, Frames, Pictures
 from vidgan.data.sources.containers.tfrecord_items import (
     TFRECORD_SUFFIXES,
     list_records,
     read_record_item,
 )
+from vidgan.data.sources.source import Scan
 from vidgan.errors import UserError
 from vidgan.video import (
     CorruptVideoError,
@@ -82,7 +83,7 @@ def is_container(path: Path) -> bool:
     return path.name.lower().endswith(CONTAINER_SUFFIXES)
 
 
-def list_container(path: Path, axes: Axes) -> Listing:
+def list_container(path: Path, axes: Axes) -> Scan:
     """The videos of a container.
 
     Args:
@@ -105,7 +106,7 @@ def open_item(path: Path, member: str) -> Iterator[VideoReader]:
 
     Args:
         path: The container.
-        member: Address of an item of its listing.
+        member: Address of one of its sources.
 
     Raises:
         VideoError: the item is damaged.

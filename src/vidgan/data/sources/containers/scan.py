@@ -5,36 +5,18 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vidgan.core.files import TEMPORARY_MARK
+from vidgan.data.settings import SPLITS
 from vidgan.data.sources.containers.axes import Axes
-from vidgan.data.sources.containers.items import Item, Listing
 from vidgan.data.sources.containers.reading import is_container, list_container
 from vidgan.data.sources.containers.tfrecord_items import TFRECORD_SUFFIXES, choose_levels
-from vidgan.data.sources.source import SPLITS
+from vidgan.data.sources.source import Scan, Source, split_and_class
 from vidgan.errors import UserError, printable
 
 _LABELS_OF_NPY = "_labels.npy"
-
-
-@dataclass(frozen=True)
-class Contained:
-    """Everything in some containers.
-
-    Attributes:
-        what: What was recognised, for people.
-        videos: Container and item of every video, in the order of the files; names are unique,
-            folders and splits are settled.
-        dropped: Name and reason of what is left out.
-        notes: Sentences about choices.
-    """
-
-    what: str
-    videos: tuple[tuple[Path, Item], ...]
-    dropped: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
 
 
 def find_containers(root: Path) -> list[Path]:
@@ -62,8 +44,10 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def scan_containers(
     root: Path, files: Sequence[Path], axes: Axes, resolution: int, *, splits: bool
-) -> Contained:
+) -> Scan:
     """List the videos of containers and settle what their folders mean.
+
+    The sources come in the order of the files; their names are unique.
 
     Args:
         root: What the user named: one of the files, or a folder above all of them.
@@ -78,64 +62,69 @@ def scan_containers(
     records = [file for file in files if file.name.lower().endswith(TFRECORD_SUFFIXES)]
     chosen, level_notes = choose_levels(records, resolution)
     files = sorted({*files} - {*records} | {*chosen})
-    listings: list[tuple[Path, Listing]] = []
+    scans: list[Scan] = []
     dropped: list[tuple[str, str]] = []
     errors: list[UserError] = []
     for file in files:
         try:
-            listings.append((file, list_container(file, axes)))
+            scans.append(list_container(file, axes))
         except UserError as error:
             errors.append(error)
             dropped.append((_relative(file, root), str(error)))
-    if not listings:
+    if not scans:
         raise errors[0]
     notes = list(level_notes)
-    for file, listing in listings:
-        place = _relative(file, root)
-        named = f"{place}: " if file != root else ""
-        notes += [f"{named}{note}" for note in listing.notes]
-        dropped += [
-            (name if file == root else _join(place, name), why) for name, why in listing.dropped
-        ]
-    common = _common_folders(listings)
+    for scan in scans:
+        place = "" if scan.root == root else _relative(scan.root, root)
+        notes += [f"{place}: {note}" if place else note for note in scan.notes]
+        dropped += [(_join(place, name), why) for name, why in scan.dropped]
+    common = _common_folders(scans)
     if common:
         notes.append(f"the folder {printable('/'.join(common))} holds everything and names nothing")
-    videos = []
-    for file, listing in listings:
-        split = _split_of(file) if splits and len(files) > 1 else None
-        videos += [(file, _settle(item, file, root, len(common), split)) for item in listing.items]
-    return Contained(_recognised(listings), tuple(videos), tuple(dropped), tuple(notes))
+    sources = []
+    for scan in scans:
+        split = _split_of(scan.root) if splits and len(files) > 1 else ""
+        sources += [_settle(s, root, len(common), split, splits=splits) for s in scan.sources]
+    what = _recognised(scans)
+    return Scan(root=root, what=what, sources=sources, dropped=dropped, notes=notes)
 
 
-def _settle(item: Item, file: Path, root: Path, num_common: int, split: str | None) -> Item:
-    """An item with its name and folders as seen from `root`."""
+def _settle(source: Source, root: Path, num_common: int, split: str, *, splits: bool) -> Source:
+    """A source as seen from `root`: its name, and the split and class that its folders say."""
+    file = source.path
     place = _relative(file, root)
-    name = item.name if file == root else _join(place, item.name)
-    outer = place.split("/")[:-1]
-    inner = item.folder.split("/")[num_common:] if item.folder else []
-    folder = "/".join([*outer, *inner])
-    return replace(item, name=name or file.stem, folder=folder, split=item.split or split)
+    name = source.name if file == root else _join(place, source.name)
+    folders = [*place.split("/")[:-1], *source.folder.split("/")[num_common:]]
+    folders = [part for part in folders if part]
+    folder_split, folder_class = split_and_class(folders, "auto" if splits else "off")
+    return replace(
+        source,
+        name=name or file.stem,
+        folder="/".join(folders),
+        split=source.split or split or folder_split,
+        class_name=source.class_name or folder_class,
+    )
 
 
-def _common_folders(listings: Sequence[tuple[Path, Listing]]) -> list[str]:
+def _common_folders(scans: Sequence[Scan]) -> list[str]:
     """Folders inside of the containers that all videos share; a split among them says something."""
-    folders = {item.folder for _, listing in listings for item in listing.items}
+    folders = {source.folder for scan in scans for source in scan.sources}
     shared = posixpath.commonpath(folders)
     common = shared.split("/") if shared else []
     telling = [number for number, part in enumerate(common) if part in SPLITS]
     return common[: telling[0]] if telling else common
 
 
-def _split_of(file: Path) -> str | None:
+def _split_of(file: Path) -> str:
     told = {word for word in re.split(r"[^a-z]+", file.name.lower()) if word in SPLITS}
-    return told.pop() if len(told) == 1 else None
+    return told.pop() if len(told) == 1 else ""
 
 
-def _recognised(listings: Sequence[tuple[Path, Listing]]) -> str:
+def _recognised(scans: Sequence[Scan]) -> str:
     """Such as "3 files, each a WebDataset shard"."""
-    kinds = Counter(listing.what for _, listing in listings)
-    if len(listings) == 1:
-        return listings[0][1].what
+    kinds = Counter(scan.what for scan in scans)
+    if len(scans) == 1:
+        return scans[0].what
     return ", ".join(
         f"{count} files of the kind {what.removeprefix('a ').removeprefix('an ')!r}"
         if count > 1
@@ -149,4 +138,4 @@ def _relative(file: Path, root: Path) -> str:
 
 
 def _join(place: str, name: str) -> str:
-    return f"{place}/{name}" if name else place
+    return f"{place}/{name}" if place and name else place or name

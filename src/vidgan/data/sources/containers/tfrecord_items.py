@@ -20,8 +20,6 @@ from vidgan.data.sources.containers.axes import Axes, clip_frames, find_axes
 from vidgan.data.sources.containers.items import (
     Content,
     Frames,
-    Item,
-    Listing,
     Pictures,
     VideoBytes,
     name_classes,
@@ -33,6 +31,7 @@ from vidgan.data.sources.containers.tfrecord import (
     parse_record,
     read_record,
 )
+from vidgan.data.sources.source import Scan, Source
 from vidgan.errors import UserError
 from vidgan.video import UnreadableVideoError
 
@@ -74,7 +73,7 @@ def choose_levels(files: Sequence[Path], resolution: int) -> tuple[list[Path], l
     return sorted(kept), notes
 
 
-def list_records(path: Path) -> Listing:
+def list_records(path: Path) -> Scan:
     """List the records of a file.
 
     Raises:
@@ -88,19 +87,23 @@ def list_records(path: Path) -> Listing:
         advice = "unpack it with gunzip" if is_gzip else "fetch it again"
         raise UserError(f"{path} holds no whole record ({index.damage or 'it is empty'}): {advice}")
     labels = _label_file(path, len(index.offsets)) or _label_features(path, index.offsets)
-    items = [
-        Item(
-            name=f"{number:06d}", member=str(offset), class_name=labels[number] if labels else None
+    sources = [
+        Source(
+            name=f"{number:06d}",
+            path=path,
+            kind="item",
+            member=str(offset),
+            class_name=labels[number] if labels else None,
         )
         for number, offset in enumerate(index.offsets)
     ]
-    notes = (f"{path.name} ends early: {index.damage}",) if index.damage else ()
+    notes = [f"{path.name} ends early: {index.damage}"] if index.damage else []
     what = "TFRecords of TrailerFaces' layout" if _LEVEL.search(path.name) else "TFRecords"
-    return Listing(what=what, items=tuple(items), notes=notes)
+    return Scan(root=path, what=what, sources=sources, notes=notes)
 
 
 def read_record_item(path: Path, member: str) -> Content:
-    """The contents of an item of `list_records`.
+    """The contents of a source of `list_records`.
 
     Raises:
         UnreadableVideoError: the record is damaged or holds no video.

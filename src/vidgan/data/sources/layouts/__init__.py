@@ -17,7 +17,7 @@ from vidgan.data.sources.layouts.folders import CLASSES, FOLDER
 from vidgan.data.sources.layouts.kinetics import KINETICS
 from vidgan.data.sources.layouts.strips import STRIPS, TINYVIDEO
 from vidgan.data.sources.layouts.ucf101 import UCF101
-from vidgan.data.sources.source import SourceScan, settle
+from vidgan.data.sources.source import Scan, settle
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree, look_at, no_videos
 from vidgan.errors import UserError
 
@@ -31,7 +31,7 @@ LAYOUTS: tuple[Layout, ...] = (
 """The most telling first: the first one that recognises a source is taken."""
 
 
-def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
+def scan_sources(root: str | Path, config: DataConfig) -> Scan:
     """List the videos of a folder or container, read as `config.layout` or as what it looks like.
 
     Raises:
@@ -49,14 +49,20 @@ def scan_sources(root: str | Path, config: DataConfig) -> SourceScan:
     if MANIFEST_NAME in tree.others and is_packed(root):
         raise UserError(f"{root} is a packed clip set already: train with data={root}")
     layout, why = _choose(tree, config)
-    told = f"{root} is read as {layout.what} (data.layout={layout.name}), {why}"
     found = layout.find(tree, config)
     several = tree.told_sequences({source.name for source in found.sources})
     if tree.root != root:
         one = f"a single film: vidgan data split {root} OUT makes many clips of it, by its shots"
         several = [*several, one]
-    found = replace(found, dropped=[*found.dropped, *tree.unread], notes=[*several, *found.notes])
-    return settle(root, layout.name, told, found, config)
+    scan = replace(
+        found,
+        root=root,
+        what=f"{root} is read as {layout.what} (data.layout={layout.name}), {why}",
+        layout=layout.name,
+        dropped=[*found.dropped, *tree.unread],
+        notes=[*several, *found.notes],
+    )
+    return settle(scan, config)
 
 
 def _choose(tree: Tree, config: DataConfig) -> tuple[Layout, str]:

@@ -21,7 +21,7 @@ from vidgan.data.sources.layouts.lists import (
     in_folder,
     read_text,
 )
-from vidgan.data.sources.source import Found, Source
+from vidgan.data.sources.source import Scan, Source
 from vidgan.data.sources.tree import Tree
 from vidgan.errors import UserError
 from vidgan.video.sequences import IMAGE_SUFFIXES
@@ -43,7 +43,7 @@ def _why(tree: Tree, config: DataConfig) -> str | None:
     return None
 
 
-def _find(tree: Tree, config: DataConfig) -> Found:
+def _find(tree: Tree, config: DataConfig) -> Scan:
     tables = _of_fold(_tables(tree), config.fold)
     if not tables:
         raise UserError(
@@ -75,7 +75,8 @@ def _find(tree: Tree, config: DataConfig) -> Found:
     known = {*sources, *(name for name, _ in unlabelled)}
     unlisted = [(n, f"is not in {', '.join(tables)}") for n in tree.names if n not in known]
     notes = [coverage.note(tables), *_miscounted(tree, [*sources])]
-    return Found(
+    return Scan(
+        root=tree.root,
         sources=list(sources.values()),
         dropped=[*unlabelled, *unlisted, *coverage.missing],
         num_missing=len(coverage.missing),

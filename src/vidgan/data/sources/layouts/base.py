@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vidgan.data.settings import DataConfig
-from vidgan.data.sources.source import Found
+from vidgan.data.sources.source import Scan
 from vidgan.data.sources.tree import Tree
 
 
@@ -24,4 +24,4 @@ class Layout:
     name: str
     what: str
     recognise: Callable[[Tree, DataConfig], str | None]
-    find: Callable[[Tree, DataConfig], Found]
+    find: Callable[[Tree, DataConfig], Scan]

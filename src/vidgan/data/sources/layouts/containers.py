@@ -1,6 +1,7 @@
 """Videos inside of other files: archives, WebDataset shards, TFRecords, HDF5 and NumPy arrays."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from vidgan.data.sources.containers.scan import find_containers, scan_containers
 from vidgan.data.sources.containers.tfrecord_items import TFRECORD_SUFFIXES
 from vidgan.data.sources.layouts.base import Layout
 from vidgan.data.sources.layouts.lists import group_of
-from vidgan.data.sources.source import Found, Source, split_and_class
+from vidgan.data.sources.source import Scan
 from vidgan.data.sources.tree import Tree
 from vidgan.errors import UserError
 
@@ -41,16 +42,16 @@ def _shards_why(tree: Tree, config: DataConfig) -> str | None:
     if not files:
         return None
     try:
-        listing = list_container(files[0], config.axes)
+        scan = list_container(files[0], config.axes)
     except UserError:
         # The sentence about it comes when it is read as an archive.
         return None
-    if listing.what != _SHARD:
+    if scan.what != _SHARD:
         return None
     return f"the files of {files[0].name} share keys with classes beside them (KEY.cls, KEY.json)"
 
 
-def _find(suffixes: tuple[str, ...], told: str, tree: Tree, config: DataConfig) -> Found:
+def _find(suffixes: tuple[str, ...], told: str, tree: Tree, config: DataConfig) -> Scan:
     files = _files(tree, suffixes)
     if not files:
         raise UserError(
@@ -68,31 +69,12 @@ def _find(suffixes: tuple[str, ...], told: str, tree: Tree, config: DataConfig) 
             f"{len(others)} files of other kinds, {others[0]} first, were passed over: name one of"
             " them, or set data.layout"
         )
-    sources = []
-    for file, item in found.videos:
-        folders = [part for part in item.folder.split("/") if part]
-        split, class_name = split_and_class(folders, config.splits)
-        class_name = item.class_name or class_name
-        stem = Path(item.name).stem
-        sources.append(
-            Source(
-                name=item.name,
-                path=file,
-                kind="item",
-                member=item.member,
-                split=item.split or split,
-                class_name=class_name,
-                group=item.group or group_of(stem, class_name),
-            )
-        )
+    sources = [
+        replace(source, group=source.group or group_of(Path(source.name).stem, source.class_name))
+        for source in found.sources
+    ]
     classes, attributes = _index(tree.root)
-    return Found(
-        sources=sources,
-        dropped=found.dropped,
-        notes=notes,
-        class_order=classes,
-        attributes=attributes,
-    )
+    return replace(found, sources=sources, notes=notes, classes=classes, attributes=attributes)
 
 
 def _index(root: Path) -> tuple[list[str], dict[str, dict[str, str]]]:

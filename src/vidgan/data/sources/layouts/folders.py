@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from vidgan.data.settings import DataConfig
+from vidgan.data.settings import SPLITS, DataConfig
 from vidgan.data.sources.containers.reading import is_container
 from vidgan.data.sources.layouts.base import Layout
 from vidgan.data.sources.layouts.lists import group_of, stem_of
-from vidgan.data.sources.source import SPLITS, Found, Source, split_and_class
+from vidgan.data.sources.source import Scan, Source, split_and_class
 from vidgan.data.sources.tree import Tree, no_videos
 
 _SHOWN = 3
@@ -32,14 +32,14 @@ def _folder_why(tree: Tree, config: DataConfig) -> str | None:
     return "its videos lie in no folders that name classes"
 
 
-def _find_classes(tree: Tree, config: DataConfig) -> Found:
+def _find_classes(tree: Tree, config: DataConfig) -> Scan:
     sources = _sources(tree, config.splits)
-    return Found(sources=sources, notes=_notes(tree))
+    return Scan(root=tree.root, sources=sources, notes=_notes(tree))
 
 
-def _find_unlabelled(tree: Tree, config: DataConfig) -> Found:
+def _find_unlabelled(tree: Tree, config: DataConfig) -> Scan:
     sources = [replace(source, class_name=None) for source in _sources(tree, config.splits)]
-    return Found(sources=sources, notes=_notes(tree))
+    return Scan(root=tree.root, sources=sources, notes=_notes(tree))
 
 
 def _sources(tree: Tree, splits: str) -> list[Source]:

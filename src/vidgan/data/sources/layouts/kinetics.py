@@ -20,7 +20,7 @@ from vidgan.data.sources.layouts.lists import (
     read_text,
     split_word,
 )
-from vidgan.data.sources.source import Found, Source
+from vidgan.data.sources.source import Scan, Source
 from vidgan.data.sources.tree import Tree
 from vidgan.errors import UserError
 
@@ -58,7 +58,7 @@ def _why(tree: Tree, config: DataConfig) -> str | None:
     return f"{tables[0]}{more} {have} the columns youtube_id, time_start and time_end"
 
 
-def _find(tree: Tree, config: DataConfig) -> Found:
+def _find(tree: Tree, config: DataConfig) -> Scan:
     tables = _tables(tree)
     if not tables:
         raise UserError(
@@ -106,7 +106,8 @@ def _find(tree: Tree, config: DataConfig) -> Found:
         notes.append(
             f"{num_bad:,} rows of the tables lack an address or times and were passed over"
         )
-    return Found(
+    return Scan(
+        root=tree.root,
         sources=kept,
         dropped=[*unlabelled, *unlisted, *coverage.missing],
         num_missing=len(coverage.missing),

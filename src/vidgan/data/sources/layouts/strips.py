@@ -11,7 +11,7 @@ from pathlib import Path
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.layouts.base import Layout
 from vidgan.data.sources.layouts.lists import Coverage, read_text, split_word
-from vidgan.data.sources.source import Found, Source, split_and_class
+from vidgan.data.sources.source import Scan, Source, split_and_class
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree
 from vidgan.data.sources.videos import strip_length
 from vidgan.errors import UserError
@@ -42,14 +42,16 @@ def _tiny_why(tree: Tree, config: DataConfig) -> str | None:
     return None
 
 
-def _find_tiny(tree: Tree, config: DataConfig) -> Found:
+def _find_tiny(tree: Tree, config: DataConfig) -> Scan:
     pictures = tree.pictures()
     lists = _lists(tree)
     if not pictures:
         raise _no_strips(tree)
     if not lists:
         note = "no text file lists the clips, so all pictures are taken"
-        return Found(sources=[_source(name, tree) for name in pictures], notes=[note])
+        return Scan(
+            root=tree.root, sources=[_source(name, tree) for name in pictures], notes=[note]
+        )
     finder = _Finder(pictures)
     coverage = Coverage()
     sources: dict[str, Source] = {}
@@ -66,7 +68,8 @@ def _find_tiny(tree: Tree, config: DataConfig) -> Found:
     unlisted = len(pictures) - len(sources)
     if unlisted:
         notes.append(f"{unlisted:,} pictures that stand in no list were passed over")
-    return Found(
+    return Scan(
+        root=tree.root,
         sources=list(sources.values()),
         dropped=coverage.missing,
         num_missing=len(coverage.missing),
@@ -82,7 +85,7 @@ def _row_why(tree: Tree, config: DataConfig) -> str | None:
     return f"its pictures are square frames in a row, as in {tree.some_pictures(1)[0]}"
 
 
-def _find_rows(tree: Tree, config: DataConfig) -> Found:
+def _find_rows(tree: Tree, config: DataConfig) -> Scan:
     pictures = tree.pictures()
     if not pictures:
         raise _no_strips(tree)
@@ -94,7 +97,7 @@ def _find_rows(tree: Tree, config: DataConfig) -> Found:
                 name=name, path=tree.root / name, kind="strip", split=split, class_name=class_name
             )
         )
-    return Found(sources=sources)
+    return Scan(root=tree.root, sources=sources)
 
 
 def _no_strips(tree: Tree) -> UserError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.layouts.base import Layout
 from vidgan.data.sources.layouts.lists import Coverage, group_of, read_text, stem_of, ucf_class
-from vidgan.data.sources.source import Found, Source
+from vidgan.data.sources.source import Scan, Source
 from vidgan.data.sources.tree import Tree, no_videos
 from vidgan.errors import UserError
 
@@ -27,7 +27,7 @@ def _why(tree: Tree, config: DataConfig) -> str | None:
     return f"{named} and {lists} has the lists of the splits" if lists else named
 
 
-def _find(tree: Tree, config: DataConfig) -> Found:
+def _find(tree: Tree, config: DataConfig) -> Scan:
     if not tree.names:
         raise no_videos(tree)
     folder = _list_folder(tree)
@@ -38,7 +38,7 @@ def _find(tree: Tree, config: DataConfig) -> Found:
             f"the lists of the splits ({_LIST_FOLDER}/trainlist01.txt) are not there: put them"
             " into the folder to train on a published split"
         )
-        return Found(sources=sources, notes=[note], class_order=order)
+        return Scan(root=tree.root, sources=sources, notes=[note], classes=order)
     listed = _read_lists(folder, config.fold)
     by_key = {stem_of(source.name, tree).lower(): source for source in sources}
     coverage = Coverage()
@@ -52,12 +52,13 @@ def _find(tree: Tree, config: DataConfig) -> Found:
     unlisted = f"stands in neither list of the split data.fold={config.fold}"
     dropped = [(source.name, unlisted) for source in sources if source.name not in known]
     tables = sorted({table for _, _, table in listed.values()})
-    return Found(
+    return Scan(
+        root=tree.root,
         sources=kept,
         dropped=[*dropped, *coverage.missing],
         num_missing=len(coverage.missing),
         notes=[coverage.note(tables)],
-        class_order=order,
+        classes=order,
     )
 
 

@@ -1,0 +1,215 @@
+"""What the verbs share: words of their command lines, what they print, the run they mean."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from vidgan.core import terminal
+from vidgan.core.escaping import terminal as escaped
+from vidgan.errors import UserError, printable
+
+if TYPE_CHECKING:
+    from vidgan.data.dataset import ClipDataset
+    from vidgan.data.settings import DataConfig
+    from vidgan.evaluation.record_types import Record
+    from vidgan.report.page import Status
+    from vidgan.training.presets import Config
+
+Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
+Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
+Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
+ClassName = Annotated[str | None, tyro.conf.arg(name="class")]
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Where stderr is no terminal, such as a log file, a line of progress is written this often."""
+
+# ------------------------------------------------------------------------------------------------
+# Printing
+
+
+def say(sentence: str) -> None:
+    """One line on stderr."""
+    print(printable(sentence), file=sys.stderr, flush=True)
+
+
+def print_lines(*values: object, end: str = "\n") -> None:
+    """Print lines for people to stdout, with everything spelled out that a terminal would obey."""
+    print(escaped("\n".join(map(str, values))), end=end)
+
+
+def print_json(value: Any) -> None:
+    """Print plain values as one JSON document."""
+    print(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+def print_note(sentence: str) -> None:
+    """Print a remark to stderr, if there is one."""
+    if sentence:
+        print(printable(sentence), file=sys.stderr)
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print rows as an aligned table, numbers to the right, nothing for absent values."""
+    cells = [[in_words(row.get(column)) for column in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    numeric = [
+        all(isinstance(row.get(column), int | float | None) for row in rows) for column in columns
+    ]
+    for line in [list(columns), *cells]:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        print_lines("  ".join(padded).rstrip())
+
+
+def in_words(value: Any) -> str:
+    """A value for people: thousands separated, four digits of a float, `yes` and `no`."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+# ------------------------------------------------------------------------------------------------
+# Progress of long work, on stderr: a bar with the time that is left, or now and then a line
+
+
+@contextmanager
+def progress_on_stderr() -> Iterator[Callable[[int, int, str], None]]:
+    """A function to be called with (done, total, what) as work goes on."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    tasks: dict[str, Any] = {}
+
+    def show(done: int, total: int, what: str) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        terminal.start(bar)
+        bar.update(tasks[what], completed=done, total=total)
+        if bar.finished:
+            # What comes next, perhaps for minutes, shows itself.
+            terminal.stop(bar)
+            bar.remove_task(tasks.pop(what))
+
+    try:
+        yield show
+    finally:
+        terminal.stop(bar)
+
+
+class _Lines:
+    """Plain lines, at most one in `SECONDS_BETWEEN_LINES` and one at the end of each piece."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, float] = {}
+        self.last = time.monotonic()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        started = self.started.setdefault(what, now)
+        if done < total and now - self.last < SECONDS_BETWEEN_LINES:
+            return
+        self.last = now
+        left = (now - started) / max(done, 1) * (total - done)
+        ending = f", about {left:.0f} s left" if done < total else ""
+        print(printable(f"{what}: {done} of {total}{ending}"), file=sys.stderr, flush=True)
+
+
+# ------------------------------------------------------------------------------------------------
+# The run or generator that a verb is about, and its data
+
+
+def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
+    """The settings of a run folder; None for a generator that stands outside of one."""
+    from vidgan.training.presets import load_config
+
+    return load_config(source, words) if (Path(source) / "config.yaml").exists() else None
+
+
+def open_data(
+    source: str, words: tuple[str, ...], checkpoint: str
+) -> tuple["Config | None", "ClipDataset"]:
+    """The clips of a run, with its settings, or those named for a generator outside of its run."""
+    from vidgan.data.build.packing import cached_build
+    from vidgan.data.dataset import ClipDataset
+    from vidgan.data.packed.store import open_store
+    from vidgan.training.loop import open_clips
+
+    config = config_of_run(source, words)
+    if config is not None:
+        return config, open_clips(config, say)
+    settings = data_settings(source, words, checkpoint)
+    with progress_on_stderr() as progress:
+        store = open_store(cached_build(settings, progress=progress))
+    return None, ClipDataset(store, settings, seed=0)
+
+
+def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "DataConfig":
+    """How real clips are cut to the size of generated ones that come from outside of a run."""
+    from vidgan.core.settings import apply_overrides, from_dict
+    from vidgan.data.settings import DataConfig
+    from vidgan.evaluation.gather import stored_size
+
+    frames, resolution = stored_size(source, checkpoint)
+    settings = {"frames": frames, "resolution": resolution}
+    given = [word.removeprefix("data.") for word in words]
+    given = [
+        f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given
+    ]
+    return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
+
+
+def is_training(run: Path) -> bool:
+    """Whether another process trains in a run folder right now."""
+    from vidgan.training.run_folder import locked
+
+    try:
+        with locked(run):
+            return False
+    except UserError:
+        return True
+
+
+def write_page_of(run: Path) -> None:
+    """Write a run's page anew; whether it is finished is read from its log and lock."""
+    from vidgan.training.logs import LOG_FILE, read_log
+    from vidgan.training.page import write_page
+    from vidgan.training.run_config import load_run_config
+
+    total = load_run_config(run).training.total_clips
+    log = read_log(run / LOG_FILE)
+    is_complete = bool(log) and log[-1]["clips_seen"] >= total
+    unfinished: Status = "training" if is_training(run) else "interrupted"
+    write_page(run, "done" if is_complete else unfinished, log)
+
+
+def choose_best(run: Path, config: "Config", record: "Record") -> None:
+    """Point `best.json` to the evaluated checkpoint if it is the best, and write the page anew."""
+    from vidgan.evaluation.generators import update_best
+
+    metric = config.best.metric
+    if metric not in record.scores:
+        say(f"best.metric={metric} is not among the scores, so no checkpoint was chosen")
+    elif update_best(run, record, metric):
+        say(f"step {record.generator.step} is the best checkpoint so far")
+    write_page_of(run)
