@@ -40,7 +40,8 @@ from vidgan.models.base import ClipShape
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
-from vidgan.training.cost import predict_seconds, scale_schedule
+from vidgan.training.budget import scale_schedule
+from vidgan.training.cost import predict_seconds
 from vidgan.training.ema import copy_generator
 from vidgan.training.health import TrainingStopped
 from vidgan.training.logs import read_log

@@ -179,7 +179,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Any) -> 
     for path in (
         tmp_path / "file" / "x.json",
         Path("/proc/nowhere/x.json"),
-        tmp_path / ("n" * 255),
+        tmp_path / ("n" * 256),
     ):
         with pytest.raises(UserError, match="cannot be written") as caught:
             write(path, "text")

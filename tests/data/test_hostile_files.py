@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vidgan
+from vidgan.core.shapes import LevelShape
 from vidgan.data.build.packing import build_clips
-from vidgan.data.packed.manifest import MANIFEST_NAME, Level, read_manifest
+from vidgan.data.packed.manifest import MANIFEST_NAME, read_manifest
 from vidgan.data.packed.payload import decode_payload, encode_payload
 from vidgan.data.packed.store import open_store
 from vidgan.data.packed.writer import chunk_file, item_key
@@ -156,7 +157,7 @@ def test_payloads_of_another_size_are_one_sentence(codec: Any) -> None:
     ids=str,
 )
 def test_hostile_tensors_in_chunks_are_one_sentence(tensor: torch.Tensor, copy: Path) -> None:
-    file = chunk_file(copy, Level(4, 8), 0)
+    file = chunk_file(copy, LevelShape(4, 8), 0)
     tensors = load_file(file)
     save_file({**tensors, item_key(0): tensor}, file)
     with pytest.raises(UserError):
@@ -165,7 +166,7 @@ def test_hostile_tensors_in_chunks_are_one_sentence(tensor: torch.Tensor, copy: 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "empty", "gone", "header", "length", "loop"])
 def test_hostile_chunk_files_are_one_sentence(kind: str, copy: Path) -> None:
-    file = chunk_file(copy, Level(4, 8), 0)
+    file = chunk_file(copy, LevelShape(4, 8), 0)
     file.unlink()
     if kind == "fifo":
         os.mkfifo(file)
@@ -207,7 +208,7 @@ def test_hostile_containers_are_one_sentence(
     path.write_bytes(data)
     started = time.monotonic()
     try:
-        for item in list_container(path, "auto").items[:3]:
+        for item in list_container(path, "auto").sources[:3]:
             with open_item(path, item.member) as reader:
                 reader.probe()
                 reader.read(None, 8, "stretch")

@@ -78,7 +78,7 @@ def presets(words: Words = (), /, *, json: bool = False) -> None:
         return
     width = max(len(str(preset["name"])) for preset in found)
     for preset in found:
-        print(
+        print_lines(
             f"{preset['name']:<{width}}  {preset['clip']:<12} {preset['loss']:<16}"
             f" {preset['total_clips']:>12,} clips"
         )

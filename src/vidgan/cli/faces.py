@@ -118,7 +118,7 @@ def split(
     if json:
         print_json(asdict(report))
     else:
-        print("\n".join(report.lines()))
+        print_lines("\n".join(report.lines()))
 
 
 def stabilize(

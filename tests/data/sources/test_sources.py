@@ -103,7 +103,7 @@ def test_folders_without_videos_are_refused(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         scan_sources(tmp_path / "nowhere", CONFIG)
     touch(tmp_path, "a.txt")
-    with pytest.raises(UserError, match="is a file: name the folder"):
+    with pytest.raises(UserError, match="is no video: name one"):
         scan_sources(tmp_path / "a.txt", CONFIG)
     with pytest.raises(UserError, match=r"no videos in .*only 1 other files.*\.mp4"):
         scan_sources(tmp_path, CONFIG)
