@@ -15,6 +15,8 @@ from vidgan.core.stop_signals import STOP_SIGNALS, Interrupted, StopSignals
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    # A busy machine may rest between two signals of a test, and the second one would end it.
+    monkeypatch.setattr(stop_signals, "_COPY_S", 60.0)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
