@@ -248,7 +248,10 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 asks for no clip"),
         (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),
         (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
-        (["sample", RUN, "small.yaml/x.mp4"], "small.yaml/x.mp4 cannot be written (File exists)"),
+        (
+            ["sample", RUN, "small.yaml/x.mp4"],
+            "small.yaml is a file, so small.yaml/x.mp4 cannot be made in it",
+        ),
         (["sample", RUN, "x.mp4", "--frames", "9"], "makes 4 frames, not 9"),
         (["sample", RUN, "x.mp4", "--frames", "0"], "--frames 0 asks for no frame"),
         (["sample", RUN, "x.mp4", "--show", "layers"], "has no mask or background to show"),
