@@ -240,6 +240,6 @@ def test_windows_of_few_long_videos_count_and_keep_the_split_of_the_videos() -> 
     assert real.heldout.video_ids[:6] == ("memory/16",) * 5 + ("memory/17",)
     assert "16 of 16 training videos, 15 of 3 held-out ones" in real.warnings[0]
     record = vidgan.evaluate([(clips[:16, :, :4], None)], data, WEIGHT_FREE)
-    assert record["counts"]["heldout"] == 15
-    assert record["counts"]["heldout_videos"] == 3
-    assert record["counts"]["n"] == 8
+    assert record.counts.heldout == 15
+    assert record.counts.heldout_videos == 3
+    assert record.counts.n == 8
