@@ -13,8 +13,10 @@ from vidgan.errors import UserError
 from vidgan.training.run_folder import locked
 
 WORK = """
-import os, signal, sys
+import os, shutil, signal, sys
 sys.modules["fcntl"] = None
+room = shutil.disk_usage("/")
+shutil.disk_usage = lambda path: room  # Windows has one of its own
 for module, names in (
     (os, ("nice", "sched_getaffinity", "statvfs", "sysconf")),
     (signal, ("SIGHUP", "SIGUSR1", "pthread_sigmask")),

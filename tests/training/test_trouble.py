@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     [
         ((), "set training.accumulate=2, training.precision.networks=bf16, a smaller"),
         (
-            ("training.precision.networks=bf16", "training.accumulate=2"),
+            ("training.precision={networks: bf16, check: off}", "training.accumulate=2"),
             "set training.accumulate=4, training.precision.penalty=bf16, a smaller",
         ),
     ],

@@ -221,7 +221,8 @@ def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "stri
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is no file")
     with path.open("rb") as file:
-        data = file.read(max_bytes + 1)
+        # Python sets as many bytes aside as are asked for.
+        data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     if len(data) > max_bytes:
         raise UserError(f"{path} is longer than {max_bytes:,} bytes")
     try:
