@@ -1,5 +1,6 @@
 """The option `--no-skips`: a test that is skipped fails the run; what tests share."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -47,3 +48,12 @@ def other_shapes() -> "Labelled":
     from metric_clips import moving_shapes
 
     return moving_shapes(80, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """The command line sets variables for its children, which later tests must not inherit."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
