@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,10 +14,14 @@ from vidgan.core.stop_signals import STOP_SIGNALS, Interrupted, StopSignals
 
 
 @pytest.fixture(autouse=True)
-def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Neither torchrun nor nohup, under which SIGHUP is ignored, started these tests."""
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     # A busy machine may rest between two signals of a test, and the second one would end it.
     monkeypatch.setattr(stop_signals, "_COPY_S", 60.0)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

@@ -9,9 +9,11 @@ import pytest
 from training_cases import Child, hash_of_ema, start_child, tiny_config
 
 from vidgan.core.stop_signals import STOP_SIGNALS
+from vidgan.errors import UserError
 from vidgan.sampling.storage import list_checkpoints, read_pointer
 from vidgan.training.loop import train
 from vidgan.training.run_config import Config
+from vidgan.training.run_folder import locked
 
 LONG = ("training.total_clips=40000", "training.checkpoint_every=100000", "training.log_every=2")
 
@@ -90,6 +92,15 @@ def test_a_run_folder_that_was_moved_is_named_and_goes_on_elsewhere(
     again.signal_group(signal.SIGTERM)
     assert again.result() == "TrainingStopped: 0"
     assert list_checkpoints(moved)[-1] > 4
+
+
+def test_a_save_that_a_move_broke_says_that_the_folder_was_moved(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match="was moved or deleted"), locked(run):
+        run.rename(tmp_path / "moved")
+        raise UserError("last.json cannot be written")
+    with pytest.raises(UserError, match=r"^something else$"), locked(run):
+        raise UserError("something else")
 
 
 def kill_while_writing(config: Config, step: int) -> None:

@@ -90,7 +90,13 @@ def locked(run: str | Path) -> Iterator[Callable[[], None]]:
                 f"another process is training in {run}; wait for it or name another folder with "
                 f"run=FOLDER"
             )
-        yield partial(_check_place, Path(run), handle)
+        check_place = partial(_check_place, Path(run), handle)
+        try:
+            yield check_place
+        except (UserError, OSError):
+            # A save that was under way when the folder was moved fails in words of its own.
+            check_place()
+            raise
     finally:
         os.close(handle)
 
