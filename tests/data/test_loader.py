@@ -75,7 +75,7 @@ def test_errors_arrive_as_one_sentence(dataset, num_workers):
 
 
 ENDLESS = """
-import signal, sys, torch
+import signal, sys, time, torch
 # Whoever starts the tests in the background of a shell makes them ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
@@ -91,16 +91,18 @@ if __name__ == "__main__":
         if n == 3:
             import multiprocessing
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+            time.sleep(float(sys.argv[2]))
 """
 
 
+@pytest.mark.parametrize("rest_s", [0, 60], ids=["reading", "between-batches"])
 @pytest.mark.parametrize(
     "end", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
 )
-def test_workers_end_with_their_parent(tmp_path, end):
+def test_workers_end_with_their_parent(tmp_path, end, rest_s):
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS)
-    command = [sys.executable, str(script), os.path.dirname(__file__)]  # noqa: PTH120
+    command = [sys.executable, str(script), os.path.dirname(__file__), str(rest_s)]  # noqa: PTH120
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         workers = [int(word) for word in process.stdout.readline().split()]

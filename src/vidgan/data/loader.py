@@ -1,5 +1,6 @@
 """Batches for training, from worker processes or without any, always the same ones."""
 
+import atexit
 import os
 import re
 import warnings
@@ -60,6 +61,15 @@ def make_loader(
     device = torch.device(device)
     source = _batches_of(dataset, batches, num_workers, pin=device.type == "cuda")
     workers = list(getattr(source, "_workers", ()))
+
+    def kill_workers() -> None:
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()
+
+    # A program that ends with this iterator half read would wait for workers that it asks by
+    # SIGTERM, which is withheld from them.
+    atexit.register(kill_workers)
     is_told = False
     try:
         for batch in _received(source, workers):
@@ -80,9 +90,8 @@ def make_loader(
         # Without its last reference the loader asks its workers to end, and waits a few seconds;
         # one that hangs in a read heeds nothing else.
         del source
-        for worker in workers:
-            if worker.is_alive():
-                worker.kill()
+        kill_workers()
+        atexit.unregister(kill_workers)
 
 
 def _small_memory(num_bytes: int, num_workers: int) -> str:
