@@ -15,6 +15,8 @@ if _is_main and not sys.flags.safe_path:
 from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
+from vidgan.core import code_version  # noqa: E402
+
 if TYPE_CHECKING:
     from vidgan.data.opening import open_dataset
     from vidgan.evaluation.generators import evaluate
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from vidgan.training.loop import train
     from vidgan.training.presets import list_presets, load_config
 
-__version__ = "0.1.0"
+__version__ = code_version.VERSION
 
 _HOMES = {
     "EvaluationOptions": "vidgan.evaluation.options",

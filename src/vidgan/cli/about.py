@@ -143,7 +143,7 @@ def examine() -> dict[str, Any]:
     import numpy
     import torch
 
-    from vidgan import __version__
+    from vidgan.core.code_version import VERSION
     from vidgan.core.machine import describe_processor, known_faults
 
     codecs = av.codecs_available
@@ -152,7 +152,7 @@ def examine() -> dict[str, Any]:
     if "libx264" not in codecs:
         problems.append("no H.264 encoder: MP4 files cannot be written")
     return {
-        "vidgan": __version__,
+        "vidgan": VERSION,
         "python": platform.python_version(),
         "system": platform.platform(),
         "torch": str(torch.__version__),

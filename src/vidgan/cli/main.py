@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vidgan import __version__
 from vidgan.core import stop_signals
+from vidgan.core.code_version import VERSION
 from vidgan.core.files import DISK_FULL
 from vidgan.core.settings import closest
 from vidgan.errors import (
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
             print(overview())
             return 0 if words else 2
         if words[0] in ("-V", "--version"):
-            print(f"vidgan {__version__}")
+            print(f"vidgan {VERSION}")
             return 0
         name, rest = find_verb(trust_words(words))
         with stop_signals.raised():

@@ -4,20 +4,23 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import vidgan
+VERSION = "0.1.0"
+"""Of the package; `pyproject.toml` says the same."""
+
+PACKAGE_FOLDER = Path(__file__).parent.parent
+"""Where the package `vidgan` lies: installed, or below `src` of a checkout."""
 
 
 @cache
 def code_version() -> str:
     """The version, and in a git checkout its commit: `0.1.0, commit 1a2b3c4d5e with changes`."""
-    package = Path(vidgan.__file__).parent
-    if not (package.parent.parent / ".git").exists():
-        return vidgan.__version__  # installed, maybe into somebody else's checkout
-    commit = _git(package, "rev-parse", "--short=10", "HEAD")
+    if not (PACKAGE_FOLDER.parent.parent / ".git").exists():
+        return VERSION  # installed, maybe into somebody else's checkout
+    commit = _git(PACKAGE_FOLDER, "rev-parse", "--short=10", "HEAD")
     if not commit:
-        return vidgan.__version__
-    changes = " with changes" if _git(package, "status", "--porcelain", "--", ".") else ""
-    return f"{vidgan.__version__}, commit {commit}{changes}"
+        return VERSION
+    changes = " with changes" if _git(PACKAGE_FOLDER, "status", "--porcelain", "--", ".") else ""
+    return f"{VERSION}, commit {commit}{changes}"
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import torch
 
-from vidgan import __version__
+from vidgan.core.code_version import VERSION
 from vidgan.core.files import write_json_atomically, write_text_atomically
 from vidgan.core.machine import describe_processor, machine_name
 from vidgan.errors import UserError
@@ -25,7 +25,7 @@ ClipRow = tuple[str, str, int, int]
 def environment_record(device: str) -> dict[str, Any]:
     """Versions and machine settings that may move the last digits of a score."""
     return {
-        "vidgan": __version__,
+        "vidgan": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,

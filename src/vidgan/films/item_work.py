@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import vidgan
+from vidgan.core.code_version import VERSION
 from vidgan.core.files import (
     DISK_FULL,
     TEMPORARY_MARK,
@@ -181,7 +181,7 @@ class WorkFolder:
     def _settle(self, settings: dict[str, Any]) -> None:
         if not self.plan_file.is_file():
             plan = {"format": f"vidgan-{self.kind}", "schema": self.schema}
-            plan |= {"builder": vidgan.__version__, "settings": settings}
+            plan |= {"builder": VERSION, "settings": settings}
             write_json_atomically(self.plan_file, plan)
             return
         changed = differences(self.plan()["settings"], settings)

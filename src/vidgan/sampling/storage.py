@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from vidgan import __version__
+from vidgan.core.code_version import VERSION
 from vidgan.core.files import parse_json, read_json, write_file_atomically, write_json_atomically
 from vidgan.core.ranges import Range
 from vidgan.core.settings import from_dict, to_dict
@@ -65,7 +65,7 @@ class GeneratorCard:
     clips_seen: Annotated[int, Range(0)]
     loss: str
     schema: int = SCHEMA
-    vidgan: str = __version__
+    vidgan: str = VERSION
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.num_classes:
@@ -238,7 +238,7 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
     if schema > SCHEMA:
         raise UserError(
             f"{path} was written by vidgan {plain.get('vidgan')}, which is newer than "
-            f"this {__version__}; upgrade vidgan"
+            f"this {VERSION}; upgrade vidgan"
         )
     return from_dict(GeneratorCard, plain, f"the header of {path}"), tensors
 

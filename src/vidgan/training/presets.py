@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import vidgan
+from vidgan.core.code_version import PACKAGE_FOLDER
 from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import apply_overrides, closest, load_yaml, merged
 from vidgan.errors import UserError
@@ -153,9 +153,8 @@ def find_preset(name: str) -> Path:
 
 def presets_folder() -> Path:
     """Where the presets are: inside the installed package, or at the root of a checkout."""
-    package = Path(vidgan.__file__).parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent.parent / "configs"
+    inside = PACKAGE_FOLDER / "configs"
+    return inside if inside.is_dir() else PACKAGE_FOLDER.parent.parent / "configs"
 
 
 # ------------------------------------------------------------------------------------------------

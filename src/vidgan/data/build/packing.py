@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import vidgan
+from vidgan.core.code_version import VERSION
 from vidgan.core.files import DiskFullError, cache_folder, disk_errors_named
 from vidgan.core.shapes import LevelShape
 from vidgan.data.build.duplicates import DuplicateGate
@@ -246,7 +246,7 @@ def _plan(scan: Scan, config: DataConfig, levels: Sequence[LevelShape]) -> dict[
     entries = [[s.name, s.split, s.class_name, s.group, stat_of[s.path][0]] for s in scan.sources]
     largest = 3 * (config.num_stored or 8 * config.frames) * config.resolution**2
     return {
-        "builder": vidgan.__version__,
+        "builder": VERSION,
         "settings": settings,
         "layout": scan.layout,
         "levels": [list(level) for level in levels],
