@@ -75,38 +75,50 @@ def test_errors_arrive_as_one_sentence(dataset, num_workers):
 
 
 ENDLESS = """
-import signal, sys, time, torch
+import multiprocessing, resource, signal, sys, time, torch
 # Whoever starts the tests in the background of a shell makes them ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
-from test_loader import CONFIG, growing_batches
-from vidgan.data.dataset import ClipDataset
+from itertools import repeat
+from test_loader import CONFIG
+from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.loader import make_loader
 from vidgan.data.packed.store import MemoryStore
 
 if __name__ == "__main__":
+    if sys.argv[3] == "pipes":
+        # Files in shared memory may grow no more: batches come through pipes, and fill them.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
     clips = torch.zeros(20, 3, 8, 16, 16, dtype=torch.uint8)
-    loader = make_loader(ClipDataset(MemoryStore(clips), CONFIG, seed=0), growing_batches(), 2)
+    # More bytes than a pipe holds.
+    requests = repeat([ClipRequest(n % 20, 8, 16) for n in range(40)])
+    loader = make_loader(ClipDataset(MemoryStore(clips), CONFIG, seed=0), requests, 2, tell=len)
     for n, _ in enumerate(loader):
-        if n == 3:
-            import multiprocessing
+        if n == 7:
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)
             time.sleep(float(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("rest_s", [0, 60], ids=["reading", "between-batches"])
+@pytest.mark.parametrize("way", ["memory", "pipes"])
 @pytest.mark.parametrize(
-    "end", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+    ("end", "rest_s"),
+    [
+        pytest.param(signal.SIGINT, 0, marks=pytest.mark.slow),
+        (signal.SIGINT, 60),
+        (signal.SIGKILL, 60),
+    ],
 )
-def test_workers_end_with_their_parent(tmp_path, end, rest_s):
+def test_workers_end_with_their_parent(tmp_path, end, rest_s, way):
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS)
-    command = [sys.executable, str(script), os.path.dirname(__file__), str(rest_s)]  # noqa: PTH120
+    here = os.path.dirname(__file__)  # noqa: PTH120
+    command = [sys.executable, str(script), here, str(rest_s), way]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         workers = [int(word) for word in process.stdout.readline().split()]
         assert len(workers) == 2
+        time.sleep(1.0 if rest_s else 0.0)  # Workers fill what they may.
         process.send_signal(end)
         try:
             process.wait(20)
@@ -115,7 +127,10 @@ def test_workers_end_with_their_parent(tmp_path, end, rest_s):
     deadline = time.monotonic() + 10
     while any(_is_running(worker) for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(_is_running(worker) for worker in workers)
+    left = [worker for worker in workers if _is_running(worker)]
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert not left
 
 
 def _is_running(process: int) -> bool:

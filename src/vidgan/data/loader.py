@@ -1,11 +1,14 @@
 """Batches for training, from worker processes or without any, always the same ones."""
 
 import atexit
+import multiprocessing
 import os
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -173,11 +176,27 @@ def _loader(
         batch_size=None,
         collate_fn=_unchanged,
         num_workers=num_workers,
+        worker_init_fn=_end_with_parent,
         pin_memory=pin,
         prefetch_factor=_BATCHES_AHEAD if num_workers else None,
         # Without its own generator the loader would draw from, and so move, the global one.
         generator=torch.Generator(),
     )
+
+
+def _end_with_parent(worker: int) -> None:
+    """End this worker whenever its parent does, in whatever way.
+
+    Torch's workers notice that too, and then wait for ever to write into a pipe that nobody reads.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _OnePass(torch.utils.data.Sampler[list[ClipRequest]]):
