@@ -12,16 +12,15 @@ import pytest
 from vidgan.cli.main import run as run_cli
 from vidgan.comparing.results import (
     TRAINED_ON,
-    Result,
     compare,
     compare_results,
     deviations,
-    label_systems,
     without_common_device,
     write_comparison,
 )
+from vidgan.comparing.systems import Result, label_systems
 from vidgan.errors import UserError
-from vidgan.evaluation.protocols import changed_protocol
+from vidgan.evaluation.protocols import changed_protocol, find_protocol
 from vidgan.evaluation.record_types import Record
 from vidgan.models import list_models
 from vidgan.report.comparison import (
@@ -41,7 +40,13 @@ RECORD: dict[str, Any] = {
     "protocol": {"id": "own-c3d"},
     "counts": {"n": 96, "generated": 512, "heldout": 100, "train": 800},
     "data": {"frames": 8, "height": 16, "width": 16, "hash": "aaaa"},
-    "judge": {"hash": "jjjj"},
+    "judge": {
+        "extractor": "own-c3d",
+        "hash": "jjjj",
+        "passed": True,
+        "accuracy": {"joint": 0.95},
+        "chance": 0.25,
+    },
     "generator": {"step": 40},
     "scores": {
         "frechet_distance": {"value": 12.0, "better": "lower", "real": 3.25, "floor": 2.75},
@@ -55,6 +60,27 @@ RECORD: dict[str, Any] = {
     "warnings": [],
     "sentence": "own classifier, acc=0.95, not comparable with published scores",
 }
+CONTROLS = {"noise": 700.0, "mean clip": 900.0, "shuffled": 240.0}
+
+
+def whole(name: str = "own-c3d") -> dict[str, Any]:
+    """The record as a file holds it, with whatever an evaluation by this protocol tells."""
+    protocol = find_protocol(name)
+    scores = {
+        key: {**score, "n": 96, "values": [score["value"]] * 4, "spread": 0.0, "controls": CONTROLS}
+        for key, score in RECORD["scores"].items()
+        if key in protocol.metrics
+    }
+    stswd = {**scores.get("frechet_distance", {}), "value": 12.0, "values": [12.0] * 4, "n": 96}
+    stswd |= {"better": "lower", "real": 3.25, "floor": 2.75, "spread": 0.0, "controls": CONTROLS}
+    scores["space_time_swd"] = stswd
+    found = {**copy.deepcopy(RECORD), "protocol": protocol.record(), "scores": scores}
+    found["seeds"] = {"evaluation": 0, "judge": 0}
+    if protocol.extractor is None:
+        found |= {"judge": None, "agreement": None}
+    return found
+
+
 SETTINGS: dict[str, Any] = {
     "model": {"name": "pvgan", "channels": [8, 8]},
     "loss": {"name": "swgan"},
@@ -191,7 +217,7 @@ def test_every_form_holds_the_numbers_and_is_well_formed() -> None:
 
 def test_records_are_read_from_files_and_other_files_are_refused(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
-    good.write_text(json.dumps(RECORD))
+    good.write_text(json.dumps(whole()))
     bad.write_text('{"a": 1}')
     assert compare([good]).tables[0].rows[0].label == "good"
     with pytest.raises(UserError, match=r"bad\.json is no record of vidgan evaluate"):
@@ -208,8 +234,8 @@ def test_the_verb_prints_the_table_and_names_what_cannot_be_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = tmp_path / "first.json", tmp_path / "second.json"
-    first.write_text(json.dumps(RECORD))
-    second.write_text(json.dumps({**RECORD, "protocol": {"id": "stswd"}}))
+    first.write_text(json.dumps(whole()))
+    second.write_text(json.dumps(whole("stswd")))
     out = tmp_path / "c.html"
     assert run_cli(["compare", str(first), str(second), "--out", str(out)]) == 0
     said = capsys.readouterr()
@@ -270,7 +296,7 @@ def test_scores_count_where_the_package_of_the_model_is_missing(tmp_path: Path) 
     text = (tmp_path / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(text.replace("name: tgan", "name: gone-model"))
     (tmp_path / "evals").mkdir()
-    (tmp_path / "evals" / "a.json").write_text(json.dumps(RECORD))
+    (tmp_path / "evals" / "a.json").write_text(json.dumps(whole()))
     (row,) = compare([tmp_path]).tables[0].rows
     assert row.label.startswith("gone-model, ")
     assert row.facts["seeds"] == "3"

@@ -22,10 +22,11 @@ def compare(
     """Put evaluated runs side by side: scores, cost, sizes, clips.
 
     Scores of different protocols, judges, numbers of clips or real clips never share a column.
+    Records that may have been edited are marked, those that contradict themselves refused.
 
     Args:
         sources: run folders and records of vidgan evaluate.
-        out: page to write; .md, .csv and .tex are written as such.
+        out: page to write; .md, .csv, .tex and .json are written as such.
         title: headline of the page.
     """
     from vidgan.comparing.results import compare as compare_sources
@@ -38,7 +39,7 @@ def compare(
         say(f"left out: {item}")
     for number, table in enumerate(comparison.tables[1:], 2):
         say(f"table {number} cannot share columns with table 1: {'; '.join(table.differs)}")
-    print_lines(comparison_markdown(comparison).partition("Published figures")[0].rstrip())
+    print_lines(comparison_markdown(comparison, with_published=False).rstrip())
     say(f"written to {out}")
 
 
@@ -67,5 +68,5 @@ def bench(
         return
     out = out or Path("runs") / f"bench-{suite.stem}"
     comparison = run_bench(found, out, say, workers, suite.stem)
-    print_lines(comparison_markdown(comparison).partition("Published figures")[0].rstrip())
+    print_lines(comparison_markdown(comparison, with_published=False).rstrip())
     say(f"open {out / 'index.html'}")

@@ -89,7 +89,7 @@ def run_bench(
         title: of the comparison.
 
     Returns:
-        The comparison; `<out>/index.html`, `.md`, `.csv` and `.tex` hold it, and
+        The comparison; `<out>/index.html`, `.md`, `.csv`, `.tex` and `.json` hold it, and
         `<out>/samples-T.png` a clip of T frames of every system below a real one.
 
     Raises:

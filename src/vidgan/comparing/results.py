@@ -4,15 +4,16 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import write_text_atomically
-from vidgan.core.settings import differences, load_yaml
+from vidgan.comparing.systems import MAX_NAMED, Result, label_systems, without_repeats
+from vidgan.core.files import sha256_of, write_text_atomically
+from vidgan.core.settings import NOT_SET, differences, load_yaml
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import metric_title
-from vidgan.evaluation.record import read_record, read_records
+from vidgan.evaluation.record_checks import CheckedRecord, read_checked_record
 from vidgan.evaluation.record_types import Record
 from vidgan.models import MODEL_VARIANTS, list_models, model_config_class
 from vidgan.models.conformance.sheet import conformance_sheet
@@ -28,7 +29,7 @@ from vidgan.report.comparison import (
     known_facts,
 )
 from vidgan.report.page import duration, number
-from vidgan.sampling.storage import read_pointer
+from vidgan.sampling.storage import CHECKPOINTS_FOLDER, GENERATOR_FILE, read_pointer
 from vidgan.training.run_config import (
     CONFIG_FILE,
     config_from_dict,
@@ -37,37 +38,21 @@ from vidgan.training.run_config import (
 )
 from vidgan.training.run_facts import count_parameters, device_of, device_seconds, media_of
 
-NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
-"""Settings by which runs of one and the same system may differ."""
 NOT_SHOWN = {"frozen", "reversed"}
 """Controls that stand in records alone: shuffled frames tell of motion as well."""
+EVALS = "evals"
 TRAINED_ON = "trained on"
-MAX_NAMED = 3
-"""Settings that a label names to tell systems apart."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One evaluated generator.
-
-    Attributes:
-        record: its evaluation.
-        run: its run folder, or None for a record alone.
-        settings: of the run, as plain values.
-        label: a name given by the caller, or None.
-    """
-
-    record: Record
-    run: Path | None = None
-    settings: Mapping[str, Any]
-    label: str | None = None
+REFERENCE_TOLERANCE = 1e-4
+"""Share of a score by which its real reference and floor may differ between machines."""
 
 
 def compare(sources: Sequence[str | Path], title: str = "Comparison") -> Comparison:
     """Put the evaluations of several runs side by side.
 
     Scores share a table only if protocol, number of clips, judge and real clips are the same;
-    otherwise there are several tables, and each says how it differs from the first one.
+    otherwise there are several tables, and each says how it differs from the first one. They share
+    a row only if settings and generator are those of one system. A record that may have been
+    edited is marked, one that contradicts itself is refused.
 
     Args:
         sources: run folders, each with its newest record of every protocol (of the best checkpoint
@@ -75,7 +60,8 @@ def compare(sources: Sequence[str | Path], title: str = "Comparison") -> Compari
         title: of the page.
 
     Raises:
-        UserError: a source is neither, or none of them was evaluated.
+        UserError: a source is neither, a record file contradicts itself, or none of them was
+            evaluated.
     """
     return compare_results(*read_results({str(source): None for source in sources}), title)
 
@@ -105,22 +91,52 @@ def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[
     for source, label in sources.items():
         path = Path(source)
         if path.is_file():
-            record = read_record(path)
-            results.append(Result(record=record, settings={}, label=label or path.stem))
+            results.append(_result(read_checked_record(path), path, label))
             continue
-        records = latest_records(path)
-        if records and not (path / CONFIG_FILE).exists():
+        records, refused = latest_records(path)
+        left_out += refused
+        if (records or refused) and not (path / CONFIG_FILE).exists():
             # A folder of clips that another program generated.
-            name = label or path.name
-            results += [Result(record=record, settings={}, label=name) for record in records]
+            results += [_result(found, path, label) for found in records]
             continue
         settings = settings_of(path)
-        results += [
-            Result(record=record, run=path, settings=settings, label=label) for record in records
-        ]
-        if not records:
+        for found in records:
+            other = _of_another_run(found.record, settings)
+            if other:
+                left_out.append(f"a record in {path / EVALS} is of another run: it has {other}")
+            else:
+                results.append(_result(found, path, label, settings))
+        if not (records or refused):
             left_out.append(f"{path} was never evaluated: run vidgan evaluate {path}")
     return results, left_out
+
+
+def _result(
+    found: CheckedRecord, path: Path, label: str | None, settings: Mapping[str, Any] | None = None
+) -> Result:
+    marks = list(found.marks)
+    generator = found.record.generator
+    file = path / CHECKPOINTS_FOLDER / f"step-{generator.step}" / GENERATOR_FILE
+    if settings and generator.sha256 and file.is_file() and sha256_of(file) != generator.sha256:
+        marks.append(f"{file} is another file now than the one it is of")
+    return Result(
+        record=found.record,
+        run=path if settings else None,
+        settings=settings or {},
+        label=label,
+        source=str(path),
+        marks=tuple(f"{path}: {mark}" for mark in marks),
+    )
+
+
+def _of_another_run(record: Record, settings: Mapping[str, Any]) -> str:
+    """Settings of the evaluated generator that are not the run's."""
+    generator = record.generator
+    told = {"model": generator.model or {}}
+    told |= {"loss": {"name": generator.loss}} if generator.loss is not None else {}
+    # What only one of both has is of another version.
+    found = [d for d in differences(settings, told) if NOT_SET not in (d.first, d.second)]
+    return ", ".join(f"{d.key}={d.second} instead of {d.first}" for d in found[:MAX_NAMED])
 
 
 def settings_of(run: Path) -> dict[str, Any]:
@@ -148,17 +164,27 @@ def _is_installed(model: Any) -> bool:
     return True
 
 
-def latest_records(run: Path) -> list[Record]:
-    """For each protocol the newest record, of the best checkpoint if one was chosen."""
+def latest_records(run: Path) -> tuple[list[CheckedRecord], list[str]]:
+    """For each protocol the newest record, of the best checkpoint if one was chosen.
+
+    Returns:
+        The records, and a sentence for each file that is none or contradicts itself.
+    """
     best = read_pointer(run, "best")
-    chosen: dict[str, Record] = {}
-    for record in read_records(run / "evals"):
-        name = record.protocol_id
-        is_best = best is not None and record.generator.step == best
-        was_best = name in chosen and chosen[name].generator.step == best
+    records, refused = [], []
+    for path in sorted((run / EVALS).glob("*.json")):
+        try:
+            records.append(read_checked_record(path))
+        except UserError as error:
+            refused.append(str(error))
+    chosen: dict[str, CheckedRecord] = {}
+    for found in sorted(records, key=lambda found: found.record.created, reverse=True):
+        name = found.record.protocol_id
+        is_best = best is not None and found.record.generator.step == best
+        was_best = name in chosen and chosen[name].record.generator.step == best
         if name not in chosen or (is_best and not was_best):
-            chosen[name] = record
-    return list(chosen.values())
+            chosen[name] = found
+    return list(chosen.values()), refused
 
 
 def compare_results(
@@ -172,6 +198,7 @@ def compare_results(
     left_out = tuple(left_out)
     if not results:
         raise UserError(f"nothing to compare: {'; '.join(left_out) or 'name runs or records'}")
+    results = without_repeats(results)
     labels = label_systems(results)
     by_basis: dict[str, list[int]] = {}
     for index, result in enumerate(results):
@@ -192,72 +219,8 @@ def compare_results(
 
 
 # ------------------------------------------------------------------------------------------------
-# Systems and their rows
+# Tables and their rows
 
-
-def label_systems(results: Sequence[Result]) -> list[str]:
-    """A name for each result; seeds of one system share it.
-
-    Systems of the same model and loss are told apart by the settings in which they differ.
-    """
-    systems = [_system(result.settings) for result in results]
-    names = [result.label or _short_name(result.settings) for result in results]
-    labels = []
-    for name, system, result in zip(names, systems, results, strict=True):
-        others = [s for n, s in zip(names, systems, strict=True) if n == name and s != system]
-        differing = dict.fromkeys(d.key for o in others for d in differences(o, system))
-        if not differing or result.label:
-            labels.append(name)
-            continue
-        words = [f"{key}={_setting(system, key)}" for key in list(differing)[:MAX_NAMED]]
-        labels.append(f"{name} ({', '.join(words)})")
-    return labels
-
-
-def _system(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those in which runs of one system may differ."""
-    kept = json.loads(json.dumps(settings))
-    for key in NO_PART_OF_A_SYSTEM:
-        section, _, name = key.rpartition(".")
-        (kept.get(section, {}) if section else kept).pop(name, None)
-    found: dict[str, Any] = kept
-    return found
-
-
-def _setting(settings: Mapping[str, Any], key: str) -> Any:
-    value: Any = settings
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _short_name(settings: Mapping[str, Any]) -> str:
-    return f"{settings['model']['name']}, {settings['loss']['name']}"
-
-
-def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str, str]) -> Table:
-    """The table of results with one basis."""
-    basis = basis_of(results[0].record)
-    columns, keys = _columns([result.record for result in results])
-    rows = []
-    for label in dict.fromkeys(labels):
-        group = [result for result, name in zip(results, labels, strict=True) if name == label]
-        cells = tuple(
-            Cell(values=tuple(v for r in group if (v := _value(r.record, key)) is not None))
-            for key in keys
-        )
-        rows.append(Row(label=label, facts=_facts(group), cells=cells, remarks=_remarks(group)))
-    judge = results[0].record.judge
-    return Table(
-        basis=basis,
-        differs=sentences_on(first, basis),
-        columns=columns,
-        rows=without_common_device(rows),
-        sentence=results[0].record.sentence if judge or len(results) == 1 else _NO_JUDGE,
-    )
-
-
-_NO_JUDGE = "weight-free scores of the user's own data, not comparable with published scores"
 
 RATIOS = {
     "diversity": "Spread inside classes, over that of real clips",
@@ -267,6 +230,60 @@ RATIOS = {
 
 Key = tuple[str, str]
 """Part of a record, and the name in it."""
+
+
+def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str, str]) -> Table:
+    """The table of results with one basis."""
+    basis = basis_of(results[0].record)
+    # References are those of records that nothing is said against, as far as there are any.
+    trusted = sorted(results, key=lambda result: len(result.marks) > 0)
+    columns, keys = _columns([result.record for result in trusted])
+    off = {id(result): _off_reference(result, columns, keys) for result in results}
+    rows = []
+    for label in dict.fromkeys(labels):
+        group = [result for result, name in zip(results, labels, strict=True) if name == label]
+        cells = tuple(
+            Cell(values=tuple(v for r in group if (v := _value(r.record, key)) is not None))
+            for key in keys
+        )
+        remarks = (*_remarks(group), *(said for result in group for said in off[id(result)]))
+        rows.append(Row(label=label, facts=_facts(group), cells=cells, remarks=remarks))
+    return Table(
+        basis=basis,
+        differs=sentences_on(first, basis),
+        columns=columns,
+        rows=without_common_device(rows),
+        sentence=trusted[0].record.sentence,
+    )
+
+
+def _off_reference(
+    result: Result, columns: Sequence[Column], keys: Sequence[Key]
+) -> tuple[str, ...]:
+    """How a record's references differ from those of its column, though they are of one set."""
+    said = []
+    for column, (part, name) in zip(columns, keys, strict=True):
+        score = result.record.scores.get(name) if part == "scores" else None
+        if score is None:
+            continue
+        told: dict[str, float | None] = {"real": score.real, "floor": score.floor, **score.controls}
+        stands = {"real": column.real, "floor": column.floor, **column.controls}
+        scale = max(abs(value or 0.0) for value in (score.value, score.real, score.floor))
+        said += [
+            f"{result.source or 'one record'}: {name} of {key} is {number(told.get(key))} and not "
+            f"{number(value)} as in the column"
+            for key, value in stands.items()
+            if _is_off(value, told.get(key), REFERENCE_TOLERANCE * scale)
+        ]
+        if score.better != column.better:
+            said.append(f"{result.source or 'one record'}: {name} is better when {score.better}")
+    return tuple(said)
+
+
+def _is_off(one: float | None, other: float | None, tolerance: float) -> bool:
+    if one is None or other is None:
+        return one != other
+    return abs(one - other) > tolerance
 
 
 def _columns(records: Sequence[Record]) -> tuple[tuple[Column, ...], list[Key]]:
@@ -327,14 +344,14 @@ def _value(record: Record, key: Key) -> float | None:
 def _facts(group: Sequence[Result]) -> dict[str, str]:
     """Seeds, sizes and cost of one system."""
     runs = [result.run for result in group if result.run]
-    seeds = sorted({int(result.settings["seed"]) for result in group if result.settings})
+    seeds = sorted(int(result.settings["seed"]) for result in group if result.settings)
     costs = [cost for run in runs if (cost := device_seconds(run)) is not None]
     steps = [result.record.generator.step for result in group]
     known = [step for step in steps if step is not None]
     has_cost = len(costs) == len(known) and sum(known) > 0
     a_step = sum(costs) / sum(known) if has_cost else None
     is_known = bool(runs) and _is_installed(group[0].settings["model"]["name"])
-    generator, discriminator = count_parameters(runs[0]) if is_known else (None, None)
+    generator, discriminator = (is_known and count_parameters(runs[0])) or (None, None)
     return {
         "seeds": ", ".join(map(str, seeds)),
         "generator parameters": number(generator) if generator else "",
@@ -366,7 +383,8 @@ def _remarks(group: Sequence[Result]) -> tuple[str, ...]:
     for result in group:
         for warning in result.record.warnings:
             counts[warning] = counts.get(warning, 0) + 1
-    return tuple(
+    marks = dict.fromkeys(mark for result in group for mark in result.marks)
+    return *marks, *(
         warning if count == len(group) else f"{warning} ({count} of {len(group)} seeds)"
         for warning, count in counts.items()
     )

@@ -5,6 +5,7 @@ point `vidgan.metrics`); nothing else knows it. docs/adding-a-metric.md shows on
 """
 
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -70,6 +71,8 @@ class Metric:
     those."""
     better: Literal["lower", "higher"]
     """Which way is better."""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """Lowest and highest value that it can have; no record with another one is compared."""
     make: Callable[[Reference], Scorer] | None = None
     """Prepares the comparison with a reference; None only for `pairs`."""
     reads: frozenset[str] = frozenset()
@@ -122,5 +125,6 @@ def metric_title(key: str) -> str:
     return find_metric(key).title if key in METRICS or key in _plugins() else key
 
 
+@cache
 def _plugins() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group="vidgan.metrics")}

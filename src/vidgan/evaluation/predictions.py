@@ -119,7 +119,7 @@ def evaluate_predictions(
     }
     record = Record(
         created=time_stamp(),
-        protocol=_protocol_record(),
+        protocol=prediction_protocol(),
         counts=_counts(predictions, real, facts.given_frames),
         scores=scores | judged.scores,
         agreement=judged.agreement,
@@ -257,7 +257,7 @@ def _options(device: torch.device | str, num_clips: int, num_samples: int) -> di
     }
 
 
-def _protocol_record() -> dict[str, Any]:
+def prediction_protocol() -> dict[str, Any]:
     """Everything that moves a score, but for counts and seeds, which the record holds."""
     return {
         "id": PREDICTION,

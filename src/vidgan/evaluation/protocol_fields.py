@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -231,8 +231,7 @@ class Protocol:
 
         if PROTOCOLS.get(self.name) == self:
             return self.name
-        text = json.dumps(asdict(self), sort_keys=True)
-        return f"custom:{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return custom_id(asdict(self))
 
     @property
     def is_published(self) -> bool:
@@ -242,6 +241,12 @@ class Protocol:
     def record(self) -> dict[str, Any]:
         """Identity and every field as plain values, as a file gives them back."""
         return {"id": self.identity, **to_dict(self)}
+
+
+def custom_id(fields: Mapping[str, Any]) -> str:
+    """The id of a protocol with these fields, which is no registered one."""
+    text = json.dumps(fields, sort_keys=True)
+    return f"custom:{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _default(item: Field[Any]) -> Any:

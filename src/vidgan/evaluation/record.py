@@ -131,6 +131,21 @@ def read_record(path: str | Path) -> Record:
     return Record.from_dict(_read_json(Path(path)), str(path))
 
 
+def read_plain_record(path: Path) -> Any:
+    """The plain values of what may be a record, with its list of clips if that lies beside it.
+
+    Raises:
+        UserError: one of both files cannot be read.
+    """
+    record = _read_json(path)
+    seal = record.get("seal") if isinstance(record, dict) else None
+    if seal is None:
+        return record
+    if not isinstance(seal, dict) or not all(isinstance(value, str) for value in seal.values()):
+        raise UserError(f"{path} has a seal that is none: its field seal was edited")
+    return _with_clips(record, path) if "clips" in seal else record
+
+
 def read_records(folder: str | Path) -> list[Record]:
     """The evaluation records in a folder, the newest first; what is none is left out."""
     records = []
@@ -157,6 +172,13 @@ def read_sealed_record(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{path} has no seal, so nothing can be verified: evaluate again with this vidgan"
         )
+    if not isinstance(record["seal"], dict) or "clips" not in record["seal"]:
+        raise UserError(f"the list of clips of {path} cannot be read: its seal does not name it")
+    return _with_clips(record, path)
+
+
+def _with_clips(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A record with its list of clips, unless the file of that is gone."""
     try:
         clips = clip_list_path(record["seal"]["clips"], path.parent)
         if not clips.exists():

@@ -163,6 +163,10 @@ class Seeds:
     judge: int | None = None
 
 
+PARTS: dict[str, type] = {"counts": Counts, "data": DataFacts, "seeds": Seeds}
+"""Fields of a record that are groups, of which readers take the fields they know."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One evaluation.
@@ -255,8 +259,7 @@ class Record:
             if flaw:
                 raise UserError(f"{where} is no whole record of vidgan evaluate: see {flaw}")
         plain = _known(cls, values)
-        parts: dict[str, type] = {"counts": Counts, "data": DataFacts, "seeds": Seeds}
-        plain |= {key: _known(part, values[key]) for key, part in parts.items() if key in values}
+        plain |= {key: _known(part, values[key]) for key, part in PARTS.items() if key in values}
         if "generator" in values:
             plain["generator"] = _folded(GeneratorFacts, values["generator"])
         if isinstance(values["scores"], Mapping):
@@ -313,6 +316,18 @@ def broken_seals(values: Mapping[str, Any]) -> list[str]:
     """Fields that were edited, added or taken away after a record was made."""
     seal, found = values.get("seal") or {}, seal_of(values)
     return [name for name in {**seal, **found} if seal.get(name) != found.get(name)]
+
+
+def unknown_fields(values: Mapping[str, Any]) -> list[str]:
+    """Dotted names that a record holds and readers leave out."""
+    parts: dict[str, tuple[type, Any]] = {"": (Record, values)}
+    parts |= {f"{name}.": (cls, values.get(name)) for name, cls in PARTS.items()}
+    return [
+        f"{prefix}{key}"
+        for prefix, (cls, part) in parts.items()
+        for key in part or ()
+        if key not in _known(cls, part)
+    ]
 
 
 def _known(cls: type, values: Any) -> Any:

@@ -9,11 +9,14 @@ from vidgan.evaluation.record_types import GeneratorFacts, Record
 from vidgan.report.comparison import known_facts
 
 MADE_FROM = "Made from"
+USUAL = (None, "averaged")
+"""Which weights of a generator need no word."""
 
 
 def basis_of(record: Record) -> dict[str, str]:
     """Everything that has to be equal for two scores to stand in one column."""
     counts, data, extractor = record.counts, record.data, record.extractor or {}
+    details = record.generator.details
     facts = {
         "Protocol": record.protocol_id,
         MADE_FROM: origin_of(record.protocol),
@@ -21,13 +24,18 @@ def basis_of(record: Record) -> dict[str, str]:
         "Generated clips": counts.generated,
         "Held-out clips": counts.heldout,
         "Training clips": counts.train,
+        "Reference clips": counts.reference,
+        "Predictions a clip": counts.samples,
         "Clip": None if data is None else f"{data.frames}x{data.height}x{data.width}",
-        "Real clips": None if data is None else data.hash,
+        "Real clips": (record.features or {}).get("real") if data is None else data.hash,
         "Judge": record.judge_hash,
         # The fingerprint covers the mean clip of C3D too.
         "Weights": _short(extractor.get("fingerprint") or extractor.get("sha256")),
         "LPIPS": _short((record.perceptual or {}).get("fingerprint")),
         "Given": _given(record.generator),
+        "Hidden box": None if record.mask is None else list(record.mask),
+        "Truncation": details.get("truncation"),
+        "Weights of the generator": None if details.get("weights") in USUAL else details["weights"],
         "Seed of the evaluation": record.seeds.evaluation,
     }
     return known_facts(facts)

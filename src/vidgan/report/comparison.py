@@ -2,8 +2,9 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vidgan.core.escaping import csv_cell, latex, latex_comment, markdown
@@ -143,7 +144,7 @@ def comparison_page(comparison: Comparison) -> str:
     return page.render(comparison=comparison, published=PUBLISHED)
 
 
-def comparison_markdown(comparison: Comparison) -> str:
+def comparison_markdown(comparison: Comparison, *, with_published: bool = True) -> str:
     """The tables as Markdown, published figures in a table of their own."""
     parts = [f"# {markdown(comparison.title)}"]
     for table in comparison.tables:
@@ -156,15 +157,22 @@ def comparison_markdown(comparison: Comparison) -> str:
         parts += [f"({index}) {markdown(note)}" for index, note in enumerate(table.notes, 1)]
         parts.append(markdown(table.sentence))
     parts += [f"Left out: {markdown(item)}." for item in comparison.left_out]
-    parts.append("Published figures, each under its own protocol and none comparable with ours:")
-    lines = [["system", "metric", "value", "protocol", "source"]]
-    lines += [[p.system, p.metric, p.value, p.protocol, p.source] for p in PUBLISHED]
-    parts.append(_markdown_table(lines))
+    if with_published:
+        parts.append(
+            "Published figures, each under its own protocol and none comparable with ours:"
+        )
+        lines = [["system", "metric", "value", "protocol", "source"]]
+        lines += [[p.system, p.metric, p.value, p.protocol, p.source] for p in PUBLISHED]
+        parts.append(_markdown_table(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def comparison_csv(comparison: Comparison) -> str:
-    """One line for each system, metric and table, for further computing."""
+    """One line for each system, metric and table, for further computing.
+
+    `remarks` holds the remarks on the system, one after the other; what was left out follows at the
+    end, without a table.
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -178,21 +186,40 @@ def comparison_csv(comparison: Comparison) -> str:
                         *(column.better, cell.mean, min(cell.values), max(cell.values)),
                         *(len(cell.values), column.real, column.floor),
                         *(_bare(row.facts.get(fact, "")) for fact in CSV_FACTS),
+                        "; ".join(row.remarks),
                     )
                     safe = map(csv_cell, values)
                     writer.writerow(dict(zip(CSV_COLUMNS, safe, strict=True)))
+    for item in comparison.left_out:
+        writer.writerow({"remarks": csv_cell(f"left out: {item}")})
     return buffer.getvalue()
 
 
 def comparison_latex(comparison: Comparison) -> str:
-    """Two `tabular`s for each table, scores and cost, with the protocol in a comment above."""
+    """Two `tabular`s for each table, scores and cost, with the protocol in a comment above and
+    the remarks below."""
     parts = []
     for table in comparison.tables:
         comments = [latex_comment(f"{key}: {value}") for key, value in table.basis.items()]
+        if table.differs:
+            listed = "; ".join(table.differs)
+            comments.append(latex_comment(f"Not in one column with the first table: {listed}"))
         parts.append("\n".join([*comments, *_tabular(_grid(table), len(table.references))]))
         facts = _facts_grid(table)
         parts += ["\n".join(_tabular(facts))] if facts else []
+        notes = [
+            *(f"({index}) {note}" for index, note in enumerate(table.notes, 1)),
+            table.sentence,
+        ]
+        parts += [latex(note) for note in notes]
+    parts += [latex(f"Left out: {item}.") for item in comparison.left_out]
     return "\n\n".join(parts) + "\n"
+
+
+def comparison_json(comparison: Comparison) -> str:
+    """Everything but clips, as the fields of `Comparison`."""
+    plain = asdict(replace(comparison, galleries=()))
+    return json.dumps(plain, indent=2, allow_nan=False) + "\n"
 
 
 def _tabular(grid: Sequence[Sequence[str]], num_references: int = 0) -> list[str]:
@@ -217,6 +244,7 @@ CSV_COLUMNS = (
     *("table", "protocol", "clips_a_set", "system", "metric", "better", "mean", "lowest"),
     *("highest", "seeds", "real", "floor"),
     *(fact.replace(" ", "_").replace("-", "_") for fact in CSV_FACTS),
+    "remarks",
 )
 
 FORMS: dict[str, Callable[[Comparison], str]] = {
@@ -224,6 +252,7 @@ FORMS: dict[str, Callable[[Comparison], str]] = {
     ".md": comparison_markdown,
     ".csv": comparison_csv,
     ".tex": comparison_latex,
+    ".json": comparison_json,
 }
 """How a comparison is written, by the suffix of the file."""
 

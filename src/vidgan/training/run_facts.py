@@ -22,7 +22,11 @@ FILM_WIDTH = 400
 def device_seconds(run: Path) -> float | None:
     """Seconds that all devices of a run trained for, roll-backs not counted; None if unknown."""
     lines = read_log(run / LOG_FILE)
-    if not lines or any("device_seconds" not in line for line in lines):
+    if (
+        not (run / "environment.json").is_file()
+        or not lines
+        or any("device_seconds" not in line for line in lines)
+    ):
         return None
     environment = read_json(run / "environment.json")
     seconds = sum(line["device_seconds"] for line in lines)
@@ -39,8 +43,11 @@ def device_of(run: Path) -> str | None:
     return f"{count} x {name}" if name and count > 1 else name
 
 
-def count_parameters(run: Path) -> tuple[int, int]:
-    """Parameters of the generator, and of all discriminators, at the last level."""
+def count_parameters(run: Path) -> tuple[int, int] | None:
+    """Parameters of the generator, and of all discriminators, at the last level; None for a run
+    that does not say what its clips are like."""
+    if not (run / "data.json").is_file():
+        return None
     data = read_sealed_json(run / "data.json", unsealed=True)
     with torch.device("meta"):
         gan = load_run_config(run).model.build(ClipShape(*data["clip_shape"]), len(data["classes"]))

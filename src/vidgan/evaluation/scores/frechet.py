@@ -1,5 +1,6 @@
 """The Frechet distance of an evaluation."""
 
+import math
 from typing import Any
 
 import torch
@@ -76,6 +77,7 @@ FRECHET_DISTANCE = Metric(
     title="Frechet distance",
     needs="features",
     better="lower",
+    bounds=(0.0, math.inf),
     make=_make,
     reads=frozenset({"covariance_divisor", "allow_few", "extrapolate"}),
     resampling="subsampling",

@@ -1,5 +1,7 @@
 """The Inception Score of an evaluation."""
 
+import math
+
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Metric, Reference, Scorer
 from vidgan.metrics.inception_score import inception_score
@@ -21,6 +23,7 @@ INCEPTION_SCORE = Metric(
     title="Inception Score",
     needs="probabilities",
     better="higher",
+    bounds=(0.0, math.inf),
     make=_make,
     reads=frozenset({"splits", "log_guard"}),
     resampling="bootstrap",

@@ -1,5 +1,6 @@
 """Precision, recall, density and coverage: four scores from one pass over distances."""
 
+import math
 from typing import Literal
 
 import torch
@@ -45,6 +46,7 @@ def _metric(name: Name) -> Metric:
         title=name.capitalize(),
         needs="features",
         better="higher",
+        bounds=(0.0, math.inf if name == "density" else 1.0),
         make=make,
         reads=frozenset({"manifold"}),
     )

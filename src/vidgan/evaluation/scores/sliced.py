@@ -1,5 +1,7 @@
 """The space-time sliced Wasserstein distance of an evaluation."""
 
+import math
+
 import torch
 
 from vidgan.core.randomness import keyed_rng
@@ -29,6 +31,7 @@ SPACE_TIME_SWD = Metric(
     title="Space-time sliced Wasserstein distance (x1000)",
     needs="clips",
     better="lower",
+    bounds=(0.0, math.inf),
     make=_make,
     reads=frozenset({"sliced"}),
 )

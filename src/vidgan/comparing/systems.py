@@ -1,0 +1,176 @@
+"""Which results are of one system, what each system is called, and results that are given twice.
+
+Settings and generator decide, never the name of a folder or file: those only tell systems apart
+that would else be called alike.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vidgan.core.settings import differences
+from vidgan.evaluation.metric import metric_title
+from vidgan.evaluation.record_changes import TOLERANCE
+from vidgan.evaluation.record_types import Record
+from vidgan.report.basis import basis_of
+
+NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
+"""Settings by which runs of one and the same system may differ."""
+MAX_NAMED = 3
+"""Settings that a label names to tell systems apart."""
+OF_THIS_TIME = ("created", "wall_seconds", "environment", "inputs", "clips", "seal")
+"""Fields in which two records of the same clips may differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One evaluated generator.
+
+    Attributes:
+        record: its evaluation.
+        run: its run folder, or None for a record alone.
+        settings: of the run, as plain values; empty for a record alone.
+        label: a name given by the caller, or None.
+        source: where the record was found, as it was given; empty for one in memory.
+        marks: sentences on why the record may not be what an evaluation wrote.
+    """
+
+    record: Record
+    run: Path | None = None
+    settings: Mapping[str, Any]
+    label: str | None = None
+    source: str = ""
+    marks: tuple[str, ...] = ()
+
+
+def without_repeats(results: Sequence[Result]) -> list[Result]:
+    """The results with each generator once; the one that is kept says what it stands for."""
+    kept: dict[str, Result] = {}
+    for result in results:
+        content = _content(result.record)
+        first = kept.get(content)
+        if first is None:
+            kept[content] = result
+            continue
+        # The one that nothing is said against speaks for both.
+        stays, goes = (first, result) if len(first.marks) <= len(result.marks) else (result, first)
+        kept[content] = replace(stays, marks=(*stays.marks, _repeat(stays, goes)))
+    return list(kept.values())
+
+
+def _content(record: Record) -> str:
+    """The generator or clips of a record, with all that its scores were measured against."""
+    generator, features = record.generator, record.features or {}
+    content = generator.sha256 or generator.clips_hash or features.get("generated")
+    if content is None:
+        whole = record.to_dict()
+        content = {name: whole[name] for name in whole if name not in OF_THIS_TIME}
+    return json.dumps([basis_of(record), content], sort_keys=True)
+
+
+def _repeat(stays: Result, goes: Result) -> str:
+    what = "clips" if stays.record.generator.sha256 is None else "generator"
+    other = [
+        metric_title(key)
+        for key in {**stays.record.scores, **goes.record.scores}
+        if _differ(_value(stays.record, key), _value(goes.record, key))
+    ]
+    though = f", though they do not agree on {', '.join(other)}" if other else ""
+    return (
+        f"{stays.source or 'one'} and {goes.source or 'another'} hold the same {what}, which count "
+        f"once{though}"
+    )
+
+
+def _value(record: Record, key: str) -> float | None:
+    return record.scores[key].value if key in record.scores else None
+
+
+def _differ(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one != other
+    return abs(one - other) > TOLERANCE * max(abs(one), abs(other))
+
+
+def label_systems(results: Sequence[Result]) -> list[str]:
+    """A name for each result; seeds of one system share it, and no two systems do.
+
+    Systems of the same model and loss are told apart by the settings in which they differ, and
+    those of which no settings are known by as much of their path as it takes.
+    """
+    places = [_place(result, number) for number, result in enumerate(results, 1)]
+    systems = [_system(result, place) for result, place in zip(results, places, strict=True)]
+    names = [result.label or _short_name(result) for result in results]
+    labels = []
+    for name, system, result in zip(names, systems, results, strict=True):
+        others = [s for n, s in zip(names, systems, strict=True) if n == name and s != system]
+        differing = dict.fromkeys(
+            item.key.removeprefix("settings.")
+            for other in others
+            for item in differences(other, system)
+            if item.key.startswith("settings.")
+        )
+        words = [f"{key}={_setting(result.settings, key)}" for key in list(differing)[:MAX_NAMED]]
+        is_told = bool(words) and result.label is None
+        labels.append(f"{name} ({', '.join(words)})" if is_told else name)
+    return _told_apart(labels, [json.dumps(s, sort_keys=True) for s in systems], places)
+
+
+def _system(result: Result, place: str) -> dict[str, Any]:
+    """What two results have to share to be of one system."""
+    generator = result.record.generator
+    found = {
+        "source": generator.source,
+        "model": generator.model,
+        "loss": generator.loss,
+        "given": [generator.given, generator.given_frames],
+    }
+    if not result.settings:
+        # Nothing tells how it was trained, so it is a system of its own.
+        return {"place": place}
+    kept = json.loads(json.dumps(result.settings))
+    for key in NO_PART_OF_A_SYSTEM:
+        section, _, name = key.rpartition(".")
+        (kept.get(section, {}) if section else kept).pop(name, None)
+    return {**found, "settings": kept}
+
+
+def _place(result: Result, number: int) -> str:
+    return str(Path(result.source).resolve()) if result.source else f"number {number}"
+
+
+def _setting(settings: Mapping[str, Any], key: str) -> Any:
+    value: Any = settings
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _short_name(result: Result) -> str:
+    if result.settings:
+        return f"{result.settings['model']['name']}, {result.settings['loss']['name']}"
+    path = Path(result.source)
+    return (path.stem if path.is_file() else path.resolve().name) or "a record"
+
+
+def _told_apart(labels: list[str], keys: Sequence[str], places: Sequence[str]) -> list[str]:
+    """The labels, with the ends of their paths where systems are called alike."""
+    alike: dict[str, dict[str, tuple[str, ...]]] = {}
+    for label, key, place in zip(labels, keys, places, strict=True):
+        alike.setdefault(label, {}).setdefault(key, Path(place).parts)
+    return [
+        f"{label} ({_end_of(alike[label], key)})" if len(alike[label]) > 1 else label
+        for label, key in zip(labels, keys, strict=True)
+    ]
+
+
+def _end_of(paths: Mapping[str, tuple[str, ...]], key: str) -> str:
+    """As much of the end of a path as no other has; its number where they are all the same."""
+    mine = paths[key]
+    for length in range(1, len(mine) + 1):
+        end = mine[-length:]
+        if sum(parts[-length:] == end for parts in paths.values()) == 1:
+            return "/".join(end)
+    return f"number {list(paths).index(key) + 1}"

@@ -1,0 +1,391 @@
+"""Whether a record can be trusted as it stands: its seals, and whether its parts agree.
+
+Nothing is computed again here, `vidgan evaluate --verify` does that. What contradicts itself cannot
+be what an evaluation wrote, and is refused; what only may have been edited is said.
+"""
+
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidgan.core.settings import Difference, differences, from_dict, shortened
+from vidgan.errors import UserError
+from vidgan.evaluation.metric import Metric, find_metric, list_metrics
+from vidgan.evaluation.predictions import FRAME_METRICS, PREDICTION, prediction_protocol
+from vidgan.evaluation.protocol_fields import JUDGES, Protocol, custom_id
+from vidgan.evaluation.protocols import PROTOCOLS, find_protocol
+from vidgan.evaluation.record import (
+    clip_list_path,
+    comparability,
+    comparable_protocols,
+    read_plain_record,
+)
+from vidgan.evaluation.record_types import (
+    Plain,
+    Record,
+    Score,
+    broken_seals,
+    unknown_fields,
+)
+from vidgan.evaluation.warnings import score_warnings
+
+MAX_NESTING = 32
+"""Groups inside of groups; a record has eight at most."""
+ROUNDING = 1e-9
+"""Relative difference of a mean that was computed twice from the same float64 numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedRecord:
+    """A record whose parts agree.
+
+    Attributes:
+        record: what it says.
+        marks: phrases on why it may not be what an evaluation wrote; empty for a sealed record.
+    """
+
+    record: Record
+    marks: tuple[str, ...]
+
+
+def read_checked_record(path: str | Path) -> CheckedRecord:
+    """A record file whose parts agree, with what a reader has to know of it.
+
+    Raises:
+        UserError: no record, one that does not fit, or one that contradicts itself.
+    """
+    path = Path(path)
+    plain = read_plain_record(path)
+    unfit = _unfit_value(plain)
+    record = Record.from_dict(plain, str(path))
+    refused = f"{path} contradicts itself, so it is compared with nothing"
+    try:
+        protocol = _named_protocol(record.protocol)
+    except UserError as error:
+        raise UserError(f"{refused}: {error}") from None
+    for flaw in [unfit] if unfit else contradictions(record, protocol):
+        raise UserError(f"{refused}: {flaw}")
+    marks = *_seal_marks(plain, path), *_marks(record, plain, protocol)
+    return CheckedRecord(record=record, marks=marks)
+
+
+def _unfit_value(plain: Any) -> str | None:
+    """Where a number is none that arithmetic knows, or groups lie too deep."""
+    waiting = [("the record", plain, 0)]
+    while waiting:
+        where, value, depth = waiting.pop()
+        if depth > MAX_NESTING:
+            return f"{where[:100]} lies in more than {MAX_NESTING} groups"
+        inner: list[tuple[Any, Any]] = []
+        if isinstance(value, dict):
+            inner = list(value.items())
+        elif isinstance(value, list):
+            inner = list(enumerate(value))
+        elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+            return f"{where} is {shortened(value)}, which is no number"
+        base = f"{where}." if depth else ""
+        waiting += [(f"{base}{key}", item, depth + 1) for key, item in inner]
+    return None
+
+
+# ------------------------------------------------------------------------------------------------
+# What may have been edited
+
+
+def _seal_marks(plain: Plain, path: Path) -> Iterator[str]:
+    seal = plain.get("seal")
+    if not seal:
+        yield "it has no seal, so nothing says that it was not edited"
+        return
+    broken = broken_seals(plain)
+    if "clips" in broken and "clips" not in plain:
+        broken.remove("clips")
+        yield f"its list of clips {clip_list_path(str(seal['clips']), path.parent).name} is gone"
+    if broken:
+        plural = len(broken) > 1
+        yield (
+            f"its field{'s' * plural} {', '.join(broken)} {'were' if plural else 'was'} edited "
+            f"after it was made: the seal{'s are' if plural else ' is'} broken"
+        )
+
+
+def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
+    """What a seal does not tell, for whoever edits a record can seal it again."""
+    unknown = unknown_fields(plain)
+    if unknown:
+        yield f"it holds fields that this vidgan does not know: {', '.join(unknown)}"
+    metrics = _metrics(record)
+    strange = [key for key in record.scores if key not in metrics]
+    if strange:
+        yield f"no metric of this name is installed, so nothing was checked: {', '.join(strange)}"
+    generator = record.generator
+    if not (generator.sha256 or generator.clips_hash or record.features):
+        yield "it names no generator and no clips by hash"
+    is_prediction = record.protocol_id == PREDICTION
+    if protocol.extractor == "given":
+        return
+    sentence = comparability(record.judge, None if is_prediction else protocol, record.extractor)
+    if record.sentence != sentence:
+        yield f"it ends with {shortened(record.sentence)} and all that holds of it is: {sentence}"
+    if is_prediction:
+        return
+    for warning in score_warnings({key: record.scores[key] for key in metrics}):
+        if warning not in record.warnings:
+            yield f"it lacks the warning that its scores call for: {warning}"
+
+
+# ------------------------------------------------------------------------------------------------
+# What contradicts itself
+
+
+def contradictions(record: Record, protocol: Protocol) -> Iterator[str]:
+    """Sentences on parts of a record that cannot both be true.
+
+    Args:
+        record: the record.
+        protocol: that it names; of predictions that of the judge.
+    """
+    is_prediction = record.protocol_id == PREDICTION
+    yield from _missing(record, is_given=not is_prediction and protocol.extractor == "given")
+    yield from _of_counts(record, None if is_prediction else protocol)
+    yield from _of_scores(record, None if is_prediction else protocol)
+    yield from _of_networks(record, protocol)
+    yield from _of_shares(record)
+    published = [] if is_prediction else comparable_protocols(protocol, record.extractor)
+    if list(record.comparable_to) != published:
+        yield (
+            f"comparable_to is {shortened(list(record.comparable_to))} and protocol and weights "
+            f"allow {published}"
+        )
+
+
+def _named_protocol(fields: Any) -> Protocol:
+    """The protocol that a record names; of predictions that of the judge.
+
+    Raises:
+        UserError: its fields are not those that its id stands for.
+    """
+    if not isinstance(fields, Mapping) or not isinstance(fields.get("id"), str):
+        raise UserError("its protocol has no id")
+    name = fields["id"]
+    if name == PREDICTION:
+        found = differences(prediction_protocol(), fields)
+        _check_unchanged(name, [item for item in found if not item.key.startswith("judge")])
+        return _named_protocol(fields.get("judge"))
+    plain = {key: value for key, value in fields.items() if key != "id"}
+    protocol = find_protocol(from_dict(Protocol, plain, "its protocol"))
+    # A protocol that has got a field since has another hash of the same fields.
+    if name not in (protocol.identity, custom_id(plain)):
+        if name in PROTOCOLS:
+            _check_unchanged(name, differences(PROTOCOLS[name].record(), protocol.record()))
+        raise UserError(
+            f"its protocol is called {name} and its fields are those of {protocol.identity}"
+        )
+    return protocol
+
+
+def _check_unchanged(name: str, found: Sequence[Difference]) -> None:
+    changed = [f"{item.key}={shortened(item.second)}" for item in found if item.key != "id"]
+    if changed:
+        raise UserError(f"its protocol is called {name} and has {', '.join(changed)}")
+
+
+def _missing(record: Record, *, is_given: bool) -> Iterator[str]:
+    """What has to be told for two scores to be comparable."""
+    counts, features = record.counts, record.features or {}
+    if is_given == (record.features is None):
+        yield "it is of given features or names them, and not both"
+    real = features.get("real") if is_given else record.data and record.data.hash
+    if not real or not isinstance(real, str):
+        yield "it does not say which real clips it was compared with"
+    elif not is_given and (counts.heldout is None or counts.train is None):
+        yield "it does not say how many real clips there were"
+    if record.seeds.evaluation is None:
+        yield "it does not say the seed of the evaluation"
+    if not record.scores:
+        yield "it holds no scores"
+
+
+def _of_counts(record: Record, protocol: Protocol | None) -> Iterator[str]:
+    counts, data = record.counts, record.data
+    least = {name: value for name, value in vars(counts).items() if value is not None}
+    low = [f"counts.{name}={value}" for name, value in least.items() if value < 0]
+    if low or counts.n < 1:
+        yield f"there cannot be {', '.join(low) or f'counts.n={counts.n}'} clips"
+        return
+    if data is not None and min(data.frames, data.height, data.width, data.channels) < 1:
+        yield f"clips of {data.frames}x{data.height}x{data.width} have no pixels"
+    if protocol is None:
+        if counts.generated != counts.n * (counts.samples or 0):
+            yield (
+                f"{counts.samples} predictions of {counts.n} clips are not "
+                f"counts.generated={counts.generated}"
+            )
+        return
+    shape = (None, None) if data is None else (data.frames, data.height)
+    pairs = [
+        ("counts.n", counts.n, "set_size", protocol.set_size),
+        ("counts.reference", counts.reference, "reference_size", protocol.reference_size),
+        ("data.frames", shape[0], "frames", protocol.frames),
+        ("data.height", shape[1], "resolution", protocol.resolution),
+    ]
+    for name, value, field, wanted in pairs:
+        if wanted and value is not None and value != wanted:
+            yield f"{name} is {value} and its protocol has {field}={wanted}"
+    if not counts.n <= counts.generated <= protocol.num_clips:
+        yield (
+            f"counts.generated is {counts.generated}, with sets of {counts.n} and a protocol of "
+            f"num_clips={protocol.num_clips}"
+        )
+    for name in ("train", "heldout"):
+        videos, clips = getattr(counts, f"{name}_videos"), getattr(counts, name)
+        if videos is not None and clips is not None and videos > clips:
+            yield f"{clips} {name} clips cannot come from {videos} videos"
+    if counts.train is not None and counts.train > protocol.max_train_clips:
+        yield (
+            f"counts.train is {counts.train} and its protocol has "
+            f"max_train_clips={protocol.max_train_clips}"
+        )
+
+
+def _of_scores(record: Record, protocol: Protocol | None) -> Iterator[str]:
+    named = (*FRAME_METRICS, "frechet_distance") if protocol is None else protocol.metrics
+    metrics = _metrics(record)
+    for key, score in record.scores.items():
+        if key not in named:
+            yield f"its protocol gives no scores.{key}"
+        elif key in metrics:
+            yield from _of_metric(key, score, metrics[key])
+        yield from _of_groups(key, score)
+        counts = record.counts
+        if protocol is None:
+            continue
+        if protocol.extractor != "given":
+            needed = {"real": score.real, "floor": score.floor}
+            needed |= {
+                name: score.controls.get(name) for name in ("noise", "mean clip", "shuffled")
+            }
+            lacking = [name for name, value in needed.items() if value is None]
+            if lacking:
+                yield f"scores.{key} lacks {', '.join(lacking)}"
+        if score.n != counts.n:
+            yield f"scores.{key}.n is {score.n} and counts.n {counts.n}"
+        groups = min(counts.generated // counts.n, protocol.max_groups)
+        if len(score.values) != groups:
+            yield f"scores.{key} has {len(score.values)} values of {groups} sets"
+
+
+def _of_metric(key: str, score: Score, metric: Metric) -> Iterator[str]:
+    """A direction or a value that the metric does not have."""
+    if score.better != metric.better:
+        yield f"scores.{key}.better is {score.better}, and {metric.better} is better"
+    lowest, highest = metric.bounds
+    told = {"value": score.value, "real": score.real, **score.controls}
+    told |= {"floor": score.floor} if metric.uses_reference else {}
+    told |= {f"values[{index}]": value for index, value in enumerate(score.values)}
+    for name, value in told.items():
+        if value is not None and not lowest <= value <= highest:
+            yield f"scores.{key}.{name} is {value:g}, outside of {lowest:g} to {highest:g}"
+
+
+def _of_groups(key: str, score: Score) -> Iterator[str]:
+    """Mean and spread that are not those of the values beside them."""
+    values = score.values
+    if values and not _is_same(score.value, statistics.fmean(values), values):
+        yield f"scores.{key}.value is {score.value:g} and the mean of its sets is another"
+    spread = statistics.pstdev(values) if len(values) > 1 else None
+    if values and (spread is None) != (score.spread is None):
+        yield f"scores.{key}.spread is {score.spread} of {len(values)} sets"
+    elif spread is not None and not _is_same(score.spread or 0.0, spread, values):
+        yield f"scores.{key}.spread is {score.spread:g} and that of its sets is another"
+
+
+def _is_same(told: float, found: float, scale: tuple[float, ...]) -> bool:
+    return math.isclose(
+        told, found, rel_tol=ROUNDING, abs_tol=ROUNDING * max(abs(value) for value in scale)
+    )
+
+
+def _of_networks(record: Record, protocol: Protocol) -> Iterator[str]:
+    """Scores on features of a network that is not there, or of a judge that did not pass."""
+    judge, network = record.judge, record.extractor
+    resting = [
+        key
+        for key, metric in _metrics(record).items()
+        if metric.needs in ("features", "probabilities")
+    ]
+    if record.agreement is not None or record.diversity is not None:
+        resting.append("agreement")
+    if judge is not None:
+        yield from _of_judge(judge, protocol)
+    if "lpips" in record.scores and not (record.perceptual or {}).get("fingerprint"):
+        yield "it has scores.lpips and names no weights of it"
+    if not resting:
+        return
+    if protocol.extractor in JUDGES:
+        if judge is None or not isinstance(judge.get("hash"), str):
+            yield f"{', '.join(resting)} rest on a judge, and it names none"
+        elif judge.get("passed") is not True:
+            yield f"{', '.join(resting)} rest on a judge that did not pass"
+    elif protocol.network is not None and (
+        network is None
+        or network.get("name") != protocol.extractor
+        or not isinstance(network.get("fingerprint", network.get("sha256")), str)
+    ):
+        yield f"{', '.join(resting)} rest on {protocol.extractor}, and it names no such weights"
+
+
+def _of_judge(judge: Plain, protocol: Protocol) -> Iterator[str]:
+    """A judge that passed below its gate, or the reverse."""
+    found, chance = judge.get("accuracy"), judge.get("chance")
+    accuracy = found.get("joint") if isinstance(found, Mapping) else None
+    for name, value in (("accuracy.joint", accuracy), ("chance", chance)):
+        if not _is_share(value):
+            yield f"judge.{name} is {shortened(value)} and no share of 1"
+            return
+    assert accuracy is not None
+    assert chance is not None
+    required = min(protocol.classifier.gate_multiple * chance, (1 + chance) / 2)
+    if judge.get("passed") is not (accuracy >= required):
+        yield (
+            f"judge.passed is {shortened(judge.get('passed'))}, with an accuracy of {accuracy:g} "
+            f"where {required:g} is required"
+        )
+    # Records of the first schema do not name it.
+    if judge.get("extractor", protocol.extractor) != protocol.extractor:
+        yield f"its judge is {shortened(judge['extractor'])} and its protocol's is another"
+
+
+def _of_shares(record: Record) -> Iterator[str]:
+    """Shares that are none, and ratios of other numbers than those beside them."""
+    for group in ("generated", "heldout"):
+        for name, value in ((record.agreement or {}).get(group) or {}).items():
+            if value is not None and not _is_share(value):
+                yield f"agreement.{group}.{name} is {value:g} and no share of 1"
+    parts = {f"memorisation.{space}": found for space, found in record.memorisation.items()}
+    parts |= {"diversity": record.diversity} if record.diversity else {}
+    if record.motion:
+        sides = {name: record.motion[name]["change"] for name in ("generated", "heldout")}
+        parts["motion"] = {**sides, "ratio": record.motion["ratio"]}
+    for name, found in parts.items():
+        made, real, ratio = (found[key] for key in ("generated", "heldout", "ratio"))
+        if any(value is not None and value < 0 for value in (made, real, ratio)):
+            yield f"{name} holds a distance below 0"
+        elif None not in (made, real, ratio) and not math.isclose(
+            ratio * real, made, rel_tol=ROUNDING
+        ):
+            yield f"{name}.ratio is {ratio:g} and not {made:g} / {real:g}"
+
+
+def _metrics(record: Record) -> dict[str, Metric]:
+    """The metrics of its scores, as far as they are installed."""
+    known = list_metrics()
+    return {key: find_metric(key) for key in record.scores if key in known}
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
