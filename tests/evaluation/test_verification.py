@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from vidgan.cli import main as cli
 from vidgan.core.machine import processor_id
+from vidgan.core.settings import plain_hash
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.evaluation.generators import evaluate
+from vidgan.evaluation.protocol_fields import custom_id
 from vidgan.evaluation.record_types import seal_of
 from vidgan.extractors.extractor import build_network
 from vidgan.extractors.networks.widths import seeded_weights
@@ -162,6 +164,96 @@ def test_a_procedure_that_never_ran_is_named(
     assert said in found
 
 
+@pytest.mark.parametrize(
+    ("source", "place", "value", "said"),
+    [
+        ("fakes", "environment.dtype", "float16", "environment.dtype is 'float16'"),
+        ("fakes", "environment.tf32", True, "environment.tf32 is True"),
+        ("fakes", "environment.added", 1, "environment.added is 1"),
+        ("fakes", "inputs.source.kind", "generator", "inputs.source.kind is 'generator'"),
+        (RUN, "inputs.source.kind", "folder", "inputs.source.kind is 'folder'"),
+        (RUN, "inputs.data.kind", "packed", "inputs.data.kind is 'packed'"),
+        ("fakes", "inputs.data.kind", "videos", "inputs.data.kind is 'videos'"),
+        (RUN, "inputs.data.seed", 99, "inputs.data.seed is 99"),
+        ("fakes", "inputs.data.seed", 99, "inputs.data.seed is 99"),
+        ("fakes", "inputs.data.levels", [[4, 16], [2, 8]], "inputs.data.levels is "),
+        ("fakes", "inputs.options.num_clips", 7, "inputs.options.num_clips is 7"),
+    ],
+)
+def test_what_no_score_depends_on_is_compared_too(
+    source: str, place: str, value: Any, said: str, capsys: Capture
+) -> None:
+    record = record_of(source)
+
+    def change(values: dict[str, Any]) -> None:
+        *parents, last = place.split(".")
+        for name in parents:
+            values = values[name]
+        values[last] = value
+
+    edit(record, change, seal=True)
+    assert any(line.startswith(said) for line in findings(record, capsys))
+
+
+ODD_LEVELS: list[Any] = [
+    *(None, 3, "odd", [[]], [[4]], [4, 16], [[4, 16, 1]], [["4", "16"]], [[0, 0]], [[5, 7]]),
+    *([[-4, 16]], [[65_536, 65_536]], [[10**30, 16]], {"a": 1}, [[4.5, 16]], [[True, 16]]),
+    [[4, 16]] * 2000,
+]
+
+
+@pytest.mark.parametrize("source", [RUN, "fakes"])
+def test_odd_levels_are_one_sentence(source: str, capsys: Capture) -> None:
+    record = record_of(source)
+    for levels in ODD_LEVELS:
+        edit(record, lambda values, v=levels: values["inputs"]["data"].update(levels=v), seal=True)
+        assert cli.run(["evaluate", "--verify", str(record)]) == 2, levels
+        assert capsys.readouterr().err.count("vidgan: ") == 1, levels
+
+
+@pytest.mark.parametrize("edit_rows", ["swapped", "doubled", "exchanged"])
+def test_rows_of_the_list_of_clips_are_compared_one_by_one(edit_rows: str, capsys: Capture) -> None:
+    record, clips = record_of("fakes"), clip_list_of("fakes")
+    rows = clips.read_text(encoding="utf-8").splitlines()
+    first = json.loads(rows[0])
+    if edit_rows == "swapped":
+        rows[0], rows[1] = rows[1], rows[0]
+        said = f"the {first[0]} clips stand in another order in the record"
+    elif edit_rows == "doubled":
+        rows.insert(1, rows[0])
+        said = f"{first[0]} clip {first[1]}: stands 2 times in the record and 1 times there"
+    else:
+        second = json.loads(rows[1])
+        rows[0] = json.dumps([*first[:2], *second[2:]])
+        rows[1] = json.dumps([*second[:2], *first[2:]])
+        said = f"{first[0]} clip {first[1]}, {second[1]}: "
+    lists: dict[str, dict[str, list[Any]]] = {}
+    for split, *values in map(json.loads, rows):
+        columns = lists.setdefault(split, {"name": [], "label": [], "crc32": []})
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    digest = plain_hash(lists)
+    clips.with_name(f"clips-{digest}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    edit(record, lambda values: values["seal"].update(clips=digest), seal=True)
+    assert any(line.startswith(said) for line in findings(record, capsys))
+
+
+def test_a_renamed_protocol_is_named(capsys: Capture) -> None:
+    command = ["evaluate", "fakes", f"data={PACKED}", "--protocol", "stswd"]
+    assert cli.run([*command, "protocol.num_clips=10"]) == 0
+    (record,) = Path("fakes/evals").glob("custom-*.json")
+
+    def change(values: dict[str, Any]) -> None:
+        protocol = values["protocol"]
+        protocol["name"] = "my own"
+        fields = {name: value for name, value in protocol.items() if name != "id"}
+        protocol["id"] = custom_id(fields)
+
+    edit(record, change, seal=True)
+    (found,) = findings(record, capsys)
+    assert "there is no evaluation protocol 'my own'" in found
+
+
 def test_a_forged_result_is_found_by_computing(capsys: Capture) -> None:
     record = record_of("fakes")
 
@@ -270,6 +362,13 @@ def test_an_edited_judge_is_named(capsys: Capture, monkeypatch: pytest.MonkeyPat
     assert OwnClassifier.load(folder).hash == actual[1]
     sentence = findings(record, capsys)[0]
     assert sentence.startswith(f"the weights of the judge are others: hash {actual[1]} instead of")
+    # So is one whose card tells of another training.
+    settings = {**card["settings"], "clips_seen": 24_000}
+    (folder / "classifier.json").write_text(
+        json.dumps({**card, "hash": actual[1], "settings": settings})
+    )
+    (found,) = findings(record, capsys)
+    assert "was edited, for it says clips_seen=24000" in found
     # A judge that is gone is trained again, to the same bits.
     shutil.rmtree(folder)
     assert cli.run(["evaluate", "--verify", str(record)]) == 0

@@ -167,7 +167,7 @@ def watch_run(
         )
 
     seeds = Seeds(evaluation=seed, judge=judge_seed)
-    known = _evaluated(Path(run), protocol.identity, seeds, data_inputs(data))
+    known = _evaluated(Path(run), protocol.identity, seeds, data_inputs(data, seed))
     if known:
         say(f"{len(known)} checkpoints were evaluated before and are not evaluated again")
     watch = Watch(

@@ -79,7 +79,7 @@ def evaluate(
     )
     inputs = {
         "source": gathered.origin,
-        "data": data_inputs(data),
+        "data": data_inputs(data, options.seed),
         "weights": {"judge": record.judge_hash},
         "options": {"device": str(options.device), "threads": torch.get_num_threads()},
     }

@@ -130,7 +130,7 @@ def evaluate_predictions(
         generator=facts,
         inputs={
             "source": origin,
-            "data": data_inputs(data),
+            "data": data_inputs(data, seed),
             "weights": weights,
             "options": _options(options.device, num_clips, num_samples),
         },

@@ -18,6 +18,12 @@ NOT_COMPARED = frozenset(
 )
 """Fields that may differ, or that are compared in a way of their own."""
 
+MAY_MOVE = frozenset(
+    {"inputs.source.path", "inputs.source.sha256", "inputs.weights", "inputs.options.device"}
+    | {"inputs.data.settings.path", "inputs.data.manifest_sha256"}
+)
+"""Inputs that may be elsewhere, or that are compared in a way of their own."""
+
 TIMES = "training_cpu_seconds"
 """Key of a judge's card that tells how long something took."""
 
@@ -71,7 +77,7 @@ def value_changes(
 
 def clip_changes(before: ClipLists, now: ClipLists) -> list[str]:
     """Clips that are gone, new, labelled otherwise or that show something else."""
-    old, new = ({row[:2]: row[2:] for row in clip_rows(lists)} for lists in (before, now))
+    old, new = (_by_name(lists) for lists in (before, now))
     kinds: dict[tuple[str, str], list[str]] = {}
     for key in {**old, **new}:
         split, name = key
@@ -79,15 +85,45 @@ def clip_changes(before: ClipLists, now: ClipLists) -> list[str]:
             kinds.setdefault((split, "is in the record and not there any more"), []).append(name)
         elif key not in old:
             kinds.setdefault((split, "is there and not in the record"), []).append(name)
-        elif old[key][0] != new[key][0]:
+        elif len(old[key]) != len(new[key]):
+            times = f"stands {len(old[key])} times in the record and {len(new[key])} times there"
+            kinds.setdefault((split, times), []).append(name)
+        elif [label for label, _ in old[key]] != [label for label, _ in new[key]]:
             kinds.setdefault((split, "has another class than in the record"), []).append(name)
-        elif old[key][1] != new[key][1]:
+        elif old[key] != new[key]:
             kinds.setdefault((split, "shows other frames than in the record"), []).append(name)
     sentences = []
     for (split, what), names in kinds.items():
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         sentences.append(f"{split} clip {', '.join(names[:MAX_NAMED])}{more}: {what}")
+    for split in before:
+        names, others = (lists.get(split, {}).get("name", []) for lists in (before, now))
+        if names != others and sorted(names) == sorted(others):
+            sentences.append(f"the {split} clips stand in another order in the record")
     return sentences
+
+
+def _by_name(lists: ClipLists) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """By split and name label and checksum of a clip, or of each window if it has several."""
+    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for split, name, *values in clip_rows(lists):
+        found.setdefault((split, name), []).append((values[0], values[1]))
+    return found
+
+
+def input_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a record says of its inputs, and of the arithmetic, that is not so.
+
+    Paths and the device may be others, and what `SAME_MACHINE` names decides how much numbers may
+    differ; files and weights are compared by name elsewhere.
+    """
+    may_differ = {f"environment.{part}" for part in SAME_MACHINE} | MAY_MOVE
+    return [
+        f"{where} is {_short(old)} in the record and {_short(new)} when computed again"
+        for field in ("inputs", "environment")
+        for where, old, new in _differences(before.get(field), now.get(field), field)
+        if not any(where == name or where.startswith(f"{name}.") for name in may_differ)
+    ]
 
 
 def _differences(old: Any, new: Any, where: str) -> Iterator[tuple[str, Any, Any]]:

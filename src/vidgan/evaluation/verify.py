@@ -15,15 +15,16 @@ from pathlib import Path
 import torch
 
 from vidgan.core.files import sha256_of
-from vidgan.core.settings import from_dict
+from vidgan.core.settings import from_dict, load_yaml
 from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
+from vidgan.data.opening import RUN_SETTINGS
 from vidgan.data.packed.manifest import MANIFEST_NAME, is_packed
 from vidgan.data.packed.store import open_store
-from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import evaluate
 from vidgan.evaluation.options import EvaluationOptions, Progress, say_nothing
+from vidgan.evaluation.origins import DataInputs, SourceInputs, read_inputs
 from vidgan.evaluation.predictions import PREDICTION, evaluate_predictions
 from vidgan.evaluation.protocols import Protocol
 from vidgan.evaluation.record import (
@@ -34,6 +35,7 @@ from vidgan.evaluation.record import (
 from vidgan.evaluation.record_changes import (
     TOLERANCE,
     clip_changes,
+    input_changes,
     same_machine,
     value_changes,
 )
@@ -92,11 +94,11 @@ def verify(
     if seals.keys() & FOUNDATION:
         return Verdict(tuple(seals.values()))
     record = Record.from_dict(plain, str(path))
-    inputs = record.inputs or {}
-    source = _find_source(inputs["source"], path)
+    inputs = read_inputs(record, str(path))
+    source = _find_source(inputs.source, path)
     again_from = _predicted_again if record.protocol_id == PREDICTION else _scored_again
-    findings = [*seals.values(), *_file_findings(inputs["source"], source)]
-    device = _device_of(inputs["options"])
+    findings = [*seals.values(), *_file_findings(inputs.source, source)]
+    device = _device_of(inputs.options.device)
     options = EvaluationOptions(
         seed=record.seeds.evaluation or 0,
         judge_seed=record.seeds.judge or 0,
@@ -104,8 +106,11 @@ def verify(
         device=device,
         tell=tell,
     )
-    with _threads_of(inputs["options"]), _real_clips(inputs["data"], data, path, tell) as clips:
-        findings += _manifest_findings(inputs["data"], clips)
+    with (
+        _threads_of(inputs.options.threads),
+        _real_clips(inputs.data, data, path, tell) as clips,
+    ):
+        findings += _manifest_findings(inputs.data, clips)
         elsewhere = same_machine(record.environment, environment_record(device))
         try:
             again = again_from(record, source, clips, options)
@@ -113,6 +118,9 @@ def verify(
             return Verdict((*findings, f"it cannot be computed again: {error}"), tuple(elsewhere))
     # As a file would hold it: lists for tuples, words for keys.
     now = json.loads(json.dumps(again.to_dict()))
+    # Earlier versions wrote the seed by which a run orders its clips.
+    if inputs.data.seed in (0, _seed_of_run(source)):
+        now["inputs"]["data"]["seed"] = inputs.data.seed
     findings += _changes(plain, now, bool(elsewhere))
     return Verdict(tuple(findings), tuple(elsewhere))
 
@@ -126,12 +134,12 @@ def _scored_again(
 def _predicted_again(
     record: Record, source: Path, clips: ClipDataset, options: EvaluationOptions
 ) -> Record:
-    asked = (record.inputs or {})["options"]
+    asked = read_inputs(record, "the record").options
     again, _ = evaluate_predictions(
         source,
         clips,
-        asked["num_clips"],
-        asked["num_samples"],
+        asked.num_clips,
+        asked.num_samples,
         box=None if record.mask is None else Box(*record.mask),
         lpips=(record.perceptual or {}).get("backbone"),
         options=options,
@@ -152,16 +160,16 @@ def _seal_findings(record: Plain, path: Path) -> dict[str, str]:
     return found
 
 
-def _find_source(source: Plain, path: Path) -> Path:
+def _find_source(source: SourceInputs, path: Path) -> Path:
     """Where the generated clips or the generator lie, from here or as seen from the record."""
-    if source["kind"] == "memory":
+    if source.kind == "memory":
         raise UserError(
             f"{path} is of clips that were never in a file, so they cannot be read again"
         )
-    found = Path(source.get("path") or "")
+    found = Path(source.path)
     # A record lies in evals/ of its run or folder of clips, which may have moved as a whole.
     home = path.resolve().parent.parent
-    moved = home if source["kind"] == "folder" else home.joinpath(*found.parts[-3:])
+    moved = home if source.kind == "folder" else home.joinpath(*found.parts[-3:])
     if not found.exists() and moved.exists() and path.resolve().parent.name == "evals":
         return moved
     if not found.exists():
@@ -183,16 +191,22 @@ def _protocol_of(record: Record) -> Protocol:
     return protocol
 
 
-def _device_of(options: Plain) -> str:
-    device = str(options["device"])
+def _seed_of_run(source: Path) -> int | None:
+    """The seed in the settings of the run that a generator's file lies in."""
+    *_, run = source.resolve().parents[:3]
+    settings = run / RUN_SETTINGS
+    return load_yaml(settings).get("seed") if settings.is_file() else None
+
+
+def _device_of(device: str) -> str:
     return device if torch.cuda.is_available() and device.startswith("cuda") else "cpu"
 
 
 @contextmanager
-def _threads_of(options: Plain) -> Iterator[None]:
+def _threads_of(threads: int) -> Iterator[None]:
     """As many threads as the record was computed with."""
     before = torch.get_num_threads()
-    torch.set_num_threads(min(max(int(options["threads"]), 1), MAX_THREADS))
+    torch.set_num_threads(min(max(threads, 1), MAX_THREADS))
     try:
         yield
     finally:
@@ -201,31 +215,29 @@ def _threads_of(options: Plain) -> Iterator[None]:
 
 @contextmanager
 def _real_clips(
-    inputs: Plain, data: str | None, path: Path, tell: Progress
+    inputs: DataInputs, data: str | None, path: Path, tell: Progress
 ) -> Iterator[ClipDataset]:
     """The real clips, packed anew if they come from videos."""
-    if inputs["kind"] == "memory":
+    if inputs.kind == "memory":
         raise UserError(
             f"{path} compares with real clips that were in memory alone, so they cannot be read "
             "again"
         )
-    config = from_dict(DataConfig, inputs["settings"], "the settings of the data in the record")
-    config = replace(config, path=data or config.path)
+    config = replace(inputs.settings, path=data or inputs.settings.path)
     if not is_packed(config.path) and not Path(config.path).exists():
         raise UserError(
             f"the real clips of {path} are not in {config.path}: give the command where the record "
             "was made, or data=FOLDER behind it"
         )
-    levels = [(frames, resolution) for frames, resolution in inputs["levels"]]
     with tempfile.TemporaryDirectory(prefix="vidgan-verify-") as folder:
         if not is_packed(config.path):
             tell(f"reading the videos in {config.path} anew")
-        packed = cached_build(config, levels, cache_dir=folder)
-        yield ClipDataset(open_store(packed), config, seed=inputs["seed"])
+        packed = cached_build(config, inputs.levels, cache_dir=folder)
+        yield ClipDataset(open_store(packed), config, seed=inputs.seed)
 
 
-def _file_findings(told: Plain, source: Path) -> list[str]:
-    expected = told.get("sha256")
+def _file_findings(told: SourceInputs, source: Path) -> list[str]:
+    expected = told.sha256
     if expected is None:
         return []
     found = sha256_of(source)
@@ -234,8 +246,8 @@ def _file_findings(told: Plain, source: Path) -> list[str]:
     return [f"the generator file {source} was edited: its SHA-256 is {found}, not {expected}"]
 
 
-def _manifest_findings(told: Plain, clips: ClipDataset) -> list[str]:
-    expected = told.get("manifest_sha256")
+def _manifest_findings(told: DataInputs, clips: ClipDataset) -> list[str]:
+    expected = told.manifest_sha256
     manifest = Path(clips.config.path) / MANIFEST_NAME
     if expected is None or not manifest.exists():
         return []
@@ -259,4 +271,5 @@ def _changes(record: Plain, again: Plain, is_elsewhere: bool) -> list[str]:
         # Rounding to bytes may fall to the other side of a half.
         skipped.add("generator.clips_hash")
     tolerance = TOLERANCE if is_elsewhere else 0.0
-    return [*clips, *weights, *value_changes(record, again, tolerance, frozenset(skipped))]
+    values = value_changes(record, again, tolerance, frozenset(skipped))
+    return [*clips, *weights, *input_changes(record, again), *values]

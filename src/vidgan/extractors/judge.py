@@ -23,6 +23,7 @@ from torch import Tensor
 from vidgan.core.clip_ops import to_float
 from vidgan.core.files import write_file_atomically, write_json_atomically
 from vidgan.core.randomness import derive_seed, keyed_rng
+from vidgan.core.settings import from_dict
 from vidgan.errors import UserError
 from vidgan.extractors.judge_data import augment, shuffled_batches, split_by_video
 from vidgan.extractors.networks.own_c3d import C3D, ClipShape
@@ -233,11 +234,17 @@ class OwnClassifier:
                 f"the classifier in {folder} has schema version {card.get('schema_version')}, this "
                 f"vidgan reads {SCHEMA_VERSION}; delete the folder to train it again"
             )
-        settings = ClassifierSettings(**card["settings"])
-        c, t, h, w = card["clip_shape"]
-        network = _build(settings, (c, t, h, w), card["classes"])
-        network.load_state_dict(weights)
-        judge = cls(network, card["classes"], (c, t, h, w), settings, card["report"])
+        try:
+            settings = from_dict(ClassifierSettings, card["settings"], "its card")
+            c, t, h, w = card["clip_shape"]
+            network = _build(settings, (c, t, h, w), card["classes"])
+            network.load_state_dict(weights)
+            judge = cls(network, card["classes"], (c, t, h, w), settings, dict(card["report"]))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"the card of the classifier in {folder} does not fit its weights ({error}); "
+                "delete the folder to train it again"
+            ) from error
         if judge.hash != card["hash"]:
             raise UserError(
                 f"the weights in {folder} do not match their card (hash {judge.hash}, expected "

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from vidgan.core.files import one_at_a_time, write_folder_atomically
+from vidgan.errors import UserError
 from vidgan.extractors.judge import (
     SCHEMA_VERSION,
     ClassifierSettings,
     OwnClassifier,
     train_own_classifier,
 )
+from vidgan.extractors.pretext import PRETEXT_CLASSES
 
 
 def clips_hash(clips: Tensor, labels: Tensor) -> str:
@@ -74,4 +76,14 @@ def obtain_judge(
             judge = train()
             write_folder_atomically(folder, judge.save)
             return judge
-    return OwnClassifier.load(folder, device)
+    judge = OwnClassifier.load(folder, device)
+    names = tuple(PRETEXT_CLASSES if settings.task == "changes" else classes)
+    expected = {**asdict(settings), "classes": names, "seed": seed}
+    found = {**asdict(judge.settings), "classes": judge.classes, "seed": judge.report.get("seed")}
+    other = [f"{key}={found[key]}" for key in expected if found[key] != expected[key]]
+    if other:
+        raise UserError(
+            f"the card of the classifier in {folder} was edited, for it says {', '.join(other)}; "
+            "delete the folder to train it again"
+        )
+    return judge
