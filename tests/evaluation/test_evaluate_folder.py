@@ -108,12 +108,26 @@ def test_files_score_like_the_clips_that_were_put_in(capsys: Capture) -> None:
 def test_the_record_of_a_folder_stands_in_a_comparison(capsys: Capture) -> None:
     evaluated("png", capsys)
     evaluated("lossless", capsys)
+    # Measured with another seed, the same clips stand in a table of their own.
+    shutil.rmtree("lossless/evals")
+    words = ["data=videos", "--protocol", "stswd", "--seed", "1"]
+    assert cli.run(["evaluate", "lossless", *words]) == 0
     record = next(Path("png/evals").glob("*.json"))
     assert cli.run(["compare", str(record), "lossless", "--out", "table.md"]) == 0
     text = Path("table.md").read_text(encoding="utf-8")
-    assert text.count("Space-time sliced Wasserstein distance") == 1
+    assert text.count("Space-time sliced Wasserstein distance") == 2
     assert record.stem in text
     assert "| lossless |" in text
+
+
+def test_the_same_clips_in_two_containers_count_once(capsys: Capture) -> None:
+    evaluated("png", capsys)
+    evaluated("lossless", capsys)
+    assert cli.run(["compare", "png", "lossless", "--out", "table.md"]) == 0
+    text = Path("table.md").read_text(encoding="utf-8")
+    assert "png and lossless hold the same clips, which count once" in text
+    assert "| png (1) |" in text
+    assert "| lossless" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Scores of features from elsewhere."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.given_features import score_features
 from vidgan.evaluation.protocols import changed_protocol
+from vidgan.evaluation.record import save_record
+from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.metrics.frechet import frechet_distance
 from vidgan.metrics.kernel import jedi
 
@@ -32,8 +35,10 @@ def test_jedi_of_given_features() -> None:
     json.dumps(record, allow_nan=False)
 
 
-def test_fewer_clips_make_a_custom_protocol() -> None:
-    record = score_features(rows(40, 0), rows(30, 1), "jedi-vjepa-5000").to_dict()
+def test_fewer_clips_make_a_custom_protocol(tmp_path: Path) -> None:
+    found = score_features(rows(40, 0), rows(30, 1), "jedi-vjepa-5000")
+    assert read_checked_record(save_record(found.sealed(), tmp_path)).marks == ()
+    record = found.to_dict()
     assert record["protocol"]["id"].startswith("custom:")
     assert (
         "asks for 5000 generated and 5000 real clips, and there are 40 and 30"

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vidgan.cli import main as cli
+from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import seal_of
 from vidgan.extractors.networks.lpips import backbone_shapes, channel_shapes
 from vidgan.extractors.weights.store import Source, load_weights, save_weights, weights_path
@@ -95,6 +96,7 @@ def test_an_untouched_record_agrees_to_the_last_bit(capsys: Capture) -> None:
     assert (record["counts"]["samples"], record["counts"]["n"]) == (2, 4)
     assert cli.run(["evaluate", "--verify", str(the_record())]) == 0
     assert "agrees to the last bit with what its inputs give today" in capsys.readouterr().out
+    assert read_checked_record(the_record()).marks == ()
 
 
 def test_edited_scores_are_named_with_and_without_a_new_seal(capsys: Capture) -> None:
