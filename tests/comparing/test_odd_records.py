@@ -174,6 +174,7 @@ FORGED: list[tuple[str, Any, str]] = [
     ("memorisation.thumbnails.ratio", 7.0, "memorisation.thumbnails.ratio is 7"),
     ("diversity.ratio", 1.0, "diversity.ratio is 1"),
     ("motion.ratio", -1.0, "below 0"),
+    ("scores.kernel_distance", {}, "the setting scores.kernel_distance.value is missing"),
     ("comparable_to", ["fvd-styleganv"], "allow []"),
     ("features", {"real": "0123"}, "given features"),
     ("environment.deep", json.loads("[" * 60 + "]" * 60), "more than 32 groups"),

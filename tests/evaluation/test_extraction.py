@@ -16,7 +16,8 @@ from vidgan.evaluation.clips import evaluate_clips, shown_frames
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protocol
-from vidgan.evaluation.record import format_record
+from vidgan.evaluation.record import format_record, save_record
+from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
 from vidgan.evaluation.score import RealClips, RealData
 from vidgan.extractors.feature_store import FeatureStore
@@ -134,10 +135,15 @@ def test_few_clips_are_scored_where_the_protocol_allows_it(real: RealData) -> No
     assert estimator["covariance_divisor"] == "n"
 
 
-def test_sets_of_a_fixed_size_take_what_real_clips_there_are(real: RealData) -> None:
+def test_sets_of_a_fixed_size_take_what_real_clips_there_are(
+    real: RealData, tmp_path: Path
+) -> None:
     fixed = dataclasses.replace(RANDOM, num_clips=120, set_size=60, reference_size=100)
     clips = moving_shapes(120, seed=7).clips
-    record = evaluate_clips(clips, None, real, protocol=fixed).to_dict()
+    found = evaluate_clips(clips, None, real, protocol=fixed)
+    # Nothing of a record of several sets, and of another network than a judge, contradicts itself.
+    assert read_checked_record(save_record(found.sealed(), tmp_path)).marks == ()
+    record = found.to_dict()
     score = record["scores"]["kernel_distance"]
     assert (score["n"], score["n_real"], len(score["values"])) == (60, 48, 2)
     assert record["counts"]["n"] == 60

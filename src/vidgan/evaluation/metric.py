@@ -125,6 +125,5 @@ def metric_title(key: str) -> str:
     return find_metric(key).title if key in METRICS or key in _plugins() else key
 
 
-@cache
 def _plugins() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group="vidgan.metrics")}
