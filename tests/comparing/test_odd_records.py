@@ -125,7 +125,7 @@ def test_every_place_may_hold_anything(
     for number, place in enumerate(places(plain)):
         value = OTHERWISE[number % len(OTHERWISE)]
         record = edited(plain, place, value)
-        if record == plain or (len(place) > 2 and number % 3):
+        if record == plain or (len(place) > 2 and number % 5):
             continue
         count += 1
         found = shown(record, tmp_path, made[1])
@@ -133,7 +133,7 @@ def test_every_place_may_hold_anything(
             continue
         (remarks,) = [said for label, said in rows_of(found) if label == "odd"]
         assert any("edited" in said or "seal" in said for said in remarks), (place, value)
-    assert count > 100
+    assert count > 60
 
 
 FORGED: list[tuple[str, Any, str]] = [
