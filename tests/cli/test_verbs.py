@@ -158,7 +158,8 @@ def test_a_run_is_evaluated_and_goes_on_from_another_folder(
     assert cli.run(["train", run]) == 0
     command = ["train", str(workplace / "small.yaml"), f"data={workplace / 'videos'}", "seed=3"]
     assert cli.run([*command, f"run={run}"]) == 0
-    assert cli.run(["evaluate", run, "protocol.num_clips=8"]) == 0, capsys.readouterr().err
+    words = ["--protocol", "stswd", "protocol.num_clips=8"]
+    assert cli.run(["evaluate", run, *words]) == 0, capsys.readouterr().err
 
 
 def test_the_home_folder_is_meant_by_a_tilde(

@@ -1,5 +1,6 @@
 """Counts of DVD-GAN, DVD-GAN-FP and HRVGAN, and their networks at the sizes of the presets."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -56,8 +57,11 @@ def test_totals_move_with_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong == [f"{n}, 128 px, 96 channels, 600 classes" for n in ("spatial", "temporal")]
 
 
+LARGE = re.compile("dvdgan-kinetics600-(64x48|128|256)|dvdgan_fp-kinetics600")
+"""Presets whose networks make thousands of calls."""
+
 PRESETS = [
-    path
+    pytest.param(path, marks=pytest.mark.slow) if LARGE.match(path.stem) else path
     for path in sorted((presets_folder() / "paper").glob("*.yaml"))
     if path.name.startswith(("dvdgan", "hrvgan"))
 ]

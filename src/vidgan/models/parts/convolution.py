@@ -21,6 +21,8 @@ from torch import Tensor
 
 _STOCK = ContextVar("use stock convolutions", default=False)
 
+_backward = torch.ops.aten.convolution_backward.default
+
 
 class Geometry(NamedTuple):
     """How a kernel slides: the arguments of `torch.ops.aten.convolution` after the bias."""
@@ -77,8 +79,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-        y: Tensor = torch.ops.aten.convolution(x, weight, bias, *geometry)
-        return y
+        return torch.convolution(x, weight, bias, *geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -103,8 +104,7 @@ class _InputGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
-        backward = torch.ops.aten.convolution_backward
-        y: Tensor = backward(grad, like, weight, None, *geometry, (True, False, False))[0]
+        y: Tensor = _backward(grad, like, weight, None, *geometry, (True, False, False))[0]
         return y
 
     @staticmethod
@@ -131,8 +131,7 @@ class _WeightGradient(torch.autograd.Function):
         grad: Tensor, x: Tensor, like: Tensor, geometry: Geometry, has_bias: bool
     ) -> tuple[Tensor, Tensor | None]:
         sizes = [grad.shape[1]] if has_bias else None
-        backward = torch.ops.aten.convolution_backward
-        _, weight, bias = backward(grad, x, like, sizes, *geometry, (False, True, has_bias))
+        _, weight, bias = _backward(grad, x, like, sizes, *geometry, (False, True, has_bias))
         return weight, bias
 
     @staticmethod
@@ -152,7 +151,11 @@ class _WeightGradient(torch.autograd.Function):
 
 
 def _call(function: type[torch.autograd.Function], *inputs: Any) -> Any:
-    return function.apply(*inputs)  # type: ignore[no-untyped-call]
+    if torch._C._are_functorch_transforms_active():
+        return function.apply(*inputs)  # type: ignore[no-untyped-call]
+    # `Function.apply` ends here after it has looked at signatures, which takes longer than a small
+    # convolution.
+    return super(torch.autograd.Function, function).apply(*inputs)  # type: ignore[misc]
 
 
 def _inner(x: Tensor) -> Tensor:
