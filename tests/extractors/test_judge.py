@@ -255,6 +255,26 @@ def test_short_axes_train_in_float32_under_autocast() -> None:
         assert float((exact - low).norm()) <= 0.25 * float(exact.norm()) + 1e-6
 
 
+@pytest.mark.parametrize("has_it", [True, False])
+def test_bfloat16_that_would_be_emulated_gives_way_to_float32(
+    has_it: bool, training_shapes: Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats = set()
+
+    def note(module: torch.nn.Module, inputs: object, output: object) -> None:
+        if isinstance(module, torch.nn.Conv3d) and isinstance(output, torch.Tensor):
+            formats.add(output.dtype)
+
+    monkeypatch.setattr("vidgan.extractors.judge.has_bfloat16", lambda device: has_it)
+    batch = SMALL.batch_size
+    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        train(training_shapes, dataclasses.replace(SMALL, clips_seen=batch))
+    finally:
+        handle.remove()
+    assert (torch.bfloat16 in formats) == has_it
+
+
 def test_classes_share_rows_of_the_head() -> None:
     parts = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
     head = ClassHead(8, 4, parts)
