@@ -72,6 +72,22 @@ def test_clips_are_extracted_once(tmp_path: Path) -> None:
     assert torch.equal(first.take(rows).features, plain.features[rows])
 
 
+class Broken(Mean):
+    """An extractor that has no number for bright clips."""
+
+    def arrays(self, clips: Tensor) -> dict[str, Tensor]:
+        found = super().arrays(clips)
+        found["features"][found["features"].mean(1) > 90] = torch.nan
+        return found
+
+
+def test_features_that_are_no_numbers_are_refused_before_any_score(tmp_path: Path) -> None:
+    clips = moving_shapes(12, 3).clips
+    for store in (None, FeatureStore(tmp_path)):
+        with pytest.raises(UserError, match=r"the features that mean gives .*not finite"):
+            ScoredSet.of(clips, Broken(), store)
+
+
 def test_a_protocol_says_which_frames_are_shown() -> None:
     clips = moving_shapes(6, 3).clips
     fast = dataclasses.replace(RANDOM, frame_step=2)

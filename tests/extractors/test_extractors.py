@@ -100,6 +100,14 @@ def test_features_of_a_clip_depend_neither_on_its_neighbours_nor_on_their_number
     assert torch.allclose(total, torch.ones(3))
 
 
+def test_seeded_features_of_a_clip_are_the_same_bits_in_any_batch() -> None:
+    extractor, clips = load_extractor("random-c3d"), clips_of(40, frames=8, side=16)
+    together = extractor.arrays(clips)["features"]
+    for size in (1, 7, 33):
+        parts = [extractor.arrays(part)["features"] for part in clips.split(size)]
+        assert torch.equal(torch.cat(parts), together)
+
+
 def test_uint8_and_float_clips_of_the_same_values_give_the_same_features(kept: Path) -> None:
     extractor = load_extractor(SMALL_I3D, folder=kept)
     clips = clips_of(1)

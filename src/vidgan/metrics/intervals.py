@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Values
 from vidgan.core.randomness import keyed_rng
 from vidgan.metrics.frechet import frechet_from_features
+from vidgan.metrics.statistics import feature_pair
 
 Statistic = Callable[[Tensor], float]
 """From int64 rows of a set to a score."""
@@ -104,8 +106,8 @@ class Extrapolation:
 
 
 def extrapolated_frechet(
-    fake: Tensor,
-    real: Tensor,
+    fake: Values,
+    real: Values,
     *,
     points: int = 15,
     smallest: int | None = None,
@@ -128,6 +130,7 @@ def extrapolated_frechet(
     Raises:
         ValueError: there are too few rows for two sizes.
     """
+    fake, real = feature_pair(fake, real, ("fake", "real"))
     largest, dim = min(fake.shape[0], real.shape[0]), fake.shape[1]
     if smallest is None:
         smallest = min(max(largest // 2, dim + 1), max(2, 3 * largest // 4))
