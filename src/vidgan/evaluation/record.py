@@ -213,13 +213,15 @@ def format_record(record: Record) -> str:
         f"generated, {counts.heldout} held-out and {counts.train} training clips{of}"
     )
     lines = [first]
+    is_heldout = record.protocol.get("reference_split") == "heldout"
+    other = "training" if is_heldout else "held-out"
     for key, score in record.scores.items():
         spread = "" if score.spread is None else f" +- {_short(score.spread)}"
         count = "same n" if score.n_real is None else f"n = {score.n_real}"
         lines += [
             f"{metric_title(key)} ({score.better} is better)",
             f"  generated    {_short(score.value)}{spread}",
-            f"  real         {_short(score.real)}  (held-out clips, {count})",
+            f"  real         {_short(score.real)}  ({other} clips, {count})",
             f"  floor        {_short(score.floor)}  ({score.floor_meaning})",
         ]
         lines += [f"  {name:12} {_short(value)}" for name, value in score.controls.items()]

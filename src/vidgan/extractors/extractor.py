@@ -277,7 +277,7 @@ def build_network(spec: ExtractorSpec) -> nn.Module:
     if spec.network == "c3d":
         return C3D(spec.num_classes, width=spec.width, pool5=spec.pool5)
     if spec.network == "i3d":
-        return I3D(spec.num_classes, width=spec.width)
+        return I3D(spec.num_classes, width=spec.width, norm_epsilon=spec.norm_epsilon)
     return InceptionV3(spec.num_classes, width=spec.width)
 
 

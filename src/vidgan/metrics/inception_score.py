@@ -20,8 +20,9 @@ def inception_score(
 
     Args:
         probabilities: `[M, N]`, rows that sum to 1; a tensor or an array.
-        splits: number of contiguous parts of nearly equal size that are scored one by one. Shuffle
-            rows that are sorted by class before asking for more than one.
+        splits: number of contiguous parts that are scored one by one; part i begins at row
+            i * M // splits, as in the authors' code. Shuffle rows that are sorted by class before
+            asking for more than one.
         log_guard: added to the arguments of both logarithms. Published codes add 1e-7 or 1e-20,
             which keeps their score of perfectly sure predictions below N by as little.
 
@@ -52,7 +53,9 @@ def inception_score(
         raise UserError(f"log_guard must lie in [0, {MAX_LOG_GUARD}), got {log_guard}")
     # float32 softmax rows sum to 1 within 1e-6 only; an exact sum keeps the score at most N.
     p = p / sums[:, None]
-    scores = torch.stack([_score(part, log_guard) for part in p.tensor_split(splits)])
+    rows = p.shape[0]
+    starts = [i * rows // splits for i in range(1, splits)]
+    scores = torch.stack([_score(part, log_guard) for part in p.tensor_split(starts)])
     return float(scores.mean()), float(scores.std(correction=0))
 
 
