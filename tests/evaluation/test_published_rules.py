@@ -140,7 +140,7 @@ def test_one_group_has_the_deviation_over_its_splits() -> None:
     scored = ScoredSet(torch.zeros(40, 0), Extraction(torch.zeros(40, 2), probabilities))
     reference = Reference(scored, 20, protocol, 0)
     function = score_functions(reference)["inception_score"]
-    found: dict[str, Any] = extras_of(function, scored, reference)
     mean, deviation = inception_score(probabilities[:20], splits=3)
+    found: dict[str, Any] = extras_of(function, scored, reference, [mean])
     assert function(scored.take(torch.arange(20))) == mean
     assert found["spread"] == found["spread_over_splits"] == deviation > 0

@@ -78,7 +78,7 @@ def score_features(
         num_groups = min(fake.shape[0] // n, applied.max_groups)
         rows = [torch.arange(k * n, (k + 1) * n) for k in range(num_groups)]
         values = [function(everything.take(group)) for group in rows]
-        extras = extras_of(function, everything, reference)
+        extras = extras_of(function, everything, reference, values)
         of_one_group = extras.pop("spread", None)
         scores[key] = Score(
             value=statistics.fmean(values),

@@ -240,8 +240,9 @@ def _certainty_lines(score: Score) -> list[str]:
             f"({ends['method']})"
         )
     if score.extrapolated is not None:
-        value = score.extrapolated["value"]
-        lines.append(f"  infinitely many clips {_short(value)}  (line in 1/n)")
+        line = score.extrapolated
+        reach = f", {_short(line['low'])} to {_short(line['high'])}" if "low" in line else ""
+        lines.append(f"  infinitely many clips {_short(line['value'])}{reach}  (line in 1/n)")
     return lines
 
 

@@ -225,7 +225,7 @@ def _score(
 ) -> Score:
     values = tuple(function(group) for group in sets.groups)
     count = sets.real.clips.shape[0]
-    extras = extras_of(function, sets.generated, reference)
+    extras = extras_of(function, sets.generated, reference, values)
     of_one_group = extras.pop("spread", None)
     return Score(
         value=statistics.fmean(values),

@@ -47,7 +47,7 @@ class KernelRule:
     Attributes:
         kernel: key in `KERNELS`.
         subsets: 0 takes all rows at once (KVD); else the number of random subsets (KID).
-        subset_size: most rows of a subset.
+        subset_size: rows of a subset; no set may hold fewer.
         seed: of the subsets.
         scale: factor of the printed value.
     """
@@ -90,7 +90,8 @@ def kernel_distance(fake: Values, real: Values, rule: KernelRule | None = None) 
         A float64 number that may be negative; 0 in the mean for equal distributions.
 
     Raises:
-        UserError: shapes do not match, there are fewer than two rows, or values are not finite.
+        UserError: shapes do not match, there are fewer than two rows or than a subset has, or
+            values are not finite.
 
     Example:
         >>> import torch
@@ -102,7 +103,12 @@ def kernel_distance(fake: Values, real: Values, rule: KernelRule | None = None) 
     x, y = feature_pair(fake, real, ("fake", "real"))
     if not rule.subsets:
         return KernelResult(rule.scale * _unbiased(x, y, rule.kernel), None)
-    size = min(rule.subset_size, x.shape[0], y.shape[0])
+    size, smaller = rule.subset_size, min(x.shape[0], y.shape[0])
+    if size > smaller:
+        raise UserError(
+            f"subsets of kernel.subset_size={size} cannot be drawn from a set of {smaller}: take "
+            "smaller subsets, or more clips"
+        )
     rng = keyed_rng(rule.seed, "kernel subsets")
     values = []
     for _ in range(rule.subsets):
