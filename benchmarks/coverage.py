@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    repeats, seed, started = options.repeats, options.seed, time.perf_counter()
+    repeats, seed, started = options.repeats, options.seed, time.process_time()
     print("| score | held | percentiles |\n| --- | --- | --- |")
     for n, classes, sharpness in ((64, 10, 2.0), (256, 10, 2.0), (128, 50, 4.0)):
         draw = probabilities(classes, sharpness, seed)
@@ -179,7 +179,7 @@ def main() -> None:
     for dim, n in ((8, 32), (8, 64), (32, 128), (32, 256)):
         found = extrapolation_coverage(dim, n, 0.3, seed, repeats)
         line(f"infinitely many clips, n = {n}, {dim} features", found)
-    print(f"{time.perf_counter() - started:.0f} s")
+    print(f"{time.process_time() - started:.0f} s of the processor")
 
 
 if __name__ == "__main__":
