@@ -79,10 +79,9 @@ def score_features(
         rows = [torch.arange(k * n, (k + 1) * n) for k in range(num_groups)]
         values = [function(everything.take(group)) for group in rows]
         extras = extras_of(function, everything, reference, values)
-        of_one_group = extras.pop("spread", None)
         scores[key] = Score(
             value=statistics.fmean(values),
-            spread=statistics.pstdev(values) if len(values) > 1 else of_one_group,
+            spread=statistics.pstdev(values) if len(values) > 1 else None,
             values=tuple(values),
             n=n,
             floor=between_halves[key],

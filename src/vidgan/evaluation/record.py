@@ -233,6 +233,8 @@ def format_record(record: Record) -> str:
 
 def _certainty_lines(score: Score) -> list[str]:
     lines = []
+    if "spread_over_splits" in score.details:
+        lines.append(f"  over splits  +- {_short(score.details['spread_over_splits'])}")
     if score.interval is not None:
         ends = score.interval
         lines.append(

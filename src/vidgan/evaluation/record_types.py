@@ -53,8 +53,7 @@ class Score:
         better: which way is better.
         n: clips of every set.
         n_real: clips of the real sets, where there are fewer.
-        spread: population standard deviation over groups or repeats, if there are several; of one
-            group over its splits, if it has some.
+        spread: population standard deviation over groups or repeats, if there are several.
         values: one for each group or repeat.
         real: of held-out clips.
         floor: of other training clips, pure sampling noise; `floor_meaning` says how.

@@ -226,10 +226,9 @@ def _score(
     values = tuple(function(group) for group in sets.groups)
     count = sets.real.clips.shape[0]
     extras = extras_of(function, sets.generated, reference, values)
-    of_one_group = extras.pop("spread", None)
     return Score(
         value=statistics.fmean(values),
-        spread=statistics.pstdev(values) if len(values) > 1 else of_one_group,
+        spread=statistics.pstdev(values) if len(values) > 1 else None,
         values=values,
         n=reference.n,
         n_real=None if count == reference.n else count,

@@ -18,8 +18,9 @@ def _extras(generated: ScoredSet, reference: Reference) -> dict[str, Any]:
     """The deviation over the splits of the first group, which codes with one group print."""
     if reference.protocol.splits == 1:
         return {}
-    deviation = _over_splits(generated.take(torch.arange(reference.n)), reference)[1]
-    return {"spread": deviation, "spread_over_splits": deviation}
+    return {
+        "spread_over_splits": _over_splits(generated.take(torch.arange(reference.n)), reference)[1]
+    }
 
 
 def _over_splits(scored: ScoredSet, reference: Reference) -> tuple[float, float]:
