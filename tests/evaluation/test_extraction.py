@@ -21,6 +21,7 @@ from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
 from vidgan.evaluation.score import RealClips, RealData
 from vidgan.extractors.feature_store import FeatureStore
+from vidgan.extractors.specs import EXTRACTORS
 from vidgan.metrics.sliced import SlicedSettings
 
 SLICED = SlicedSettings(patches_per_clip=4, directions=16)
@@ -70,6 +71,22 @@ def test_clips_are_extracted_once(tmp_path: Path) -> None:
     assert extractor.num_clips == 24
     rows = torch.tensor([5, 2])
     assert torch.equal(first.take(rows).features, plain.features[rows])
+
+
+class Broken(Mean):
+    """An extractor that has no number for bright clips."""
+
+    def arrays(self, clips: Tensor) -> dict[str, Tensor]:
+        found = super().arrays(clips)
+        found["features"][found["features"].mean(1) > 90] = torch.nan
+        return found
+
+
+def test_features_that_are_no_numbers_are_refused_before_any_score(tmp_path: Path) -> None:
+    clips = moving_shapes(12, 3).clips
+    for store in (None, FeatureStore(tmp_path)):
+        with pytest.raises(UserError, match=r"the features that mean gives .*not finite"):
+            ScoredSet.of(clips, Broken(), store)
 
 
 def test_a_protocol_says_which_frames_are_shown() -> None:
@@ -173,9 +190,38 @@ def test_intervals_and_infinitely_many_clips_where_the_protocol_asks(real: RealD
         interval = record["scores"][key]["interval"]
         assert interval["low"] < interval["high"]
         assert interval["method"] == "subsampling"
-    # 96 clips are too few for subsets of more than 128.
+    # 96 clips are fewer than 4 for each of 128 features.
     assert "extrapolated" not in record["scores"]["frechet_distance"]
+    assert any("needs 512 clips or frames" in said for said in record["warnings"])
     assert "95% interval" in format_record(Record.from_dict(record))
+
+
+def test_a_line_in_one_over_n_is_printed_with_its_uncertainty(real: RealData) -> None:
+    protocol = dataclasses.replace(
+        RANDOM,
+        metrics=("frechet_distance",),
+        network=dataclasses.replace(EXTRACTORS["random-c3d"], layer="logits", num_classes=4),
+        num_clips=96,
+        extrapolate=True,
+        sliced=SlicedSettings(),
+    )
+    record = evaluate_clips(moving_shapes(96, seed=7).clips, None, real, protocol=protocol)
+    line = record.scores["frechet_distance"].extrapolated
+    assert line is not None
+    assert line["low"] < line["value"] < line["high"]
+    assert f"infinitely many clips {line['value']:.4g}, {line['low']:.4g} to" in format_record(
+        Record.from_dict(record.to_dict())
+    )
+
+
+def test_subsets_larger_than_a_set_give_no_kernel_distance(real: RealData) -> None:
+    protocol = changed_protocol(RANDOM, ["kernel.subsets=3", "kernel.subset_size=49"])
+    clips = moving_shapes(48, seed=7).clips
+    record = evaluate_clips(clips, None, real, protocol=protocol)
+    assert "kernel_distance" not in record.scores
+    assert any("48 clips or frames a set are fewer than subsets" in s for s in record.warnings)
+    fits = changed_protocol(protocol, ["kernel.subset_size=48"])
+    assert "kernel_distance" in evaluate_clips(clips, None, real, protocol=fits).scores
 
 
 def test_manifold_scores_have_real_clips_beside_them(real: RealData) -> None:

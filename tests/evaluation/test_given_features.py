@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from vidgan.evaluation.given_features import score_features
 from vidgan.evaluation.protocols import changed_protocol
 from vidgan.evaluation.record import save_record
 from vidgan.evaluation.record_checks import read_checked_record
+from vidgan.extractors.feature_store import read_features
 from vidgan.metrics.frechet import frechet_distance
 from vidgan.metrics.kernel import jedi
 
@@ -61,9 +63,31 @@ def test_a_frechet_distance_of_given_features() -> None:
 def test_features_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="extracts features itself"):
         score_features(rows(40, 0), rows(40, 1), "own-c3d")
-    with pytest.raises(UserError, match="6 features each and the real ones 4"):
+    with pytest.raises(UserError, match="different lengths: 6 and 4"):
         score_features(rows(40, 0), rows(40, 1)[:, :4], JEDI)
-    with pytest.raises(UserError, match="real features must be finite"):
+    with pytest.raises(UserError, match=r"real features .*not finite"):
         score_features(rows(40, 0), rows(40, 1) / 0, JEDI)
     with pytest.raises(UserError, match="generated features must be"):
         score_features(rows(7, 0), rows(40, 1), JEDI)
+
+
+def test_float64_features_are_compared_in_float64(tmp_path: Path) -> None:
+    # The sets differ in digits that float32 does not have.
+    fake, real = (1 + 1e-9 * rows(40, seed, shift).double() for seed, shift in ((0, 5.0), (1, 0.0)))
+    record = score_features(fake, real, JEDI).to_dict()
+    assert record["scores"]["jedi"]["value"] == jedi(fake, real) > 0
+    assert record["features"]["dtype"] == "float64"
+    assert record["environment"]["dtype"] == "float64 features, float64 distances"
+    numpy.save(tmp_path / "fake.npy", fake.numpy())
+    assert torch.equal(read_features(tmp_path / "fake.npy"), fake)
+    halves = score_features(rows(40, 0).half(), rows(40, 1).half(), JEDI)
+    assert halves.features is not None
+    assert halves.features["dtype"] == "float32"
+    lists = score_features(fake.tolist(), real.numpy(), JEDI)
+    assert lists.features == record["features"]
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-160])
+def test_given_features_out_of_range_are_refused(size: float) -> None:
+    with pytest.raises(UserError, match="generated features"):
+        score_features(size * rows(40, 0).double(), rows(40, 1).double(), JEDI)

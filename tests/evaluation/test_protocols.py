@@ -30,7 +30,14 @@ PUBLISHED_PROCEDURES = {
     "tgan2-fid-c3d-fc7-2048x10",
     "fvd-tf-16f",
     "fvd-styleganv-2048-16f-shuffled",
-    "fvd-videogpt-2048-16f",
+    "fvd-videogpt-256x4-16f",
+    "fvd-bair-256",
+    "fvd-digan-2048x10-16f",
+    "fvd-tats-2048-16f",
+    "kvd-tats-2048-16f",
+    "fvd-magvit-10000x4-16f",
+    "frame-fid-styleganv-3125x16",
+    "frame-kid-styleganv-3125x16",
     "fvd-cdfvd-i3d",
     "kvd-i3d-poly3",
     "dvdgan-fid-k600-avgpool",
@@ -68,13 +75,36 @@ def test_counts_and_networks_are_those_of_the_published_procedures() -> None:
     networks = {name: p.network.name for name, p in PROTOCOLS.items() if p.network}
     assert networks["tgan-is-9984x4-64px"] == "c3d-tgan-fc6"
     assert networks["fvd-tf-16f"] == "i3d-tf"
-    assert networks["fvd-videogpt-2048-16f"] == networks["kvd-i3d-poly3"] == "i3d-crop"
+    cropped = {name for name, network in networks.items() if network == "i3d-crop"}
+    assert cropped == {"fvd-videogpt-256x4-16f", "fvd-digan-2048x10-16f", "kvd-i3d-poly3"}
+    stretched = {"fvd-cdfvd-i3d", "fvd-tats-2048-16f", "kvd-tats-2048-16f"}
+    assert {n for n, network in networks.items() if network == "i3d-stretch-pytorch"} == stretched
+    down = {name for name, p in PROTOCOLS.items() if p.rounding == "down"}
+    assert down == cropped | stretched - {"fvd-cdfvd-i3d"}
+    videogpt, bair = PROTOCOLS["fvd-videogpt-256x4-16f"], PROTOCOLS["fvd-bair-256"]
+    assert (videogpt.set_size, videogpt.reference_size, videogpt.max_groups) == (256, 256, 4)
+    assert (bair.set_size, bair.reference_size, bair.reference_split) == (25_600, 256, "heldout")
+    kid = PROTOCOLS["frame-kid-styleganv-3125x16"]
+    assert (kid.kernel.subsets, kid.kernel.subset_size, kid.kernel.scale) == (100, 1000, 1.0)
     assert PROTOCOLS["fvd-styleganv-2048-128f-s8-shuffled"].frame_step == 8
     divisors = {name: p.covariance_divisor for name, p in PROTOCOLS.items()}
     assert divisors["fvd-cdfvd-i3d"] == divisors["fvd-styleganv-2048-16f-shuffled"] == "n"
     assert divisors["fvd-tf-16f"] == divisors["own-c3d-fid"] == "n-1"
     assert PROTOCOLS["kvd-i3d-poly3"].kernel.kernel == "polynomial-3"
     assert not PROTOCOLS["tgan2-is-2048x10"].quantise
+
+
+def test_whole_references_are_whole() -> None:
+    whole = {name for name, p in PROTOCOLS.items() if p.reference_rule == "whole split"}
+    assert whole == {
+        *("tgan2-fid-c3d-fc7-2048x10", "dvdgan-fid-k600-avgpool", "fvd-cdfvd-i3d"),
+        *("frame-fid-styleganv-3125x16", "frame-kid-styleganv-3125x16"),
+        *("fvd-magvit-10000x4-16f", "fvd-videogpt-256x4-16f", "fvd-bair-256"),
+    }
+    for name in whole:
+        p = PROTOCOLS[name]
+        assert p.max_train_clips == 0
+        assert p.reference_size == (256 if p.reference_split == "heldout" else 0)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -126,6 +156,10 @@ def test_a_sheet_shows_every_field() -> None:
         ({"splits": 0}, "must be at least 1"),
         ({"frame_step": 0}, "frame_step must be at least 1"),
         ({"interval_draws": -1}, "must not be negative"),
+        ({"reference_rule": "whole split"}, "needs max_train_clips=0"),
+        ({"max_train_clips": -1}, "max_train_clips must not be negative"),
+        ({"reference_split": "heldout", "extractor": "own-c3d"}, "the judge own-c3d has seen"),
+        ({"rounding": "down", "quantise": False, "extractor": "own-c3d"}, "rounding=down moves"),
         ({"set_size": 513}, "set_size=513 is more than num_clips=512"),
     ],
 )

@@ -48,14 +48,14 @@ OTHER = {
     "frame_step": 2,
     "clip_rule": "random window of every clip",
     "resize": "bicubic",
-    "reference_split": "heldout",
+    "rounding": "down",
     "num_clips": 12,
     "set_size": 9,
     "reference_size": 11,
     "splits": 4,
     "log_guard": 1e-4,
     "interval_draws": 3,
-    "max_train_clips": 34,
+    "max_train_clips": 26,
     "kernel.kernel": "linear",
     "kernel.subsets": 2,
     "kernel.subset_size": 5,
@@ -78,6 +78,7 @@ OTHER = {
     "network.num_classes": 5,
     "network.width": 0.125,
     "network.pool5": "floor",
+    "network.norm_epsilon": 1e-5,
     "network.seed": 1,
     "classifier.width": 0.125,
     "classifier.feature_dim": 5,
@@ -97,11 +98,18 @@ OTHER = {
 but the last digit, for it says how much is computed at once."""
 
 
+OTHER_OF_TWO = {
+    "covariance_divisor": ("n", "n-1"),
+    "reference_split": ("train", "heldout"),
+    "reference_rule": ("clips beside the floor", "whole split"),
+}
+
+
 @cache
 def data() -> ClipDataset:
     """Clips of 4 frames in a store of 5, so that a window is a choice."""
     clips = moving_shapes(50, 5, frames=5)
-    kinds = ["train"] * 40 + ["heldout"] * 10
+    kinds = ["train"] * 34 + ["heldout"] * 16
     store = MemoryStore(clips.clips, clips.labels, classes=CLASSES, splits=kinds)
     return ClipDataset(store, DataConfig(resolution=16, frames=4), seed=0)
 
@@ -146,14 +154,14 @@ def numbers(protocol: Protocol, judges: Path) -> str:
 
 def small(name: str, field: str) -> Protocol:
     """A named protocol as it is, but for sizes that a test can afford."""
-    protocol, found = PROTOCOLS[name], {"num_clips": 24, "metrics": PROTOCOLS[name].metrics}
+    protocol, found = PROTOCOLS[name], {"num_clips": 32, "metrics": PROTOCOLS[name].metrics}
     judged = {"width": 0.0625, "feature_dim": 4, "clips_seen": 64, "gate_multiple": 0.01}
     if protocol.set_size:
         found |= {"set_size": 8, "num_clips": 8 * min(2, protocol.num_clips // protocol.set_size)}
         found["splits"] = min(2, protocol.splits)
         found["max_groups"] = min(protocol.max_groups, found["num_clips"] // 8)
     if protocol.reference_size:
-        found["reference_size"] = 10
+        found["reference_size"] = 8
     for key, value in (("frames", 4), ("resolution", 16)):
         found |= {key: value} if getattr(protocol, key) else {}
     if protocol.network:
@@ -162,11 +170,13 @@ def small(name: str, field: str) -> Protocol:
         found |= {"network": network, "extractor": "random-c3d", "frame_rule": "one frame"}
         found["frame_step"] = 1
     elif protocol.extractor in ("own-c3d", "own-ssl"):
-        judged |= {"feature_dim": 16} if field == "allow_few" else {}
+        judged |= {"feature_dim": 32} if field == "allow_few" else {}
         found["classifier"] = dataclasses.replace(protocol.classifier, **judged)
     if "space_time_swd" in protocol.metrics:
         found["sliced"] = SlicedSettings(patches_per_clip=4, directions=8)
-    if "kernel_distance" in protocol.metrics and field.startswith("kernel.s"):
+    if protocol.kernel.subsets or (
+        "kernel_distance" in protocol.metrics and field.startswith("kernel.s")
+    ):
         found["kernel"] = KernelRule(subsets=1, subset_size=6)
     return dataclasses.replace(protocol, **found)
 
@@ -197,8 +207,9 @@ def changed(protocol: Protocol, field: str) -> Protocol:
         new = None if old else "given"
     elif field == "metrics":
         new = (*old, "precision" if "jedi" in old else "jedi")
-    elif field == "covariance_divisor":
-        new = {"n": "n-1", "n-1": "n"}[old]
+    elif field in OTHER_OF_TWO:
+        first, second = OTHER_OF_TWO[field]
+        new = second if old == first else first
     elif isinstance(old, str) and new in (None, old):
         new = f"{old} and more"
     assert new != old

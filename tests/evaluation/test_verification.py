@@ -146,7 +146,8 @@ def test_edited_foundations_are_named_and_nothing_is_computed(field: str, capsys
     ("field", "value", "said"),
     [
         ("resize", "bicubic", "resize must be one of mean over whole blocks"),
-        ("reference_split", "heldout", "reference_split must be one of train"),
+        ("reference_split", "test", "reference_split must be one of train"),
+        ("reference_split", "heldout", "calls the record's protocol custom:"),
         ("clip_rule", "any window", "clip_rule must be one of central window of every clip"),
         ("clip_rule", "first window of every clip", "calls the record's protocol custom:"),
         ("splits", 3, "splits moves nothing here"),

@@ -60,6 +60,7 @@ def test_every_spec_names_itself_and_its_published_dimension(name: str) -> None:
         "i3d-tf": 400,
         "i3d-stretch": 400,
         "i3d-crop": 400,
+        "i3d-stretch-pytorch": 400,
         "i3d-k600": 1024,
         "inception-tf": 2048,
         "inception-clean": 2048,
@@ -67,6 +68,23 @@ def test_every_spec_names_itself_and_its_published_dimension(name: str) -> None:
         "random-c3d": 128,
     }
     assert spec.dim == expected[name]
+
+
+def test_epsilon_is_that_of_the_code_whose_scores_are_repeated(kept: Path) -> None:
+    found = {name: spec.norm_epsilon for name, spec in EXTRACTORS.items() if spec.network == "i3d"}
+    # TensorFlow's modules and StyleGAN-V's file, and the PyTorch class of all the others.
+    assert found.pop("i3d-crop") == found.pop("i3d-stretch-pytorch") == 1e-5
+    assert set(found.values()) == {1e-3}
+    clips = clips_of(2)
+    one, other = (
+        load_extractor(replace(SMALL_I3D, norm_epsilon=epsilon), folder=kept).arrays(clips)
+        for epsilon in (1e-3, 1e-5)
+    )
+    assert not torch.equal(one["features"], other["features"])
+    with pytest.raises(UserError, match="only the network i3d has a norm_epsilon"):
+        replace(EXTRACTORS["inception-tf"], norm_epsilon=1e-5)
+    with pytest.raises(UserError, match=r"norm_epsilon must lie in \(0, 0.01\]"):
+        replace(SMALL_I3D, norm_epsilon=0.0)
 
 
 def test_unknown_names_and_missing_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -98,6 +116,14 @@ def test_features_of_a_clip_depend_neither_on_its_neighbours_nor_on_their_number
     assert float(gap / together["features"].abs().max()) < 1e-6
     total = together["probabilities"].sum(dim=1)
     assert torch.allclose(total, torch.ones(3))
+
+
+def test_seeded_features_of_a_clip_are_the_same_bits_in_any_batch() -> None:
+    extractor, clips = load_extractor("random-c3d"), clips_of(40, frames=8, side=16)
+    together = extractor.arrays(clips)["features"]
+    for size in (1, 7, 33):
+        parts = [extractor.arrays(part)["features"] for part in clips.split(size)]
+        assert torch.equal(torch.cat(parts), together)
 
 
 def test_uint8_and_float_clips_of_the_same_values_give_the_same_features(kept: Path) -> None:

@@ -177,7 +177,9 @@ def test_features_of_other_programs_are_read(tmp_path: Path) -> None:
     path = tmp_path / "vjepa.npy"
     np.save(path, np.arange(6.0).reshape(3, 2))
     found = read_features(path)
-    assert (found.dtype, found.tolist()) == (torch.float32, [[0, 1], [2, 3], [4, 5]])
+    assert (found.dtype, found.tolist()) == (torch.float64, [[0, 1], [2, 3], [4, 5]])
+    np.save(path, np.arange(6.0, dtype=np.float16).reshape(3, 2))
+    assert read_features(path).dtype == torch.float32
     for bad in (np.arange(3.0), np.zeros((2, 2), int), np.full((2, 2), np.inf)):
         np.save(path, bad)
         with pytest.raises(UserError, match=r"vjepa.npy must hold finite floats"):

@@ -13,6 +13,7 @@ from vidgan.errors import UserError
 from vidgan.extractors import judge_store as judging
 from vidgan.extractors.judge import (
     CARD_FILE,
+    EXTRACTION_BATCH,
     WEIGHTS_FILE,
     ClassifierSettings,
     OwnClassifier,
@@ -293,3 +294,20 @@ def test_settings_that_cannot_work_are_named() -> None:
     shapes = moving_shapes(8, seed=0)
     with pytest.raises(UserError, match="at least two classes"):
         train_own_classifier(shapes.clips, shapes.labels * 0, ("all",), shapes.videos)
+
+
+def test_features_of_a_clip_do_not_depend_on_its_batch() -> None:
+    shape, count = (3, 8, 16, 16), EXTRACTION_BATCH + 9
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = C3D(shape, 4, width=1 / 16)
+    judge = OwnClassifier(network, list("abcd"), shape, ClassifierSettings(), {})
+    rng = torch.Generator().manual_seed(0)
+    clips = torch.randint(256, (count, *shape), generator=rng, dtype=torch.uint8)
+    together = judge.extract(clips)
+    for size in (1, 2, 7, EXTRACTION_BATCH, count):
+        for start in range(0, count, size):
+            rows = slice(start, start + size)
+            apart = judge.extract(clips[rows])
+            assert torch.equal(apart.features, together.features[rows])
+            assert torch.equal(apart.probabilities, together.probabilities[rows])

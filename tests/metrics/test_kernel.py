@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
+from vidgan.errors import UserError
 from vidgan.metrics import kernel
 from vidgan.metrics.kernel import (
     KERNELS,
@@ -76,7 +77,9 @@ def test_subsets_depend_on_their_seed_alone() -> None:
     assert first != kernel_distance(x, y, KernelRule(subsets=20, subset_size=30, seed=4))
     # A subset of all rows is the whole set, in whatever order.
     whole = kernel_distance(x, y[:50], KernelRule()).distance
-    capped = kernel_distance(x[:50], y, KernelRule(subsets=2, subset_size=1000))
+    with pytest.raises(UserError, match=r"subset_size=51 cannot be drawn from a set of 50"):
+        kernel_distance(x, y, KernelRule(subsets=2, subset_size=51))
+    capped = kernel_distance(x[:50], y, KernelRule(subsets=2, subset_size=50))
     assert capped.distance == pytest.approx(kernel_distance(x[:50], y).distance, rel=1e-12)
     assert capped.spread == pytest.approx(0, abs=1e-12)
     assert abs(first.distance - whole) < 3 * first.spread

@@ -93,7 +93,7 @@ def test_prdc_oracle(k: int) -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="more than 5 rows"):
+    with pytest.raises(ValueError, match="M >= 6"):
         manifold_metrics(real=rows(5, 2, 0), fake=rows(9, 2, 1))
     with pytest.raises(ValueError, match="different lengths"):
         manifold_metrics(real=rows(9, 2, 0), fake=rows(9, 3, 1))

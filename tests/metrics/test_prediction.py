@@ -74,6 +74,18 @@ def test_a_single_sample_is_its_own_best() -> None:
     assert scores["psnr"]["per_frame"][1] == 100
 
 
+def test_best_of_a_hundred_by_hand() -> None:
+    # Sample k is off by k + 1 in the first clip and by 100 - k in the second.
+    errors = torch.arange(100, dtype=torch.uint8)
+    rows = torch.stack([errors + 1, 100 - errors])
+    samples = rows[:, :, None, None, None, None].expand(-1, -1, 3, 2, 8, 8)
+    truth = torch.zeros(2, 3, 2, 8, 8, dtype=torch.uint8)
+    found = score_frames(samples, truth, {})["psnr"]
+    assert found["num_samples"] == 100
+    assert found["best_of_k"] == pytest.approx(decibels(1), rel=1e-12)
+    assert found["value"] == pytest.approx(decibels(*range(1, 101)), rel=1e-12)
+
+
 def test_frames_below_the_window_have_no_ssim() -> None:
     truth = flat((100, 100), size=10)
     assert list(score_frames(truth[:, None], truth, {})) == ["psnr"]

@@ -4,6 +4,8 @@ A clip inside models and losses is float `[B, C, T, H, W]` in [-1, 1]; in data, 
 it is uint8 `[B, C, T, H, W]` in 0..255. The two are converted here and nowhere else.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,9 +21,25 @@ def to_float(clip: Tensor) -> Tensor:
     return clip.to(torch.float32) / 127.5 - 1.0
 
 
-def to_uint8(clip: Tensor) -> Tensor:
-    """Map float [-1, 1] to uint8 0..255: `round(127.5 x + 127.5)`; values outside are clamped."""
-    return (clip.to(torch.float32) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+def to_uint8(clip: Tensor, *, truncate: bool = False) -> Tensor:
+    """Map float [-1, 1] to uint8 0..255: `round(127.5 x + 127.5)`; values outside are clamped.
+
+    With `truncate` the fraction is dropped, which makes clips darker by half a level on average.
+    """
+    values = clip.to(torch.float32) * 127.5 + 127.5
+    return (values.floor() if truncate else values.round()).clamp(0, 255).to(torch.uint8)
+
+
+def full_batches(clips: Tensor, size: int) -> Iterator[tuple[Tensor, int]]:
+    """Batches of exactly `size` clips, and how many of each count.
+
+    The last one is filled up with its last clip: convolutions and products choose their algorithm
+    by the shape they meet, so a clip in a smaller batch would get other last digits.
+    """
+    for batch in torch.split(clips, size):
+        count = batch.shape[0]
+        filling = batch[-1:].expand(size - count, *batch.shape[1:])
+        yield torch.cat([batch, filling]), count
 
 
 def pool_clip(clip: Tensor, factor: Factor) -> Tensor:

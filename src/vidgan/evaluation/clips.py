@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,14 @@ def evaluate_clips(
     store = None if options.features is None else FeatureStore(options.features)
     tell("scoring")
     rounded = clips if clips.dtype == torch.uint8 else to_uint8(clips)
-    fake = ScoredSet.of(rounded, extractor, store, seen=clips)
-    seen, unseen = (
-        ScoredSet.of(part.clips, extractor, store) for part in (real.train, real.heldout)
-    )
-    reference = Reference(seen.take(comparison.reference), comparison.n, protocol, seed)
-    sets = ComparedSets.of(fake, seen, unseen, comparison, protocol)
-    scores = compute_scores(sets, reference, lambda clips: ScoredSet.of(clips, extractor, store))
+    extract = partial(ScoredSet.of, extractor=extractor, store=store)
+    fake = extract(rounded, seen=clips)
+    seen, unseen = (extract(part.clips) for part in (real.train, real.heldout))
+    same, other = (seen, unseen) if protocol.reference_split == "train" else (unseen, seen)
+    reference = Reference(same.take(comparison.reference), comparison.n, protocol, seed)
+    of_floor = _reference_of_floor(same, comparison, reference)
+    sets = ComparedSets.of(fake, same, other, comparison, protocol)
+    scores = compute_scores(sets, reference, extract, of_floor)
     missing = missing_scores(reference)
     card = None if judge is None else judge_card(judge)
     network = _network_record(extractor, protocol)
@@ -125,6 +127,15 @@ def evaluate_clips(
         comparable_to=tuple(comparable_protocols(protocol, network)),
         sentence=comparability(card, protocol, network),
     )
+
+
+def _reference_of_floor(
+    same: ScoredSet, comparison: Comparison, reference: Reference
+) -> Reference | None:
+    """What the floor is measured to, where the reference holds the floor's own clips."""
+    if reference.protocol.reference_rule != "whole split":
+        return None
+    return replace(reference, real=same.take(comparison.floor_reference), shared={})
 
 
 def _network_record(extractor: Extractor | None, protocol: Protocol) -> dict[str, Any] | None:
@@ -170,16 +181,21 @@ def _show_nearest(
 def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, list[str]]:
     """The clips that count, the protocol that bytes allow, and what has to be said.
 
-    One without rounding becomes another for clips that were rounded already.
+    One with another rounding, or without, becomes another for clips that were rounded already.
     """
     clips = clips[: protocol.num_clips]
-    if protocol.quantise or clips.dtype != torch.uint8:
+    truncates = protocol.rounding == "down"
+    if clips.dtype != torch.uint8:
+        return to_uint8(clips, truncate=truncates) if protocol.quantise else clips, protocol, []
+    if protocol.quantise and not truncates:
         return clips, protocol, []
-    applied = replace(protocol, quantise=True)
-    sentence = (
-        f"{protocol.name} takes clips that were never rounded and these are bytes, so the "
-        f"protocol is {applied.identity}"
+    applied = replace(protocol, quantise=True, rounding="nearest")
+    how = (
+        "drops the fraction of pixels itself"
+        if truncates
+        else "takes clips that were never rounded"
     )
+    sentence = f"{protocol.name} {how} and these are bytes, so the protocol is {applied.identity}"
     return clips, applied, [sentence]
 
 

@@ -12,6 +12,7 @@ from vidgan.extractors.extractor import Extractor
 from vidgan.extractors.feature_store import FeatureStore
 from vidgan.extractors.judge import Extraction
 from vidgan.extractors.judge_store import clips_hash
+from vidgan.metrics.statistics import refuse_not_finite
 
 
 class ScoredSet(NamedTuple):
@@ -124,16 +125,26 @@ def extract_stored(extractor: Extractor, clips: Tensor, store: FeatureStore | No
         extractor: the network.
         clips: uint8, or float in [-1, 1] under a protocol that does not round.
         store: None extracts anew.
+
+    Raises:
+        UserError: the network gives values that are not finite.
     """
+
+    def extract(part: Tensor) -> dict[str, Tensor]:
+        arrays = extractor.arrays(part)
+        for kind, values in arrays.items():
+            refuse_not_finite(f"the {kind} that {extractor.name} gives of these clips", values)
+        return arrays
+
     if store is None:
-        return _extraction(extractor.arrays(clips))
+        return _extraction(extract(clips))
     facts = {
         "extractor": extractor.record(),
         "clips": clips_hash(clips, torch.zeros(0, dtype=torch.int64)),
         # Another version may round the last digit otherwise.
         "torch": torch.__version__,
     }
-    stored = store.obtain(facts, clips.shape[0], lambda a, b: clips[a:b], extractor.arrays)
+    stored = store.obtain(facts, clips.shape[0], lambda a, b: clips[a:b], extract)
     return _extraction({kind: stored.array(kind) for kind in stored.kinds})
 
 

@@ -127,6 +127,9 @@ def gather_real(
     """Training and held-out clips of a data set at a generator's size.
 
     Without a held-out split, a seeded fifth of the training videos stands in for it.
+
+    Raises:
+        UserError: there is none, and the protocol compares with a split as it is.
     """
     rule, size = protocol.clip_rule, (frames, resolution)
     split = data.heldout_split
@@ -135,6 +138,12 @@ def gather_real(
     if split is not None:
         heldout = _gather_split(data, split, size, protocol, seed, MIN_CLIPS)
         return RealData(train, heldout, data.classes, _windows_told(train, heldout), rule)
+    if protocol.reference_split == "heldout" or protocol.reference_rule == "whole split":
+        raise UserError(
+            f"protocol {protocol.identity} compares with the {protocol.reference_split} split as "
+            "it is, and these data have no held-out split: hold videos out "
+            "(data.heldout_fraction=0.1), or take another protocol"
+        )
     videos = sorted(set(train.video_ids))
     order = torch.randperm(len(videos), generator=keyed_rng(seed, "stand-in videos")).tolist()
     stand_in = {videos[i] for i in order[: len(videos) // STAND_IN_SHARE]}
@@ -183,7 +192,7 @@ def _gather_split(
     videos = [item.source for item in items]
     order = torch.randperm(len(videos), generator=keyed_rng(seed, "real clips", split))
     chosen = torch.zeros(len(videos), dtype=torch.bool)
-    chosen[order[: protocol.max_train_clips]] = True
+    chosen[order[: protocol.max_train_clips or None]] = True
     clips, labels, start = [], [], 0
     window = _window(protocol.clip_rule, seed)
     for batch, batch_labels in data.iter_clips(split, *size, READ_BATCH, window):
@@ -234,7 +243,7 @@ def _gather_from_generator(
     n = plan_comparison(real, protocol.num_clips, seed, protocol).n
     tell(f"generating {protocol.num_clips} clips")
     asked = _asked_labels(real.train.labels, protocol.num_clips, n, seed)
-    return Gathered(*_generate(generator, asked, seed, quantise=protocol.quantise), real)
+    return Gathered(*_generate(generator, asked, seed, quantise=_rounds(protocol)), real)
 
 
 def _gather_continued(
@@ -253,9 +262,14 @@ def _gather_continued(
     rows = order[: protocol.num_clips]
     tell(f"continuing {len(rows)} held-out clips")
     asked = heldout.labels[rows]
-    clips, _ = _generate(generator, asked, seed, parted.context[rows])
+    clips, _ = _generate(generator, asked, seed, parted.context[rows], _rounds(protocol))
     real = replace(windows, train=train, heldout=heldout)
     return Gathered(parted.new_frames(generator, clips), asked if data.classes else None, real)
+
+
+def _rounds(protocol: Protocol) -> bool:
+    """Whether a generator rounds its own clips; floats are rounded, or not, in the scoring."""
+    return protocol.quantise and protocol.rounding == "nearest"
 
 
 def _gather_from_batches(

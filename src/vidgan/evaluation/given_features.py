@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Values, as_tensor
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.extraction import ScoredSet
@@ -21,18 +22,22 @@ from vidgan.evaluation.score_functions import (
     score_functions,
 )
 from vidgan.extractors.judge import Extraction
+from vidgan.metrics.statistics import feature_pair
 
 MIN_ROWS = 8
 """Fewest rows of either set."""
 
+NARROW = (torch.float16, torch.bfloat16, torch.float32)
+"""Types that float32 holds."""
+
 
 def score_features(
-    fake: Tensor, real: Tensor, protocol: str | Protocol = "jedi-vjepa-5000", *, seed: int = 0
+    fake: Values, real: Values, protocol: str | Protocol = "jedi-vjepa-5000", *, seed: int = 0
 ) -> Record:
     """The scores of a protocol on given features; `feature_store.read_features` reads `.npy` files.
 
     Args:
-        fake: features of generated clips, `[M, F]`.
+        fake: features of generated clips, `[M, F]`; float64 is compared as it is.
         real: features of real clips, `[R, F]`.
         protocol: one whose extractor is `given`. If there are fewer rows than it asks for, the
             protocol becomes a custom one of as many.
@@ -53,7 +58,7 @@ def score_features(
         (0.0, 'custom:')
     """
     protocol = find_protocol(protocol)
-    _check(fake, real, protocol)
+    fake, real = _checked(fake, real, protocol)
     fake = fake[: protocol.num_clips]
     applied, notes = _with_fewer(protocol, fake.shape[0], real.shape[0])
     n = applied.set_size or min(fake.shape[0], real.shape[0])
@@ -73,7 +78,7 @@ def score_features(
         num_groups = min(fake.shape[0] // n, applied.max_groups)
         rows = [torch.arange(k * n, (k + 1) * n) for k in range(num_groups)]
         values = [function(everything.take(group)) for group in rows]
-        extras = extras_of(function, everything, reference)
+        extras = extras_of(function, everything, reference, values)
         scores[key] = Score(
             value=statistics.fmean(values),
             spread=statistics.pstdev(values) if len(values) > 1 else None,
@@ -86,39 +91,39 @@ def score_features(
             extrapolated=extras.pop("extrapolated", None),
             details=extras,
         )
-    missing = missing_scores(reference)
+    missing, dtype = missing_scores(reference), str(fake.dtype).removeprefix("torch.")
     return Record(
         created=time_stamp(),
         protocol=applied.record(),
         counts=Counts(n=n, generated=fake.shape[0], reference=len(chosen)),
         scores=scores,
-        features={"generated": _hash(fake), "real": _hash(real), "dim": fake.shape[1]},
+        features={
+            "generated": _hash(fake),
+            "real": _hash(real),
+            "dim": fake.shape[1],
+            "dtype": dtype,
+        },
         generator=GeneratorFacts(source="features"),
         seeds=Seeds(evaluation=seed),
-        environment=environment_record("cpu"),
+        environment=environment_record("cpu") | {"dtype": f"{dtype} features, float64 distances"},
         warnings=(*notes, *filter(None, missing.values())),
         sentence="features of another program, whose weights and preparation nobody checked "
         "here: comparable as far as that program is",
     )
 
 
-def _check(fake: Tensor, real: Tensor, protocol: Protocol) -> None:
+def _checked(fake: Values, real: Values, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    """Both sets in the wider of their types: float32, or float64 for all but float32 and halves."""
     if protocol.extractor != "given":
         raise UserError(
             f"protocol {protocol.identity} extracts features itself: use vidgan evaluate; those on "
             "given features are jedi-vjepa-5000 and cdfvd-videomae-ssv2g"
         )
-    for name, rows in (("generated", fake), ("real", real)):
-        if rows.ndim != 2 or rows.shape[0] < MIN_ROWS or not bool(torch.isfinite(rows).all()):
-            raise UserError(
-                f"the {name} features must be finite numbers [clips, features] of at least "
-                f"{MIN_ROWS} clips, got shape {tuple(rows.shape)}"
-            )
-    if fake.shape[1] != real.shape[1]:
-        raise UserError(
-            f"the generated clips have {fake.shape[1]} features each and the real ones "
-            f"{real.shape[1]}: extract both with one network"
-        )
+    given = as_tensor(fake, "the generated features"), as_tensor(real, "the real features")
+    rows = feature_pair(*given, ("generated", "real"), fewest=MIN_ROWS)
+    is_wide = any(part.dtype not in NARROW for part in given)
+    dtype = torch.float64 if is_wide else torch.float32
+    return rows[0].to(dtype), rows[1].to(dtype)
 
 
 def _with_fewer(protocol: Protocol, fake: int, real: int) -> tuple[Protocol, list[str]]:
@@ -139,11 +144,11 @@ def _with_fewer(protocol: Protocol, fake: int, real: int) -> tuple[Protocol, lis
 
 def _as_set(features: Tensor) -> ScoredSet:
     count = features.shape[0]
-    extraction = Extraction(features.float(), torch.zeros(count, 0))
+    extraction = Extraction(features, torch.zeros(count, 0))
     return ScoredSet(torch.zeros(count, 0), extraction)
 
 
 def _hash(features: Tensor) -> str:
     digest = hashlib.sha256(repr(tuple(features.shape)).encode())
-    digest.update(features.float().contiguous().numpy().tobytes())
+    digest.update(features.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

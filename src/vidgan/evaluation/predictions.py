@@ -315,7 +315,7 @@ def _judged(
     except UserError as error:
         return {}, None, [f"there is no distance between sets: {error}"]
     reference = judge.features(train.clips[comparison.reference])
-    rows = comparison.heldout
+    rows = comparison.other
 
     def distance(features: Tensor) -> float:
         # A note below tells of few clips.

@@ -82,7 +82,7 @@ def check_real_clips(protocol: Protocol, num_train: int, clip_rule: str) -> None
             f"protocol {protocol.identity} has clip_rule={protocol.clip_rule!r} and these real "
             f"clips are the {clip_rule}: gather them under this protocol"
         )
-    if num_train > protocol.max_train_clips:
+    if 0 < protocol.max_train_clips < num_train:
         raise UserError(
             f"protocol {protocol.identity} has max_train_clips={protocol.max_train_clips} and "
             f"these are {num_train}: gather them under this protocol"

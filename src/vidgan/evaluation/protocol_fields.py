@@ -25,6 +25,10 @@ ClipRule = Literal[
 ]
 """Which frames of a longer real clip are compared; a random window is drawn by the seed."""
 
+ReferenceRule = Literal["clips beside the floor", "whole split"]
+"""Which clips of a split are the reference. The floor's are left out of it, or it holds them and
+the floor is measured to the clips of the other videos alone."""
+
 JUDGES = ("own-c3d", "own-ssl")
 """Extractors that are trained on the user's data."""
 
@@ -37,7 +41,8 @@ OF_SETS = frozenset(
 """Fields that move every protocol, or describe it."""
 
 OF_CLIPS = frozenset(
-    ["frames", "resolution", "clip_rule", "resize", "reference_split", "max_train_clips"]
+    {"frames", "resolution", "clip_rule", "resize", "reference_split", "reference_rule"}
+    | {"max_train_clips", "rounding"}
 )
 """Fields that decide which clips are compared; given features were made of other programs'."""
 
@@ -74,10 +79,15 @@ class Protocol:
         "mean over whole blocks of pixels and frames"
     )
     """How real clips are brought to the generator's size."""
-    reference_split: Literal["train"] = "train"
-    """Split of the real clips that distances are measured to."""
+    reference_split: Literal["train", "heldout"] = "train"
+    """Split of the real clips that distances are measured to; the other one stands beside the
+    generated clips as what a perfect generator may hope for."""
+    reference_rule: ReferenceRule = "clips beside the floor"
+    """Which clips of that split they are."""
     quantise: bool = True
-    """Whether a network is shown generated clips that were rounded to uint8."""
+    """Whether a network is shown generated clips as uint8."""
+    rounding: Literal["nearest", "down"] = "nearest"
+    """How generated clips become uint8: some published codes drop the fraction."""
     num_clips: int = 512
     """Generated clips in all."""
     set_size: int = 0
@@ -85,7 +95,7 @@ class Protocol:
     max_groups: int = 4
     """Most sets of generated clips that are scored; their mean and spread are given."""
     reference_size: int = 0
-    """Real clips that distances are measured to; 0 takes all that are not in the floor."""
+    """Real clips that distances are measured to; 0 takes all that `reference_rule` leaves."""
     splits: int = 1
     """Parts of a set whose Inception Scores are averaged."""
     log_guard: float = 0.0
@@ -103,7 +113,7 @@ class Protocol:
     extrapolate: bool = False
     """Whether the Frechet distance of infinitely many clips is estimated."""
     max_train_clips: int = 10_000
-    """Most training clips that are read; a seeded choice, if there are more."""
+    """Most clips of a split that are read, a seeded choice if there are more; 0 reads all."""
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     """How the judge is trained."""
     sliced: SlicedSettings = field(default_factory=SlicedSettings)
@@ -121,11 +131,8 @@ class Protocol:
             )
         if not self.metrics:
             raise UserError(f"{where}: there is no metric at all; name some in metrics")
-        counts = (self.num_clips, self.splits, self.max_groups, self.max_train_clips)
-        if min(counts) < 1:
-            raise UserError(
-                f"{where}: num_clips, splits, max_groups and max_train_clips must be at least 1"
-            )
+        if min(self.num_clips, self.splits, self.max_groups) < 1:
+            raise UserError(f"{where}: num_clips, splits and max_groups must be at least 1")
         if not 0 <= self.log_guard < MAX_LOG_GUARD:
             raise UserError(
                 f"{where}: log_guard must lie in [0, {MAX_LOG_GUARD}), got {self.log_guard}"
@@ -133,11 +140,12 @@ class Protocol:
         if self.frame_step < 1:
             raise UserError(f"{where}: frame_step must be at least 1, got {self.frame_step}")
         least = (self.set_size, self.reference_size, self.interval_draws, self.frames)
-        if min(*least, self.resolution) < 0:
+        if min(*least, self.resolution, self.max_train_clips) < 0:
             raise UserError(
-                f"{where}: set_size, reference_size, interval_draws, frames and resolution must "
-                "not be negative"
+                f"{where}: set_size, reference_size, interval_draws, frames, resolution and "
+                "max_train_clips must not be negative"
             )
+        self._check_real_clips(where)
         task = {"own-c3d": "classes", "own-ssl": "changes"}.get(self.extractor or "")
         if task is not None and self.classifier.task != task:
             raise UserError(
@@ -161,6 +169,21 @@ class Protocol:
                 f"{where}: set_size={self.set_size} is more than num_clips={self.num_clips}"
             )
         self._check_metrics(where)
+
+    def _check_real_clips(self, where: str) -> None:
+        """Refuse a reference that is not what it is called, and pixels that no rule makes."""
+        if self.reference_rule == "whole split" and self.max_train_clips:
+            raise UserError(
+                f"{where}: reference_rule=whole split needs max_train_clips=0, for a choice of "
+                f"{self.max_train_clips} clips is no whole split"
+            )
+        if self.reference_split == "heldout" and self.extractor in JUDGES:
+            raise UserError(
+                f"{where}: reference_split=heldout compares with training clips beside, and the "
+                f"judge {self.extractor} has seen those: leave it at train"
+            )
+        if self.rounding != "nearest" and not self.quantise:
+            raise UserError(f"{where}: rounding={self.rounding} moves nothing with quantise=false")
 
     def _check_metrics(self, where: str) -> None:
         """Refuse metrics that can never be given, and fields that nothing here reads."""

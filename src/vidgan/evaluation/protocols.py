@@ -17,6 +17,7 @@ from vidgan.errors import UserError
 from vidgan.evaluation.protocol_fields import Protocol
 from vidgan.extractors.judge import ClassifierSettings
 from vidgan.extractors.specs import EXTRACTORS
+from vidgan.metrics.kernel import KernelRule
 
 __all__ = [
     "PROTOCOLS",
@@ -32,6 +33,7 @@ def _network(name: str) -> dict[str, Any]:
     return {"extractor": name, "network": EXTRACTORS[name]}
 
 
+_WHOLE: dict[str, Any] = {"reference_rule": "whole split", "max_train_clips": 0}
 _FVD: dict[str, Any] = {
     "metrics": ("frechet_distance",),
     "frames": 16,
@@ -166,7 +168,7 @@ _C3D_SCORES = [
         set_size=2048,
         max_groups=10,
         allow_few=True,
-        max_train_clips=95_370,
+        **_WHOLE,
         source="pfnet-research/tgan2: real moments of 10 augmented passes over the training "
         f"videos; 2,048 clips in 4,096 features are mostly sampling noise. {_WINDOW}",
         frames=16,
@@ -190,13 +192,34 @@ _FVD_STYLEGAN_V = Protocol(
     f"order, one random window each, and its network resizes by itself. {_WINDOW}",
     **_FVD,
 )
-_FVD_VIDEOGPT = Protocol(
-    name="fvd-videogpt-2048-16f",
-    summary="FVD as VideoGPT and DIGAN measure it: shorter side to 224, centre crop",
+_FVD_DIGAN = Protocol(
+    name="fvd-digan-2048x10-16f",
+    summary="FVD as DIGAN measures it: shorter side to 224, centre crop, 2,048 clips, 10 times",
     **_network("i3d-crop"),
-    source=f"wilson1yan/VideoGPT and sihyun-yu/digan. {_WINDOW}",
-    **_FVD,
+    clip_rule="random window of every clip",
+    rounding="down",
+    **(_FVD | {"num_clips": 20_480, "max_groups": 10}),
+    source="sihyun-yu/digan, which draws other real clips for each of the 10 times; here they are "
+    "the same.",
 )
+_FVD_TATS = Protocol(
+    name="fvd-tats-2048-16f",
+    summary="FVD as TATS measures it: half-pixel bilinear, stretched to 224, 2,048 clips",
+    **_network("i3d-stretch-pytorch"),
+    clip_rule="random window of every clip",
+    rounding="down",
+    **_FVD,
+    source="songweige/TATS: the first 2,048 of all windows of the training videos in random order, "
+    "several of a video among them; here one window of each.",
+)
+_OF_256: dict[str, Any] = {
+    "reference_split": "heldout",
+    "reference_rule": "whole split",
+    "reference_size": 256,
+    "max_train_clips": 0,
+    "allow_few": True,
+}
+_FEW = "256 clips in 400 features are mostly sampling noise."
 
 _I3D_SCORES = [
     _FVD_TF,
@@ -216,22 +239,60 @@ _I3D_SCORES = [
         frame_step=8,
         source="universome/stylegan-v, fvd2048_128f_subsample8f.",
     ),
-    _FVD_VIDEOGPT,
+    Protocol(
+        name="fvd-videogpt-256x4-16f",
+        summary="FVD as VideoGPT measures it: 256 against 256 test clips, 4 times, centre crop",
+        **_network("i3d-crop"),
+        rounding="down",
+        **(_FVD | {"num_clips": 1024, "set_size": 256, "max_groups": 4} | _OF_256),
+        source=f"wilson1yan/VideoGPT, scripts/compute_fvd.py. {_FEW} {_WINDOW}",
+    ),
+    Protocol(
+        name="fvd-bair-256",
+        summary="FVD of 25,600 clips against 256 test clips, as customary for BAIR",
+        **_network("i3d-tf"),
+        clip_rule="first window of every clip",
+        **(_FVD | {"num_clips": 25_600, "set_size": 25_600, "frames": 0} | _OF_256),
+        source="As google-research/magvit counts: 100 continuations of every test video, 4 times "
+        f"there. {_FEW} Of a model that continues clips new frames alone are compared, and clips "
+        "of another length make another metric.",
+    ),
+    _FVD_DIGAN,
+    replace(
+        _FVD_DIGAN,
+        name="kvd-i3d-poly3",
+        summary="unbiased kernel distance on I3D logits, kernel (a.b / 400 + 1)^3, as DIGAN",
+        metrics=("kernel_distance",),
+        source="sihyun-yu/digan, all pairs, no subsets, beside its FVD and on the same clips.",
+    ),
+    _FVD_TATS,
+    replace(
+        _FVD_TATS,
+        name="kvd-tats-2048-16f",
+        summary="unbiased kernel distance on I3D logits as TATS measures it",
+        metrics=("kernel_distance",),
+    ),
+    Protocol(
+        name="fvd-magvit-10000x4-16f",
+        summary="FVD as MAGVIT measures it: TensorFlow 1 grid, 10,000 clips, 4 times, not rounded",
+        **_network("i3d-tf"),
+        clip_rule="random window of every clip",
+        quantise=False,
+        **(_FVD | {"num_clips": 40_000, "set_size": 10_000, "max_groups": 4, "reference_size": 0}),
+        **_WHOLE,
+        source="google-research/magvit: each of the 4 times meets 10,000 random windows of the "
+        "training videos, which are cropped at random; here one random window of every clip.",
+    ),
     replace(
         _FVD_TF,
         name="fvd-cdfvd-i3d",
         summary="FVD as cd-fvd measures it on I3D: half-pixel bilinear, stretched to 224",
-        **_network("i3d-stretch"),
+        **_network("i3d-stretch-pytorch"),
         covariance_divisor="n",
-        source="songweige/content-debiased-fvd. It counts clips twice if there are fewer than "
-        f"2,048; here that is refused. {_WINDOW}",
-    ),
-    replace(
-        _FVD_VIDEOGPT,
-        name="kvd-i3d-poly3",
-        summary="unbiased kernel distance on I3D logits, kernel (a.b / 400 + 1)^3",
-        metrics=("kernel_distance",),
-        source=f"sihyun-yu/digan and songweige/TATS, all pairs, no subsets. {_WINDOW}",
+        reference_size=0,
+        **_WHOLE,
+        source="songweige/content-debiased-fvd: all real clips by default. It counts clips twice "
+        f"if there are fewer than 2,048; here that is refused. {_WINDOW}",
     ),
 ]
 
@@ -255,7 +316,7 @@ _OTHERS = [
         num_clips=10_000,
         set_size=10_000,
         max_groups=1,
-        max_train_clips=1_000_000,
+        **_WHOLE,
         source=_DVD_GAN,
     ),
     Protocol(
@@ -298,6 +359,25 @@ _OTHERS = [
                 "set_size": 3125,
                 "covariance_divisor": "n",
             }
+            | _WHOLE
+        ),
+    ),
+    Protocol(
+        name="frame-kid-styleganv-3125x16",
+        summary="KID of all 50,000 frames of 3,125 clips as StyleGAN-V measures it",
+        **_network("inception-tf"),
+        kernel=KernelRule(subsets=100, subset_size=1000),
+        source=f"universome/stylegan-v, kid50k_full, not multiplied by 1,000. {_WINDOW}",
+        **(
+            _FRAMES
+            | {
+                "metrics": ("kernel_distance",),
+                "frame_rule": "all frames",
+                "frames": 16,
+                "num_clips": 3125,
+                "set_size": 3125,
+            }
+            | _WHOLE
         ),
     ),
     Protocol(

@@ -213,13 +213,15 @@ def format_record(record: Record) -> str:
         f"generated, {counts.heldout} held-out and {counts.train} training clips{of}"
     )
     lines = [first]
+    is_heldout = record.protocol.get("reference_split") == "heldout"
+    other = "training" if is_heldout else "held-out"
     for key, score in record.scores.items():
         spread = "" if score.spread is None else f" +- {_short(score.spread)}"
         count = "same n" if score.n_real is None else f"n = {score.n_real}"
         lines += [
             f"{metric_title(key)} ({score.better} is better)",
             f"  generated    {_short(score.value)}{spread}",
-            f"  real         {_short(score.real)}  (held-out clips, {count})",
+            f"  real         {_short(score.real)}  ({other} clips, {count})",
             f"  floor        {_short(score.floor)}  ({score.floor_meaning})",
         ]
         lines += [f"  {name:12} {_short(value)}" for name, value in score.controls.items()]
@@ -231,6 +233,8 @@ def format_record(record: Record) -> str:
 
 def _certainty_lines(score: Score) -> list[str]:
     lines = []
+    if "spread_over_splits" in score.details:
+        lines.append(f"  over splits  +- {_short(score.details['spread_over_splits'])}")
     if score.interval is not None:
         ends = score.interval
         lines.append(
@@ -238,8 +242,9 @@ def _certainty_lines(score: Score) -> list[str]:
             f"({ends['method']})"
         )
     if score.extrapolated is not None:
-        value = score.extrapolated["value"]
-        lines.append(f"  infinitely many clips {_short(value)}  (line in 1/n)")
+        line = score.extrapolated
+        reach = f", {_short(line['low'])} to {_short(line['high'])}" if "low" in line else ""
+        lines.append(f"  infinitely many clips {_short(line['value'])}{reach}  (line in 1/n)")
     return lines
 
 

@@ -245,7 +245,7 @@ def _of_counts(record: Record, protocol: Protocol | None) -> Iterator[str]:
         videos, clips = getattr(counts, f"{name}_videos"), getattr(counts, name)
         if videos is not None and clips is not None and videos > clips:
             yield f"{clips} {name} clips cannot come from {videos} videos"
-    if counts.train is not None and counts.train > protocol.max_train_clips:
+    if counts.train is not None and 0 < protocol.max_train_clips < counts.train:
         yield (
             f"counts.train is {counts.train} and its protocol has "
             f"max_train_clips={protocol.max_train_clips}"

@@ -68,6 +68,12 @@ class RealData:
     warnings: tuple[str, ...] = ()
     clip_rule: ClipRule = "central window of every clip"
 
+    def sides(self, protocol: Protocol | None) -> tuple[RealClips, RealClips]:
+        """The clips that hold reference and floor, and the others, which stand beside them."""
+        if protocol is not None and protocol.reference_split == "heldout":
+            return self.heldout, self.train
+        return self.train, self.heldout
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -75,14 +81,17 @@ class Comparison:
 
     Attributes:
         n: generated clips of every set that is scored.
-        reference, floor: rows of the training clips, of different videos.
-        heldout: rows of the held-out clips.
+        reference: rows of the split that is compared with (`RealData.sides`).
+        floor: rows of that split.
+        floor_reference: rows of it that the floor is measured to, of other videos than the floor.
+        other: rows of the other split.
     """
 
     n: int
     reference: Tensor
     floor: Tensor
-    heldout: Tensor
+    floor_reference: Tensor
+    other: Tensor
 
 
 def plan_comparison(
@@ -96,7 +105,7 @@ def plan_comparison(
     Raises:
         UserError: too few clips or videos for any comparison, or for the protocol.
     """
-    train, heldout = real.train, real.heldout
+    train, heldout = real.sides(protocol)
     n = m = min(num_generated, len(heldout), len(train) // 2)
     if protocol is not None and protocol.set_size:
         n = protocol.set_size
@@ -104,27 +113,39 @@ def plan_comparison(
     if n > num_generated or m < MIN_CLIPS:
         raise UserError(
             f"an evaluation needs {max(MIN_CLIPS, n)} generated, {MIN_CLIPS} held-out and "
-            f"{2 * MIN_CLIPS} training clips, got {num_generated}, {len(heldout)} and "
-            f"{len(train)}; {_how_to_mend(real, num_generated, max(MIN_CLIPS, n))}"
+            f"{2 * MIN_CLIPS} training clips, got {num_generated}, {len(real.heldout)} and "
+            f"{len(real.train)}; {_how_to_mend(real, num_generated, max(MIN_CLIPS, n))}"
         )
     ranks = _balanced_ranks(train, seed)
     rows = ranks.argsort(stable=True)
-    reference = rows[ranks[rows] > ranks[rows[m - 1]]]
-    if reference.shape[0] < MIN_CLIPS:
+    outside = rows[ranks[rows] > ranks[rows[m - 1]]]
+    if outside.shape[0] < MIN_CLIPS:
         raise UserError(
-            f"the training clips come from {len(set(train.video_ids))} videos, too few to compare "
-            "some with the others; add videos"
+            f"the {_split_name(protocol)} clips come from {len(set(train.video_ids))} videos, too "
+            "few to compare some with the others; add videos"
         )
+    is_whole = protocol is not None and protocol.reference_rule == "whole split"
+    # From the back: a part of a split then holds none of the floor's clips if there are enough.
+    reference = rows.flip(0) if is_whole else outside
     wanted = 0 if protocol is None else protocol.reference_size
     if reference.shape[0] < wanted:
+        left = "" if is_whole else f" are left beside {m} for the floor"
         raise UserError(
             f"protocol {protocol.identity if protocol else ''} compares with {wanted} real clips, "
-            f"and {reference.shape[0]} of {len(train)} training clips are left beside {m} for the "
-            "floor: take another protocol, or change its reference_size, which makes it a custom "
-            "one"
+            f"and {reference.shape[0]} of {len(train)} {_split_name(protocol)} clips{left}: take "
+            "another protocol, or change its reference_size, which makes it a custom one"
         )
     chosen = _balanced_ranks(heldout, seed).argsort(stable=True)[:m]
-    return Comparison(n, reference[:wanted] if wanted else reference, rows[:m], chosen)
+    reference, others = (
+        part[: wanted or None] for part in (reference, outside.flip(0) if is_whole else outside)
+    )
+    return Comparison(n, reference, rows[:m], others, chosen)
+
+
+def _split_name(protocol: Protocol | None) -> str:
+    """The split that is compared with, as a sentence calls it."""
+    is_heldout = protocol is not None and protocol.reference_split == "heldout"
+    return "held-out" if is_heldout else "training"
 
 
 def _how_to_mend(real: RealData, num_generated: int, wanted: int) -> str:
@@ -140,8 +161,8 @@ class ComparedSets:
     Attributes:
         generated: all generated clips.
         groups: of n generated clips each.
-        real: held-out clips.
-        floor: training clips of videos that are not in the reference.
+        real: clips of the other split than the reference's, as a rule held-out ones.
+        floor: clips of the reference's split, measured to those of other videos.
     """
 
     generated: ScoredSet
@@ -153,21 +174,27 @@ class ComparedSets:
     def of(
         cls,
         generated: ScoredSet,
-        train: ScoredSet,
-        heldout: ScoredSet,
+        same: ScoredSet,
+        other: ScoredSet,
         comparison: Comparison,
         protocol: Protocol,
     ) -> "ComparedSets":
-        """The sets that a comparison chooses from at least n generated and all real clips."""
+        """The sets that a comparison chooses from at least n generated and all real clips.
+
+        `same` is the split of the reference and `other` the other one.
+        """
         n = comparison.n
         num_groups = min(generated.clips.shape[0] // n, protocol.max_groups)
         groups = (generated.take(torch.arange(k * n, (k + 1) * n)) for k in range(num_groups))
-        real, floor = heldout.take(comparison.heldout), train.take(comparison.floor)
+        real, floor = other.take(comparison.other), same.take(comparison.floor)
         return cls(generated, tuple(groups), real, floor)
 
 
 def compute_scores(
-    sets: ComparedSets, reference: Reference, extract: Callable[[Tensor], ScoredSet]
+    sets: ComparedSets,
+    reference: Reference,
+    extract: Callable[[Tensor], ScoredSet],
+    of_floor: Reference | None = None,
 ) -> dict[str, Score]:
     """All scores of the protocol that the clips allow; see `missing_scores` for the others.
 
@@ -175,16 +202,19 @@ def compute_scores(
         sets: from `ComparedSets.of`.
         reference: what they are compared with, under which protocol.
         extract: gives controls, uint8 `[M, C, T, H, W]`, the features that the other sets have.
+        of_floor: what the floor is compared with, where the reference holds its clips.
 
     Returns:
         By metric.
     """
     real = sets.real
     controls = {name: extract(make(real.clips, reference.seed)) for name, make in CONTROLS.items()}
-    return {
-        key: _score(function, sets, controls, reference)
-        for key, function in score_functions(reference).items()
-    }
+    scores = {}
+    for key, function in score_functions(reference).items():
+        score = _score(function, sets, controls, reference)
+        others = None if of_floor is None else ScoreFunction.of(function.metric, of_floor)
+        scores[key] = _with_floor(score, function, sets.floor, others)
+    return scores
 
 
 def _score(
@@ -195,7 +225,8 @@ def _score(
 ) -> Score:
     values = tuple(function(group) for group in sets.groups)
     count = sets.real.clips.shape[0]
-    score = Score(
+    extras = extras_of(function, sets.generated, reference, values)
+    return Score(
         value=statistics.fmean(values),
         spread=statistics.pstdev(values) if len(values) > 1 else None,
         values=values,
@@ -204,19 +235,16 @@ def _score(
         real=function(sets.real),
         controls={name: function(control) for name, control in controls.items()},
         better=function.metric.better,
-    )
-    score = _with_floor(score, function, sets.floor)
-    extras = extras_of(function, sets.generated, reference)
-    return replace(
-        score,
         interval=extras.pop("interval", None),
         extrapolated=extras.pop("extrapolated", None),
-        details=score.details | extras,
+        details=extras,
     )
 
 
-def _with_floor(score: Score, function: ScoreFunction, floor: ScoredSet) -> Score:
-    """With the floor and what follows from it."""
+def _with_floor(
+    score: Score, function: ScoreFunction, floor: ScoredSet, others: ScoreFunction | None
+) -> Score:
+    """With the floor and what follows from it; `others` measures one inside of the reference."""
     real = score.real
     assert real is not None
     if not function.metric.uses_reference:
@@ -224,18 +252,20 @@ def _with_floor(score: Score, function: ScoreFunction, floor: ScoredSet) -> Scor
             score,
             floor=abs(function(floor) - real),
             floor_meaning="difference between two sets of real clips, same n",
-            details={"share_of_real": score.value / real},
+            details={"share_of_real": score.value / real} | score.details,
         )
     score = replace(
         score,
-        floor=function(floor),
-        floor_meaning="other training clips against the reference, same n",
+        floor=(others or function)(floor),
+        floor_meaning="other training clips against the reference, same n"
+        if others is None
+        else "clips of the reference against those of its other videos, same n",
     )
     if function.metric.better != "lower":
         return score
     controls = score.controls
     sensitivity = motion_sensitivity(controls["shuffled"], real, controls["noise"])
-    return replace(score, details={"motion_sensitivity": sensitivity})
+    return replace(score, details={"motion_sensitivity": sensitivity} | score.details)
 
 
 def proportional_labels(labels: Tensor, count: int, seed: int) -> Tensor:

@@ -1,5 +1,7 @@
 """The scores of a protocol against one reference."""
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Metric, Reference, Scorer, find_metric
 from vidgan.evaluation.protocol_fields import SUBSETS_OF
-from vidgan.metrics.intervals import bootstrap_interval, subsampling_interval
+from vidgan.metrics.intervals import Reported, bootstrap_interval, subsampling_interval
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,18 @@ def missing_scores(reference: Reference) -> dict[str, str]:
 
 
 def extras_of(
-    function: ScoreFunction, generated: ScoredSet, reference: Reference
+    function: ScoreFunction, generated: ScoredSet, reference: Reference, values: Sequence[float]
 ) -> dict[str, Any]:
-    """What a score's entry holds besides, its interval among it if the protocol asks for one."""
-    interval = _interval(function, generated, reference)
+    """What a score's entry holds besides, its interval among it if the protocol asks for one.
+
+    Args:
+        function: the score.
+        generated: all generated clips.
+        reference: what they are compared with.
+        values: the scores of the groups, whose mean is reported.
+    """
+    reported = Reported(statistics.fmean(values), len(values))
+    interval = _interval(function, generated, reference, reported)
     extras = {} if interval is None else {"interval": interval}
     if function.metric.extras is not None:
         extras |= function.metric.extras(generated, reference)
@@ -66,20 +76,26 @@ def extras_of(
 
 
 def _interval(
-    function: ScoreFunction, generated: ScoredSet, reference: Reference
+    function: ScoreFunction, generated: ScoredSet, reference: Reference, reported: Reported
 ) -> dict[str, Any] | None:
-    """Bootstrap of the first group, or subsets of n of all generated clips if there are more."""
+    """Around the mean over groups, by the spread of resamples of the first one, or of subsets of n
+    of all generated clips if there are more."""
     n, draws, seed = reference.n, reference.protocol.interval_draws, reference.seed
     if not draws or function.metric.resampling == "none":
         return None
     if function.metric.resampling == "bootstrap":
         group = generated.take(torch.arange(n))
         return bootstrap_interval(
-            lambda rows: function(group.take(rows)), n, draws=draws, seed=seed
+            lambda rows: function(group.take(rows)), n, reported=reported, draws=draws, seed=seed
         ).as_record()
     count = generated.clips.shape[0]
     if count < SUBSETS_OF * n:
         return None
     return subsampling_interval(
-        lambda rows: function(generated.take(rows)), count, n, draws=draws, seed=seed
+        lambda rows: function(generated.take(rows)),
+        count,
+        n,
+        reported=reported,
+        draws=draws,
+        seed=seed,
     ).as_record()

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vidgan.core.clip_ops import fold_time, to_float
+from vidgan.core.clip_ops import fold_time, full_batches, to_float
 from vidgan.errors import UserError
 from vidgan.extractors.networks import own_c3d
 from vidgan.extractors.networks.c3d import C3D, NUM_FRAMES
@@ -135,15 +135,13 @@ class NetworkExtractor:
             raise ValueError("there is no clip to extract features from")
         parts: dict[str, list[Tensor]] = {}
         with exact_arithmetic():
-            for batch in torch.split(clips, self.spec.batch_clips):
+            for batch, count in full_batches(clips, self.spec.batch_clips):
                 for key, rows in self._read(batch).items():
-                    parts.setdefault(key, []).append(rows)
+                    parts.setdefault(key, []).append(rows[:count])
         return {key: torch.cat(rows) for key, rows in parts.items()}
 
     def _read(self, batch: Tensor) -> Arrays:
-        missing = self.spec.batch_clips - batch.shape[0]
-        full = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1, -1)])
-        output = self._network(self._prepared(full.to(self._device)))
+        output = self._network(self._prepared(batch.to(self._device)))
         for key in (self.spec.layer, self.spec.probabilities):
             if key is not None and key not in output:
                 raise UserError(
@@ -154,9 +152,8 @@ class NetworkExtractor:
         if self.spec.probabilities:
             kept["probabilities"] = output[self.spec.probabilities]
         if self.spec.is_per_frame:
-            frames = (batch.shape[2], -1)
-            kept = {key: rows.unflatten(0, (-1, frames[0])) for key, rows in kept.items()}
-        return {key: rows[: batch.shape[0]].float().cpu() for key, rows in kept.items()}
+            kept = {key: rows.unflatten(0, (-1, batch.shape[2])) for key, rows in kept.items()}
+        return {key: rows.float().cpu() for key, rows in kept.items()}
 
     def _prepared(self, clips: Tensor) -> Tensor:
         assert self.spec.preprocessing is not None
@@ -222,12 +219,10 @@ class RandomC3D:
         network = self._network((c, t, h, w))
         parts: dict[str, list[Tensor]] = {}
         with exact_arithmetic():
-            for batch in torch.split(clips, self.spec.batch_clips):
-                missing = self.spec.batch_clips - batch.shape[0]
-                full = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1, -1)])
-                floats = to_float(full) if full.dtype == torch.uint8 else full.float()
+            for batch, count in full_batches(clips, self.spec.batch_clips):
+                floats = to_float(batch) if batch.dtype == torch.uint8 else batch.float()
                 for key, rows in self._read(network(floats.to(self._device))).items():
-                    parts.setdefault(key, []).append(rows[: batch.shape[0]].cpu())
+                    parts.setdefault(key, []).append(rows[:count].cpu())
         return {key: torch.cat(rows) for key, rows in parts.items()}
 
     def _read(self, output: own_c3d.ClassifierOutput) -> Arrays:
@@ -282,7 +277,7 @@ def build_network(spec: ExtractorSpec) -> nn.Module:
     if spec.network == "c3d":
         return C3D(spec.num_classes, width=spec.width, pool5=spec.pool5)
     if spec.network == "i3d":
-        return I3D(spec.num_classes, width=spec.width)
+        return I3D(spec.num_classes, width=spec.width, norm_epsilon=spec.norm_epsilon)
     return InceptionV3(spec.num_classes, width=spec.width)
 
 

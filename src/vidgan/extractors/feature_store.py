@@ -178,7 +178,10 @@ class FeatureStore:
 
 
 def read_features(path: str | Path) -> Tensor:
-    """Features that another program stored: a `.npy` array `[M, F]`, as float32.
+    """Features that another program stored: a `.npy` array `[M, F]`, float64 as it is.
+
+    Returns:
+        float64, or float32 of float32 and float16.
 
     Raises:
         UserError: the file is no such array.
@@ -190,9 +193,12 @@ def read_features(path: str | Path) -> Tensor:
             f"{path} cannot be read as a NumPy array: {error}; save it with numpy.save"
         ) from error
     is_matrix = isinstance(array, numpy.ndarray) and array.ndim == 2 and array.size > 0
-    if not is_matrix or array.dtype.kind != "f" or not numpy.isfinite(array).all():
+    # Wider floats than these would lose digits.
+    is_float = is_matrix and array.dtype.kind == "f" and array.dtype.itemsize <= 8
+    if not is_float or not numpy.isfinite(array).all():
         raise UserError(f"{path} must hold finite floats [clips, features] to serve as features")
-    return torch.from_numpy(array.astype(numpy.float32))
+    wanted = numpy.float64 if array.dtype.itemsize == 8 else numpy.float32
+    return torch.from_numpy(array.astype(wanted))
 
 
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vidgan.core.clip_ops import to_float
+from vidgan.core.clip_ops import full_batches, to_float
 from vidgan.core.files import write_file_atomically, write_json_atomically
 from vidgan.core.machine import has_bfloat16
 from vidgan.core.randomness import derive_seed, keyed_rng
 from vidgan.core.settings import from_dict
 from vidgan.errors import UserError
+from vidgan.extractors.extractor import exact_arithmetic
 from vidgan.extractors.judge_data import augment, shuffled_batches, split_by_video
 from vidgan.extractors.networks.own_c3d import C3D, ClipShape
 from vidgan.extractors.pretext import PRETEXT_CLASSES, change_clips, every_change, random_changes
@@ -175,11 +176,12 @@ class OwnClassifier:
             raise ValueError("there is no clip to extract features from")
         device = next(self.network.parameters()).device
         features, probabilities = [], []
-        for batch in torch.split(clips, EXTRACTION_BATCH):
-            floats = to_float(batch) if batch.dtype == torch.uint8 else batch.float()
-            output = self.network(floats.to(device, memory_format=torch.channels_last_3d))
-            features.append(output.features.cpu())
-            probabilities.append(output.logits.softmax(1).cpu())
+        with exact_arithmetic():
+            for batch, count in full_batches(clips, EXTRACTION_BATCH):
+                floats = to_float(batch) if batch.dtype == torch.uint8 else batch.float()
+                output = self.network(floats.to(device, memory_format=torch.channels_last_3d))
+                features.append(output.features[:count].cpu())
+                probabilities.append(output.logits.softmax(1)[:count].cpu())
         return Extraction(torch.cat(features), torch.cat(probabilities))
 
     def features(self, clips: Tensor) -> Tensor:

@@ -7,10 +7,16 @@ from typing import Literal
 from vidgan.errors import UserError
 from vidgan.extractors.networks import own_c3d, preprocessing
 from vidgan.extractors.networks.c3d import HIDDEN_UNITS, POOL5_CELLS, Pool5
-from vidgan.extractors.networks.i3d import feature_dim
+from vidgan.extractors.networks.i3d import NORM_EPSILON, feature_dim
 from vidgan.extractors.networks.inception import pool3_dim
 from vidgan.extractors.networks.preprocessing import Preprocessing
 from vidgan.extractors.networks.widths import scaled
+
+PYTORCH_EPSILON = 1e-5
+"""Of the class that VideoGPT, DIGAN, TATS and cd-fvd load the converted weights into."""
+
+MAX_EPSILON = 0.01
+"""More would be no guard against a division by 0 but another network."""
 
 NO_CLASSES = 2
 """Classes of a network whose classes nobody reads."""
@@ -36,6 +42,8 @@ class ExtractorSpec:
     """Scale of the network's channel counts; 1 is the published size."""
     pool5: Pool5 = "ceil"
     """Last pooling of the published C3D."""
+    norm_epsilon: float = NORM_EPSILON
+    """Added to the variances of I3D's batch normalisation."""
     seed: int = 0
     """Of weights that are drawn."""
     batch_clips: int = 4
@@ -46,6 +54,12 @@ class ExtractorSpec:
         where = f"extractor {self.name}"
         if self.pool5 != "ceil" and self.network != "c3d":
             raise UserError(f"{where}: only the network c3d has a pool5")
+        if self.norm_epsilon != NORM_EPSILON and self.network != "i3d":
+            raise UserError(f"{where}: only the network i3d has a norm_epsilon to choose")
+        if not 0 < self.norm_epsilon <= MAX_EPSILON:
+            raise UserError(
+                f"{where}: norm_epsilon must lie in (0, {MAX_EPSILON}], got {self.norm_epsilon}"
+            )
         if self.seed and self.weights is not None:
             raise UserError(f"{where}: a seed draws no weights where {self.weights} gives them")
         if self.network != "own-c3d":
@@ -143,7 +157,18 @@ EXTRACTORS: dict[str, ExtractorSpec] = {
         ),
         _I3D,
         replace(_I3D, name="i3d-stretch", preprocessing=preprocessing.I3D_STRETCH),
-        replace(_I3D, name="i3d-crop", preprocessing=preprocessing.I3D_CROP),
+        replace(
+            _I3D,
+            name="i3d-stretch-pytorch",
+            preprocessing=preprocessing.I3D_STRETCH,
+            norm_epsilon=PYTORCH_EPSILON,
+        ),
+        replace(
+            _I3D,
+            name="i3d-crop",
+            preprocessing=preprocessing.I3D_CROP,
+            norm_epsilon=PYTORCH_EPSILON,
+        ),
         replace(
             _I3D,
             name="i3d-k600",

@@ -11,25 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Values
+from vidgan.metrics.statistics import feature_rows
 
-def mean_pairwise_distance(features: Tensor) -> float:
+
+def mean_pairwise_distance(features: Values) -> float:
     """Mean Euclidean distance between different rows of `[M, F]`, float64.
 
     Raises:
-        ValueError: fewer than two rows.
+        UserError: fewer than two rows, or values that are not finite.
 
     Example:
         >>> import torch
         >>> mean_pairwise_distance(torch.tensor([[0.0], [1.0], [3.0]]))
         2.0
     """
-    if features.ndim != 2 or features.shape[0] < 2:
-        shape = tuple(features.shape)
-        raise ValueError(f"pairs of features need [M, F] with M >= 2, got {shape}")
-    return float(torch.pdist(features.detach().to("cpu", torch.float64)).mean())
+    return float(torch.pdist(feature_rows(features, "features in pairs", fewest=2)).mean())
 
 
-def within_class_spread(features: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
+def within_class_spread(features: Values, labels: Tensor, num_classes: int) -> list[float | None]:
     """Mean pairwise distance inside each class.
 
     Args:
@@ -41,6 +41,7 @@ def within_class_spread(features: Tensor, labels: Tensor, num_classes: int) -> l
         N values; None for a class with fewer than two rows.
     """
     found: list[float | None] = []
+    features = feature_rows(features)
     for label in range(num_classes):
         rows = features[labels == label]
         found.append(mean_pairwise_distance(rows) if rows.shape[0] > 1 else None)

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Values, as_tensor
+from vidgan.core.arrays import Values
 from vidgan.errors import UserError
-from vidgan.metrics.statistics import FeatureStatistics
+from vidgan.metrics.statistics import FeatureStatistics, feature_pair, refuse_not_finite
 
 MAX_CLIPPED_MASS = 1e-8
 """Negative eigenvalues up to this share of a covariance's trace are taken for rounding."""
@@ -93,8 +93,8 @@ def frechet_distance(
         distributions: compare only values of equal M.
 
     Raises:
-        UserError: a set has fewer rows than features.
-        ValueError: shapes do not match, or values are not finite.
+        UserError: a set has fewer rows than features, shapes do not match, or values are not
+            finite or beyond what float64 can square.
 
     Example:
         >>> import torch
@@ -111,7 +111,8 @@ def frechet_from_features(
     features_a: Values, features_b: Values, *, allow_few: bool = False, divides_by_n: bool = False
 ) -> FrechetResult:
     """`frechet_distance` with a note of how it was computed; arguments as there."""
-    rows_a, rows_b = _checked(features_a, features_b)
+    # In float64: float32 is off by 4e-3 for ill-conditioned covariances.
+    rows_a, rows_b = feature_pair(features_a, features_b, ("first", "second"))
     count, dim = min(rows_a.shape[0], rows_b.shape[0]), rows_a.shape[1]
     _refuse_few(count, dim, allow_few)
     if count > dim > MAX_SINGULAR_VALUE_DIM:
@@ -141,12 +142,13 @@ def frechet_from_statistics(
     """Frechet distance from moments alone, for example those of a cached reference set.
 
     Raises:
-        UserError: a set has fewer rows than features, and that is not allowed.
-        ValueError: a covariance has negative eigenvalues beyond rounding, or sizes differ.
+        UserError: a set has fewer rows than features, and that is not allowed, moments are not
+            finite, a covariance has negative eigenvalues beyond rounding, or sizes differ.
     """
     if a.mean.shape != b.mean.shape:
         sizes = f"{a.mean.numel()} and {b.mean.numel()}"
-        raise ValueError(f"the two feature sets have different lengths: {sizes}")
+        raise UserError(f"the two feature sets have different lengths: {sizes}")
+    refuse_not_finite("statistics of features", a.mean, b.mean, a.scatter, b.scatter)
     cov_a, cov_b = (
         moments.covariance * ((moments.count - 1) / moments.count if divides_by_n else 1.0)
         for moments in (a, b)
@@ -184,29 +186,13 @@ def _refuse_few(count: int, dim: int, allow_few: bool) -> None:
         )
 
 
-def _checked(first: Values, second: Values) -> tuple[Tensor, Tensor]:
-    """Both sets in float64 on the CPU; float32 is off by 4e-3 for ill-conditioned covariances."""
-    features_a, features_b = as_tensor(first, "features_a"), as_tensor(second, "features_b")
-    for name, features in (("first", features_a), ("second", features_b)):
-        if features.ndim != 2 or features.shape[0] < 2:
-            shape = tuple(features.shape)
-            raise ValueError(f"the {name} features must be [M, F] with M >= 2, got {shape}")
-        if not torch.isfinite(features).all():
-            raise ValueError(f"the {name} features hold values that are not finite")
-    if features_a.shape[1] != features_b.shape[1]:
-        sizes = f"{features_a.shape[1]} and {features_b.shape[1]}"
-        raise ValueError(f"the two feature sets have different lengths: {sizes}")
-    rows = [x.detach().to("cpu", torch.float64) for x in (features_a, features_b)]
-    return rows[0], rows[1]
-
-
 def _symmetric_factor(covariance: Tensor) -> tuple[Tensor, float]:
     """F with F F^T = covariance, and the share of the trace lost to negative eigenvalues."""
     values, vectors = torch.linalg.eigh(covariance)
     trace = float(covariance.trace())
     clipped = float(-values.clamp_max(0).sum()) / trace if trace > 0 else 0.0
     if clipped > MAX_CLIPPED_MASS:
-        raise ValueError(
+        raise UserError(
             f"a covariance has negative eigenvalues worth {clipped:.1e} of its trace, more than "
             f"rounding explains ({MAX_CLIPPED_MASS:.0e}); the statistics are damaged"
         )
@@ -224,7 +210,8 @@ def _result(
 ) -> FrechetResult:
     mean_part = float(difference.square().sum())
     trace_b = float(traces[1])
-    # Rounding can leave -1e-16 times the trace for equal sets.
-    distance = max(0.0, mean_part + float(traces[0] + traces[1] - 2 * cross))
+    distance = mean_part + float(traces[0] + traces[1] - 2 * cross)
+    # Rounding can leave -1e-16 times the trace for equal sets; what is no number stays none.
+    distance = 0.0 if distance < 0 else distance
     relative = distance / trace_b if trace_b > 0 else None
     return FrechetResult(distance, mean_part, method, clipped, relative, few_rows)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.arrays import Values, as_tensor
+from vidgan.errors import UserError
 
 MAX_LOG_GUARD = 1e-3
 """More would move the score itself."""
@@ -19,8 +20,9 @@ def inception_score(
 
     Args:
         probabilities: `[M, N]`, rows that sum to 1; a tensor or an array.
-        splits: number of contiguous parts of nearly equal size that are scored one by one. Shuffle
-            rows that are sorted by class before asking for more than one.
+        splits: number of contiguous parts that are scored one by one; part i begins at row
+            i * M // splits, as in the authors' code. Shuffle rows that are sorted by class before
+            asking for more than one.
         log_guard: added to the arguments of both logarithms. Published codes add 1e-7 or 1e-20,
             which keeps their score of perfectly sure predictions below N by as little.
 
@@ -28,7 +30,7 @@ def inception_score(
         Mean and population standard deviation over the splits.
 
     Raises:
-        ValueError: rows are no distributions, or there are more splits than rows.
+        UserError: rows are no distributions, or there are more splits than rows.
 
     Example:
         >>> import torch
@@ -38,20 +40,22 @@ def inception_score(
     probabilities = as_tensor(probabilities, "probabilities")
     if probabilities.ndim != 2 or probabilities.shape[0] == 0:
         shape = tuple(probabilities.shape)
-        raise ValueError(f"probabilities must be [M, N] with M of at least 1, got {shape}")
+        raise UserError(f"probabilities must be [M, N] with M of at least 1, got {shape}")
     if not 1 <= splits <= probabilities.shape[0]:
         rows = probabilities.shape[0]
-        raise ValueError(f"splits must lie in 1 .. {rows} (the number of clips), got {splits}")
+        raise UserError(f"splits must lie in 1 .. {rows} (the number of clips), got {splits}")
     p = probabilities.detach().to("cpu", torch.float64)
     sums = p.sum(1)
     # Negated so that NaN, which compares false with everything, is refused as well.
     if not bool((p >= 0).all()) or not bool(((sums - 1).abs() < 1e-3).all()):
-        raise ValueError("every row of probabilities must be non-negative and sum to 1")
+        raise UserError("every row of probabilities must be non-negative and sum to 1")
     if not 0 <= log_guard < MAX_LOG_GUARD:
-        raise ValueError(f"log_guard must lie in [0, {MAX_LOG_GUARD}), got {log_guard}")
+        raise UserError(f"log_guard must lie in [0, {MAX_LOG_GUARD}), got {log_guard}")
     # float32 softmax rows sum to 1 within 1e-6 only; an exact sum keeps the score at most N.
     p = p / sums[:, None]
-    scores = torch.stack([_score(part, log_guard) for part in p.tensor_split(splits)])
+    rows = p.shape[0]
+    starts = [i * rows // splits for i in range(1, splits)]
+    scores = torch.stack([_score(part, log_guard) for part in p.tensor_split(starts)])
     return float(scores.mean()), float(scores.std(correction=0))
 
 

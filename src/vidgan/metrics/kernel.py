@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Values
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
+from vidgan.metrics.statistics import feature_pair, refuse_not_finite
 
 BLOCK = 2048
 """Rows of the kernel matrix that are in memory at once."""
@@ -45,7 +47,7 @@ class KernelRule:
     Attributes:
         kernel: key in `KERNELS`.
         subsets: 0 takes all rows at once (KVD); else the number of random subsets (KID).
-        subset_size: most rows of a subset.
+        subset_size: rows of a subset; no set may hold fewer.
         seed: of the subsets.
         scale: factor of the printed value.
     """
@@ -61,6 +63,8 @@ class KernelRule:
             raise UserError(f"there is no kernel {self.kernel!r}; use {', '.join(KERNELS)}")
         if self.subsets < 0 or self.subset_size < 2:
             raise UserError("subsets must be at least 0 and subset_size at least 2")
+        if not math.isfinite(self.scale):
+            raise UserError(f"kernel.scale must be a finite number, got {self.scale}")
         for name in ("subset_size", "seed"):
             if not self.subsets and getattr(self, name) != getattr(type(self), name):
                 raise UserError(f"kernel.{name} moves nothing without subsets: set kernel.subsets")
@@ -74,7 +78,7 @@ class KernelResult:
     spread: float | None
 
 
-def kernel_distance(fake: Tensor, real: Tensor, rule: KernelRule | None = None) -> KernelResult:
+def kernel_distance(fake: Values, real: Values, rule: KernelRule | None = None) -> KernelResult:
     """Unbiased squared MMD between two feature sets.
 
     Args:
@@ -86,7 +90,8 @@ def kernel_distance(fake: Tensor, real: Tensor, rule: KernelRule | None = None) 
         A float64 number that may be negative; 0 in the mean for equal distributions.
 
     Raises:
-        ValueError: shapes do not match, or there are fewer than two rows.
+        UserError: shapes do not match, there are fewer than two rows or than a subset has, or
+            values are not finite.
 
     Example:
         >>> import torch
@@ -95,10 +100,15 @@ def kernel_distance(fake: Tensor, real: Tensor, rule: KernelRule | None = None) 
         KernelResult(distance=11.0, spread=None)
     """
     rule = rule or KernelRule()
-    x, y = _checked(fake, real)
+    x, y = feature_pair(fake, real, ("fake", "real"))
     if not rule.subsets:
         return KernelResult(rule.scale * _unbiased(x, y, rule.kernel), None)
-    size = min(rule.subset_size, x.shape[0], y.shape[0])
+    size, smaller = rule.subset_size, min(x.shape[0], y.shape[0])
+    if size > smaller:
+        raise UserError(
+            f"subsets of kernel.subset_size={size} cannot be drawn from a set of {smaller}: take "
+            "smaller subsets, or more clips"
+        )
     rng = keyed_rng(rule.seed, "kernel subsets")
     values = []
     for _ in range(rule.subsets):
@@ -109,32 +119,25 @@ def kernel_distance(fake: Tensor, real: Tensor, rule: KernelRule | None = None) 
     return KernelResult(float(found.mean()), float(found.std(correction=0)))
 
 
-def jedi(fake: Tensor, real: Tensor) -> float:
+def jedi(fake: Values, real: Values) -> float:
     """JEDi of two feature sets `[M, F]` and `[R, F]`: 100 times the biased MMD, see the module.
 
     Raises:
-        ValueError: shapes do not match.
+        UserError: shapes do not match, or values are not finite.
     """
-    x, y = _checked(fake, real)
+    x, y = feature_pair(fake, real, ("fake", "real"))
     return jedi_from_moments(x.T @ x / x.shape[0], y.T @ y / y.shape[0])
 
 
 def jedi_from_moments(second_fake: Tensor, second_real: Tensor) -> float:
-    """JEDi from the second moments E x x^T, float64 `[F, F]`."""
+    """JEDi from the second moments E x x^T, float64 `[F, F]`.
+
+    Raises:
+        UserError: they are not finite.
+    """
+    refuse_not_finite("moments of features", second_fake, second_real)
     dim = second_fake.shape[0]
     return JEDI_SCALE * float((second_fake - second_real).square().sum()) / dim**2
-
-
-def _checked(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    for name, features in (("fake", fake), ("real", real)):
-        if features.ndim != 2 or features.shape[0] < 2:
-            shape = tuple(features.shape)
-            raise ValueError(f"the {name} features must be [M, F] with M >= 2, got {shape}")
-    if fake.shape[1] != real.shape[1]:
-        sizes = f"{fake.shape[1]} and {real.shape[1]}"
-        raise ValueError(f"the two feature sets have different lengths: {sizes}")
-    rows = [x.detach().to("cpu", torch.float64) for x in (fake, real)]
-    return rows[0], rows[1]
 
 
 def _unbiased(x: Tensor, y: Tensor, kernel: str) -> float:

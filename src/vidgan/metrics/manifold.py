@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from vidgan.core.arrays import Values
 from vidgan.errors import UserError
+from vidgan.metrics.statistics import feature_pair
 
 BLOCK = 1024
 """Rows of the distance matrix that are in memory at once."""
@@ -59,7 +61,7 @@ class ManifoldResult:
 
 
 def manifold_metrics(
-    *, real: Tensor, fake: Tensor, rule: ManifoldRule | None = None
+    *, real: Values, fake: Values, rule: ManifoldRule | None = None
 ) -> ManifoldResult:
     """Precision, recall, density and coverage.
 
@@ -69,7 +71,7 @@ def manifold_metrics(
         rule: None takes k = 5 and open balls.
 
     Raises:
-        ValueError: shapes do not match, or there are too few rows.
+        UserError: shapes do not match, there are too few rows, or values are not finite.
 
     Example:
         >>> import torch
@@ -79,8 +81,8 @@ def manifold_metrics(
         (0.0, 0.0)
     """
     rule = rule or ManifoldRule()
-    _check(real, fake, rule)
-    x, y = (rows.detach().to("cpu", torch.float64) for rows in (real, fake))
+    # A ball needs k neighbours beside its own row.
+    x, y = feature_pair(real, fake, ("real", "fake"), fewest=rule.neighbours + 1)
     radii_x, radii_y = _radii(x, rule.neighbours), _radii(y, rule.neighbours)
     balls_of_fake = torch.zeros(len(y), dtype=torch.int64)  # real balls around each fake row
     is_covered = torch.zeros(len(x), dtype=torch.bool)
@@ -98,18 +100,6 @@ def manifold_metrics(
         density=float(balls_of_fake.double().mean()) / rule.neighbours,
         coverage=float(is_covered.double().mean()),
     )
-
-
-def _check(real: Tensor, fake: Tensor, rule: ManifoldRule) -> None:
-    for name, rows in (("real", real), ("fake", fake)):
-        if rows.ndim != 2 or rows.shape[0] <= rule.neighbours:
-            raise ValueError(
-                f"the {name} features must be [M, F] with more than {rule.neighbours} rows (the "
-                f"neighbours of a ball), got {tuple(rows.shape)}"
-            )
-    if real.shape[1] != fake.shape[1]:
-        sizes = f"{real.shape[1]} and {fake.shape[1]}"
-        raise ValueError(f"the two feature sets have different lengths: {sizes}")
 
 
 def _inside(distances: Tensor, radii: Tensor, rule: ManifoldRule) -> Tensor:

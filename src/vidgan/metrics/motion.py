@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.clip_ops import to_float
+from vidgan.errors import UserError
 
 CHUNK = 64
 """Clips that are floats at once."""
@@ -30,7 +31,7 @@ def motion_statistics(clips: Tensor) -> dict[str, float]:
         that change by less than 2 grey levels.
 
     Raises:
-        ValueError: clips of one frame.
+        UserError: no clips, or clips of one frame.
     """
     _check(clips)
     rows = [_per_clip(to_float(chunk)) for chunk in torch.split(clips, CHUNK)]
@@ -63,7 +64,8 @@ def _per_clip(clip: Tensor) -> Tensor:
 
 
 def _check(clips: Tensor) -> None:
-    if clips.ndim != 5 or clips.shape[2] < 2:
-        raise ValueError(
-            f"motion needs clips [M, C, T, H, W] of 2 frames, got {tuple(clips.shape)}"
+    if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[0] == 0 or clips.shape[2] < 2:
+        raise UserError(
+            "motion needs at least one uint8 clip [M, C, T, H, W] of 2 frames or more, got "
+            f"{clips.dtype} {tuple(clips.shape)}"
         )

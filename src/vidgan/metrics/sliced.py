@@ -11,7 +11,8 @@ Differences from the image statistic: standardising uses the real set's moments 
 that wrong brightness, contrast or amount of motion is seen; the pyramid halves by averaging.
 """
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -42,6 +43,12 @@ class SlicedSettings:
     """The pyramid ends at the last level whose shorter side is at least this many pixels."""
     scale: float = 1000.0
     """Factor of the printed value; 1000 means thousandths of a standard deviation."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not math.isfinite(value) or (value < 1 and item.name != "scale"):
+                raise UserError(f"sliced.{item.name} must be a number of at least 1, got {value}")
 
 
 class SlicedResult(NamedTuple):
@@ -74,6 +81,7 @@ class SlicedReference:
     """
 
     def __init__(self, real: Tensor, settings: SlicedSettings | None = None, seed: int = 0) -> None:
+        _check(real)
         self.settings = settings or SlicedSettings()
         self.seed = seed
         self.shape = tuple(real.shape)
@@ -93,10 +101,11 @@ class SlicedReference:
         """Distance of as many uint8 clips of the same shape; 0 for the reference itself.
 
         Raises:
-            ValueError: number or shape of the clips differs from the reference.
+            UserError: number or shape of the clips differs from the reference.
         """
+        _check(clips)
         if tuple(clips.shape) != self.shape:
-            raise ValueError(
+            raise UserError(
                 f"the sliced distance compares equally many clips of one shape: the reference is "
                 f"{self.shape}, the clips are {tuple(clips.shape)}"
             )
@@ -158,8 +167,7 @@ def space_time_swd(
         the number of clips even for equal distributions.
 
     Raises:
-        UserError: clips are shorter or smaller than a patch.
-        ValueError: shapes differ.
+        UserError: clips are shorter or smaller than a patch, or shapes differ.
 
     Example:
         >>> import torch
@@ -168,6 +176,14 @@ def space_time_swd(
         0.0
     """
     return SlicedReference(real, settings, seed).distance(clips).value
+
+
+def _check(clips: Tensor) -> None:
+    if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[0] == 0:
+        raise UserError(
+            "the space-time distance compares uint8 clips [M, C, T, H, W] with M of at least one, "
+            f"got {clips.dtype} {tuple(clips.shape)}"
+        )
 
 
 def _decompose(clip: Tensor, settings: SlicedSettings) -> dict[str, Tensor]:

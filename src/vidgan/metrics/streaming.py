@@ -21,7 +21,7 @@ from torch import distributed as dist
 from vidgan.core.distributed import Processes
 from vidgan.metrics.frechet import FrechetResult, frechet_from_statistics
 from vidgan.metrics.kernel import jedi_from_moments
-from vidgan.metrics.statistics import FeatureStatistics
+from vidgan.metrics.statistics import FeatureStatistics, feature_rows
 
 
 class Mergeable(Protocol):
@@ -138,7 +138,7 @@ class Jedi(StreamedMetric[Moments]):
     def update(self, features: Tensor, *, real: bool) -> None:
         """Take in features `[M, F]` of real or of generated clips; M may be 0."""
         if features.shape[0]:
-            rows = features.detach().to("cpu").double()
+            rows = feature_rows(features)
             self._add(_side(real), Moments(rows.shape[0], rows.T @ rows))
 
     def compute(self) -> float:

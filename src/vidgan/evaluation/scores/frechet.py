@@ -10,7 +10,7 @@ from vidgan.evaluation.metric import Metric, Reference, Scorer
 from vidgan.evaluation.record_types import Score
 from vidgan.evaluation.warnings import warn_distance
 from vidgan.metrics.frechet import frechet_from_features
-from vidgan.metrics.intervals import extrapolated_frechet
+from vidgan.metrics.intervals import extrapolated_frechet, refuse_extrapolation
 
 
 def _make(reference: Reference) -> Scorer:
@@ -46,21 +46,22 @@ def _extras(generated: ScoredSet, reference: Reference) -> dict[str, Any]:
     if not reference.protocol.extrapolate:
         return extras
     rows, dim = min(generated.features.shape[0], features.shape[0]), features.shape[1]
-    # The smallest subset holds up to three quarters of the rows, and more of them than features.
-    if 3 * rows // 4 > dim:
-        extras["extrapolated"] = extrapolated_frechet(
-            generated.features, features, seed=reference.seed, **options
-        ).as_record()
-    else:
-        extras["not_extrapolated"] = f"{rows} clips or frames are too few for {dim} features"
-    return extras
+    if (sentence := refuse_extrapolation(rows, dim)) is not None:
+        return {**extras, "not_extrapolated": sentence}
+    found = extrapolated_frechet(
+        generated.features,
+        features,
+        seed=reference.seed,
+        divides_by_n=options["divides_by_n"],
+    ).as_record()
+    return {**extras, "extrapolated": found}
 
 
 def _warn(title: str, score: Score) -> list[str]:
     sentences = warn_distance(title, score, half_is_far=True)
     why = score.details.get("not_extrapolated")
     if why is not None:
-        sentences.append(f"the {title} of infinitely many clips is not given: {why}")
+        sentences.append(f"{why}: it is not given")
     return sentences
 
 

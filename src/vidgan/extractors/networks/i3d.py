@@ -26,7 +26,8 @@ MIXED = {
 }
 """Channels of the branches b0, b1a, b1b, b2a, b2b, b3b of every mixed block at width 1."""
 
-BN_EPSILON = 1e-3
+NORM_EPSILON = 1e-3
+"""Of batch normalisation in the original; the PyTorch class of VideoGPT and others has 1e-5."""
 MIN_FRAMES = 9
 """Fewer frames leave one step in front of the average pooling, which spans two."""
 
@@ -94,17 +95,17 @@ def max_pool_same(x: Tensor, kernel: Triple, stride: Triple) -> Tensor:
 
 
 class Unit(nn.Module):
-    """Convolution with "SAME" padding, batch normalisation and ReLU; the class layer has only
-    the convolution, and a bias."""
+    """Convolution with "SAME" padding, batch normalisation and ReLU; the class layer, which has no
+    `epsilon`, is only the convolution, with a bias."""
 
     def __init__(
-        self, c_in: int, c_out: int, side: int, stride: int = 1, is_last: bool = False
+        self, c_in: int, c_out: int, side: int, stride: int = 1, epsilon: float | None = None
     ) -> None:
         super().__init__()
         self.kernel: Triple = (side, side, side)
         self.stride: Triple = (stride, stride, stride)
-        self.conv3d = nn.Conv3d(c_in, c_out, self.kernel, self.stride, bias=is_last)
-        self.bn = None if is_last else nn.BatchNorm3d(c_out, eps=BN_EPSILON)
+        self.conv3d = nn.Conv3d(c_in, c_out, self.kernel, self.stride, bias=epsilon is None)
+        self.bn = None if epsilon is None else nn.BatchNorm3d(c_out, eps=epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv3d(pad_same(x, self.kernel, self.stride))
@@ -137,23 +138,26 @@ class I3D(nn.Module):
     Args:
         num_classes: N: 400 or 600 (Kinetics).
         width: scale of the channel counts.
+        norm_epsilon: added to the variances of batch normalisation.
     """
 
-    def __init__(self, num_classes: int = 400, *, width: float = 1.0) -> None:
+    def __init__(
+        self, num_classes: int = 400, *, width: float = 1.0, norm_epsilon: float = NORM_EPSILON
+    ) -> None:
         super().__init__()
-        units = i3d_units(width)
-        self.Conv3d_1a_7x7 = Unit(*units["Conv3d_1a_7x7"], stride=2)
-        self.Conv3d_2b_1x1 = Unit(*units["Conv3d_2b_1x1"])
-        self.Conv3d_2c_3x3 = Unit(*units["Conv3d_2c_3x3"])
+        units, epsilon = i3d_units(width), norm_epsilon
+        self.Conv3d_1a_7x7 = Unit(*units["Conv3d_1a_7x7"], stride=2, epsilon=epsilon)
+        self.Conv3d_2b_1x1 = Unit(*units["Conv3d_2b_1x1"], epsilon=epsilon)
+        self.Conv3d_2c_3x3 = Unit(*units["Conv3d_2c_3x3"], epsilon=epsilon)
         for block in MIXED:
             prefix = f"Mixed_{block}."
             inside = {
-                name.removeprefix(prefix): Unit(*sizes)
+                name.removeprefix(prefix): Unit(*sizes, epsilon=epsilon)
                 for name, sizes in units.items()
                 if name.startswith(prefix)
             }
             self.add_module(f"Mixed_{block}", Mixed(inside))
-        self.logits = Unit(feature_dim(width), num_classes, 1, is_last=True)
+        self.logits = Unit(feature_dim(width), num_classes, 1)
 
     def forward(self, clip: Tensor) -> dict[str, Tensor]:
         """Features of a float clip `[B, 3, T, 224, 224]` in [-1, 1], T at least 9.
