@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_cases import hash_of_ema, tiny_config
@@ -11,11 +12,14 @@ from training_cases import hash_of_ema, tiny_config
 from vidgan.core.distributed import Processes
 from vidgan.errors import UserError
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints
+from vidgan.training import gradient_check
 from vidgan.training.budget import measure_seconds
+from vidgan.training.cost import predict_seconds
 from vidgan.training.loop import build_step, open_clips, train
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import load_config
 from vidgan.training.run_config import load_run_config
+from vidgan.training.step import TrainingStep
 
 MINUTES = "training.minutes=0.02"
 
@@ -30,7 +34,10 @@ def test_the_cost_is_that_of_every_step_of_the_schedule(
     step = build_step(config, dataset, schedule, Processes())
     ticks = itertools.count()
     # Every step begins and ends with a tick, so it takes one second: 80 clips in batches of 4.
-    seconds = measure_seconds(step, schedule, dataset, lambda: float(next(ticks)), patience_s)
+    clock = lambda: float(next(ticks))  # noqa: E731
+    prepared = []
+    seconds = measure_seconds(step, schedule, dataset, prepared.append, clock, patience_s)
+    assert prepared == [step] * 2
     assert seconds == 20
     assert next(ticks) == 2 * 2 * (11 if patience_s > 1 else 2)
 
@@ -67,6 +74,27 @@ def test_a_run_in_minutes_resumes_with_the_schedule_and_the_bits_it_began_with(
     longer = load_config(run, [f"training.total_clips={total + 4}"])
     assert longer.training.minutes is None
     assert list_checkpoints(train(longer))[-1] == steps[-1] + 1
+
+
+@pytest.mark.parametrize("predicts", [True, False])
+def test_steps_are_measured_in_the_formats_that_the_run_computes_in(
+    tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch, predicts: bool
+) -> None:
+    computed = []
+    run_step = TrainingStep.run
+
+    def run(step: TrainingStep, *inputs: Any) -> Any:
+        computed.append(step.settings.precision.networks)
+        return run_step(step, *inputs)
+
+    monkeypatch.setattr(TrainingStep, "run", run)
+    monkeypatch.setattr(gradient_check, "has_bfloat16", lambda device: False)
+    words = ["training.precision.networks=bf16", "training.precision.penalty=bf16"]
+    if predicts:
+        predict_seconds(tiny_config(tmp_path / "run", packed_clips, *words), str)
+    else:
+        train(tiny_config(tmp_path / "run", packed_clips, MINUTES, *words))
+    assert set(computed) == {"fp32"}
 
 
 def test_minutes_and_hours_are_words_for_every_preset() -> None:

@@ -74,6 +74,7 @@ def fit_minutes(
     step: TrainingStep,
     schedule: Schedule,
     dataset: ClipDataset,
+    prepare: Callable[[TrainingStep], object],
     tell: Callable[[str], None],
 ) -> Config:
     """Settings whose schedule takes `training.minutes`, judged by a few steps at each level.
@@ -85,12 +86,13 @@ def fit_minutes(
         step: networks that are not needed afterwards.
         schedule: of the settings.
         dataset: the clips.
+        prepare: as for `measure_seconds`.
         tell: takes what was found.
     """
     minutes = config.training.minutes
     assert minutes is not None
     patience_s = 60 * minutes * MEASURING_SHARE / len(schedule.levels)
-    needed = measure_seconds(step, schedule, dataset, time.monotonic, patience_s)
+    needed = measure_seconds(step, schedule, dataset, prepare, time.monotonic, patience_s)
     # All processes take the first one's time, in whole milliseconds.
     needed = max(1, step.processes.from_first(round(1000 * needed))) / 1000
     fitted = scale_schedule(config, 60 * minutes * STEPS_SHARE / needed)
@@ -111,6 +113,7 @@ def measure_seconds(
     step: TrainingStep,
     schedule: Schedule,
     dataset: ClipDataset,
+    prepare: Callable[[TrainingStep], object],
     clock: Callable[[], float],
     patience_s: float = math.inf,
 ) -> float:
@@ -120,6 +123,7 @@ def measure_seconds(
         step: moves its networks.
         schedule: of the training.
         dataset: the clips.
+        prepare: called at each level, for what the training does there before its first step.
         clock: seconds since any moment.
         patience_s: seconds at each level after which two steps have to do.
     """
@@ -134,6 +138,7 @@ def measure_seconds(
             alpha=1.0,
         )
         step.enter(stage)
+        prepare(step)
         batches = _same_batch(dataset, stage, step.processes)
         times: list[float] = []
         for index in range(WARM_UP_STEPS + MEASURED_STEPS):

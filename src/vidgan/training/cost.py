@@ -7,6 +7,7 @@ import torch
 
 from vidgan.core.distributed import Processes
 from vidgan.training.budget import measure_seconds
+from vidgan.training.gradient_check import GradientCheck
 from vidgan.training.loop import build_step, open_clips
 from vidgan.training.planner import plan_schedule
 from vidgan.training.run_config import Config
@@ -26,7 +27,9 @@ def predict_seconds(config: Config, tell: Callable[[str], None]) -> float:
     torch.set_num_threads(config.training.threads or threads)
     try:
         place = torch.device("cuda" if cuda else "cpu")
-        step = build_step(config, dataset, schedule, Processes(device=place))
-        return measure_seconds(step, schedule, dataset, clock)
+        processes = Processes(device=place)
+        step = build_step(config, dataset, schedule, processes)
+        check = GradientCheck(config, dataset, processes, lambda sentence: None)
+        return measure_seconds(step, schedule, dataset, check.prepare, clock)
     finally:
         torch.set_num_threads(threads)

@@ -230,7 +230,7 @@ class GradientCheck:
         dataset: ClipDataset,
         processes: Processes,
         tell: Callable[[str], None],
-        record: Callable[[int, dict[str, Any]], None],
+        record: Callable[[int, dict[str, Any]], None] = lambda level, facts: None,
     ) -> None:
         """Prepare for a run.
 
@@ -263,13 +263,18 @@ class GradientCheck:
                 `training.precision.check=strict`.
         """
         assert step.stage is not None
+        is_same = state.stage.level == step.stage.level
+        return replace(state, float32=self.prepare(step, state.float32 if is_same else "nothing"))
+
+    def prepare(self, step: TrainingStep, so_far: Float32 = "nothing") -> Float32:
+        """Set the formats of the level that `step` has entered, and name what is in float32."""
+        assert step.stage is not None
         level = step.stage.level
         if level not in self.float32:
-            so_far = state.float32 if state.stage.level == level else "nothing"
             self.float32[level] = self._decide(step, level, so_far)
         float32 = self.float32[level]
         step.settings = replace(step.settings, precision=self.formats[float32])
-        return replace(state, float32=float32)
+        return float32
 
     def _decide(self, step: TrainingStep, level: int, so_far: Float32) -> Float32:
         if self.asked.check == "off" or self.asked.networks == "fp64":

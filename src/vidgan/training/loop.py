@@ -223,7 +223,9 @@ def scheduled(config: Config, dataset: ClipDataset, processes: Processes, tell: 
         explained_memory_errors(Path(config.run), step),
         repeatable_arithmetic(processes.device, arithmetic),
     ):
-        return fit_minutes(config, step, schedule, dataset, tell)
+        # What the check finds is told when the run makes it, from the cache.
+        check = GradientCheck(config, dataset, processes, lambda sentence: None)
+        return fit_minutes(config, step, schedule, dataset, check.prepare, tell)
 
 
 def open_clips(config: Config, tell: Tell) -> ClipDataset:
