@@ -134,7 +134,7 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
     assert json.loads(json.dumps(record)) == record
     assert record["judge"] is None
     assert record["agreement"] is None
-    assert record["diversity"] is None
+    assert record["diversity"]["lowest"]["class"] == "all clips"
     assert record["sentence"].startswith("features of an untrained network, not comparable")
     assert record["comparable_to"] == []
     assert "Kernel distance" in format_record(Record.from_dict(record))

@@ -130,17 +130,18 @@ def spread_warnings(found: Mapping[str, Any], large: set[str]) -> list[str]:
     if not found:
         return []
     ratio = found["ratio"]
+    who = "generated clips of one class" if len(found["by_class"]) > 1 else "generated clips"
     if ratio < LEAST_SPREAD:
         return [
             (
-                f"generated clips of one class differ from each other {ratio:.2f} times as much as "
+                f"{who} differ from each other {ratio:.2f} times as much as "
                 "real ones do: the generator repeats a few clips"
             )
         ]
     if ratio > 1 / LEAST_SPREAD:
         return [
             (
-                f"generated clips of one class differ from each other {ratio:.1f} times as much as "
+                f"{who} differ from each other {ratio:.1f} times as much as "
                 "real ones do: its classes are mixed, or its clips fall apart"
             )
         ]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from vidgan.core.settings import to_dict
@@ -263,10 +263,13 @@ class Protocol:
     @property
     def identity(self) -> str:
         """The registered name, or `custom:<hash>` once any field differs from it."""
-        from vidgan.evaluation.protocols import PROTOCOLS
+        from vidgan.evaluation.protocols import EARLIER_METRICS, PROTOCOLS
 
-        if PROTOCOLS.get(self.name) == self:
-            return self.name
+        known = PROTOCOLS.get(self.name)
+        if known is not None:
+            earlier = EARLIER_METRICS.get(self.name, known.metrics)
+            if self in (known, replace(known, metrics=earlier, summary=self.summary)):
+                return self.name
         return custom_id(asdict(self))
 
     @property

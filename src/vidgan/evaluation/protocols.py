@@ -44,13 +44,21 @@ _FVD: dict[str, Any] = {
 }
 _WINDOW = "Here real clips are the central window of every packed clip."
 
+EARLIER_METRICS: dict[str, tuple[str, ...]] = {
+    "own-c3d": ("inception_score", "frechet_distance", "space_time_swd"),
+    "own-ssl": ("frechet_distance", "kernel_distance", "space_time_swd"),
+    "random-c3d-fid": ("frechet_distance", "kernel_distance", "space_time_swd"),
+    "stswd": ("space_time_swd",),
+}
+"""Of protocols that have got more since: the scores that both have are made in the same way, so
+records of either stand under one name."""
+
 _WEIGHT_FREE = ("space_time_swd", "appearance", "overall")
 
 _OWN = [
     Protocol(
         name="own-c3d",
-        summary="Inception Score, Frechet distance and agreement by a judge that does not look at "
-        "colour or fine detail, and beside it weight-free distances that do",
+        summary="judge of shape and motion, blind to hue and noise, and distances that see them",
         extractor="own-c3d",
     ),
     Protocol(

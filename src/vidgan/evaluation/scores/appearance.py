@@ -1,5 +1,6 @@
 """The appearance distance of an evaluation."""
 
+import math
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ APPEARANCE = Metric(
     title="Appearance: colours and layout (sliced Wasserstein distance, x1000)",
     needs="clips",
     better="lower",
+    bounds=(0.0, math.inf),
     make=_make,
     reads=frozenset({"appearance"}),
     resampling="subsampling",

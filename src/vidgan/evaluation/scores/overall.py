@@ -4,9 +4,9 @@ Each distance is blind to something: to colour, to dropped classes, to motion. T
 each over that of real held-out clips, rises with any of them, whatever their units.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
-from math import prod
 
 from vidgan.evaluation.metric import Metric
 from vidgan.evaluation.record_types import Score
@@ -50,7 +50,7 @@ def combine(scores: Mapping[str, Score]) -> Score | None:
 def _mean(values: Sequence[float], units: Sequence[float]) -> float:
     """The geometric mean of values, each over its unit."""
     ratios = [value / unit for value, unit in zip(values, units, strict=True)]
-    return float(prod(ratios) ** (1 / len(ratios)))
+    return float(math.prod(ratios) ** (1 / len(ratios)))
 
 
 OVERALL = Metric(
@@ -58,6 +58,7 @@ OVERALL = Metric(
     title="Overall: distances over those of real clips (geometric mean)",
     needs="scores",
     better="lower",
+    bounds=(0.0, math.inf),
     combine=combine,
     # Each of its parts has said what there is to say.
     warn=lambda title, score: [],

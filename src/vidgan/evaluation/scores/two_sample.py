@@ -80,6 +80,7 @@ def _metric(name: Name, title: str) -> Metric:
         title=title,
         needs="clips",
         better="lower",
+        bounds=(0.0, 1.0),
         make=partial(_make, name=name),
         reads=frozenset({"two_sample"}),
         extras=partial(_extras, name=name),
