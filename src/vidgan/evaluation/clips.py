@@ -120,7 +120,6 @@ def evaluate_clips(
         _show_nearest(Path(options.pictures), fake, seen, beside["memorisation"], tell)
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
     warnings += check_warnings(beside, real.classes, labels, (len(clips), len(real.heldout)))
-    facts = generator_facts or GeneratorFacts()
     nothing = torch.zeros(0, dtype=torch.int64)
     return Record(
         created=time_stamp(),
@@ -132,7 +131,7 @@ def evaluate_clips(
         extractor=network,
         data=data_facts(real),
         generator=replace(
-            facts,
+            generator_facts or GeneratorFacts(),
             clips_hash=clips_hash(rounded, nothing if labels is None else labels),
             is_labelled=labels is not None,
         ),

@@ -11,6 +11,7 @@ from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Metric, Reference, Scorer
 from vidgan.evaluation.record_types import Score
 from vidgan.extractors.two_sample import TwoSampleResult, two_sample_test
+from vidgan.metrics.intervals import Interval
 
 Name = Literal["auc", "accuracy"]
 
@@ -59,8 +60,10 @@ def _extras(generated: ScoredSet, reference: Reference, name: Name) -> dict[str,
     """The interval of the first group."""
     first = generated.take(torch.arange(reference.n))
     low, high = _shared(reference).result(first).intervals[name]
-    method = "clips and seeds drawn with replacement"
-    return {"interval": {"low": low, "high": high, "level": 0.95, "method": method}}
+    interval = Interval(
+        low, high, 0.95, "bootstrap of clips and seeds", "other clips, and networks of other seeds"
+    )
+    return {"interval": interval.as_record()}
 
 
 def _warn(title: str, score: Score) -> list[str]:
