@@ -3,16 +3,18 @@
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from metric_clips import CLASSES, Labelled, moving_shapes
+from torch import Tensor
 
 from vidgan.errors import UserError
 from vidgan.evaluation.clips import evaluate_clips
-from vidgan.evaluation.controls import mean_clip
+from vidgan.evaluation.controls import frozen_frames, mean_clip, shuffled_frames
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from vidgan.evaluation.record import format_record, save_record
@@ -21,6 +23,7 @@ from vidgan.evaluation.score import RealClips, RealData, plan_comparison, propor
 from vidgan.evaluation.warnings import score_warnings
 from vidgan.extractors.judge import ClassifierSettings
 from vidgan.metrics.sliced import SlicedSettings
+from vidgan.report.scores import table_of_record
 
 QUICK = dataclasses.replace(
     PROTOCOLS["own-c3d"],
@@ -28,6 +31,7 @@ QUICK = dataclasses.replace(
     classifier=ClassifierSettings(width=0.125, feature_dim=16, clips_seen=4000),
     sliced=SlicedSettings(patches_per_clip=8, directions=32),
 )
+WEIGHT_FREE_SCORES = ["space_time_swd", "appearance", "overall"]
 WEIGHT_FREE = dataclasses.replace(PROTOCOLS["stswd"], num_clips=96, sliced=QUICK.sliced)
 
 
@@ -57,7 +61,7 @@ def perfect(real: RealData, judges: Path) -> dict[str, Any]:
 
 def test_a_perfect_generator_scores_like_real_clips(perfect: dict[str, Any]) -> None:
     scores = perfect["scores"]
-    assert list(scores) == ["inception_score", "frechet_distance", "space_time_swd"]
+    assert list(scores) == list(QUICK.metrics)
     assert scores["inception_score"]["share_of_real"] > 0.95
     assert scores["inception_score"]["value"] <= len(CLASSES)
     for key in ("frechet_distance", "space_time_swd"):
@@ -133,6 +137,66 @@ def test_failures_are_seen(perfect: dict[str, Any], real: RealData, judges: Path
     assert reverse["agreement"]["generated"]["object"] > 0.9
 
 
+def few_of_a_class(labels: Tensor, count: int) -> Tensor:
+    """For every label one of the first `count` training clips of its class."""
+    return (torch.arange(len(labels)) // 4 % count) * 4 + labels
+
+
+FAULTS: dict[str, tuple[Callable[[Labelled, Labelled], Tensor], str]] = {
+    "copies": (lambda fresh, train: train.clips[:96], "repeats training clips"),
+    "one clip a class": (
+        lambda fresh, train: fresh.clips[few_of_a_class(fresh.labels, 1)],
+        "differ from each other 0.00 times as much as real ones",
+    ),
+    "reversed": (
+        lambda fresh, train: fresh.clips.flip(2),
+        "sees the asked motion in 0% of the generated clips and in 100% of real ones (50% by",
+    ),
+    "one class is lost": (
+        lambda fresh, train: fresh.clips.where(
+            (fresh.labels != 2)[:, None, None, None, None], fresh.clips.roll(1, 0)
+        ),
+        "hardly ever sees the asked class where that is frame-right (0%)",
+    ),
+    "shuffled": (
+        lambda fresh, train: shuffled_frames(fresh.clips),
+        "their frames are out of order",
+    ),
+    "frozen": (lambda fresh, train: frozen_frames(fresh.clips), "they hardly move"),
+    "half of them frozen": (
+        lambda fresh, train: torch.cat([frozen_frames(fresh.clips[:48]), fresh.clips[48:]]),
+        "50% of the generated clips stand still and 0% of real ones",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_numbers_beside_the_scores_speak(
+    name: str, real: RealData, judges: Path, training_shapes: Labelled
+) -> None:
+    make, said = FAULTS[name]
+    fresh = moving_shapes(96, seed=7)
+    record = evaluate_clips(
+        make(fresh, training_shapes),
+        fresh.labels,
+        real,
+        protocol=QUICK,
+        options=EvaluationOptions(cache=judges),
+    )
+    assert [said in warning for warning in record.warnings].count(True) == 1, record.warnings
+    assert f"warning: {record.warnings[-1]}" in format_record(record)
+    assert said in str(table_of_record(record)["note"])
+
+
+@pytest.mark.parametrize("fault", ["one clip", "shuffled"])
+def test_they_speak_without_classes_too(fault: str, real: RealData) -> None:
+    fresh = moving_shapes(48, seed=7).clips
+    clips = fresh[:1].expand_as(fresh) if fault == "one clip" else shuffled_frames(fresh)
+    record = evaluate_clips(clips, None, real, protocol=WEIGHT_FREE)
+    said = "repeats a few clips" if fault == "one clip" else "out of order"
+    assert any(said in warning for warning in record.warnings)
+
+
 def test_the_table_shows_what_a_score_needs(perfect: dict[str, Any]) -> None:
     text = format_record(Record.from_dict(perfect))
     assert f"protocol {perfect['protocol']['id']}: n = 48" in text
@@ -161,7 +225,7 @@ def test_a_judge_that_learnt_nothing_gives_no_score(real: RealData) -> None:
     )
     fresh = moving_shapes(96, seed=7)
     record = evaluate_clips(fresh.clips, fresh.labels, real, protocol=untrained).to_dict()
-    assert list(record["scores"]) == ["space_time_swd"]
+    assert list(record["scores"]) == WEIGHT_FREE_SCORES
     assert record["agreement"] is None
     assert not record["judge"]["passed"]
     assert any("are left out" in warning for warning in record["warnings"])
@@ -171,10 +235,11 @@ def test_a_judge_that_learnt_nothing_gives_no_score(real: RealData) -> None:
 @pytest.mark.parametrize("classes", [(), CLASSES])
 def test_unlabelled_data_gets_weight_free_scores(real: RealData, classes: tuple[str, ...]) -> None:
     protocol = WEIGHT_FREE if classes else QUICK
+    fresh = moving_shapes(48, seed=7).clips
     record = evaluate_clips(
-        real.train.clips[:48], None, dataclasses.replace(real, classes=classes), protocol=protocol
+        fresh, None, dataclasses.replace(real, classes=classes), protocol=protocol
     ).to_dict()
-    assert list(record["scores"]) == ["space_time_swd"]
+    assert list(record["scores"]) == WEIGHT_FREE_SCORES
     assert record["judge"] is None
     assert bool(record["warnings"]) == (not classes)
     assert record["sentence"].startswith("weight-free")

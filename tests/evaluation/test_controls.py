@@ -1,4 +1,4 @@
-"""Controls change what they say and nothing else; copies of training clips are found."""
+"""Controls change what they say and nothing else, and the nearest training clips are shown."""
 
 import pytest
 import torch
@@ -7,13 +7,11 @@ from metric_clips import Labelled
 from vidgan.evaluation.controls import (
     CONTROLS,
     mean_clip,
-    memorisation,
     motion_sensitivity,
-    nearest_distances,
     nearest_pairs,
     nearest_picture,
-    thumbnails,
 )
+from vidgan.metrics.memorisation import nearest_clips
 
 
 @pytest.mark.parametrize("name", sorted(CONTROLS))
@@ -44,34 +42,17 @@ def test_motion_sensitivity() -> None:
     assert motion_sensitivity(shuffled=3, floor=1, ceiling=1) is None
 
 
-def test_nearest_distances_equal_a_loop() -> None:
-    queries, references = torch.rand(5, 3), torch.rand(7, 3)
-    expected = [min((q - r).double().norm().item() for r in references) for q in queries]
-    assert nearest_distances(queries, references).tolist() == pytest.approx(expected, rel=1e-6)
-
-
-def test_copies_of_training_clips_are_found(
-    training_shapes: Labelled, other_shapes: Labelled
-) -> None:
-    train, heldout = thumbnails(training_shapes.clips), thumbnails(other_shapes.clips)
-    copied = memorisation(train[:40], heldout, train)
-    assert copied["ratio"] == 0
-    fresh = memorisation(heldout[:40], heldout[40:], train)
-    assert fresh["ratio"] == pytest.approx(1, abs=0.3)
-    assert memorisation(heldout, train, train)["ratio"] is None
-
-
 def test_the_nearest_training_clips_are_shown_below_the_generated_ones(
     training_shapes: Labelled, other_shapes: Labelled
 ) -> None:
     train, fresh = training_shapes.clips, other_shapes.clips
     fake = torch.cat([fresh[:10], train[7:9], train[7:8]])
-    pairs = nearest_pairs(thumbnails(fake), thumbnails(train), count=3)
+    pairs = nearest_pairs(nearest_clips(fake, train, "thumbnails"), count=3)
     # Rows 10, 11 and 12 are copies; two of the same training clip count once.
     assert [(pair["generated"], pair["train"]) for pair in pairs[:2]] == [(10, 7), (11, 8)]
     assert pairs[0]["distance"] == pairs[1]["distance"] == 0
     assert pairs[2]["distance"] > 0
-    assert len(nearest_pairs(thumbnails(fake), thumbnails(train[:2]))) <= 2
+    assert len(nearest_pairs(nearest_clips(fake, train[:2], "thumbnails"))) <= 2
     picture = nearest_picture(fake, train, pairs[:1])
     assert picture.dtype == torch.uint8
     # Above and below are the same frames, four of 16 pixels, six times enlarged.

@@ -121,7 +121,12 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
         fresh.clips, None, unlabelled, protocol=RANDOM, options=EvaluationOptions(features=tmp_path)
     ).to_dict()
     # 48 clips are fewer than its 128 features.
-    assert list(record["scores"]) == ["kernel_distance", "space_time_swd"]
+    assert list(record["scores"]) == [
+        "kernel_distance",
+        "space_time_swd",
+        "appearance",
+        "overall",
+    ]
     assert any("fewer than the 128 features" in said for said in record["warnings"])
     distance = record["scores"]["kernel_distance"]
     assert distance["value"] < 0.5 * distance["controls"]["noise"]
@@ -129,7 +134,7 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
     assert json.loads(json.dumps(record)) == record
     assert record["judge"] is None
     assert record["agreement"] is None
-    assert record["diversity"] is None
+    assert record["diversity"]["lowest"]["class"] == "all clips"
     assert record["sentence"].startswith("features of an untrained network, not comparable")
     assert record["comparable_to"] == []
     assert "Kernel distance" in format_record(Record.from_dict(record))

@@ -11,6 +11,7 @@ from vidgan.errors import UserError
 from vidgan.evaluation.metric import find_metric
 from vidgan.evaluation.protocol_checks import check_clip_shape, check_protocol
 from vidgan.evaluation.protocols import (
+    EARLIER_METRICS,
     PROTOCOLS,
     Protocol,
     changed_protocol,
@@ -49,6 +50,15 @@ PUBLISHED_PROCEDURES = {
     "prediction",
 }
 OWN = {"own-c3d", "own-c3d-is", "own-c3d-fid", "own-c3d-kid", "own-c3d-prdc", "stswd"}
+
+
+def test_records_made_before_a_protocol_got_more_metrics_keep_its_name() -> None:
+    for name, metrics in EARLIER_METRICS.items():
+        earlier = dataclasses.replace(PROTOCOLS[name], metrics=metrics, summary="as it was")
+        assert earlier.identity == name
+        assert set(metrics) < set(PROTOCOLS[name].metrics)
+        changed = dataclasses.replace(earlier, num_clips=40)
+        assert changed.identity.startswith("custom:")
 
 
 def test_the_table_is_complete() -> None:

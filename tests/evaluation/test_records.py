@@ -89,6 +89,11 @@ def test_a_record_of_the_first_schema_is_read_and_a_newer_one_refused() -> None:
         ("data", 7, "data must be a group"),
         ("generator.step", "last", "generator.step must be a whole number"),
         ("warnings", "none", "warnings must be a list"),
+        (
+            "memorisation",
+            {"a": {"generated": 1, "heldout": 1, "ratio": 1, "copies": {"share": "x"}}},
+            r"see memorisation\.a\.copies\.share",
+        ),
         ("sentence", ..., "the setting sentence is missing"),
     ],
 )

@@ -24,6 +24,7 @@ from vidgan.evaluation.given_features import score_features
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from vidgan.extractors.specs import EXTRACTORS
+from vidgan.extractors.two_sample import TwoSampleSettings
 from vidgan.metrics.kernel import KernelRule
 from vidgan.metrics.sliced import SlicedSettings
 from vidgan.models.base import Generator
@@ -69,6 +70,17 @@ OTHER = {
     "sliced.directions": 6,
     "sliced.smallest_size": 8,
     "sliced.scale": 1.0,
+    "appearance.directions": 6,
+    "appearance.scale": 1.0,
+    "two_sample.folds": 3,
+    "two_sample.seeds": 3,
+    "two_sample.clips_seen": 96,
+    "two_sample.channels": 5,
+    "two_sample.batch_size": 16,
+    "two_sample.learning_rate": 0.05,
+    "two_sample.weight_decay": 100.0,
+    "two_sample.dropout": 0.0,
+    "two_sample.draws": 5,
     "network.name": "random-i3d-64",
     "network.network": "i3d",
     "network.layer": "features",
@@ -172,6 +184,8 @@ def small(name: str, field: str) -> Protocol:
     elif protocol.extractor in ("own-c3d", "own-ssl"):
         judged |= {"feature_dim": 32} if field == "allow_few" else {}
         found["classifier"] = dataclasses.replace(protocol.classifier, **judged)
+    if "c2st_auc" in protocol.metrics:
+        found["two_sample"] = TwoSampleSettings(clips_seen=160, seeds=1, channels=4, draws=9)
     if "space_time_swd" in protocol.metrics:
         found["sliced"] = SlicedSettings(patches_per_clip=4, directions=8)
     if protocol.kernel.subsets or (

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from vidgan.core.clip_ops import to_uint8
+from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
-from vidgan.evaluation.controls import memorisation, nearest_pairs, nearest_picture, thumbnails
+from vidgan.evaluation.checks import check_warnings, has_copies
+from vidgan.evaluation.controls import nearest_pairs, nearest_picture
 from vidgan.evaluation.extraction import ScoredSet, ShownFrames
 from vidgan.evaluation.metric import Reference
 from vidgan.evaluation.options import DEFAULTS, EvaluationOptions, Progress
@@ -47,8 +50,20 @@ from vidgan.extractors.judge_store import clips_hash, obtain_judge
 from vidgan.extractors.pretext import TIMES
 from vidgan.metrics.agreement import agreement, per_class_agreement
 from vidgan.metrics.diversity import compare_spread
+from vidgan.metrics.memorisation import (
+    SPACES,
+    Nearest,
+    compare_nearest,
+    nearest_clips,
+    nearest_rows,
+    share_of_copies,
+    thumbnails,
+)
 from vidgan.metrics.motion import compare_motion
 from vidgan.video.writing import write_png
+
+MAX_FOR_SPREAD = 1024
+"""Clips whose pairs are compared without a judge; more take time and move the mean by little."""
 
 
 def evaluate_clips(
@@ -104,7 +119,7 @@ def evaluate_clips(
     if options.pictures is not None:
         _show_nearest(Path(options.pictures), fake, seen, beside["memorisation"], tell)
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
-    facts = generator_facts or GeneratorFacts()
+    warnings += check_warnings(beside, real.classes, labels, (len(clips), len(real.heldout)))
     nothing = torch.zeros(0, dtype=torch.int64)
     return Record(
         created=time_stamp(),
@@ -116,7 +131,7 @@ def evaluate_clips(
         extractor=network,
         data=data_facts(real),
         generator=replace(
-            facts,
+            generator_facts or GeneratorFacts(),
             clips_hash=clips_hash(rounded, nothing if labels is None else labels),
             is_labelled=labels is not None,
         ),
@@ -160,7 +175,7 @@ def _beside_scores(
     return {
         "agreement": _agreement(fake, labels, unseen, real) if is_judged else None,
         "memorisation": _memorisation(fake, seen, unseen, real, space),
-        "diversity": _diversity(fake, labels, unseen, real) if is_judged else None,
+        "diversity": _diversity(fake, labels, unseen, real, is_judged),
         "motion": compare_motion(fake.clips, unseen.clips) if fake.clips.shape[2] > 1 else None,
     }
 
@@ -169,9 +184,10 @@ def _show_nearest(
     folder: Path, fake: ScoredSet, train: ScoredSet, found: dict[str, Any], tell: Progress
 ) -> None:
     """Write `nearest-<hash>.png`: generated clips that lie nearest to a training clip."""
-    # Features of a network know a copy that was shifted or recoloured; thumbnails do not.
-    spaces = [space for space in found.values() if "nearest" in space]
-    picture = nearest_picture(fake.clips, train.clips, spaces[-1]["nearest"])
+    # Features of a network know what looks alike; copies that were counted come first.
+    spaces = [space for space in reversed(found.values()) if "nearest" in space]
+    shown = max(spaces, key=has_copies)
+    picture = nearest_picture(fake.clips, train.clips, shown["nearest"])
     nothing = torch.zeros(0, dtype=torch.int64)
     path = folder / f"nearest-{clips_hash(fake.clips, nothing)}.png"
     write_png(path, picture)
@@ -307,7 +323,10 @@ def _agreement(
         return None
     shown = heldout.extraction.probabilities
     labels, classes = real.heldout.labels, real.classes
-    result: dict[str, Any] = {"heldout": agreement(shown, labels, classes)}
+    result: dict[str, Any] = {
+        "heldout": agreement(shown, labels, classes),
+        "heldout_by_class": per_class_agreement(shown, labels, classes),
+    }
     if asked is not None:
         fake = generated.extraction.probabilities
         result["generated"] = agreement(fake, asked, classes)
@@ -318,26 +337,55 @@ def _agreement(
 def _memorisation(
     generated: ScoredSet, train: ScoredSet, heldout: ScoredSet, real: RealData, space: str
 ) -> dict[str, dict[str, Any]]:
-    parts = generated, heldout, train
-    spaces = {"thumbnails": [thumbnails(part.clips) for part in parts]}
-    if all(part.extraction for part in parts):
-        spaces[space] = [part.features for part in parts]
+    sets, videos = (generated, heldout), real.train.video_ids
+    num_videos = len(set(real.heldout.video_ids))
     found: dict[str, dict[str, Any]] = {}
-    for name, features in spaces.items():
-        found[name] = dict(memorisation(*features))
-        if features[0].shape[0] == generated.clips.shape[0]:
-            videos, pairs = real.train.video_ids, nearest_pairs(features[0], features[2])
-            found[name]["nearest"] = [{**pair, "video": videos[pair["train"]]} for pair in pairs]
+    for name in SPACES:
+        fake, unseen = (nearest_clips(part.clips, train.clips, name) for part in sets)
+        medians = compare_nearest(fake.distances, unseen.distances)
+        if found and medians["ratio"] is None:
+            # Few shapes in many colours: without them real clips equal one another.
+            continue
+        copies = share_of_copies(fake.distances, unseen.distances, num_videos)
+        pairs = _named_pairs(fake, videos)
+        found[name] = {**medians, "copies": copies, "nearest": pairs}
+    if all(part.extraction for part in (*sets, train)):
+        fake, unseen = (nearest_rows(part.features, train.features) for part in sets)
+        found[space] = dict(compare_nearest(fake.distances, unseen.distances))
+        if fake.rows.shape[0] == generated.clips.shape[0]:
+            found[space]["nearest"] = _named_pairs(fake, videos)
     return found
 
 
+def _named_pairs(nearest: Nearest, videos: Sequence[str]) -> list[dict[str, Any]]:
+    return [{**pair, "video": videos[pair["train"]]} for pair in nearest_pairs(nearest)]
+
+
 def _diversity(
-    generated: ScoredSet, asked: Tensor | None, heldout: ScoredSet, real: RealData
+    generated: ScoredSet,
+    asked: Tensor | None,
+    heldout: ScoredSet,
+    real: RealData,
+    is_judged: bool,
 ) -> dict[str, Any] | None:
-    """Spread inside the asked classes, or inside those the judge sees if none were asked for."""
-    labels = generated.probabilities.argmax(1) if asked is None else asked
-    fake, unseen = (generated.features, labels), (heldout.features, real.heldout.labels)
-    return compare_spread(fake, unseen, real.classes)
+    """Spread inside the asked classes: of the judge's features, or of thumbnails without one.
+
+    If no class was asked for, it is inside those that the judge sees, or of all clips.
+    """
+    if is_judged:
+        labels = generated.probabilities.argmax(1) if asked is None else asked
+        fake, unseen = (generated.features, labels), (heldout.features, real.heldout.labels)
+        return compare_spread(fake, unseen, real.classes)
+    fake = _thumbnails_of_some(generated.clips, asked)
+    unseen = _thumbnails_of_some(heldout.clips, None if asked is None else real.heldout.labels)
+    return compare_spread(fake, unseen, () if asked is None else real.classes)
+
+
+def _thumbnails_of_some(clips: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    count = clips.shape[0]
+    rows = torch.randperm(count, generator=keyed_rng("spread", count))[:MAX_FOR_SPREAD]
+    kept = torch.zeros(count, dtype=torch.int64) if labels is None else labels
+    return thumbnails(clips[rows]), kept[rows]
 
 
 def data_facts(real: RealData) -> DataFacts:

@@ -9,12 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.core.clip_ops import to_float
 from vidgan.core.randomness import keyed_rng
+from vidgan.metrics.memorisation import Nearest
 from vidgan.video.writing import frame_strip
-
-NEAREST_BLOCK = 1024
-"""Rows of the distance matrix that are in memory at once."""
 
 
 def uniform_noise(clips: Tensor, seed: int = 0) -> Tensor:
@@ -68,25 +65,23 @@ def motion_sensitivity(shuffled: float, floor: float, ceiling: float) -> float |
     return (shuffled - floor) / (ceiling - floor) if ceiling > floor else None
 
 
-def nearest_pairs(queries: Tensor, references: Tensor, count: int = 6) -> list[dict[str, Any]]:
-    """The queries `[M, F]` that lie nearest to any reference `[R, F]`, the nearest first.
+def nearest_pairs(nearest: Nearest, count: int = 6) -> list[dict[str, Any]]:
+    """The generated clips that lie nearest to any training clip, the nearest first.
+
+    Args:
+        nearest: the nearest training clip of every generated one.
+        count: at most so many pairs, of different training clips.
 
     Returns:
-        At most `count` pairs of different references: rows `generated` and `train`, `distance`.
+        Rows `generated` and `train`, and their `distance`.
     """
-    references = references.double()
-    found = [
-        torch.cdist(block.double(), references, compute_mode="donot_use_mm_for_euclid_dist").min(1)
-        for block in torch.split(queries, NEAREST_BLOCK)
-    ]
-    distances = torch.cat([part.values for part in found])
-    nearest = torch.cat([part.indices for part in found]).tolist()
+    rows = nearest.rows.tolist()
     pairs: dict[int, dict[str, Any]] = {}
-    for row in distances.argsort(stable=True).tolist():
+    for row in nearest.distances.argsort(stable=True).tolist():
         if len(pairs) == count:
             break
-        pair = {"generated": row, "train": nearest[row], "distance": float(distances[row])}
-        pairs.setdefault(nearest[row], pair)
+        pair = {"generated": row, "train": rows[row], "distance": float(nearest.distances[row])}
+        pairs.setdefault(rows[row], pair)
     return list(pairs.values())
 
 
@@ -107,46 +102,3 @@ def nearest_picture(fake: Tensor, train: Tensor, pairs: list[dict[str, Any]]) ->
     ]
     gap = strips[0].new_full((*strips[0].shape[:1], 4 * scale, strips[0].shape[2]), 255)
     return torch.cat([part for strip in strips for part in (strip, gap)], 1)
-
-
-def nearest_distances(queries: Tensor, references: Tensor) -> Tensor:
-    """Euclidean distance from each row of `[M, F]` to its nearest row of `[R, F]`, float64 `[M]`.
-
-    Distances are taken from differences and not from a product, so that an exact copy is at 0.
-    """
-    references = references.double()
-    parts = [
-        torch.cdist(block.double(), references, compute_mode="donot_use_mm_for_euclid_dist")
-        .min(1)
-        .values
-        for block in torch.split(queries, NEAREST_BLOCK)
-    ]
-    return torch.cat(parts)
-
-
-def thumbnails(clips: Tensor) -> Tensor:
-    """Clips averaged to at most 4 frames of 8x8 pixels and flattened, float32 `[M, F]`."""
-    _, _, t, h, w = clips.shape
-    size = (min(4, t), min(8, h), min(8, w))
-    chunks = [
-        torch.nn.functional.adaptive_avg_pool3d(to_float(chunk), size).flatten(1)
-        for chunk in torch.split(clips, NEAREST_BLOCK)
-    ]
-    return torch.cat(chunks)
-
-
-def memorisation(fake: Tensor, heldout: Tensor, train: Tensor) -> dict[str, float | None]:
-    """Are generated clips nearer to training clips than unseen real clips are?
-
-    Args:
-        fake, heldout, train: features `[M, F]`.
-
-    Returns:
-        Median distance to the nearest training row of `generated` and of `heldout`, and their
-        `ratio`; well below 1 it tells of copied training clips. None where held-out clips lie on
-        training clips.
-    """
-    generated = float(nearest_distances(fake, train).median())
-    real = float(nearest_distances(heldout, train).median())
-    ratio = generated / real if real > 0 else None
-    return {"generated": generated, "heldout": real, "ratio": ratio}

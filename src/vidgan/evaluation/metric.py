@@ -6,7 +6,7 @@ point `vidgan.metrics`); nothing else knows it. docs/adding-a-metric.md shows on
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -35,6 +35,10 @@ METRICS = {
     "ssim": "vidgan.evaluation.scores.frames:SSIM",
     "lpips": "vidgan.evaluation.scores.frames:LPIPS",
     "space_time_swd": "vidgan.evaluation.scores.sliced:SPACE_TIME_SWD",
+    "appearance": "vidgan.evaluation.scores.appearance:APPEARANCE",
+    "c2st_auc": "vidgan.evaluation.scores.two_sample:C2ST_AUC",
+    "c2st_accuracy": "vidgan.evaluation.scores.two_sample:C2ST_ACCURACY",
+    "overall": "vidgan.evaluation.scores.overall:OVERALL",
 }
 """Key to `module:METRIC`; third parties add theirs by the entry point `vidgan.metrics`."""
 
@@ -66,15 +70,17 @@ class Metric:
     """Name in protocols, in a record's `scores` and in `METRICS`."""
     title: str
     """Name on pages and terminals."""
-    needs: Literal["features", "probabilities", "clips", "pairs"]
+    needs: Literal["features", "probabilities", "clips", "pairs", "scores"]
     """What it is computed from. `pairs` are generated and true clips: `vidgan predict` makes
-    those."""
+    those; `scores` are the others of the evaluation."""
     better: Literal["lower", "higher"]
     """Which way is better."""
     bounds: tuple[float, float] = (-math.inf, math.inf)
     """Lowest and highest value that it can have; no record with another one is compared."""
     make: Callable[[Reference], Scorer] | None = None
-    """Prepares the comparison with a reference; None only for `pairs`."""
+    """Prepares the comparison with a reference; None only for `pairs` and `scores`."""
+    combine: Callable[[Mapping[str, Score]], Score | None] | None = None
+    """Of `scores` alone: from the others to this one, or None where they do not serve."""
     reads: frozenset[str] = frozenset()
     """Fields of a protocol that move it, beside those that choose clips and features."""
     resampling: Literal["bootstrap", "subsampling", "none"] = "none"
@@ -91,7 +97,10 @@ class Metric:
     floor < generated < noise, and nothing is said of other scores."""
 
     def __post_init__(self) -> None:
-        if (self.make is None) != (self.needs == "pairs"):
+        is_made = self.needs not in ("pairs", "scores")
+        if (self.make is not None) != is_made or (self.combine is not None) != (
+            self.needs == "scores"
+        ):
             raise UserError(f"the metric {self.key} has to say how it is made")
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from vidgan.core.settings import to_dict
@@ -11,6 +11,8 @@ from vidgan.errors import UserError
 from vidgan.evaluation.metric import Metric, find_metric
 from vidgan.extractors.judge import ClassifierSettings
 from vidgan.extractors.specs import ExtractorSpec
+from vidgan.extractors.two_sample import TwoSampleSettings
+from vidgan.metrics.appearance import AppearanceSettings
 from vidgan.metrics.inception_score import MAX_LOG_GUARD
 from vidgan.metrics.kernel import KernelRule
 from vidgan.metrics.manifold import ManifoldRule
@@ -55,7 +57,13 @@ class Protocol:
     """Name under which it is registered."""
     summary: str = ""
     """One line for lists."""
-    metrics: tuple[str, ...] = ("inception_score", "frechet_distance", "space_time_swd")
+    metrics: tuple[str, ...] = (
+        "inception_score",
+        "frechet_distance",
+        "space_time_swd",
+        "appearance",
+        "overall",
+    )
     """Keys of `evaluation.metric.METRICS`, or of installed plug-ins."""
     extractor: str | None
     """`own-c3d`, the judge trained on the user's data; `own-ssl`, one that needs no classes;
@@ -117,7 +125,11 @@ class Protocol:
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     """How the judge is trained."""
     sliced: SlicedSettings = field(default_factory=SlicedSettings)
-    """The weight-free distance."""
+    """The weight-free distance of patches."""
+    appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
+    """The weight-free distance of whole clips."""
+    two_sample: TwoSampleSettings = field(default_factory=TwoSampleSettings)
+    """The classifier that tells generated from real clips."""
     source: str = ""
     """The paper or code that it repeats, and what is known to differ."""
 
@@ -196,9 +208,10 @@ class Protocol:
                 raise UserError(
                     f"{where}: {metric.key} needs {metric.needs}, and there is no extractor"
                 )
-            if metric.needs == "clips" and self.extractor == "given":
+            if metric.needs in ("clips", "scores") and self.extractor == "given":
                 raise UserError(
-                    f"{where}: {metric.key} needs clips, and the extractor given has features alone"
+                    f"{where}: {metric.key} needs {metric.needs}, and the extractor given has "
+                    "features alone"
                 )
             if metric.needs == "probabilities" and not self._has_probabilities:
                 raise UserError(
@@ -250,10 +263,13 @@ class Protocol:
     @property
     def identity(self) -> str:
         """The registered name, or `custom:<hash>` once any field differs from it."""
-        from vidgan.evaluation.protocols import PROTOCOLS
+        from vidgan.evaluation.protocols import EARLIER_METRICS, PROTOCOLS
 
-        if PROTOCOLS.get(self.name) == self:
-            return self.name
+        known = PROTOCOLS.get(self.name)
+        if known is not None:
+            earlier = EARLIER_METRICS.get(self.name, known.metrics)
+            if self in (known, replace(known, metrics=earlier, summary=self.summary)):
+                return self.name
         return custom_id(asdict(self))
 
     @property

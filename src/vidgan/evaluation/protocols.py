@@ -44,10 +44,21 @@ _FVD: dict[str, Any] = {
 }
 _WINDOW = "Here real clips are the central window of every packed clip."
 
+EARLIER_METRICS: dict[str, tuple[str, ...]] = {
+    "own-c3d": ("inception_score", "frechet_distance", "space_time_swd"),
+    "own-ssl": ("frechet_distance", "kernel_distance", "space_time_swd"),
+    "random-c3d-fid": ("frechet_distance", "kernel_distance", "space_time_swd"),
+    "stswd": ("space_time_swd",),
+}
+"""Of protocols that have got more since: the scores that both have are made in the same way, so
+records of either stand under one name."""
+
+_WEIGHT_FREE = ("space_time_swd", "appearance", "overall")
+
 _OWN = [
     Protocol(
         name="own-c3d",
-        summary="Inception Score, Frechet distance and agreement by a judge of the user's data",
+        summary="judge of shape and motion, blind to hue and noise, and distances that see them",
         extractor="own-c3d",
     ),
     Protocol(
@@ -82,7 +93,7 @@ _OWN = [
     Protocol(
         name="own-ssl",
         summary="Frechet and kernel distance by a judge that needs no classes",
-        metrics=("frechet_distance", "kernel_distance", "space_time_swd"),
+        metrics=("frechet_distance", "kernel_distance", *_WEIGHT_FREE),
         extractor="own-ssl",
         # One of the two questions answered three times out of four is enough, and few features
         # let a Frechet distance be given of few clips.
@@ -91,15 +102,23 @@ _OWN = [
     Protocol(
         name="random-c3d-fid",
         summary="Frechet and kernel distance on an untrained network: no labels, no weights",
-        metrics=("frechet_distance", "kernel_distance", "space_time_swd"),
+        metrics=("frechet_distance", "kernel_distance", *_WEIGHT_FREE),
         **_network("random-c3d"),
         num_clips=1024,
     ),
     Protocol(
         name="stswd",
-        summary="space-time sliced Wasserstein distance: no labels, no weights",
-        metrics=("space_time_swd",),
+        summary="space-time sliced Wasserstein distance and appearance: no labels, no weights",
+        metrics=_WEIGHT_FREE,
         extractor=None,
+    ),
+    Protocol(
+        name="own-c2st",
+        summary="how well a small network tells generated from real clips: sees what eyes see",
+        metrics=("c2st_auc", "c2st_accuracy"),
+        extractor=None,
+        max_groups=1,
+        source="Lopez-Paz and Oquab 2017 (arXiv:1610.06545), with 2 folds, 2 seeds and intervals.",
     ),
 ]
 

@@ -277,11 +277,17 @@ def _agreement_lines(record: Record) -> list[str]:
 
 
 def _memorisation_lines(record: Record) -> list[str]:
-    return [
-        f"nearest training clip ({space}): median of generated / of held-out = "
-        f"{_short(found['ratio'])}"
-        for space, found in record.memorisation.items()
-    ]
+    lines = []
+    for space, found in record.memorisation.items():
+        line = f"nearest training clip ({space}): median of generated / of held-out = "
+        line += _short(found["ratio"])
+        if copies := found.get("copies"):
+            line += (
+                f", {copies['share']:.1%} as near as the nearest of held-out ones (chance "
+                f"explains {copies['limit']:.1%})"
+            )
+        lines.append(line)
+    return lines
 
 
 def _short(value: float | None) -> str:

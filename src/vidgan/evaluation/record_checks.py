@@ -318,7 +318,7 @@ def _of_networks(record: Record, protocol: Protocol) -> Iterator[str]:
         for key, metric in _metrics(record).items()
         if metric.needs in ("features", "probabilities")
     ]
-    if record.agreement is not None or record.diversity is not None:
+    if record.agreement is not None:
         resting.append("agreement")
     if judge is not None:
         yield from _of_judge(judge, protocol)

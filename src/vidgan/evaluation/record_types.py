@@ -28,7 +28,12 @@ _NUMBER, _MAYBE, _WORD = (int, float), (int, float, type(None)), (str,)
 _CHANGE = {"change": _NUMBER, "still": _NUMBER}
 SHAPES: dict[str, Any] = {
     "agreement": {"?generated": {"*": _MAYBE}, "?heldout": {"*": _MAYBE}},
-    "memorisation": {"*": dict.fromkeys(("generated", "heldout", "ratio"), _MAYBE)},
+    "memorisation": {
+        "*": {
+            **dict.fromkeys(("generated", "heldout", "ratio"), _MAYBE),
+            "?copies": {"share": _NUMBER, "limit": _NUMBER},
+        }
+    },
     "diversity": {
         **dict.fromkeys(("generated", "heldout", "ratio"), _MAYBE),
         "lowest": {"ratio": _NUMBER, "class": _WORD},

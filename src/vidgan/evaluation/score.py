@@ -24,7 +24,12 @@ from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Reference
 from vidgan.evaluation.protocol_fields import ClipRule, Protocol
 from vidgan.evaluation.record_types import Score
-from vidgan.evaluation.score_functions import ScoreFunction, extras_of, score_functions
+from vidgan.evaluation.score_functions import (
+    ScoreFunction,
+    combined_scores,
+    extras_of,
+    score_functions,
+)
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,7 @@ def compute_scores(
         score = _score(function, sets, controls, reference)
         others = None if of_floor is None else ScoreFunction.of(function.metric, of_floor)
         scores[key] = _with_floor(score, function, sets.floor, others)
-    return scores
+    return scores | combined_scores(scores, reference.protocol)
 
 
 def _score(

@@ -1,7 +1,7 @@
 """The scores of a protocol against one reference."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,8 @@ import torch
 
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Metric, Reference, Scorer, find_metric
-from vidgan.evaluation.protocol_fields import SUBSETS_OF
+from vidgan.evaluation.protocol_fields import SUBSETS_OF, Protocol
+from vidgan.evaluation.record_types import Score
 from vidgan.metrics.intervals import Reported, bootstrap_interval, subsampling_interval
 
 
@@ -36,8 +37,17 @@ def score_functions(reference: Reference) -> dict[str, ScoreFunction]:
     missing = missing_scores(reference)
     found: dict[str, ScoreFunction] = {}
     for key in reference.protocol.metrics:
-        if key not in missing:
+        if key not in missing and find_metric(key).needs != "scores":
             found[key] = ScoreFunction.of(find_metric(key), reference)
+    return found
+
+
+def combined_scores(scores: Mapping[str, Score], protocol: Protocol) -> dict[str, Score]:
+    """The protocol's scores that are made of others."""
+    found = {}
+    for metric in map(find_metric, protocol.metrics):
+        if metric.combine is not None and (score := metric.combine(scores)) is not None:
+            found[metric.key] = score
     return found
 
 
@@ -49,7 +59,7 @@ def missing_scores(reference: Reference) -> dict[str, str]:
     missing: dict[str, str] = {}
     extraction = reference.real.extraction
     for metric in map(find_metric, reference.protocol.metrics):
-        if metric.needs != "clips" and extraction is None:
+        if metric.needs in ("features", "probabilities") and extraction is None:
             missing[metric.key] = ""
         elif metric.missing is not None and (sentence := metric.missing(reference)):
             missing[metric.key] = sentence

@@ -32,7 +32,12 @@ def score_warnings(scores: Mapping[str, Score]) -> list[str]:
 
 
 def warn_distance(
-    title: str, score: Score, *, half_is_far: bool = False, suspicious: float | None = SUSPICIOUS
+    title: str,
+    score: Score,
+    *,
+    half_is_far: bool = False,
+    suspicious: float | None = SUSPICIOUS,
+    sees_motion: bool = True,
 ) -> list[str]:
     """Sentences on a distance that is out of order: floor < generated < ceiling.
 
@@ -45,13 +50,14 @@ def warn_distance(
         half_is_far: whether nothing was learned above half of the ceiling already.
         suspicious: share of the lower one of real and floor below which clips are hardly new; None
             for a distance that may be 0 by chance.
+        sees_motion: whether shuffled frames have to stand out.
     """
-    return _controls_out_of_order(title, score) or _generated_out_of_order(
+    return _controls_out_of_order(title, score, sees_motion) or _generated_out_of_order(
         title, score, half_is_far, suspicious
     )
 
 
-def _controls_out_of_order(title: str, score: Score) -> list[str]:
+def _controls_out_of_order(title: str, score: Score, sees_motion: bool) -> list[str]:
     """Damaged real clips that score no worse than intact ones."""
     controls = score.controls
     assert score.real is not None
@@ -64,7 +70,7 @@ def _controls_out_of_order(title: str, score: Score) -> list[str]:
             f"{title}: the controls are out of order, real clips are at {best:.4g} and noise or "
             f"the mean clip at {ceiling:.4g}: this score cannot tell them apart here"
         )
-    elif shuffled < best + CLEAR * (ceiling - best):
+    elif sees_motion and shuffled < best + CLEAR * (ceiling - best):
         sentences.append(
             f"{title}: real clips with shuffled frames are at {shuffled:.4g} and whole ones at "
             f"{best:.4g}: this score says nothing of motion here"

@@ -2,6 +2,7 @@
 
 from vidgan.evaluation.metric import metric_title
 from vidgan.evaluation.record_types import Record, Score
+from vidgan.metrics.memorisation import QUANTILE
 from vidgan.report.page import ScoreRow, Scores
 
 MAX_TABLES = 3
@@ -89,12 +90,26 @@ def spread_rows(record: Record) -> list[ScoreRow]:
 
 
 def memorisation_rows(record: Record) -> list[ScoreRow]:
-    """Median distance to the nearest training clip, beside that of unseen real clips."""
-    return [
-        {
-            "metric": f"Distance to the nearest training clip ({space})",
-            "value": found["generated"],
-            "real": found["heldout"],
-        }
-        for space, found in record.memorisation.items()
-    ]
+    """Median distance to the nearest training clip, beside that of unseen real clips, and the share
+    that lies nearer than real clips do."""
+    rows: list[ScoreRow] = []
+    for space, found in record.memorisation.items():
+        rows.append(
+            {
+                "metric": f"Distance to the nearest training clip ({space})",
+                "value": found["generated"],
+                "real": found["heldout"],
+            }
+        )
+        if copies := found.get("copies"):
+            rows.append(
+                {
+                    "metric": f"As near to a training clip as the nearest real ones ({space}; "
+                    f"chance explains {copies['limit']:.1%})",
+                    "better": "lower",
+                    "value": copies["share"],
+                    "real": QUANTILE,
+                    "percent": True,
+                }
+            )
+    return rows

@@ -1,0 +1,256 @@
+"""Limits of the numbers that stand beside the scores, and what is said of one beyond its limit.
+
+Real clips stay inside of every limit: docs/evaluation.md shows how far sets of them differ.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import hypot, sqrt
+from typing import Any
+
+from torch import Tensor
+
+from vidgan.metrics.agreement import AttributeGrid
+from vidgan.metrics.memorisation import CHANGES, QUANTILE
+
+HALF_WAY = 0.5
+"""Share of the way from chance to real clips that agreement has to go: below it more clips ignore
+the class they were asked for than follow it."""
+
+LEAST_SPREAD, LEAST_DISTANCE = 0.5, 0.5
+"""Of the spread inside classes, and of the distance to the nearest training clip, over those of
+real clips. Real sets differ by a tenth; half is what no sampling explains."""
+
+MOTION_FACTOR = 1.25
+"""How many times more or less than real clips generated ones may change: sets of real clips differ
+by a twentieth, and frames in random order change 1.4 to 3 times as much."""
+
+STILL_SHARE = 0.2
+"""By how much the shares of still clips may differ."""
+
+CERTAIN = 4.0
+"""Standard errors that a difference has to exceed, so that small sets are not accused."""
+
+MIN_CLIPS_OF_CLASS = 16
+"""Clips of a class from which on it is looked at alone: fewer scatter by more than the limits."""
+
+MAX_NAMED = 3
+"""Classes that one sentence names."""
+
+FLICKER = {"change": "change from frame to frame", "jerk": "change of that change"}
+"""Motion statistics that have a limit, by name."""
+
+
+def check_warnings(
+    beside: Mapping[str, Any], classes: Sequence[str], labels: Tensor | None, sizes: tuple[int, int]
+) -> list[str]:
+    """Sentences on what stands beside the scores, where it is beyond its limit.
+
+    Args:
+        beside: `agreement`, `memorisation`, `diversity` and `motion` of a record.
+        classes: names of the data's classes.
+        labels: classes that the generated clips should show, int64 `[M]`, or None.
+        sizes: generated and held-out clips.
+    """
+    counts = [] if labels is None else labels.bincount(minlength=len(classes)).tolist()
+    large = {
+        name for name, count in zip(classes, counts, strict=False) if count >= MIN_CLIPS_OF_CLASS
+    }
+    return [
+        *agreement_warnings(beside["agreement"] or {}, classes, large),
+        *spread_warnings(beside["diversity"] or {}, large),
+        *memorisation_warnings(beside["memorisation"]),
+        *motion_warnings(beside["motion"] or {}, sizes),
+    ]
+
+
+def agreement_warnings(
+    found: Mapping[str, Any], classes: Sequence[str], large: set[str]
+) -> list[str]:
+    """Sentences on parts of the asked class, or on single classes, that are not shown.
+
+    Args:
+        found: `generated`, `heldout` and both by class; see `metrics.agreement`.
+        classes: names.
+        large: classes with enough generated clips to be looked at alone.
+    """
+    sentences = []
+    generated, heldout = found.get("generated") or {}, found.get("heldout") or {}
+    chances = _chances(classes)
+    low = [
+        part
+        for part, share in generated.items()
+        if share is not None and share < _half_way(chances[part], heldout[part])
+    ]
+    # A part that is not shown explains the whole.
+    for part in [part for part in low if part != "joint"] or low:
+        sentences.append(
+            f"the judge sees the asked {'class' if part == 'joint' else part} in "
+            f"{generated[part]:.0%} of the generated clips and in {heldout[part]:.0%} of real ones "
+            f"({chances[part]:.0%} by chance): the generator does not show what it is asked for"
+        )
+    if sentences:
+        return sentences
+    by_class, real_by_class = (found.get(f"{n}_by_class") or {} for n in ("generated", "heldout"))
+    lost = {
+        name: share
+        for name, share in by_class.items()
+        if name in large
+        and share
+        < _half_way(
+            chances["joint"], min(heldout["joint"], real_by_class.get(name, heldout["joint"]))
+        )
+    }
+    if lost:
+        sentences.append(
+            f"the judge hardly ever sees the asked class where that is {_named(lost)}: the "
+            "generator does not show it"
+        )
+    return sentences
+
+
+def _half_way(chance: float, real: float) -> float:
+    return chance + HALF_WAY * (real - chance)
+
+
+def _chances(classes: Sequence[str]) -> dict[str, float]:
+    chances = {"joint": 1 / len(classes)} if classes else {}
+    grid = AttributeGrid.of(classes)
+    if grid is not None:
+        chances |= {"object": 1 / len(grid.objects), "motion": 1 / len(grid.motions)}
+    return chances
+
+
+def spread_warnings(found: Mapping[str, Any], large: set[str]) -> list[str]:
+    """Sentences on a set, or on classes, whose clips differ less or more than real ones do.
+
+    Args:
+        found: from `compare_spread`.
+        large: classes with enough generated clips to be looked at alone.
+    """
+    if not found:
+        return []
+    ratio = found["ratio"]
+    who = "generated clips of one class" if len(found["by_class"]) > 1 else "generated clips"
+    if ratio < LEAST_SPREAD:
+        return [
+            (
+                f"{who} differ from each other {ratio:.2f} times as much as "
+                "real ones do: the generator repeats a few clips"
+            )
+        ]
+    if ratio > 1 / LEAST_SPREAD:
+        return [
+            (
+                f"{who} differ from each other {ratio:.1f} times as much as "
+                "real ones do: its classes are mixed, or its clips fall apart"
+            )
+        ]
+    alike = {
+        name: entry["ratio"]
+        for name, entry in found["by_class"].items()
+        if name in large and entry["ratio"] < LEAST_SPREAD
+    }
+    if not alike:
+        return []
+    return [
+        (
+            f"generated clips differ less than half as much as real ones do in {_named(alike)} of "
+            "real clips: the generator repeats a few clips there"
+        )
+    ]
+
+
+def memorisation_warnings(found: Mapping[str, Any]) -> list[str]:
+    """Sentences on copies of training clips, and on data in which none could be told.
+
+    Args:
+        found: by space what `compare_nearest` gives, and `copies` from `share_of_copies`.
+    """
+    plain = found.get("thumbnails")
+    if plain is not None and plain["copies"]["threshold"] == 0:
+        return [
+            (
+                "held-out clips equal training clips, so that no generated clip can be told from a "
+                "copy: take clips that occur twice out of the data ('vidgan data check' names them)"
+            )
+        ]
+    copied = {space: entry["copies"] for space, entry in found.items() if has_copies(entry)}
+    if copied:
+        space = max(copied, key=lambda name: copied[name]["share"])
+        share, limit = copied[space]["share"], copied[space]["limit"]
+        return [
+            (
+                f"{share:.1%} of the generated clips lie nearer to a training clip than "
+                f"{1 - QUANTILE:.0%} of the held-out clips do ({space}, with {_changes()}), and "
+                f"chance explains {limit:.1%}: the generator repeats training clips"
+            )
+        ]
+    near = {s: e["ratio"] for s, e in found.items() if e["ratio"] is not None}
+    return [
+        f"generated clips lie {ratio:.2f} times as far from the nearest training clip as held-out "
+        f"clips do ({space}): look for copies of training clips"
+        for space, ratio in near.items()
+        if ratio < LEAST_DISTANCE
+    ]
+
+
+def has_copies(found: Mapping[str, Any]) -> bool:
+    """Whether more clips are as near to training clips as chance explains, in one space."""
+    copies = found.get("copies")
+    return copies is not None and bool(copies["share"] > copies["limit"])
+
+
+def _changes() -> str:
+    plain = [name for name in CHANGES if name != "unchanged" and not name.startswith("shifted")]
+    return f"{', '.join(plain)} and shifted copies among them"
+
+
+def motion_warnings(found: Mapping[str, Any], sizes: tuple[int, int]) -> list[str]:
+    """Sentences on clips that change more or less from frame to frame than real ones do.
+
+    Args:
+        found: from `compare_motion`.
+        sizes: generated and held-out clips.
+    """
+    if not found:
+        return []
+    fake, real = found["generated"], found["heldout"]
+    sentences = []
+    for key, title in FLICKER.items():
+        if not _differs(fake, real, key, sizes):
+            continue
+        fault = "flicker, or their frames are out of order"
+        if fake[key] < real[key]:
+            fault = "hardly move"
+        sentences.append(
+            f"the {title} of generated clips is {fake[key]:.3g} and of real ones {real[key]:.3g} "
+            f"(0 to 255): they {fault}"
+        )
+        break
+    still = fake["still"] - real["still"]
+    if abs(still) > STILL_SHARE:
+        sentences.append(
+            f"{fake['still']:.0%} of the generated clips stand still and {real['still']:.0%} of "
+            "real ones"
+        )
+    return sentences
+
+
+def _differs(
+    fake: Mapping[str, float], real: Mapping[str, float], key: str, sizes: tuple[int, int]
+) -> bool:
+    """Whether a statistic is beyond its factor, and not by the chance of few clips."""
+    low, high = sorted((fake[key], real[key]))
+    if high <= MOTION_FACTOR * low:
+        return False
+    parts = zip((fake, real), sizes, strict=True)
+    error = hypot(*(part["change_deviation"] / sqrt(num) for part, num in parts))
+    relative = error / max(fake["change"], real["change"])
+    return high - low > CERTAIN * relative * high
+
+
+def _named(found: Mapping[str, float]) -> str:
+    worst = sorted(found, key=lambda name: found[name])
+    named = ", ".join(f"{name} ({found[name]:.0%})" for name in worst[:MAX_NAMED])
+    more = len(worst) - MAX_NAMED
+    return named + (f" and {more} more" if more > 0 else "")

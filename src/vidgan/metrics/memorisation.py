@@ -1,0 +1,192 @@
+"""Are generated clips copies of training clips? Distances to the nearest ones, and how many count.
+
+A copy need not be exact: clips are compared after a small group of changes (shifts by one pixel,
+mirroring, playing backwards) and, in a second space, without their colours. Held-out clips go
+through the same search, so every distance has its counterpart of real clips that cannot be copies.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidgan.core.clip_ops import fold_time, to_float, unfold_time
+
+BLOCK = 512
+"""Rows of the distance matrix, and clips that are floats, at once."""
+
+ROUNDING = 1e-4
+"""Distance of equal clips whose descriptions were rounded differently; grey levels make more."""
+
+QUANTILE = 0.01
+"""Share of held-out clips that lie nearer to a training clip than the distance below which a
+generated clip is counted."""
+
+SIGNIFICANCE = 1e-3
+"""Probability with which real clips would be accused."""
+
+
+Change = Callable[[Tensor], Tensor]
+"""From float clips `[B, C, T, H, W]` to changed ones, or to rows `[B, F]`."""
+
+
+class Nearest(NamedTuple):
+    """Of every row the nearest reference: its distance, float64 `[M]`, and its row, int64 `[M]`."""
+
+    distances: Tensor
+    rows: Tensor
+
+
+def nearest_rows(queries: Tensor, references: Tensor) -> Nearest:
+    """The nearest row of `[R, F]` for each row of `[M, F]`, by Euclidean distance in float64.
+
+    Products choose the row and differences give its distance, so that an exact copy is at 0.
+    """
+    centre = references.double().mean(0)
+    references = references.double() - centre
+    squares = references.square().sum(1)
+    found = []
+    for block in torch.split(queries, BLOCK):
+        rows = block.double() - centre
+        nearest = (squares - 2 * rows @ references.T).min(1).indices
+        found.append(Nearest((rows - references[nearest]).norm(dim=1), nearest))
+    return Nearest(*(torch.cat(part) for part in zip(*found, strict=True)))
+
+
+def coloured(clip: Tensor) -> Tensor:
+    """Float clips `[B, C, T, H, W]` averaged to at most 4 frames of 8x8 pixels, `[B, F]`."""
+    return _pooled(clip).flatten(1)
+
+
+def thumbnails(clips: Tensor) -> Tensor:
+    """`coloured` of uint8 clips `[M, C, T, H, W]`, a few at a time."""
+    return torch.cat([coloured(to_float(chunk)) for chunk in torch.split(clips, BLOCK)])
+
+
+def colourless(clip: Tensor) -> Tensor:
+    """What is left of float clips `[B, C, T, H, W]` when their colours are not looked at, `[B, F]`.
+
+    Each clip's pixels are projected to the direction of colour space in which they vary most,
+    scaled to unit length and turned so that their third moment is positive: brightness, contrast,
+    hue and a change of light and dark leave them the same.
+    """
+    pixels = _pooled(clip).flatten(2).double()  # [B, C, F]
+    pixels = pixels - pixels.mean(2, keepdim=True)
+    direction = torch.linalg.eigh(pixels @ pixels.mT).eigenvectors[..., -1:]
+    shape = (direction.mT @ pixels)[:, 0]
+    shape = shape * shape.pow(3).sum(1, keepdim=True).sign()
+    return F.normalize(shape, dim=1).float()
+
+
+def _pooled(clip: Tensor) -> Tensor:
+    _, _, t, h, w = clip.shape
+    return F.adaptive_avg_pool3d(clip, (min(4, t), min(8, h), min(8, w)))
+
+
+def _shift(dy: int, dx: int) -> Change:
+    def shifted(clip: Tensor) -> Tensor:
+        padded = F.pad(fold_time(clip), (1, 1, 1, 1), mode="replicate")
+        h, w = clip.shape[3:]
+        part = padded[:, :, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
+        return unfold_time(part, clip.shape[0])
+
+    return shifted
+
+
+CHANGES: dict[str, Change] = {
+    "unchanged": lambda clip: clip,
+    "mirrored": lambda clip: clip.flip(4),
+    "reversed": lambda clip: clip.flip(2),
+    **{
+        f"shifted by ({dy}, {dx})": _shift(dy, dx)
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+        if dy or dx
+    },
+}
+"""What a copy may have gone through."""
+
+SPACES: dict[str, Change] = {"thumbnails": coloured, "thumbnails without colour": colourless}
+"""In what clips are compared."""
+
+
+def nearest_clips(clips: Tensor, train: Tensor, space: str) -> Nearest:
+    """The nearest training clip of every clip after the best of `CHANGES`.
+
+    Args:
+        clips, train: uint8 `[M, C, T, H, W]`.
+        space: key of `SPACES`.
+    """
+    describe = SPACES[space]
+    references = torch.cat([describe(to_float(chunk)) for chunk in torch.split(train, BLOCK)])
+    found = []
+    for chunk in torch.split(clips, BLOCK):
+        clip = to_float(chunk)
+        tries = [nearest_rows(describe(change(clip)), references) for change in CHANGES.values()]
+        distances, rows = (torch.stack(part) for part in zip(*tries, strict=True))
+        best = distances.min(0)
+        exact = best.values.where(best.values > ROUNDING, 0)
+        found.append(Nearest(exact, rows.gather(0, best.indices[None])[0]))
+    return Nearest(*(torch.cat(part) for part in zip(*found, strict=True)))
+
+
+def compare_nearest(fake: Tensor, heldout: Tensor) -> dict[str, float | None]:
+    """Are generated clips nearer to training clips than unseen real clips are?
+
+    Args:
+        fake, heldout: distances to the nearest training clip, `[M]`.
+
+    Returns:
+        Median of `generated` and of `heldout`, and their `ratio`; well below 1 it tells of copied
+        training clips. None where held-out clips lie on training clips.
+    """
+    generated, real = float(fake.median()), float(heldout.median())
+    ratio = generated / real if real > 0 else None
+    return {"generated": generated, "heldout": real, "ratio": ratio}
+
+
+def share_of_copies(fake: Tensor, heldout: Tensor, num_videos: int) -> dict[str, float]:
+    """Generated clips that lie nearer to a training clip than the nearest held-out ones do.
+
+    Args:
+        fake, heldout: distances to the nearest training clip, `[M]`.
+        num_videos: different videos behind the held-out clips.
+
+    Returns:
+        `share` of the generated clips, below the `threshold` that `QUANTILE` of the held-out
+        distances set (the smallest one of less than 1 / QUANTILE videos), and the `limit` that real
+        clips would exceed with a probability of `SIGNIFICANCE`.
+    """
+    count = max(1, int(QUANTILE * num_videos))
+    threshold = float(heldout.kthvalue(count).values)
+    return {
+        "share": float((fake < threshold).double().mean()),
+        "threshold": threshold,
+        "limit": copies_limit(fake.shape[0], num_videos, count),
+    }
+
+
+def copies_limit(num_generated: int, num_heldout: int, count: int) -> float:
+    """The share of fresh real clips below the `count`-th smallest of so many held-out distances
+    that is exceeded with a probability of `SIGNIFICANCE` at most.
+
+    Whatever the distances' law, the number X of m fresh ones below the k-th smallest of h has
+    P(X = 0) = prod over i < k of (h - i) / (m + h - i) and
+    P(X = x + 1) / P(X = x) = (x + k) (m - x) / ((x + 1) (m - x + h - k)) (negative hypergeometric).
+
+    Example:
+        >>> copies_limit(1, 1, 1)
+        1.0
+    """
+    m, h, k = num_generated, num_heldout, count
+    probability = 1.0
+    for i in range(k):
+        probability *= (h - i) / (m + h - i)
+    below, x = probability, 0
+    while x < m and 1 - below > SIGNIFICANCE:
+        probability *= (x + k) * (m - x) / ((x + 1) * (m - x + h - k))
+        x += 1
+        below += probability
+    return x / m
