@@ -1,6 +1,6 @@
 """Limits of the numbers that stand beside the scores, and what is said of one beyond its limit.
 
-Real clips stay inside of every limit: docs/evaluation.md shows how far sets of them differ.
+Real clips stay inside of every limit: docs/metrics.md gives the reasons.
 """
 
 from collections.abc import Mapping, Sequence
