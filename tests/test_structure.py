@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ LEVELS = (
 )
 """Packages and modules directly below `vidgan`, lowest first; members of one level never import
 each other."""
+
+parsed = lru_cache(maxsize=None)(ast.parse)
+"""Every gate looks at the same trees."""
 
 PACKAGE = "__init__"
 LONG_FUNCTIONS = {"train": 120}
@@ -113,7 +117,7 @@ def size_faults(text: str) -> list[str]:
     faults = [f"{len(lines)} lines, at most 600"] if len(lines) > 600 else []
     code = [re.sub(r"  # (type|noqa).*", "", line) for line in lines]
     faults += [f"line {i}: over 100 columns" for i, x in enumerate(code, 1) if len(x) > 100]
-    for function in functions(ast.parse(text)):
+    for function in functions(parsed(text)):
         length = (function.end_lineno or function.lineno) - function.lineno + 1
         length -= len((ast.get_docstring(function, clean=False) or "").splitlines())
         allowed = LONG_FUNCTIONS.get(function.name, 60)
@@ -142,7 +146,7 @@ def model_name_branches(tree: ast.AST) -> list[int]:
 
 def contract_methods() -> set[str]:
     """Methods that the base classes of models document; overriding them needs no second text."""
-    tree = ast.parse((SOURCE / "models" / "base.py").read_text(encoding="utf-8"))
+    tree = parsed((SOURCE / "models" / "base.py").read_text(encoding="utf-8"))
     return {function.name for function in functions(tree) if ast.get_docstring(function)}
 
 
@@ -181,9 +185,7 @@ def faults_of(paths: Iterable[Path], look: Callable[[str], Iterable[Any]]) -> li
 def test_imports_go_down_only() -> None:
     inside = [path for path in MODULES if path.parent != SOURCE or path.stem != PACKAGE]
     for path in inside:
-        assert (
-            faults_of([path], lambda text, p=path: upward_edges(part_of(p), ast.parse(text))) == []
-        )
+        assert faults_of([path], lambda text, p=path: upward_edges(part_of(p), parsed(text))) == []
 
 
 def test_the_map_in_contributing_is_that_of_the_gate() -> None:
@@ -201,7 +203,7 @@ def test_where_the_contributing_page_says_it_is() -> None:
     places = re.findall(r"^\| .+ \| `([\w/.]+)` \| `([\w.]+)` \|", text, re.MULTILINE)
     assert len(places) >= 5
     for file, name in places:
-        tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
+        tree = parsed((SOURCE / file).read_text(encoding="utf-8"))
         assert name in set(defined_names(tree)), f"{file} has no {name}"
 
 
@@ -221,9 +223,9 @@ def defined_names(tree: ast.Module) -> Iterator[str]:
 
 def test_import_gate_sees_upward_and_sideways_edges_wherever_they_stand() -> None:
     code = "def f():\n    from vidgan.training import loop\nimport vidgan.data.loader\n"
-    assert len(upward_edges("models", ast.parse(code))) == 2
-    assert upward_edges("cli", ast.parse(code)) == []
-    assert len(upward_edges("sampling", ast.parse("from vidgan import evaluation"))) == 1
+    assert len(upward_edges("models", parsed(code))) == 2
+    assert upward_edges("cli", parsed(code)) == []
+    assert len(upward_edges("sampling", parsed("from vidgan import evaluation"))) == 1
 
 
 def test_sizes_stay_readable() -> None:
@@ -245,22 +247,22 @@ def test_size_gate_counts_what_it_says() -> None:
 
 def test_no_branch_on_a_models_name_outside_models() -> None:
     outside = [path for path in MODULES if part_of(path) != "models"]
-    assert faults_of(outside, lambda text: model_name_branches(ast.parse(text))) == []
+    assert faults_of(outside, lambda text: model_name_branches(parsed(text))) == []
 
 
 def test_name_gate_sees_comparisons() -> None:
     code = "if config.model.name == 'pvgan': pass\nx = model_name in ('a', 'b')\ny = name == 'a'\n"
-    assert model_name_branches(ast.parse(code)) == [1]
-    assert model_name_branches(ast.parse("z = 'a' != self.model_name")) == [1]
+    assert model_name_branches(parsed(code)) == [1]
+    assert model_name_branches(parsed("z = 'a' != self.model_name")) == [1]
 
 
 def test_public_names_are_documented() -> None:
-    assert faults_of(MODULES, lambda text: undocumented(ast.parse(text))) == []
+    assert faults_of(MODULES, lambda text: undocumented(parsed(text))) == []
 
 
 def test_docstring_gate_looks_into_classes() -> None:
     code = '"""M."""\nclass A:\n    """A."""\n    def f(self): pass\n    def _g(self): pass\n'
-    assert undocumented(ast.parse(code)) == ["f"]
+    assert undocumented(parsed(code)) == ["f"]
 
 
 def test_sources_are_ascii_and_leave_nothing_to_do() -> None:

@@ -16,8 +16,8 @@ def demo(
 ) -> None:
     """Render a small labelled set, train on it, sample, evaluate, and write a page.
 
-    About ten minutes on two cores for shapes, longer for digits. An interrupted demo goes on where
-    it was.
+    About ten minutes on two cores for shapes, up to half an hour where the processor has no
+    bfloat16, longer for digits. An interrupted demo goes on where it was.
 
     Args:
         words: settings that differ from the demo's preset.
