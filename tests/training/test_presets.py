@@ -50,6 +50,23 @@ def test_without_a_preset_the_device_chooses() -> None:
     assert load_config(None, ["data=clips/", "training.device=cpu"]).preset == CPU
 
 
+@pytest.mark.parametrize(
+    ("words", "preset"),
+    [("minutes=5", "cpu/quick"), ("hours=1", "cpu/quick"), ("hours=2", CPU), ("seed=1", CPU)],
+)
+def test_little_time_takes_small_clips(words: str, preset: str) -> None:
+    config = load_config(None, ["data=clips/", "training.device=cpu", words])
+    assert config.preset == preset
+    assert load_config("cpu/overnight", [words]).preset == "cpu/overnight"
+
+
+@pytest.mark.parametrize("name", ["cpu/quick", "cpu/overnight", "gpu/quick", "gpu/overnight"])
+def test_clips_asked_for_take_the_place_of_a_presets_minutes(name: str) -> None:
+    assert load_config(name).training.minutes is not None
+    config = load_config(name, ["training.total_clips=400000"])
+    assert (config.training.minutes, config.training.total_clips) == (None, 400_000)
+
+
 def test_shorthands_stand_for_their_settings() -> None:
     config = load_config(CPU, ["data=a/b/", "loss=wgan-gp", "model=pvgan", "run=here", "seed=5"])
     assert (config.data.path, config.loss.name, config.run, config.seed) == (

@@ -19,6 +19,9 @@ __all__ = ["Config", "default_preset", "list_presets", "load_config"]
 DEFAULT_PRESETS = {"cpu": "cpu/pvgan-clips-32x16", "gpu": "gpu/pvgan-clips-64x32"}
 """What `vidgan train data=FOLDER` takes, by the device at hand."""
 
+QUICK_MINUTES = 60
+"""Up to which `minutes=` larger clips would not become recognisable."""
+
 SHORTHANDS = {
     "model": "model.name",
     "data": "data.path",
@@ -72,9 +75,6 @@ def load_config(
         where = str(run_file)
         assert source is not None
         mapping = run_settings(source) | {"run": str(source)}
-        if isinstance(asked.get("training"), Mapping) and "total_clips" in asked["training"]:
-            # A longer run than the one that was measured.
-            mapping = merged(mapping, {"training": {"minutes": None}})
     elif source is None and "model" in given:
         where, mapping = "the settings given", given
     else:
@@ -82,6 +82,10 @@ def load_config(
         preset = {"preset": where.removesuffix(".yaml")}
         mapping = _without_replaced(load_yaml(find_preset(where)), asked) | preset
         mapping = merged(mapping, given)
+    lengths = asked.get("training")
+    if isinstance(lengths, Mapping) and "total_clips" in lengths and "minutes" not in lengths:
+        # Of another length than the one that was measured, or that the preset gives in minutes.
+        mapping = merged(mapping, {"training": {"minutes": None}})
 
     for typed in (asked, {} if Path(where).name == CONFIG_FILE else mapping):
         # A preset is the user's own word; the settings of a run, wherever they lie, are a file's.
@@ -113,13 +117,19 @@ def _one_source(source: str | Path | None, preset: str) -> str:
 
 
 def default_preset(asked: Mapping[str, Any]) -> str:
-    """The preset for settings that name none: by `training.device`, else by what is there."""
+    """The preset for settings that name none.
+
+    By `training.device`, else by what is there; for `QUICK_MINUTES` or less the quick one.
+    """
     import torch
 
     training = asked.get("training", {})
-    device = training.get("device", "auto") if isinstance(training, Mapping) else "auto"
+    training = training if isinstance(training, Mapping) else {}
+    device, minutes = training.get("device", "auto"), training.get("minutes")
     has_gpu = device not in ("auto", "cpu") or (device == "auto" and torch.cuda.is_available())
-    return DEFAULT_PRESETS["gpu" if has_gpu else "cpu"]
+    place = "gpu" if has_gpu else "cpu"
+    is_quick = isinstance(minutes, int | float) and minutes <= QUICK_MINUTES
+    return f"{place}/quick" if is_quick else DEFAULT_PRESETS[place]
 
 
 def list_presets() -> list[str]:
