@@ -304,3 +304,11 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path, orientation):
     assert shown.shape == (info.height, info.width) == ((16, 8) if orientation > 4 else (8, 16))
     assert shown[corner[orientation]] == 250
     assert (shown > 128).mean() == 0.25
+
+
+def test_numbers_of_thousands_of_digits_are_numbers() -> None:
+    names = [f"c{'9' * 5000}{n}.png" for n in (2, 10, 1)]
+    (found,) = find_sequences(names)
+    assert found.names == [names[2], names[0], names[1]]
+    with pytest.raises(SameNumberError):
+        find_sequences([f"{'0' * 5000}1.png", f"{'0' * 5000}1.PNG"])

@@ -21,6 +21,11 @@ _FRAME_WORD = re.compile(r"(^|[^a-z])(frames?|fr|f)[^a-z]*$")
 """What stands before a frame number; tells it from other numbers that vary too."""
 
 
+_NUMBERS = re.compile(r"([0-9]{1,255})")
+"""No file on a disk has a longer name, and Python turns no text of above 4,300 digits into a
+number; what comes with such a name in an archive counts as several numbers."""
+
+
 class SameNumberError(ValueError):
     """Two pictures of one sequence have the same number; the message names them."""
 
@@ -68,7 +73,7 @@ def find_sequences(names: Iterable[str]) -> list[Numbered]:
         stem, dot, suffix = name.rpartition(".")
         if f"{dot}{suffix}".lower() not in IMAGE_SUFFIXES:
             continue
-        parts = re.split(r"([0-9]+)", stem)
+        parts = _NUMBERS.split(stem)
         if len(parts) == 1:
             return []
         texts = tuple(text.casefold() for text in parts[::2])

@@ -219,6 +219,67 @@ def test_small_things_that_shrink_well_are_no_bombs(tmp_path):
     assert len(open_archive(path).read("zeros.mp4")) == 4 << 20
 
 
+def header(name: str, size: int, kind: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def extended(kind: bytes, body: bytes) -> bytes:
+    return header("more", len(body), kind) + body + bytes(-len(body) % 512)
+
+
+def comments(count: int) -> bytes:
+    return b"".join(b"11 %05x=b\n" % n for n in range(count))
+
+
+ENDLESS = {
+    "a long number": extended(b"x", b"1" * 40_000),
+    "a table": extended(b"g", comments(100_000)),
+    "a long name": extended(b"L", b"a" * 100_000),
+    "a long link": extended(b"K", b"a" * 100_000),
+    "a table of Solaris": extended(b"X", comments(100_000)),
+    "a chain of names": extended(b"L", b"abc\0") * 3000,
+    "a chain of tables": extended(b"g", comments(1)) * 3000,
+}
+
+
+@pytest.mark.parametrize("packer", ["a.tar", "a.tar.zst"])
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize("first", [b"", tar_bytes()[:1536]])
+def test_endless_extended_headers_of_a_tar_are_refused(tmp_path, kind, packer, first):
+    path = tmp_path / packer
+    file = header("a.mp4", 4, b"0") + b"abcd" + bytes(508)
+    path.write_bytes(PACKERS[packer](first + ENDLESS[kind] + file + bytes(1024)))
+    with pytest.raises(UserError, match=r"a\.tar.* has extended headers of more than"):
+        open_archive(path)
+
+
+def test_what_a_global_header_says_is_not_kept_for_every_member(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(
+        "vidgan.data.sources.containers.archive._tar_flaw",
+        lambda info: kept.append(len(info.pax_headers)),
+    )
+    file = header("a.mp4", 4, b"0") + b"abcd" + bytes(508)
+    path = tmp_path / "a.tar"
+    path.write_bytes(extended(b"g", comments(5000)) + file * 50 + bytes(1024))
+    open_archive(path)
+    assert len(kept) == 50
+    assert sum(kept) <= 5000
+
+
+def test_long_names_and_comments_of_a_tar_are_read(tmp_path):
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        path = tmp_path / f"{form}.tar"
+        with tarfile.open(path, "w", format=form, pax_headers={"comment": "c" * 40}) as archive:
+            for number in range(20):
+                info = tarfile.TarInfo(f"{'long/' * 300}{number}.mp4")
+                info.size = 4
+                archive.addfile(info, io.BytesIO(b"abcd"))
+        assert list(open_archive(path).members) == [f"{'long/' * 300}{n}.mp4" for n in range(20)]
+
+
 def test_limits_on_members_and_bytes(tmp_path):
     path = write_archive(tmp_path / "a.zip")
     with pytest.raises(UserError, match="more than 2 members: split it"):

@@ -1,13 +1,14 @@
 """Zip and tar archives, read in place: nothing is ever unpacked under a name of the archive's."""
 
 import lzma
+import re
 import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from vidgan.data.sources.containers.limits import LIMITS, Limits, plain_name, unsafe_name
 from vidgan.data.sources.containers.unpacked import unpacked
@@ -21,6 +22,15 @@ _SYMLINK = 0o120000
 _FILE_KIND = 0o170000
 _ENCRYPTED = 0x1
 _BLOCK = 512
+_EXTENDED = frozenset({b"x", b"g", b"X", b"L", b"K"})
+"""Types of tar headers that only say more about the next one: PAX records and long names of GNU."""
+_EXTENDED_BYTES = 1 << 16
+"""Longest extended header; names of files have 4,096 bytes at most, and attributes a few more."""
+_EXTENDED_IN_A_ROW = 8
+"""Writers put a global header, a name, a link and a table of PAX before a file."""
+_LONG_NUMBER = re.compile(rb"[0-9]{300}")
+"""Longer than any file name; tarfile's patterns take the square of its length to pass over it."""
+_PAX_KEYS = frozenset({"path", "size", "hdrcharset"})
 
 
 @dataclass(frozen=True)
@@ -185,15 +195,48 @@ _ZIP_DAMAGE = (
 )
 
 
+class _BoundedTar(tarfile.TarFile):
+    """A tar whose extended headers are looked at before tarfile parses them, one in another."""
+
+    num_extended = 0
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """The next member; called again for what follows an extended header."""
+        assert isinstance(archive, _BoundedTar) and archive.fileobj is not None
+        start = archive.fileobj.tell()
+        block = archive.fileobj.read(_BLOCK)
+        if block[156:157] not in _EXTENDED:
+            archive.num_extended = 0
+        else:
+            archive.num_extended += 1
+            size = cls.frombuf(block, tarfile.ENCODING, "surrogateescape").size
+            if not 0 <= size <= _EXTENDED_BYTES or archive.num_extended > _EXTENDED_IN_A_ROW:
+                raise _OverlongHeaderError
+            if _LONG_NUMBER.search(archive.fileobj.read(size)):
+                raise _OverlongHeaderError
+        archive.fileobj.seek(start)
+        return super().fromtarfile(archive)
+
+
+class _OverlongHeaderError(Exception):
+    """More about one file than any needs."""
+
+
 def _list_tar(path: Path, limits: Limits) -> Archive:
     table = _Table(path, limits)
     plain = unpacked(path, limits)
     notes: tuple[str, ...] = ()
     end = 0
     try:
-        with tarfile.open(plain, "r:") as archive:
+        with _BoundedTar.open(plain, "r:", tarinfo=_BoundedHeader) as archive:
             while (info := archive.next()) is not None:
                 end = info.offset_data
+                # Each member gets a copy of all that global headers say.
+                told = archive.pax_headers
+                archive.pax_headers = {key: told[key] for key in _PAX_KEYS & told.keys()}
                 # tarfile would keep every entry, and half a million of them fill the memory.
                 archive.members.clear()  # type: ignore[attr-defined]
                 if info.isdir():
@@ -201,6 +244,11 @@ def _list_tar(path: Path, limits: Limits) -> Archive:
                 if info.isreg() and not info.issparse():
                     end += -(-info.size // _BLOCK) * _BLOCK
                 table.add(info.name, info.size, info.offset_data, _tar_flaw(info))
+    except _OverlongHeaderError as error:
+        raise UserError(
+            f"{path} has extended headers of more than {_EXTENDED_BYTES:,} bytes, more than"
+            f" {_EXTENDED_IN_A_ROW} in a row, or endless numbers in them: pack it anew with tar"
+        ) from error
     except (tarfile.TarError, ValueError, OverflowError, OSError) as error:
         # A header of the PAX form may say any size, behind which there is no place on the disk.
         if not table.members:
