@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import lock_descriptor
 
@@ -205,6 +205,22 @@ def write_sealed_json(path: str | Path, record: dict[str, Any]) -> None:
     write_json_atomically(path, {**record, SEAL: _hash_of(record)})
 
 
+def check_regular(path: str | Path) -> None:
+    """Refuse what is there and is no ordinary file.
+
+    Raises:
+        UserError: it is a folder, a device, or a named pipe, which would be waited for.
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        raise UserError(f"{path} is no file")
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """An ordinary file, opened for reading; raises `OSError` and what `check_regular` does."""
+    check_regular(path)
+    return Path(path).open("rb")
+
+
 def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "strict") -> str:
     """The UTF-8 text of an ordinary file.
 
@@ -217,10 +233,7 @@ def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "stri
         OSError: it is not there or may not be read.
         UserError: it is no file (a named pipe would be waited for), too long, or no text.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no file")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         # Python sets as many bytes aside as are asked for.
         data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     if len(data) > max_bytes:

@@ -6,6 +6,7 @@ the level of graphics white (BT.2408), colours are taken to the primaries of BT.
 is encoded for a display of gamma 2.4 (BT.1886). Everything else stays as it is stored.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -67,17 +68,31 @@ def hdr_transfer(frame: "VideoFrame") -> str | None:
     return HDR_TRANSFERS.get(int(frame.color_trc))
 
 
-def sdr_pixels(coded: npt.NDArray[np.uint16], transfer: str, primaries: int) -> Any:
+_STRIP_PIXELS = 1 << 18
+"""Pixels that are light at the same time, which takes some fifty times the bytes that they have."""
+
+
+def sdr_pixels(coded: Sequence[npt.NDArray[np.uint16]], transfer: str, primaries: int) -> Any:
     """HDR as ordinary video.
 
     Args:
-        coded: `[3, H, W]`, RGB in full range of 16 bits.
+        coded: Red, green and blue `[H, W]` in full range of 16 bits.
         transfer: PQ or HLG.
         primaries: Code of the primaries; unknown ones count as BT.2020.
 
     Returns:
         uint8 `[3, H, W]`, RGB of BT.709.
     """
+    height, width = coded[0].shape
+    pixels = np.empty((3, height, width), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = np.stack([plane[top : top + rows] for plane in coded])
+        pixels[:, top : top + rows] = _sdr_strip(strip, transfer, primaries)
+    return pixels
+
+
+def _sdr_strip(coded: npt.NDArray[np.uint16], transfer: str, primaries: int) -> Any:
     signal = coded.astype(np.float32) / 65535
     light = _pq_light(signal) if transfer == "PQ" else _hlg_light(signal)
     # The curve works on the strongest colour and scales all three, which keeps the hue.

@@ -25,6 +25,8 @@ ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
 """How a picture becomes a square: cut the longer side, pad the shorter with black, or squash."""
 
 _WHITE_16 = 65535
+_STRIP_PIXELS = 1 << 20
+"""Of a picture that is converted piece by piece."""
 
 
 class VideoError(UserError):
@@ -157,9 +159,11 @@ class Fitter:
             interpolation=kind | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
             threads=1,
         )
-        planes = rgb_planes(converted)
-        if transfer is not None:
-            planes = sdr_pixels(planes.view("<u2"), transfer, int(frame.color_primaries))
+        if transfer is None:
+            planes = rgb_planes(converted)
+        else:
+            deep = [plane.view("<u2") for plane in _views(converted)]
+            planes = sdr_pixels(deep, transfer, int(frame.color_primaries))
         pixels: Pixels = Orientation.of(frame).apply(planes)
         if side is not None:
             pixels = _crop_or_pad(pixels, side)
@@ -167,10 +171,15 @@ class Fitter:
 
 
 def rgb_planes(frame: "VideoFrame") -> Pixels:
-    """Bytes `[3, H, W]` of a frame in planes, or `[3, H, 2 W]` if they have 16 bits."""
+    """Bytes `[3, H, W]` of a frame in planes."""
+    return np.stack(_views(frame))
+
+
+def _views(frame: "VideoFrame") -> list[Pixels]:
+    """Bytes of red, green and blue where they lie: `[H, W]`, or `[H, 2 W]` if they have 16 bits."""
     num_bytes = frame.width * (2 if frame.format.name == "gbrp16le" else 1)
     green, blue, red = (_plane_pixels(plane)[:, :num_bytes] for plane in frame.planes)
-    return np.stack([red, green, blue])
+    return [red, green, blue]
 
 
 def _plane_pixels(plane: Any) -> Pixels:
@@ -252,8 +261,7 @@ def read_images(
     num_corrupt = 0
     for n in range(len(files)) if indices is None else indices:
         try:
-            with open_picture(files[n]) as picture:
-                frame = _frame_of(picture)
+            frame = _frame_of(files[n])
         except PictureError as error:
             if indices is not None:
                 raise CorruptVideoError(path, f"frame {n} cannot be read") from error
@@ -272,8 +280,7 @@ def iterate_images(
     fit = Fitter(resolution, resize)
     for file in _numbered(path)[1]:
         try:
-            with open_picture(file) as picture:
-                frame = _frame_of(picture)
+            frame = _frame_of(file)
         except PictureError:
             yield None
         else:
@@ -292,17 +299,29 @@ def rgb_picture(picture: "Image.Image") -> Pixels:
     """
     upright = _oriented(picture)
     _check_depth(upright)
-    if upright.mode == "I" or upright.mode.startswith("I;16"):
+    width, height = upright.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    # Whole pictures would be there once more for every step of the way.
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = _rgb_strip(upright.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _rgb_strip(strip: "Image.Image") -> Pixels:
+    if strip.mode == "I" or strip.mode.startswith("I;16"):
         # Pillow would clip to 255 instead of scaling.
-        deep = np.asarray(upright)
-        return np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    return np.asarray(upright.convert("RGB"))
+        return (np.asarray(strip) >> 8).astype(np.uint8)[..., None]
+    return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
 
 
 def _oriented(picture: "Image.Image") -> "Image.Image":
+    """The picture itself, turned as it is to be looked at."""
     from PIL import ImageOps
 
-    return ImageOps.exif_transpose(picture)
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
 
 
 def _check_depth(picture: "Image.Image") -> None:
@@ -317,10 +336,16 @@ def _check_depth(picture: "Image.Image") -> None:
             raise UnknownRangeError("has numbers beyond 16 bits: convert it to 8 or 16 bits")
 
 
-def _frame_of(picture: "Image.Image") -> "VideoFrame":
+def _frame_of(file: Path) -> "VideoFrame":
     import av
 
-    return av.VideoFrame.from_ndarray(rgb_picture(picture), format="rgb24")
+    return av.VideoFrame.from_ndarray(_pixels_of(file), format="rgb24")
+
+
+def _pixels_of(file: Path) -> Pixels:
+    # The decoded picture is gone before its pixels are copied into a frame.
+    with open_picture(file) as picture:
+        return rgb_picture(picture)
 
 
 def stack_frames(frames: list[Pixels]) -> Pixels:

@@ -1,12 +1,14 @@
 """Packets of video files, and the index of frame times that is made from them."""
 
+import struct
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidgan.video.frames import NoVideoStreamError
+from vidgan.video.frames import NoVideoStreamError, UnreadableVideoError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -38,6 +40,9 @@ class FrameIndex:
     sizes: dict[int | None, int]
     num_covered: int
 
+
+_BOX = struct.Struct(">I4s")
+"""Length and kind of a box of an MP4."""
 
 _remembered: "OrderedDict[tuple[Any, ...], FrameIndex]" = OrderedDict()
 
@@ -89,12 +94,60 @@ def packets_of(
         yield packet
 
 
+_BOXES_OF_BOXES = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"})
+_COUNTS_AT = {b"stsz": 8, b"stz2": 8, b"trun": 4}
+"""Boxes with a number of frames or sounds, and where it stands in them (ISO/IEC 14496-12)."""
+_MOST_BOXES = 1 << 22
+"""Boxes of an MP4 that are looked at; a fragment has seven, and a film some thousand fragments."""
+
+
+def check_claims(path: Path) -> None:
+    """Refuse an MP4 whose tables claim more frames and sounds than the file has bytes.
+
+    FFmpeg sets 24 bytes aside for each of them before it looks whether they are there.
+
+    Raises:
+        UnreadableVideoError: it claims so, or hides its tables in a compressed one.
+    """
+    size = path.stat().st_size
+    ends = [size]
+    position = claimed = 0
+    with path.open("rb") as file:
+        for number in count():
+            while ends and position + _BOX.size > ends[-1]:
+                position = ends.pop()
+            if not ends:
+                return
+            file.seek(position)
+            length, kind = _BOX.unpack(file.read(_BOX.size))
+            start = position + _BOX.size
+            if length == 1:
+                length, start = int.from_bytes(file.read(8), "big"), start + 8
+            end = ends[-1] if length == 0 else min(position + length, ends[-1])
+            if end < start:
+                # No box, so the file is no MP4, or one that FFmpeg reads no further either.
+                return
+            if kind in _COUNTS_AT:
+                file.seek(start + _COUNTS_AT[kind])
+                claimed += int.from_bytes(file.read(4), "big")
+            if claimed > size or number == _MOST_BOXES:
+                raise UnreadableVideoError(path, "claims more frames than it has bytes")
+            if kind == b"cmov":
+                raise UnreadableVideoError(path, "has compressed tables: store it anew as MP4")
+            if kind in _BOXES_OF_BOXES:
+                ends.append(end)
+            position = start if kind in _BOXES_OF_BOXES else end
+
+
 def _read_index(path: Path, container: "InputContainer", stream: "VideoStream") -> FrameIndex:
     times: list[int | None] = []
     sizes: dict[int | None, int] = {}
     num_packets = num_places = 0
+    most = path.stat().st_size
     for packet in packets_of(container, stream, [0]):
         num_packets += packet.size > 0
+        if num_packets > most:
+            raise UnreadableVideoError(path, "claims more frames than it has bytes")
         if packet.size and packet.dts is not None and container.format.name == "avi":
             num_places = max(num_places, packet.dts + 1)
         if packet.size and not packet.is_discard:

@@ -32,7 +32,7 @@ from vidgan.video.frames import (
     stack_frames,
 )
 from vidgan.video.geometry import SQUARE, Orientation, pixel_aspect, square_pixels
-from vidgan.video.index import FrameIndex, frame_index, packets_of
+from vidgan.video.index import FrameIndex, check_claims, frame_index, packets_of
 from vidgan.video.pictures import MAX_PIXELS
 from vidgan.video.sequences import is_numbered_pictures
 
@@ -242,9 +242,11 @@ def open_container(path: Path) -> "InputContainer":
 
     Raises:
         av.error.FFmpegError, OSError: it is none, or damaged.
+        UnreadableVideoError: it claims more frames than it has bytes.
     """
     import av
 
+    check_claims(path)
     doors = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
     return av.open(
         # Names hold colons, which FFmpeg would take for the end of a protocol.
@@ -266,6 +268,8 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         raise UnreadableVideoError(path, "the file is empty")
     try:
         container = open_container(path)
+    except UnreadableVideoError:
+        raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise UnreadableVideoError(path, f"cannot be read as video ({reason})") from error

@@ -1,16 +1,21 @@
 """NPY, NPZ and HDF5: orders of axes, ranges, labels; pickles, bombs and damage."""
 
+import os
 import pickle
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.array_items import list_arrays, read_array_item
-from vidgan.data.sources.containers.arrays import open_arrays
+from vidgan.data.sources.containers.arrays import open_arrays, read_npy
 from vidgan.data.sources.containers.axes import clip_frames, find_axes, find_scale
+from vidgan.data.sources.containers.reading import list_container
+from vidgan.data.sources.layouts import scan_sources
 from vidgan.errors import UserError
 from vidgan.video import UnreadableVideoError
 
@@ -339,3 +344,79 @@ def test_a_file_without_videos_says_what_it_holds(tmp_path):
     np.savez(tmp_path / "a.npz", weights=np.zeros((3, 4)), bias=np.zeros(3))
     with pytest.raises(UserError, match=r"no array of videos \(weights 3x4, bias 3\)"):
         list_arrays(tmp_path / "a.npz", "auto")
+
+
+def test_a_header_that_claims_more_than_there_is_allocates_nothing(tmp_path):
+    np.save(tmp_path / "a.npy", videos())
+    data = (tmp_path / "a.npy").read_bytes()
+    forged = data.replace(b"(6, 5, 12, 12, 3), }" + b" " * 8, b"(6, 500000000, 12, 12, 3), }")
+    assert np.array_equal(read_npy(data, tmp_path / "a.npy"), videos())
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"claims 1,296,000,000,000 bytes, more than there are"):
+        read_npy(forged[: len(data)], tmp_path / "a.npy")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bytes_are_copied_once(dtype, channels):
+    clip = np.full((8, 256, 256, channels), 7.4).astype(dtype)
+    tracemalloc.start()
+    pixels = clip_frames(clip, 0, "THWC", "bytes")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pixels.flags.owndata
+    assert np.unique(pixels).tolist() == [7]
+    assert peak < 1.5 * pixels.nbytes
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.array([0, 1, np.inf]), "NaN or infinite"),
+        (np.array([0, np.nan, 1]), "NaN or infinite"),
+        (np.array([0, 1, 2], "M8[s]"), "holds datetime64.* and no labels"),
+        (np.zeros(3, "V9"), "holds .*V9.* and no labels"),
+        (np.zeros(3, [("a", "i4")]), "and no labels"),
+        (np.zeros(3, np.complex64), "holds complex64 and no labels"),
+    ],
+)
+def test_labels_that_are_none_are_one_sentence(tmp_path, labels, said):
+    np.save(tmp_path / "a.npy", videos(3))
+    np.save(tmp_path / "a_labels.npy", labels)
+    with pytest.raises(UserError, match=rf"a_labels\.npy: a_labels .*{said}"):
+        list_arrays(tmp_path / "a.npy", "auto")
+
+
+def test_groups_of_hdf5_are_walked_once_and_not_too_deep(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="HDF5 needs the extra arrays")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["run/a"] = videos(2)
+        file["again"] = file["run/a"]
+        file["run/up"] = file["/"]
+        file[b"\xff/b"] = videos(2)
+    assert [*open_arrays(tmp_path / "a.h5").shapes] in (["again", "\\xff/b"], ["\\xff/b", "again"])
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["g/" * 32 + "video"] = videos(2)
+    assert len(list_arrays(tmp_path / "b.h5", "auto").sources) == 2
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["g/" * 33 + "video"] = videos(2)
+    with pytest.raises(UserError, match="more than 32 deep"):
+        list_arrays(tmp_path / "c.h5", "auto")
+
+
+def test_named_pipes_are_no_containers_and_no_labels(tmp_path):
+    np.save(tmp_path / "a.npy", videos(3))
+    os.mkfifo(tmp_path / "a_labels.npy")
+    assert len(list_arrays(tmp_path / "a.npy", "auto").sources) == 3
+    for name in ("b.npy", "b.npz", "b.h5", "b.tfrecords", "b.tar", "b.zip"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UserError, match=rf"{name} is no file"):
+            list_container(tmp_path / name, "auto")
+    for name in ("c.csv", "c.json", "index.json"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "c").mkdir()
+    os.mkfifo(tmp_path / "c" / "n_frames")
+    scan = scan_sources(tmp_path, DataConfig(resolution=8, frames=4))
+    assert len(scan.sources) == 3

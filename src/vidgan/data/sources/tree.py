@@ -77,7 +77,8 @@ class Tree:
     def tables(self, suffix: str) -> list[str]:
         """Other files with a suffix, near the root: deeper ones belong to single videos."""
         near = (name for name in self.others if name.count("/") <= _DEEPEST_TABLE)
-        return [name for name in near if _suffix(name) == suffix]
+        found = (name for name in near if _suffix(name) == suffix)
+        return [name for name in found if (self.root / name).is_file()]
 
     def pictures(self) -> list[str]:
         """All picture files, those in `image_folders` too, sorted."""

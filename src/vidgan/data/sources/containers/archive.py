@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Self
 
+from vidgan.core.files import check_regular
 from vidgan.data.sources.containers.limits import LIMITS, Limits, plain_name, unsafe_name
 from vidgan.data.sources.containers.unpacked import unpacked
 from vidgan.errors import UserError, printable
@@ -101,6 +102,7 @@ def open_archive(path: str | Path, limits: Limits = LIMITS) -> Archive:
         UserError: it is no archive, beyond the limits, or nothing of it can be read.
     """
     path = Path(path)
+    check_regular(path)
     stat = path.stat()
     return _open_archive(path, limits, stat.st_mtime_ns, stat.st_size)
 
@@ -205,7 +207,8 @@ class _BoundedHeader(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
         """The next member; called again for what follows an extended header."""
-        assert isinstance(archive, _BoundedTar) and archive.fileobj is not None
+        assert isinstance(archive, _BoundedTar)
+        assert archive.fileobj is not None
         start = archive.fileobj.tell()
         block = archive.fileobj.read(_BLOCK)
         if block[156:157] not in _EXTENDED:

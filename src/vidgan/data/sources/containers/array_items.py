@@ -135,7 +135,7 @@ def _labels(file: ArrayFile, videos: str, count: int) -> list[str] | None:
     """Class names for the `count` videos of an array, if the file or its neighbour has labels."""
     if file.path.suffix.lower() == ".npy":
         beside = file.path.with_name(f"{file.path.stem}_labels.npy")
-        if not beside.exists():
+        if not beside.is_file():
             return None
         file = open_arrays(beside)
         videos = next(iter(file.shapes))
@@ -155,7 +155,13 @@ def read_labels(file: ArrayFile, name: str, count: int) -> list[int | str] | Non
         return None
     if dtype.kind in "USO":
         return [*file.texts(name)] if len(shape) == 1 else None
+    if dtype.kind not in "biuf":
+        raise UserError(
+            f"{file.path}: {name} holds {dtype} and no labels: store whole numbers or words"
+        )
     values: Any = np.asarray(file[name][...])
+    if not np.isfinite(values).all():
+        raise UserError(f"{file.path}: {name} holds labels that are NaN or infinite: mend them")
     if len(shape) == 2 and shape[1] > 1:
         values = values.argmax(axis=1)
     if values.size != count or not np.array_equal(values, np.rint(values)):

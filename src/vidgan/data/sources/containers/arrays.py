@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vidgan.core.files import check_regular
 from vidgan.data.sources.containers.archive import Archive, open_archive, open_zipped
 from vidgan.data.sources.containers.limits import LIMITS, Limits
 from vidgan.data.sources.containers.unpacked import unpack
@@ -23,6 +24,9 @@ _START_BYTES = 12
 """Mark, version and length of the header of an NPY file."""
 _HEADER_BYTES = 1 << 16
 """Enough for any header of a plain array; NumPy itself refuses text of more than 10,000."""
+
+_DEEPEST_GROUP = 32
+"""Groups of an HDF5 file inside of each other; sets have a few, and each costs time for all."""
 
 
 class ArrayFile:
@@ -66,6 +70,7 @@ def open_arrays(path: str | Path) -> ArrayFile:
         UserError: it is none, damaged, holds pickled objects, or needs the extra `arrays`.
     """
     path = Path(path)
+    check_regular(path)
     stat = path.stat()
     return _open_arrays(path, stat.st_mtime_ns, stat.st_size)
 
@@ -92,9 +97,25 @@ def read_npy(data: bytes, path: Path) -> Any:
     """
     try:
         _check_start(data[:_START_BYTES])
+        file = io.BytesIO(data)
+        shape, dtype = _read_header(file)
+        claimed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if claimed > len(data) - file.tell():
+            # NumPy would set the memory aside before it reads.
+            raise ValueError(f"its header claims {claimed:,} bytes, more than there are")
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except _NPY_FAULTS as error:
         raise UserError(_npy_fault(path, error)) from error
+
+
+def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an NPY; `file` is left where the numbers start."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return tuple(shape), dtype
 
 
 def _check_start(start: bytes) -> None:
@@ -140,16 +161,12 @@ class _Packed:
         start = io.BytesIO(self._archive.read(self._member, _HEADER_BYTES))
         try:
             _check_start(start.getvalue()[:_START_BYTES])
-            version = np.lib.format.read_magic(start)
-            read = np.lib.format.read_array_header_1_0
-            if version != (1, 0):
-                read = np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(start)
+            shape, dtype = _read_header(start)
         except _NPY_FAULTS as error:
             raise UserError(_npy_fault(self._path, error)) from error
         if dtype.hasobject:
             raise UserError(_npy_fault(self._path, ValueError("objects")))
-        return tuple(shape), dtype
+        return shape, dtype
 
 
 def _open_npz(path: Path) -> ArrayFile:
@@ -183,32 +200,48 @@ def _open_hdf5(path: Path, limits: Limits) -> ArrayFile:
     arrays: dict[str, Any] = {}
     dropped: list[tuple[str, str]] = []
     try:
-        for name, dataset in _datasets(file):
+        for name, dataset in _datasets(file, path, limits):
             flaw = _dataset_flaw(dataset, limits)
             if flaw:
                 dropped.append((name, flaw))
             else:
                 arrays[name] = dataset
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is a damaged HDF5 file ({error}): store it anew") from error
     return ArrayFile(path, arrays, dropped)
 
 
-def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
+def _datasets(file: Any, path: Path, limits: Limits) -> Iterator[tuple[str, Any]]:
+    """Name and dataset of each object, once; neither soft nor external links are followed."""
     import h5py
 
-    found: list[tuple[str, Any]] = []
-
-    def visit(name: str | bytes, item: Any) -> None:
-        if isinstance(name, bytes):
-            # So h5py gives names that are no UTF-8.
-            name = name.decode("utf-8", "backslashreplace")
-        if isinstance(item, h5py.Dataset):
-            found.append((name, item))
-
-    # This visits every item once and follows neither soft nor external links.
-    file.visititems(visit)
-    yield from found
+    groups = [("", file, 0)]
+    known = {h5py.h5o.get_info(file.id).addr}
+    num_links = 0
+    while groups:
+        start, group, depth = groups.pop()
+        if depth > _DEEPEST_GROUP:
+            raise UserError(
+                f"{path} has groups inside of groups, more than {_DEEPEST_GROUP} deep: store it"
+                " with fewer"
+            )
+        inside = []
+        for key in group.id:
+            num_links += 1
+            limits.check_count(path, num_links)
+            if group.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
+                continue
+            item = group[key]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in known:
+                continue
+            known.add(address)
+            shown = key.decode("utf-8", "backslashreplace")
+            if isinstance(item, h5py.Dataset):
+                yield start + shown, item
+            elif isinstance(item, h5py.Group):
+                inside.append((f"{start}{shown}/", item, depth + 1))
+        groups += reversed(inside)
 
 
 def _dataset_flaw(dataset: Any, limits: Limits) -> str | None:

@@ -123,10 +123,15 @@ def clip_frames(array: Any, number: int, axes: Axes, scale: Scale) -> npt.NDArra
     if "C" not in rest:
         clip, rest = clip[..., None], rest + "C"
     clip = clip.transpose([rest.index(letter) for letter in "THWC"])
-    clip = np.repeat(clip, 3, axis=-1) if clip.shape[-1] == 1 else clip[..., :3]
+    is_grey = clip.shape[-1] == 1
+    clip = np.broadcast_to(clip, (*clip.shape[:-1], 3)) if is_grey else clip[..., :3]
     if scale == "bytes":
-        # Floats from 0 to 255 are rounded, not cut.
-        return np.ascontiguousarray(np.rint(clip).astype(np.uint8))
+        pixels = np.empty(clip.shape, np.uint8)
+        if clip.dtype.kind == "f":
+            # Floats from 0 to 255 are rounded, not cut.
+            return np.rint(clip, out=pixels, casting="unsafe")
+        pixels[...] = clip
+        return pixels
     # Loading torch takes seconds, and few arrays need it.
     import torch
 

@@ -136,6 +136,8 @@ def _read_item(path: Path, member: str) -> Content:
         return read_array_item(path, member)
     except VideoError:
         raise
+    except MemoryError as error:
+        raise UnreadableVideoError(path, "is larger than the memory of this machine") from error
     except (UserError, KeyError, OSError) as error:
         # The container was whole when it was listed.
         raise UnreadableVideoError(path, f"cannot be read any more ({error})") from error

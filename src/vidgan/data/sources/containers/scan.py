@@ -38,7 +38,7 @@ def _walk(root: Path) -> Iterator[Path]:
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
             is_ours = name.startswith((".", TEMPORARY_MARK)) or name.endswith(_LABELS_OF_NPY)
-            if not is_ours and is_container(here / name):
+            if not is_ours and is_container(here / name) and (here / name).is_file():
                 yield here / name
 
 

@@ -161,7 +161,7 @@ def _video(record: Record) -> VideoBytes | None:
 
 def _label_file(path: Path, count: int) -> list[str] | None:
     beside = path.with_name(_LEVEL.sub("-rxx.labels", path.name))
-    if beside == path or not beside.exists():
+    if beside == path or not beside.is_file():
         return None
     table = ArrayFile(beside, {"labels": read_npy(beside.read_bytes(), beside)}, [])
     labels = read_labels(table, "labels", count)

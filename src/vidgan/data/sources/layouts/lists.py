@@ -1,10 +1,12 @@
 """What published layouts share: tables beside the videos, and which of their rows are there."""
 
+import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vidgan.core.files import open_regular
 from vidgan.data.sources.tree import Tree
 
 SUBSETS = {
@@ -68,7 +70,8 @@ def split_word(text: str) -> str | None:
 
 def read_text(file: Path) -> str:
     """Text of a table, whatever its line ends; bytes that are no UTF-8 are replaced."""
-    return file.read_text(encoding="utf-8-sig", errors="replace")
+    with io.TextIOWrapper(open_regular(file), "utf-8-sig", "replace") as opened:
+        return opened.read()
 
 
 class Coverage:
