@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import resource
 import sys
+import tarfile
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -14,7 +16,7 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.array_items import list_arrays, read_array_item
 from vidgan.data.sources.containers.arrays import open_arrays, read_npy
 from vidgan.data.sources.containers.axes import clip_frames, find_axes, find_scale
-from vidgan.data.sources.containers.reading import list_container
+from vidgan.data.sources.containers.reading import list_container, open_item
 from vidgan.data.sources.layouts import scan_sources
 from vidgan.errors import UserError
 from vidgan.video import UnreadableVideoError
@@ -420,3 +422,23 @@ def test_named_pipes_are_no_containers_and_no_labels(tmp_path):
     os.mkfifo(tmp_path / "c" / "n_frames")
     scan = scan_sources(tmp_path, DataConfig(resolution=8, frames=4))
     assert len(scan.sources) == 3
+
+
+def test_an_item_larger_than_the_memory_is_one_sentence(tmp_path):
+    info = tarfile.TarInfo("a.mp4")
+    info.size = 3 << 29
+    with (tmp_path / "a.tar").open("wb") as file:
+        file.write(info.tobuf())
+        file.truncate(512 + info.size + 1024)
+    (item,) = list_container(tmp_path / "a.tar", "auto").sources
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), limits[1]))
+    try:
+        with (
+            pytest.raises(UnreadableVideoError, match="larger than the memory of this machine"),
+            open_item(item.path, item.member),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)

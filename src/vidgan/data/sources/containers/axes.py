@@ -129,8 +129,9 @@ def clip_frames(array: Any, number: int, axes: Axes, scale: Scale) -> npt.NDArra
         pixels = np.empty(clip.shape, np.uint8)
         if clip.dtype.kind == "f":
             # Floats from 0 to 255 are rounded, not cut.
-            return np.rint(clip, out=pixels, casting="unsafe")
-        pixels[...] = clip
+            np.rint(clip, out=pixels, casting="unsafe")
+        else:
+            pixels[...] = clip
         return pixels
     # Loading torch takes seconds, and few arrays need it.
     import torch
