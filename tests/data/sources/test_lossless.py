@@ -1,5 +1,6 @@
 """Which files give back the pixels that were put in, checked against the pixels themselves."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,10 @@ def test_pictures_are_judged_by_their_bytes_and_not_by_their_names(tmp_path: Pat
 @pytest.mark.parametrize("header", [b"", b"\x01", b"\0\0\x01\x67", b"\x01" + 20 * b"\xff"])
 def test_damaged_headers_count_as_lossy(header: bytes) -> None:
     assert not bypasses_transform(header)
+
+
+def test_a_named_pipe_among_pictures_is_not_waited_for(tmp_path: Path) -> None:
+    write_pngs(tmp_path / "a", CLIP)
+    info = probe(tmp_path / "a")
+    os.mkfifo(tmp_path / "a" / "99999.png")
+    assert is_lossless(info)

@@ -102,7 +102,7 @@ def _extradata(path: str) -> bytes:
 
 
 def _is_exact_picture(file: Path) -> bool:
-    if file.suffix.lower() not in IMAGE_SUFFIXES:
+    if file.suffix.lower() not in IMAGE_SUFFIXES or not file.is_file():
         return True
     with file.open("rb") as opened:
         start = opened.read(16)
