@@ -7,6 +7,7 @@ of ordinary files alone, with a seal that shows the change of any bit.
 import errno
 import glob
 import hashlib
+import io
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import lock_descriptor
 
@@ -122,7 +123,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
-def open_file(path: str | Path) -> BinaryIO:
+def open_file(path: str | Path) -> io.BufferedReader:
     """Open an ordinary file for reading its bytes.
 
     Raises:

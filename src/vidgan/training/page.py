@@ -146,8 +146,9 @@ def media_of_run(run: Path, remarks: list[str]) -> list[Medium]:
 
     def add(path: Path, medium: Medium) -> None:
         with told_in(remarks):
-            mime = "image/png" if path.suffix == ".png" else "video/mp4"
-            media.append({"mime": mime, "content": read_bytes(path, MEDIUM_BYTES), **medium})
+            medium["mime"] = "image/png" if path.suffix == ".png" else "video/mp4"
+            medium["content"] = read_bytes(path, MEDIUM_BYTES)
+            media.append(medium)
 
     if steps:
         add(films[steps[-1]], {"title": f"Generated clips, step {steps[-1]}"})
