@@ -5,6 +5,8 @@ import copy
 import csv
 import io
 import json
+import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from metric_clips import CLASSES, Labelled
+from test_results import whole
 
 from vidgan.cli.main import run as run_cli
 from vidgan.comparing.results import compare
@@ -19,7 +22,8 @@ from vidgan.errors import UserError
 from vidgan.evaluation.clips import evaluate_clips
 from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import changed_protocol
-from vidgan.evaluation.record import save_record
+from vidgan.evaluation.record import RECORD_BYTES, clip_list_path, save_record
+from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import seal_of
 from vidgan.evaluation.score import RealClips, RealData
 from vidgan.report.comparison import FORMS, Comparison
@@ -348,3 +352,40 @@ def test_files_that_are_refused_in_a_folder_are_named(
     assert len(comparison.tables[0].rows) == 1
     (sentence,) = comparison.left_out
     assert "bad.json contradicts itself" in sentence
+
+
+def test_a_record_of_long_names_or_great_length_is_refused_in_no_time(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    # As many places as would fill the memory if each were written out in full.
+    record = {**whole(), "environment": {"k" * 2**20: [0] * 2**20 + [math.inf]}}
+    file.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="which is no number") as refused:
+        read_checked_record(file)
+    assert len(str(refused.value)) < 1000
+    with file.open("r+b") as opened:
+        opened.truncate(RECORD_BYTES + 1)
+    with pytest.raises(UserError, match="is longer than"):
+        read_checked_record(file)
+
+
+@pytest.mark.parametrize("digest", ["../../../tmp/x", "0123456789abcde", "0123456789ABCDEF", ""])
+def test_a_seal_that_is_no_hash_leads_nowhere(digest: str, tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps({**whole(), "seal": {"clips": digest}}))
+    with pytest.raises(UserError, match="which is no hash"):
+        read_checked_record(file)
+    with pytest.raises(UserError, match="which is no hash"):
+        clip_list_path(digest, tmp_path)
+
+
+def test_a_list_of_clips_that_is_a_pipe_or_deep_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps({**whole(), "seal": {"clips": "0" * 16}}))
+    clips = clip_list_path("0" * 16, tmp_path)
+    os.mkfifo(clips)
+    with pytest.raises(UserError, match=r"list of clips .* is no file"):
+        read_checked_record(file)
+    clips.unlink()
+    clips.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"the list of clips of .* cannot be read"):
+        read_checked_record(file)

@@ -18,7 +18,12 @@ from vidgan.core.files import (
     check_place,
     is_vacant,
     one_at_a_time,
+    parse_value,
+    read_bytes,
+    read_json,
+    read_text,
     remove_leftovers,
+    sha256_of,
     write_file_atomically,
     write_folder_atomically,
     write_json_atomically,
@@ -238,3 +243,27 @@ def test_a_folder_that_cannot_be_written_to_is_told_before(tmp_path: Path) -> No
     tmp_path.chmod(0o555)
     with pytest.raises(UserError, match="cannot be written to"):
         check_place(tmp_path / "new")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_only_ordinary_files_are_read_and_nothing_is_waited_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    for read in (sha256_of, read_text, read_json, lambda path: read_bytes(path, 9)):
+        with pytest.raises(UserError, match="odd is no file"):
+            read(path)
+
+
+def test_reading_is_bounded_in_size_and_depth(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"123456789")
+    assert read_bytes(path, 9) == b"123456789"
+    with pytest.raises(UserError, match="longer than 8 bytes"):
+        read_bytes(path, 8)
+    with pytest.raises(UserError, match="a line is damaged"):
+        parse_value("[" * 100_000, "a line")

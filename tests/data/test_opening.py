@@ -52,3 +52,23 @@ def test_what_is_no_data_set_is_named(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 1\n", encoding="utf-8")
     with pytest.raises(UserError, match="holds no settings of a run"):
         vidgan.open_dataset(tmp_path)
+
+
+def test_an_address_in_the_settings_of_a_run_is_not_contacted(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contacted(url: str) -> None:
+        pytest.fail(f"{url} was contacted")
+
+    monkeypatch.setattr("vidgan.data.packed.chunk_files.fetch_set", contacted)
+    for address in ("s3://bucket/set", "gs://bucket/set", "azure://box/set", f"local:{videos}"):
+        words = [f"data={address}", "data.resolution=16", "data.frames=4"]
+        save_config(tmp_path, vidgan.load_config("cpu/pvgan-motions-16x8", words))
+        with pytest.raises(UserError, match=f"repeat the command with data={address}"):
+            vidgan.load_config(tmp_path)
+        with pytest.raises(UserError, match=f"repeat the command with data={address}"):
+            vidgan.open_dataset(tmp_path)
+        # The user's own word counts.
+        assert vidgan.load_config(tmp_path, [f"data={address}"]).data.path == address
+    found = vidgan.open_dataset(tmp_path, [f"data={videos}"])
+    assert found.full_shape == (3, 4, 16, 16)

@@ -1,6 +1,7 @@
 """`vidgan evaluate --verify`: a record holds, and every kind of edit is named."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -469,6 +470,32 @@ def test_what_cannot_be_verified_says_why(tmp_path: Path, capsys: Capture) -> No
     shutil.rmtree("fakes")
     assert cli.run(["evaluate", "--verify", str(tmp_path / "records" / record.name)]) == 2
     assert "is of fakes, which is not there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_a_generator_that_is_no_file_is_not_waited_for(kind: str, capsys: Capture) -> None:
+    record = record_of(RUN)
+    path = Path(json.loads(record.read_text(encoding="utf-8"))["inputs"]["source"]["path"])
+    path.unlink()
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    assert cli.run(["evaluate", "--verify", str(record)]) == 2
+    assert f"is of {path}, which is no file" in capsys.readouterr().err
+
+
+def test_an_address_in_a_record_is_not_contacted(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "vidgan.data.packed.chunk_files.fetch_set", lambda url: pytest.fail(f"{url} was contacted")
+    )
+    record = record_of("fakes")
+
+    def change(plain: dict[str, Any]) -> None:
+        plain["inputs"]["data"]["settings"]["path"] = "s3://bucket/set"
+
+    edit(record, change, seal=True)
+    assert cli.run(["evaluate", "--verify", str(record)]) == 2
+    assert "repeat the command with data=s3://bucket/set" in capsys.readouterr().err
 
 
 def test_clips_in_memory_cannot_be_read_again(tmp_path: Path, capsys: Capture) -> None:

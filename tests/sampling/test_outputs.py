@@ -1,6 +1,7 @@
 """Files of samples: grids, folders, interpolation figures."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,18 @@ def test_folder_holds_every_clip_exactly(conditional: Generator, tmp_path: Path)
     for row, clip in zip(rows, expected.clips, strict=True):
         stored = read_frames(folder / row["file"]).clip
         assert torch.equal(stored, clip)
+
+
+def test_labels_are_no_formulas_for_a_spreadsheet(
+    conditional: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("=1+1", "@a", "-b")
+    monkeypatch.setattr(conditional, "card", replace(conditional.card, class_names=names))
+    write_sample_folder(tmp_path / "out", conditional, 3, seed=40)
+    with (tmp_path / "out" / "labels.csv").open() as file:
+        written = {row["class"] for row in csv.DictReader(file)}
+    assert written
+    assert written <= {"'" + name for name in names}
 
 
 def test_interrupted_folder_is_completed_not_redone(

@@ -66,4 +66,19 @@ def csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
+    return f"'{text}" if _is_formula(text) else text
+
+
+def csv_text(cell: str) -> str:
+    """The text that `csv_cell` wrote, without the mark before a formula.
+
+    Example:
+        >>> csv_text("'=cmd"), csv_text("'tis")
+        ('=cmd', "'tis")
+    """
+    return cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell
+
+
+def _is_formula(text: str) -> bool:
+    # Marks in front count as well: the reader takes one away from each text that has them.
+    return text.lstrip("'").lstrip().startswith(_FORMULA_STARTS)

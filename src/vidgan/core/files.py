@@ -7,15 +7,17 @@ of ordinary files alone, with a seal that shows the change of any bit.
 import errno
 import glob
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import lock_descriptor
 
@@ -121,9 +123,28 @@ def cache_folder() -> Path:
     return Path(os.environ.get("VIDGAN_CACHE") or Path.home() / ".cache" / "vidgan")
 
 
+def open_file(path: str | Path) -> io.BufferedReader:
+    """Open an ordinary file for reading its bytes.
+
+    Raises:
+        OSError: it is not there or may not be read.
+        UserError: it is a folder, a device or a named pipe, which would be waited for.
+    """
+    # Else a named pipe is waited for until somebody writes to it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError(f"{path} is no file")
+    return os.fdopen(handle, "rb")
+
+
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file in hexadecimal digits; it need not fit in memory."""
-    with Path(path).open("rb") as file:
+    """SHA-256 of a file in hexadecimal digits; it need not fit in memory.
+
+    Raises what `open_file` does.
+    """
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -215,10 +236,19 @@ def check_regular(path: str | Path) -> None:
         raise UserError(f"{path} is no file")
 
 
-def open_regular(path: str | Path) -> BinaryIO:
-    """An ordinary file, opened for reading; raises `OSError` and what `check_regular` does."""
-    check_regular(path)
-    return Path(path).open("rb")
+def read_bytes(path: str | Path, max_bytes: int) -> bytes:
+    """The bytes of an ordinary file that has `max_bytes` at most.
+
+    Raises:
+        OSError: it is not there or may not be read.
+        UserError: it is no file, or longer.
+    """
+    with open_file(path) as file:
+        # Python sets as many bytes aside as are asked for.
+        data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
+    if len(data) > max_bytes:
+        raise UserError(f"{path} is longer than {max_bytes:,} bytes")
+    return data
 
 
 def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "strict") -> str:
@@ -231,17 +261,24 @@ def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "stri
 
     Raises:
         OSError: it is not there or may not be read.
-        UserError: it is no file (a named pipe would be waited for), too long, or no text.
+        UserError: it is no file, too long, or no text.
     """
-    with open_regular(path) as file:
-        # Python sets as many bytes aside as are asked for.
-        data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
-    if len(data) > max_bytes:
-        raise UserError(f"{path} is longer than {max_bytes:,} bytes")
     try:
-        return data.decode("utf-8", errors)
+        return read_bytes(path, max_bytes).decode("utf-8", errors)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is damaged: it is not UTF-8 text") from error
+
+
+def parse_value(text: str, what: str) -> Any:
+    """The value that a JSON text holds; `what` names its source in messages.
+
+    Raises:
+        UserError: the text is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what} is damaged ({error})") from error
 
 
 def parse_json(text: str, what: str) -> dict[str, Any]:
@@ -250,10 +287,7 @@ def parse_json(text: str, what: str) -> dict[str, Any]:
     Raises:
         UserError: the text is no JSON, nested too deeply, or something else than a mapping.
     """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{what} is damaged ({error})") from error
+    found = parse_value(text, what)
     if not isinstance(found, dict):
         raise UserError(f"{what} is damaged: it holds no mapping")
     return found

@@ -38,6 +38,8 @@ T = TypeVar("T")
 _SHOWN = 100
 """Characters of a value in a message."""
 NOT_SET = "(not set)"
+HASH_DIGITS = 16
+"""Length of `plain_hash`."""
 """Stands in a `Difference` for a key that one side lacks."""
 
 
@@ -360,6 +362,6 @@ def _takes_mapping(declared: Any) -> bool:
 
 
 def plain_hash(value: Any) -> str:
-    """First 16 hex digits of SHA-256 over plain values, whatever the order of their keys."""
+    """First hex digits of SHA-256 over plain values, whatever the order of their keys."""
     text = json.dumps(value, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]

@@ -7,6 +7,7 @@ from typing import Any
 from vidgan.core.settings import apply_overrides, from_dict, load_yaml
 from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
+from vidgan.data.packed.cloud import refuse_told_address
 from vidgan.data.packed.manifest import is_packed
 from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig
@@ -54,8 +55,11 @@ def open_dataset(
         full = open_store(source).levels[0]
         found |= {"frames": full.frames, "resolution": full.resolution}
     words = [word.removeprefix("data.") for word in words]
+    words = [f"path={word[5:]}" if word.startswith("data=") else word for word in words]
     config = from_dict(DataConfig, apply_overrides(found, words), f"the data of {source}")
     if run is not None:
+        if not any(word.startswith("path=") for word in words):
+            refuse_told_address(config.path, path / RUN_SETTINGS)
         model = from_dict(ModelConfig, run["model"], f"the model of {source}", (MODEL_VARIANTS,))
         shape = ClipShape(3, config.frames, config.resolution, config.resolution)
         levels = [(level.frames, level.resolution) for level in model.levels(shape)][:-1]

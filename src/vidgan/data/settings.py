@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from vidgan.core.expressions import check_expression
 from vidgan.core.ranges import Range, check_fields
 from vidgan.data.build.quality import QualityConfig
 from vidgan.data.sources.containers.axes import Axes
@@ -81,13 +82,8 @@ class DataConfig:
                 f"data.stored_frames={self.stored_frames} must be at least"
                 f" data.frames={self.frames}"
             )
-        try:
-            num_parts = re.compile(self.group_by).groups
-        except re.error as error:
-            raise UserError(
-                f"data.group_by={self.group_by} is no regular expression ({error})"
-            ) from error
-        if self.group_by and not num_parts:
+        check_expression(self.group_by, "data.group_by")
+        if self.group_by and not re.compile(self.group_by).groups:
             raise UserError(
                 f"data.group_by={self.group_by} needs a part in parentheses that names the group,"
                 " such as (.*)_part"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import numpy
 import torch
 
 from vidgan.core.code_version import VERSION
-from vidgan.core.files import write_json_atomically, write_text_atomically
+from vidgan.core.files import parse_value, read_text, write_json_atomically, write_text_atomically
 from vidgan.core.machine import describe_processor, machine_name
+from vidgan.core.settings import HASH_DIGITS, shortened
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import metric_title
 from vidgan.evaluation.protocol_fields import Protocol
 from vidgan.evaluation.record_types import ClipLists, Record, Score
+
+RECORD_BYTES = 64 << 20
+"""Longest record that is read, without its list of clips; one of all metrics has some 100 kB."""
 
 ClipRow = tuple[str, str, int, int]
 """Split, name, label and checksum of one clip."""
@@ -107,7 +112,13 @@ def save_record(record: Record, folder: str | Path) -> Path:
 
 
 def clip_list_path(digest: str, folder: str | Path) -> Path:
-    """Where a list of clips lies, by its seal: `clips-<hash>.jsonl` beside the records."""
+    """Where a list of clips lies, by its seal: `clips-<hash>.jsonl` beside the records.
+
+    Raises:
+        UserError: the seal is no hash, and might lead elsewhere.
+    """
+    if not re.fullmatch(rf"[0-9a-f]{{{HASH_DIGITS}}}", digest):
+        raise UserError(f"the seal of a list of clips is {shortened(digest)}, which is no hash")
     return Path(folder) / f"clips-{digest}.jsonl"
 
 
@@ -184,8 +195,8 @@ def _with_clips(record: dict[str, Any], path: Path) -> dict[str, Any]:
         if not clips.exists():
             return record
         lists: ClipLists = {}
-        for line in clips.read_text(encoding="utf-8").splitlines():
-            split, *values = json.loads(line)
+        for line in read_text(clips).splitlines():
+            split, *values = parse_value(line, "a line")
             columns = lists.setdefault(split, {"name": [], "label": [], "crc32": []})
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
@@ -196,8 +207,8 @@ def _with_clips(record: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_value(read_text(path, RECORD_BYTES), "the text")
+    except (OSError, UserError) as error:
         raise UserError(
             f"{path} cannot be read as a record of vidgan evaluate ({error}): name a file "
             "RUN/evals/*.json"

@@ -73,23 +73,32 @@ def read_checked_record(path: str | Path) -> CheckedRecord:
     return CheckedRecord(record=record, marks=marks)
 
 
+_Place = tuple[Any, "_Place"] | None
+
+
 def _unfit_value(plain: Any) -> str | None:
     """Where a number is none that arithmetic knows, or groups lie too deep."""
-    waiting = [("the record", plain, 0)]
+    # A place is a key and the place around it, put into words only for the one that is told.
+    waiting: list[tuple[_Place, Any, int]] = [(None, plain, 0)]
     while waiting:
-        where, value, depth = waiting.pop()
+        place, value, depth = waiting.pop()
         if depth > MAX_NESTING:
-            return f"{where[:100]} lies in more than {MAX_NESTING} groups"
-        inner: list[tuple[Any, Any]] = []
+            return f"{_in_words(place)} lies in more than {MAX_NESTING} groups"
         if isinstance(value, dict):
-            inner = list(value.items())
+            waiting += [((key, place), item, depth + 1) for key, item in value.items()]
         elif isinstance(value, list):
-            inner = list(enumerate(value))
+            waiting += [((key, place), item, depth + 1) for key, item in enumerate(value)]
         elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
-            return f"{where} is {shortened(value)}, which is no number"
-        base = f"{where}." if depth else ""
-        waiting += [(f"{base}{key}", item, depth + 1) for key, item in inner]
+            return f"{_in_words(place)} is {shortened(value)}, which is no number"
     return None
+
+
+def _in_words(place: _Place) -> str:
+    keys: list[str] = []
+    while place is not None:
+        key, place = place
+        keys.append(str(key)[:100])
+    return ".".join(reversed(keys))[:100] or "the record"
 
 
 # ------------------------------------------------------------------------------------------------

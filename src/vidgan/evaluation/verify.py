@@ -19,6 +19,7 @@ from vidgan.core.settings import from_dict, load_yaml
 from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.opening import RUN_SETTINGS
+from vidgan.data.packed.cloud import refuse_told_address
 from vidgan.data.packed.manifest import MANIFEST_NAME, is_packed
 from vidgan.data.packed.store import open_store
 from vidgan.errors import UserError
@@ -177,6 +178,8 @@ def _find_source(source: SourceInputs, path: Path) -> Path:
             f"{path} is of {found}, which is not there: give the command in the folder where the "
             "record was made"
         )
+    if not found.is_file() and (source.kind == "generator" or not found.is_dir()):
+        raise UserError(f"{path} is of {found}, which is no file: name a record of your own")
     return found
 
 
@@ -223,6 +226,8 @@ def _real_clips(
             f"{path} compares with real clips that were in memory alone, so they cannot be read "
             "again"
         )
+    if data is None:
+        refuse_told_address(inputs.settings.path, path)
     config = replace(inputs.settings, path=data or inputs.settings.path)
     if not is_packed(config.path) and not Path(config.path).exists():
         raise UserError(

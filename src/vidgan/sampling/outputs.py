@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.arrays import Values, as_tensor
+from vidgan.core.escaping import csv_cell
 from vidgan.core.files import (
     is_vacant,
     read_json,
@@ -268,7 +269,7 @@ def _labels_table(seeds: Sequence[int], labels: Tensor | None, card: GeneratorCa
     for row, seed in enumerate(seeds):
         label = None if labels is None else int(labels[row])
         name = "" if label is None else card.class_names[label]
-        table.writerow([_clip_name(row), seed, "" if label is None else label, name])
+        table.writerow([_clip_name(row), seed, "" if label is None else label, csv_cell(name)])
     return text.getvalue()
 
 

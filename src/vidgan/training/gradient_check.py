@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
-from vidgan.core.files import cache_folder, write_json_atomically
+from vidgan.core.files import cache_folder, read_json, write_json_atomically
 from vidgan.core.machine import has_bfloat16, processor_id
 from vidgan.core.settings import from_dict
 from vidgan.data.dataset import ClipDataset, ClipRequest
@@ -305,8 +305,7 @@ class GradientCheck:
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         path = cache_folder() / "gradient-checks" / f"{name}.json"
         with suppress(OSError, ValueError):
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            return from_dict(Verdict, kept, str(path)), False
+            return from_dict(Verdict, read_json(path), str(path)), False
         try:
             verdict = compare_formats(step, batch, self.checked)
         except torch.OutOfMemoryError:

@@ -1,6 +1,7 @@
 """What training says: lines of JSON in the run folder, and progress on stderr."""
 
 import json
+import math
 import sys
 import time
 import zlib
@@ -9,6 +10,7 @@ from typing import Any
 
 from vidgan.core import terminal
 from vidgan.core.files import parse_json, read_text, write_text_atomically
+from vidgan.core.ranges import MAX_INT
 from vidgan.errors import UserError, printable
 from vidgan.training.checkpoint import RunState
 from vidgan.training.schedule import Schedule
@@ -40,17 +42,25 @@ class LogFile:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a `log.jsonl`; lines that are not whole are left out.
+    """The records of a `log.jsonl`; lines that are not whole or do not fit are left out.
 
     A line ends with the CRC-32 of what stands before it; logs of earlier versions have none.
     """
-    try:
-        text = read_text(path, errors="replace")
-    except FileNotFoundError:
-        return []
-    lines = text.splitlines()
+    lines = _lines_of(path)
     is_checked = any(_CHECKSUM in line for line in lines)
     return [record for line in lines if (record := _record_of(line, is_checked)) is not None]
+
+
+def count_lines(path: str | Path) -> int:
+    """Lines of a `log.jsonl`, whatever they hold."""
+    return len(_lines_of(path))
+
+
+def _lines_of(path: str | Path) -> list[str]:
+    try:
+        return read_text(path, errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 _CHECKSUM = ', "crc32": '
@@ -71,8 +81,20 @@ def _record_of(line: str, is_checked: bool) -> dict[str, Any] | None:
         record = parse_json(text, "a line")
     except UserError:
         return None
-    is_whole = type(record.get("step")) is int and type(record.get("clips_seen")) is int
-    return record if is_whole else None
+    return record if _fits(record) else None
+
+
+def _fits(record: dict[str, Any]) -> bool:
+    """Whether the fields of a line that others rely on are such as `RunRecords` writes them."""
+    counts = [record.get("step"), record.get("clips_seen"), record.get("level", 0)]
+    alpha, seconds = record.get("alpha", 1.0), record.get("device_seconds", 0.0)
+    numbers = [alpha, seconds, record.get("clips_per_second", 0.0)]
+    return (
+        all(type(count) is int and 0 <= count <= MAX_INT for count in counts)
+        and all(type(number) in (int, float) for number in numbers)
+        and 0 <= alpha <= 1
+        and 0 <= seconds < math.inf
+    )
 
 
 class Speed:

@@ -1,19 +1,28 @@
 """The page of a run, out of what its folder holds."""
 
-import re
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import read_sealed_json, read_text, write_text_atomically
+from vidgan.core.files import read_bytes, read_text, write_text_atomically
+from vidgan.errors import UserError
 from vidgan.evaluation.record import read_records
 from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, run_page
 from vidgan.report.scores import tables_of_records
-from vidgan.training.logs import LOG_FILE, read_log
+from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.planner import plan_schedule
 from vidgan.training.run_config import Config, config_to_dict, load_run_config
+from vidgan.training.run_facts import (
+    CHECKS,
+    MEDIUM_BYTES,
+    ClipFacts,
+    read_clip_facts,
+    read_environment,
+    sample_films,
+)
 
 MAX_EARLIER = 3
 """Sample videos of earlier sizes that the page shows besides the newest."""
@@ -47,10 +56,9 @@ def page_of_run(
     remaining_seconds: float | None,
 ) -> RunPage:
     """Everything the page shows, as plain values."""
-    data = _read_json(run / "data.json")
-    last: dict[str, Any] = (
-        log[-1] if log else {"step": 0, "clips_seen": 0, "alpha": 1.0, "level": 0}
-    )
+    last: dict[str, Any] = log[-1] if log else {"step": 0, "clips_seen": 0}
+    # Training itself starts with a log of whole lines.
+    remarks = [] if status == "training" else log_remarks(run, log)
     page: RunPage = {
         "title": run.resolve().name,
         "status": status,
@@ -62,29 +70,49 @@ def page_of_run(
             "clips_per_second": last.get("clips_per_second", 0.0),
             "remaining_seconds": remaining_seconds,
         },
-        "alpha": last["alpha"],
-        "level": last["level"],
+        "alpha": last.get("alpha", 1.0),
+        "level": last.get("level", 0),
         "log": list(log),
-        "media": media_of_run(run),
+        "media": media_of_run(run, remarks),
         "settings": config_to_dict(config),
-        "environment": _read_json(run / "environment.json"),
         "written_at": time.time(),
     }
-    checks = page["environment"].get("gradient_checks", {}).values()
-    mended = [check["sentence"] for check in checks if check["float32"] != "nothing"]
-    if mended:
-        page["warnings"] = mended
+    with told_in(remarks):
+        page["environment"], odd = read_environment(run)
+        remarks += [f"left out of environment.json: {name[:100]}" for name in odd]
+    checks = page.get("environment", {}).get(CHECKS, {}).values()
+    warnings = [check["sentence"] for check in checks if check["float32"] != "nothing"]
     records = read_records(run / "evals")
     if records:
         page["scores"] = tables_of_records(records)
-        page["warnings"] = [*mended, *records[0].warnings]
-    if data:
-        page["stages"] = stage_rows(config, data["clip_shape"])
-        page["data"] = data_report(config, data)
+        warnings += records[0].warnings
+    with told_in(remarks):
+        facts = read_clip_facts(run)
+        if facts is not None:
+            page["stages"] = stage_rows(config, facts.clip_shape)
+            page["data"] = data_report(config, facts)
     command = run / "command.txt"
     if command.exists():
-        page["command"] = (read_text(command, errors="replace").splitlines() or [""])[-1]
+        with told_in(remarks):
+            page["command"] = (read_text(command, errors="replace").splitlines() or [""])[-1]
+    if warnings or remarks:
+        page["warnings"] = [*warnings, *remarks]
     return page
+
+
+@contextmanager
+def told_in(remarks: list[str]) -> Iterator[None]:
+    """Leave out what a file of the run does not hold as it should, and say so in `remarks`."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        remarks.append(f"left out: {error}")
+
+
+def log_remarks(run: Path, log: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence on lines of the log that were left out, if there are any."""
+    left_out = count_lines(run / LOG_FILE) - len(log)
+    return [f"left out of {LOG_FILE}: {left_out} damaged lines"] if left_out > 0 else []
 
 
 def stage_rows(config: Config, clip_shape: Sequence[int]) -> list[StageRow]:
@@ -107,42 +135,49 @@ def stage_rows(config: Config, clip_shape: Sequence[int]) -> list[StageRow]:
     ]
 
 
-def media_of_run(run: Path) -> list[Medium]:
-    """The newest samples beside real clips, then what evaluation and interpolation left."""
-    steps = sorted(_step_of(path) for path in (run / "samples").glob("step-*.mp4"))
+def media_of_run(run: Path, remarks: list[str]) -> list[Medium]:
+    """The newest samples beside real clips, then what evaluation and interpolation left.
+
+    What cannot be embedded is told in `remarks`.
+    """
+    films = sample_films(run)
+    steps = sorted(films)
     media: list[Medium] = []
+
+    def add(path: Path, medium: Medium) -> None:
+        with told_in(remarks):
+            medium["mime"] = "image/png" if path.suffix == ".png" else "video/mp4"
+            medium["content"] = read_bytes(path, MEDIUM_BYTES)
+            media.append(medium)
+
     if steps:
-        newest = run / "samples" / f"step-{steps[-1]}.mp4"
-        media.append(_video(newest, f"Generated clips, step {steps[-1]}"))
-        reals = sorted((run / "samples").glob("real-*.mp4"), key=lambda path: path.stat().st_mtime)
+        add(films[steps[-1]], {"title": f"Generated clips, step {steps[-1]}"})
+        reals = [path for path in (run / "samples").glob("real-*.mp4") if path.is_file()]
         if reals:
-            media.append(_video(reals[-1], "Real clips of the same classes"))
+            newest = max(reals, key=lambda path: path.stat().st_mtime)
+            add(newest, {"title": "Real clips of the same classes"})
         for step in _spread(steps[:-1], MAX_EARLIER):
-            earlier = _video(run / "samples" / f"step-{step}.mp4", f"Step {step}")
-            media.append({**earlier, "small": True})
-    if (run / "interpolation.mp4").exists():
-        walk = _video(run / "interpolation.mp4", "Walk through the latent space")
-        media.append({**walk, "wide": True})
-    figure = run / "interpolation.png"
+            add(films[step], {"title": f"Step {step}", "small": True})
+    walk, figure = run / "interpolation.mp4", run / "interpolation.png"
+    if walk.exists():
+        add(walk, {"title": "Walk through the latent space", "wide": True})
     if figure.exists():
-        picture: Medium = {"title": "A row of frames for each step of the walk", "wide": True}
-        media.append({**picture, "mime": "image/png", "content": figure.read_bytes()})
+        add(figure, {"title": "A row of frames for each step of the walk", "wide": True})
     return media
 
 
-def data_report(config: Config, data: dict[str, Any]) -> DataReport:
+def data_report(config: Config, facts: ClipFacts) -> DataReport:
     """What the clips were made of, from `data.json`."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for name, reason in data["dropped"]:
+    for name, reason in facts.dropped:
         by_reason[reason].append(name)
-    frames, height, width = data["clip_shape"][1:]
-    counts = Counter(data["counts"])
+    _, frames, height, width = facts.clip_shape
     return {
         "source": config.data.path,
-        "num_videos": counts.total() + len(data["dropped"]),
-        "num_clips": data["num_clips"],
-        "clip": f"{frames} frames of {height}x{width} px, {data['fps']:g} frames a second",
-        "classes": dict(counts) if data["classes"] else {},
+        "num_videos": sum(facts.counts.values()) + len(facts.dropped),
+        "num_clips": facts.num_clips,
+        "clip": f"{frames} frames of {height}x{width} px, {facts.fps:g} frames a second",
+        "classes": facts.counts if facts.classes else {},
         "dropped": [
             {"reason": reason, "count": len(names), "examples": names[:3]}
             for reason, names in by_reason.items()
@@ -150,22 +185,7 @@ def data_report(config: Config, data: dict[str, Any]) -> DataReport:
     }
 
 
-def _video(path: Path, title: str) -> Medium:
-    return {"title": title, "mime": "video/mp4", "content": path.read_bytes()}
-
-
-def _step_of(path: Path) -> int:
-    found = re.search(r"\d+", path.stem)
-    return int(found[0]) if found else -1
-
-
 def _spread(values: list[int], count: int) -> list[int]:
     """At most `count` values, evenly spread, the first one included."""
     stride = max(1, -(-len(values) // count))
     return values[::stride]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    return read_sealed_json(path, unsealed=True)

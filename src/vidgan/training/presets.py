@@ -10,6 +10,7 @@ from typing import Any
 from vidgan.core.code_version import PACKAGE_FOLDER
 from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import apply_overrides, closest, load_yaml, merged
+from vidgan.data.packed.cloud import refuse_told_address
 from vidgan.errors import UserError
 from vidgan.models import model_name
 from vidgan.training.run_config import CONFIG_FILE, Config, config_from_dict, run_settings
@@ -91,11 +92,18 @@ def load_config(
         # A preset is the user's own word; the settings of a run, wherever they lie, are a file's.
         section = typed.get("model")
         trust_typed(section.get("name") if isinstance(section, Mapping) else section)
+    if is_run and "path" not in asked.get("data", {}):
+        refuse_told_address(_told_path(mapping), where)
     mapping = apply_overrides(mapping, words)
     config = config_from_dict(mapping, where)
     config = require_for_loss(config, mapping.get("model", {}))
     config = _with_places(config)
     return dataclasses.replace(config, run=config.run or default_run(config))
+
+
+def _told_path(mapping: Mapping[str, Any]) -> str:
+    data = mapping.get("data")
+    return str(data.get("path", "")) if isinstance(data, Mapping) else ""
 
 
 def _with_places(config: Config) -> Config:

@@ -1,6 +1,5 @@
 """What a run leaves behind for people: log, samples, page, and where it all came from."""
 
-import json
 import platform
 import shlex
 import sys
@@ -15,6 +14,7 @@ from vidgan.core.clip_ops import to_float, to_uint8
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
 from vidgan.core.files import (
+    read_json,
     read_text,
     write_json_atomically,
     write_sealed_json,
@@ -33,6 +33,7 @@ from vidgan.training.health import TrainingStopped
 from vidgan.training.logs import Console, DeviceClock, LogFile, Speed
 from vidgan.training.page import write_page
 from vidgan.training.run_config import Config, save_config
+from vidgan.training.run_facts import CHECKS
 from vidgan.training.schedule import Schedule
 from vidgan.video import tile_clips, write_mp4
 
@@ -41,8 +42,6 @@ DISPLAY_SIZE = 128
 PAGE_INTERVAL_S = 5.0
 """Seconds at least between two versions of the page while training."""
 ENVIRONMENT_FILE = "environment.json"
-CHECKS = "gradient_checks"
-"""Key under which the environment keeps what was found of each level's arithmetic."""
 
 ENDINGS: dict[type[BaseException], Status] = {
     UnhealthyTrainingError: "unhealthy",
@@ -200,8 +199,7 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
 def read_environment(run: Path) -> dict[str, Any]:
     """What `environment.json` of a run holds; nothing before there is one."""
     path = run / ENVIRONMENT_FILE
-    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return found
+    return read_json(path) if path.exists() else {}
 
 
 def environment(processes: Processes) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """The settings of one run as a whole, and the `config.yaml` of its folder."""
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import write_text_atomically
+from vidgan.core.files import read_json, write_text_atomically
 from vidgan.core.settings import NOT_SET, differences, dump_yaml, from_dict, load_yaml, to_dict
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
@@ -121,8 +120,8 @@ def _find_data(run: str | Path, path: str) -> str:
     if not path or Path(path).exists():
         return path
     noted = ""
-    with suppress(OSError, ValueError, AttributeError):
-        noted = json.loads((Path(run) / DATA_FILE).read_text(encoding="utf-8")).get("place", "")
+    with suppress(OSError, UserError):
+        noted = read_json(Path(run) / DATA_FILE).get("place", "")
     places = [Path(noted)] if isinstance(noted, str) and noted else []
     places += [folder / path for folder in Path(run).resolve().parents]
     return next((str(place) for place in places if place.exists()), path)

@@ -177,6 +177,55 @@ def test_chunks_that_ask_for_pickle_are_refused(kind, exported, tmp_path, monkey
             open_store(place).read(0, (4, 16))
 
 
+CALLS = json.dumps(
+    [1, {"type": "subprocess.Popen", "context": '["index"]', "children_spec": [{"type": None}]}]
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table["config"].update(data_spec=CALLS),
+        lambda table: table["config"].update(data_spec=None),
+        lambda table: table["config"].update(item_loader="TokensLoader"),
+        lambda table: table["config"].update(data_format=["int", "bytes", "pickle"]),
+        lambda table: table["config"].update(compression="zstd"),
+        lambda table: table.update(updated_at="../../elsewhere"),
+        lambda table: table["chunks"][0].update(filename="../level-2x8/chunk-0-0.bin"),
+        lambda table: table["chunks"][0].update(filename="/etc/passwd"),
+        lambda table: table["chunks"][0].update(filename="..\\chunk-0-0.bin"),
+        lambda table: table["chunks"][0].update(filename="link/chunk-0-0.bin"),
+        lambda table: table["chunks"].append(7),
+        lambda table: table.update(shards=table.pop("chunks")),
+    ],
+)
+def test_an_index_that_vidgan_does_not_write_never_reaches_litdata(
+    change, exported, tmp_path, monkeypatch
+):
+    def seen(*_args, **_options):
+        pytest.fail("litdata was given the index")
+
+    monkeypatch.setattr("litdata.streaming.config.treespec_loads", seen)
+    monkeypatch.setattr("litdata.StreamingDataset", seen)
+    folder = Path(shutil.copytree(exported, tmp_path / "set"))
+    index = folder / "level-4x16" / "index.json"
+    table = json.loads(index.read_text())
+    change(table)
+    index.write_text(json.dumps(table))
+    for place in (folder, f"local:{folder}"):
+        with pytest.raises(UserError, match="is none that vidgan writes"):
+            open_store(place).read(0, (4, 16))
+
+
+def test_chunks_that_are_links_out_of_the_set_are_refused(exported, tmp_path):
+    folder = Path(shutil.copytree(exported, tmp_path / "set"))
+    chunk = folder / "level-4x16" / "chunk-0-0.bin"
+    chunk.rename(tmp_path / "outside.bin")
+    chunk.symlink_to(tmp_path / "outside.bin")
+    with pytest.raises(UserError, match="a chunk that is a link or no file"):
+        open_store(folder).read(0, (4, 16))
+
+
 def test_without_litdata_a_sentence_names_the_extra(packed, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "litdata", None)
     for call in (

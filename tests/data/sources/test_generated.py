@@ -1,5 +1,6 @@
 """Generated clips of other programs: every way of storing them, and all that does not fit."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from generated_files import write_pngs, write_video
 from torch import Tensor
 
+from vidgan.core.escaping import csv_cell
 from vidgan.data.sources.generated import (
     GeneratedClips,
     first_shape,
@@ -103,6 +105,20 @@ def test_a_table_of_labels_goes_before_folders(tmp_path: Path) -> None:
     # Unlabelled samples have an empty column.
     table.write_text("\n".join(["file,class", *(line.split(",")[0] + "," for line in lines)]))
     assert read(tmp_path, classes=("left", "up")).labels is None
+
+
+def test_class_names_that_are_formulas_come_back_from_a_table_as_they_were(tmp_path: Path) -> None:
+    classes = ("=cmd|' /C calc'!A0", "'=1", "''=1", " +1", "@a", "'tis", "a\x1b[31m", "-")
+    lines = [["file", "class"]]
+    for number, name in enumerate(classes):
+        write_mp4(tmp_path / f"clip-{number}.mp4", CLIPS[0], 8.0, lossless=True)
+        lines.append([f"clip-{number}.mp4", str(csv_cell(name))])
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    assert not any(line[1].lstrip().startswith(("=", "+", "-", "@")) for line in lines)
+    found = read_generated(tmp_path, 4, 16, classes, 8, 0)
+    assert found.labels is not None
+    assert found.labels.tolist() == [int(name[5]) for name in found.names]
 
 
 def test_longer_and_larger_clips_are_cut_and_averaged(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import cache_folder
+from vidgan.core.files import cache_folder, read_json
 from vidgan.errors import UserError
 
 _URL = re.compile(r"(s3|gs|r2|azure)://|local:")
@@ -22,6 +22,10 @@ _ADVICE = "install it with: pip install 'vidgan[cloud]'"
 _VALUE_KINDS = {"int", "bytes"}
 """Of litdata's ways to store a value, those of an item's number and its payload."""
 _MANIFEST_NAME = "manifest.json"
+_INDEX_NAME = "index.json"
+_INDEX_BYTES = 1 << 26
+"""Longest index of a level's chunks that is read: some 500,000 chunks."""
+_CHUNK_NAME = re.compile(r"chunk-\d+-\d+\.bin", re.ASCII)
 
 
 def is_url(path: str | Path) -> bool:
@@ -30,6 +34,23 @@ def is_url(path: str | Path) -> bool:
     `local:FOLDER` is a folder that is read as if it were one, through the cache.
     """
     return bool(_URL.match(str(path)))
+
+
+def refuse_told_address(path: str | Path, where: str | Path) -> None:
+    """Refuse an address in an object store that a file names and nobody typed.
+
+    Args:
+        path: Place of a clip set.
+        where: The file, for the message.
+
+    Raises:
+        UserError: it is an address.
+    """
+    if is_url(path):
+        raise UserError(
+            f"{where} names clips at the address {path}, which is contacted only if you name it"
+            f" yourself: repeat the command with data={path}"
+        )
 
 
 def litdata() -> Any:
@@ -54,16 +75,12 @@ def fetch_set(url: str) -> Path:
     Raises:
         UserError: litdata is missing, or there is no set that can be read.
     """
-    litdata()
-    from litdata.streaming.downloader import get_downloader
-
     cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as name:
         file = Path(name) / _MANIFEST_NAME
         try:
-            address = f"{url.rstrip('/')}/{_MANIFEST_NAME}"
-            get_downloader(url, name, []).download_file(address, str(file))
+            _download(url, file)
             digest = hashlib.blake2b(file.read_bytes(), digest_size=12).hexdigest()
         except Exception as error:
             # Every object store has errors of its own.
@@ -89,8 +106,80 @@ def open_level(place: str, cache: Path | None) -> Any:
 
     # The index of the chunks chooses how values are read, and one of the ways is pickle.
     refused = {name: _Refused() for name in _SERIALIZERS if name not in _VALUE_KINDS}
-    cache_dir = None if cache is None else str(cache)
-    return module.StreamingDataset(place, cache_dir=cache_dir, serializers=refused)
+    if cache is None:
+        index = Path(place) / _INDEX_NAME
+        _check_index(index, place)
+        return module.StreamingDataset(place, serializers=refused)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.parent) as name:
+        index = Path(name) / _INDEX_NAME
+        _download(place, index)
+        _check_index(index, place)
+        # litdata copies this index and asks the store for none.
+        return module.StreamingDataset(
+            place, cache_dir=str(cache), serializers=refused, index_path=str(index)
+        )
+
+
+def _download(url: str, file: Path) -> None:
+    """Fetch the file of this name from the folder at `url`."""
+    litdata()
+    from litdata.streaming.downloader import get_downloader
+
+    address = f"{url.rstrip('/')}/{file.name}"
+    get_downloader(url, str(file.parent), []).download_file(address, str(file))
+
+
+def _check_index(file: Path, place: str) -> None:
+    """Refuse an index that `write_level` does not write, before litdata reads it.
+
+    litdata imports and calls what `data_spec` names, and follows the names of files to wherever
+    they lead.
+
+    Raises:
+        OSError: there is none.
+        UserError: a part of it is another one.
+    """
+    table = read_json(file, _INDEX_BYTES)
+    config, chunks = table.get("config"), table.get("chunks")
+    flaw = None
+    if table.keys() != {"chunks", "config", "updated_at"} or table["updated_at"] != "0":
+        flaw = "its fields"
+    elif not isinstance(config, dict) or not _is_level_config(config):
+        flaw = "its config"
+    elif not isinstance(chunks, list) or not all(map(_is_chunk, chunks)):
+        flaw = "the name of a chunk"
+    else:
+        home = file.parent.resolve()
+        files = (home / chunk["filename"] for chunk in chunks)
+        if any(path.resolve() != path or (path.exists() and not path.is_file()) for path in files):
+            flaw = "a chunk that is a link or no file"
+    if flaw:
+        raise UserError(
+            f"{place}/{file.name} is none that vidgan writes ({flaw}), so it is not opened: write"
+            " the set with vidgan data export"
+        )
+
+
+def _is_level_config(config: dict[str, Any]) -> bool:
+    """Whether litdata wrote a `config` for a number and bytes, without compression and the like."""
+    from litdata.utilities._pytree import tree_flatten, treespec_dumps
+
+    _, spec = tree_flatten({"index": 0, "payload": b""})
+    expected = {
+        "data_format": ["int", "bytes"],
+        "data_spec": treespec_dumps(spec),
+        "item_loader": "PyTreeLoader",
+        "types": {"index": "int", "payload": "bytes"},
+    }
+    # Whatever else there is, now or in a later litdata, is off.
+    keys = {*config, *expected} - {"chunk_size", "chunk_bytes"}
+    return all(config.get(key) == expected.get(key) for key in keys)
+
+
+def _is_chunk(chunk: Any) -> bool:
+    name = chunk.get("filename") if isinstance(chunk, dict) else None
+    return isinstance(name, str) and _CHUNK_NAME.fullmatch(name) is not None
 
 
 class _Refused:

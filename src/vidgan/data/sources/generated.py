@@ -5,6 +5,7 @@ is refused, since a score of the rest would not be that of what the folder holds
 """
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from vidgan.core.clip_ops import pool_uint8
+from vidgan.core.escaping import csv_text
+from vidgan.core.files import read_text
 from vidgan.core.randomness import keyed_rng
 from vidgan.core.settings import closest
 from vidgan.data.sources.containers.reading import is_container
@@ -22,7 +25,7 @@ from vidgan.data.sources.lossless import is_lossless
 from vidgan.data.sources.source import Source
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, look_at
 from vidgan.data.sources.videos import open_source
-from vidgan.errors import UserError
+from vidgan.errors import UserError, printable
 from vidgan.video import VideoInfo
 
 LABELS_FILE = "labels.csv"
@@ -150,16 +153,18 @@ def _labels_of(
     sources: Sequence[Source], classes: Sequence[str], root: str | Path
 ) -> Tensor | None:
     """Labels by class names; None where the folders' names are no classes at all."""
-    named = {source.class_name for source in sources}
-    if not classes or not named & set(classes):
+    # As tables spell them: what cannot be seen in a name is written out.
+    label_of = {printable(name): label for label, name in enumerate(classes)}
+    named = [printable(source.class_name or "") for source in sources]
+    if not label_of.keys() & set(named):
         return None
-    for source in sources:
-        if source.class_name not in classes:
+    for source, name in zip(sources, named, strict=True):
+        if name not in label_of:
             where = f"the class {source.class_name!r}" if source.class_name else "no class"
             guess = closest(source.class_name or "", classes)
             hint = f"did you mean {guess}?" if guess else f"the data has {', '.join(classes)}"
             raise UserError(f"{root}: {source.name} has {where}; {hint}")
-    return torch.tensor([classes.index(source.class_name or "") for source in sources])
+    return torch.tensor([label_of[name] for name in named])
 
 
 def _with_table(root: Path, sources: list[Source]) -> list[Source]:
@@ -168,8 +173,8 @@ def _with_table(root: Path, sources: list[Source]) -> list[Source]:
     if not table.is_file():
         return sources
     try:
-        with table.open(encoding="utf-8", newline="") as opened:
-            class_of = {row["file"]: row["class"] for row in csv.DictReader(opened)}
+        rows = list(csv.DictReader(io.StringIO(read_text(table), newline="")))
+        class_of = {csv_text(row["file"] or ""): csv_text(row["class"] or "") for row in rows}
     except (KeyError, ValueError, csv.Error) as error:
         raise UserError(
             f"{table} must be a table with the columns file and class ({error}): mend or delete it"

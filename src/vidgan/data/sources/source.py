@@ -1,12 +1,12 @@
 """The videos of a source with their classes, splits and groups, whatever layout they came in."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from vidgan.core.expressions import search
 from vidgan.core.files import read_json
 from vidgan.data.settings import SPLITS, DataConfig
 from vidgan.errors import UserError
@@ -100,7 +100,7 @@ def settle(scan: Scan, config: DataConfig) -> Scan:
 
 
 def _grouped(source: Source, pattern: str) -> Source:
-    found = re.search(pattern, source.name)
+    found = search(pattern, source.name, "data.group_by")
     return source if found is None else replace(source, group=found.group(1))
 
 

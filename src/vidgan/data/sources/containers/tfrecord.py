@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vidgan.core.crc32c import masked_crc32c
-from vidgan.core.files import open_regular
+from vidgan.core.files import open_file
 from vidgan.video import UnreadableVideoError
 
 Feature = list[bytes] | list[float] | list[int]
@@ -68,7 +68,7 @@ def index_records(path: str | Path) -> RecordIndex:
     size = path.stat().st_size
     offsets: list[int] = []
     position = 0
-    with open_regular(path) as file:
+    with open_file(path) as file:
         while position < size:
             file.seek(position)
             length = _read_length(file)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import open_regular
+from vidgan.core.files import open_file
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.layouts.base import Layout
 from vidgan.data.sources.layouts.lists import (
@@ -99,7 +99,7 @@ def _tables(tree: Tree) -> dict[str, dict[str, Any]]:
 @lru_cache(maxsize=4)
 def _database(file: Path, time: int) -> dict[str, Any]:
     """The database in a JSON file, without entries that are none; empty for another file."""
-    with open_regular(file) as opened:
+    with open_file(file) as opened:
         head = opened.read(_HEAD_BYTES)
     if not any(mark in head for mark in _MARKS):
         return {}

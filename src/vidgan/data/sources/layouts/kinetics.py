@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from vidgan.core.files import open_regular
+from vidgan.core.files import open_file
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.layouts.base import Layout
 from vidgan.data.sources.layouts.lists import (
@@ -41,7 +41,7 @@ def _tables(tree: Tree) -> list[str]:
 
 
 def _is_table(file: Path) -> bool:
-    with open_regular(file) as opened:
+    with open_file(file) as opened:
         first = opened.readline(_HEADER_BYTES).decode("utf-8-sig", "replace")
     return _COLUMNS.issubset(_plain(name) for name in first.split(","))
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vidgan.core.files import open_regular
+from vidgan.core.files import open_file
 from vidgan.data.sources.tree import Tree
 
 SUBSETS = {
@@ -70,7 +70,7 @@ def split_word(text: str) -> str | None:
 
 def read_text(file: Path) -> str:
     """Text of a table, whatever its line ends; bytes that are no UTF-8 are replaced."""
-    with io.TextIOWrapper(open_regular(file), "utf-8-sig", "replace") as opened:
+    with io.TextIOWrapper(open_file(file), "utf-8-sig", "replace") as opened:
         return opened.read()
 
 
