@@ -18,7 +18,7 @@ from vidgan.evaluation.clips import evaluate_clips
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.gather import gather_real
 from vidgan.evaluation.metric import Reference
-from vidgan.evaluation.protocols import PROTOCOLS, Protocol, changed_protocol
+from vidgan.evaluation.protocols import PROTOCOLS, Protocol, changed_protocol, protocol_id
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
@@ -118,10 +118,10 @@ def test_fractions_are_dropped_where_the_code_drops_them() -> None:
     expected = evaluate_clips(to_uint8(bright, truncate=True), None, REAL, FREE)
     key = "space_time_swd"
     assert exact[1].scores[key].value == expected.scores[key].value != exact[0].scores[key].value
-    assert exact[1].protocol_id == down.identity
+    assert exact[1].protocol_id == protocol_id(down)
     # Bytes were rounded by whoever stored them, so nothing can be said of how.
     stored = evaluate_clips(to_uint8(bright), None, REAL, down)
-    assert stored.protocol_id == FREE.identity
+    assert stored.protocol_id == protocol_id(FREE)
     assert any("drops the fraction" in said for said in stored.warnings)
 
 

@@ -156,8 +156,7 @@ def take_protocol(
         UserError: no such protocol or field, or its weights are not there.
     """
     from vidgan.evaluation.protocol_checks import check_protocol
-    from vidgan.evaluation.protocol_fields import default_protocol
-    from vidgan.evaluation.protocols import changed_protocol
+    from vidgan.evaluation.protocols import changed_protocol, default_protocol
 
     mark = "protocol."
     changes = [word.removeprefix(mark) for word in words if word.startswith(mark)]

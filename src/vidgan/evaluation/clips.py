@@ -18,15 +18,14 @@ from vidgan.errors import UserError
 from vidgan.evaluation.checks import check_warnings, has_copies
 from vidgan.evaluation.controls import nearest_pairs, nearest_picture
 from vidgan.evaluation.extraction import ScoredSet, ShownFrames
-from vidgan.evaluation.metric import Reference
+from vidgan.evaluation.metric import JUDGES, Reference
 from vidgan.evaluation.options import DEFAULTS, EvaluationOptions, Progress
 from vidgan.evaluation.protocol_checks import (
     check_clip_shape,
     check_protocol,
     check_real_clips,
 )
-from vidgan.evaluation.protocol_fields import JUDGES
-from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.evaluation.protocols import Protocol, find_protocol, protocol_id, protocol_record
 from vidgan.evaluation.record import (
     comparability,
     comparable_protocols,
@@ -123,7 +122,7 @@ def evaluate_clips(
     nothing = torch.zeros(0, dtype=torch.int64)
     return Record(
         created=time_stamp(),
-        protocol=protocol.record(),
+        protocol=protocol_record(protocol),
         counts=_counts(rounded, real, comparison),
         scores=scores,
         **beside,
@@ -211,7 +210,9 @@ def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, li
         if truncates
         else "takes clips that were never rounded"
     )
-    sentence = f"{protocol.name} {how} and these are bytes, so the protocol is {applied.identity}"
+    sentence = (
+        f"{protocol.name} {how} and these are bytes, so the protocol is {protocol_id(applied)}"
+    )
     return clips, applied, [sentence]
 
 

@@ -14,11 +14,11 @@ from vidgan.data.dataset import ClipDataset, Window, central_window, first_windo
 from vidgan.data.scorable import MIN_CLIPS, STAND_IN_SHARE, count_windows
 from vidgan.data.sources.generated import first_shape, is_clip_source, read_generated
 from vidgan.errors import UserError
+from vidgan.evaluation.metric import ClipRule
 from vidgan.evaluation.options import EvaluationOptions, Progress
 from vidgan.evaluation.origins import IN_MEMORY, generator_origin
 from vidgan.evaluation.protocol_checks import check_clip_shape
-from vidgan.evaluation.protocol_fields import ClipRule
-from vidgan.evaluation.protocols import Protocol
+from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record_types import GeneratorFacts
 from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
 from vidgan.models.base import Generator
@@ -140,8 +140,8 @@ def gather_real(
         return RealData(train, heldout, data.classes, _windows_told(train, heldout), rule)
     if protocol.reference_split == "heldout" or protocol.reference_rule == "whole split":
         raise UserError(
-            f"protocol {protocol.identity} compares with the {protocol.reference_split} split as "
-            "it is, and these data have no held-out split: hold videos out "
+            f"protocol {protocol_id(protocol)} compares with the {protocol.reference_split} split "
+            "as it is, and these data have no held-out split: hold videos out "
             "(data.heldout_fraction=0.1), or take another protocol"
         )
     videos = sorted(set(train.video_ids))

@@ -14,8 +14,7 @@ from vidgan.evaluation.gather import Source, clip_size, gather, gather_real
 from vidgan.evaluation.options import DEFAULTS, EvaluationOptions
 from vidgan.evaluation.origins import data_inputs, list_clips, list_real_clips
 from vidgan.evaluation.protocol_checks import check_protocol
-from vidgan.evaluation.protocol_fields import default_protocol
-from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.evaluation.protocols import Protocol, default_protocol, find_protocol
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_types import Record
 from vidgan.evaluation.score import RealClips, RealData

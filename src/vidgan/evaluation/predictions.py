@@ -30,7 +30,7 @@ from vidgan.evaluation.gather import (
 )
 from vidgan.evaluation.options import DEFAULTS, EvaluationOptions
 from vidgan.evaluation.origins import IN_MEMORY, data_inputs, generator_origin, list_real_clips
-from vidgan.evaluation.protocols import find_protocol
+from vidgan.evaluation.protocols import find_protocol, protocol_record
 from vidgan.evaluation.record import comparability, environment_record, time_stamp
 from vidgan.evaluation.record_types import Counts, GeneratorFacts, Record, Score, Seeds
 from vidgan.evaluation.score import RealData, plan_comparison
@@ -265,7 +265,7 @@ def prediction_protocol() -> dict[str, Any]:
         "psnr": {"peak": 255, "averaged": "frames, samples, clips", "cap_db": MAX_PSNR_DB},
         "ssim": {"window": WINDOW, "sigma": SIGMA, "k1": K1, "k2": K2, "border": "valid"},
         "best_of_k": "for each clip and metric the sample with the highest mean over frames",
-        "judge": JUDGE_PROTOCOL.record(),
+        "judge": protocol_record(JUDGE_PROTOCOL),
     }
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidgan.errors import UserError
-from vidgan.evaluation.metric import find_metric
-from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.evaluation.metric import Protocol, find_metric
+from vidgan.evaluation.protocols import protocol_id
 from vidgan.extractors.extractor import MEAN_WEIGHTS
 from vidgan.extractors.weights.store import weights_path
 
@@ -20,7 +20,7 @@ def check_protocol(protocol: Protocol, weights: str | Path | None = None) -> Non
     Raises:
         UserError: as said.
     """
-    name, network = protocol.identity, protocol.network
+    name, network = protocol_id(protocol), protocol.network
     if any(find_metric(key).needs == "pairs" for key in protocol.metrics):
         raise UserError(
             f"protocol {name} compares clips with their true continuation: use vidgan predict"
@@ -53,7 +53,7 @@ def check_clip_shape(protocol: Protocol, shape: Sequence[int]) -> None:
     Raises:
         UserError: as said.
     """
-    name, (_, frames, height, width) = protocol.identity, shape
+    name, (_, frames, height, width) = protocol_id(protocol), shape
     if protocol.frames and frames != protocol.frames:
         raise UserError(
             f"protocol {name} compares clips of {protocol.frames} frames and these have {frames}: "
@@ -79,11 +79,11 @@ def check_real_clips(protocol: Protocol, num_train: int, clip_rule: str) -> None
     """
     if clip_rule != protocol.clip_rule:
         raise UserError(
-            f"protocol {protocol.identity} has clip_rule={protocol.clip_rule!r} and these real "
+            f"protocol {protocol_id(protocol)} has clip_rule={protocol.clip_rule!r} and these real "
             f"clips are the {clip_rule}: gather them under this protocol"
         )
     if 0 < protocol.max_train_clips < num_train:
         raise UserError(
-            f"protocol {protocol.identity} has max_train_clips={protocol.max_train_clips} and "
+            f"protocol {protocol_id(protocol)} has max_train_clips={protocol.max_train_clips} and "
             f"these are {num_train}: gather them under this protocol"
         )

@@ -14,8 +14,8 @@ from vidgan.core.code_version import VERSION
 from vidgan.core.files import write_json_atomically, write_text_atomically
 from vidgan.core.machine import describe_processor, machine_name
 from vidgan.errors import UserError
-from vidgan.evaluation.metric import metric_title
-from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.evaluation.metric import Protocol, metric_title
+from vidgan.evaluation.protocols import protocol_id
 from vidgan.evaluation.record_types import ClipLists, Record, Score
 
 ClipRow = tuple[str, str, int, int]
@@ -73,14 +73,14 @@ def comparability(
             "read it beside its real reference"
         )
     return (
-        f"protocol {protocol.identity} or its weights differ from every published procedure, not "
-        "comparable with published scores"
+        f"protocol {protocol_id(protocol)} or its weights differ from every published procedure, "
+        "not comparable with published scores"
     )
 
 
 def comparable_protocols(protocol: Protocol, network: dict[str, Any] | None) -> list[str]:
     """Registered protocols whose published scores these may stand beside."""
-    is_true = protocol.is_published and protocol.identity == protocol.name
+    is_true = protocol.is_published and protocol_id(protocol) == protocol.name
     return [protocol.name] if is_true and network and network.get("is_verified") else []
 
 

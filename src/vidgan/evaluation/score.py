@@ -21,8 +21,8 @@ from vidgan.data.scorable import MIN_CLIPS, how_to_score
 from vidgan.errors import UserError
 from vidgan.evaluation.controls import CONTROLS, motion_sensitivity
 from vidgan.evaluation.extraction import ScoredSet
-from vidgan.evaluation.metric import Reference
-from vidgan.evaluation.protocol_fields import ClipRule, Protocol
+from vidgan.evaluation.metric import ClipRule, Protocol, Reference
+from vidgan.evaluation.protocols import protocol_id
 from vidgan.evaluation.record_types import Score
 from vidgan.evaluation.score_functions import (
     ScoreFunction,
@@ -134,9 +134,10 @@ def plan_comparison(
     reference = rows.flip(0) if is_whole else outside
     wanted = 0 if protocol is None else protocol.reference_size
     if reference.shape[0] < wanted:
+        name = protocol_id(protocol) if protocol else ""
         left = "" if is_whole else f" are left beside {m} for the floor"
         raise UserError(
-            f"protocol {protocol.identity if protocol else ''} compares with {wanted} real clips, "
+            f"protocol {name} compares with {wanted} real clips, "
             f"and {reference.shape[0]} of {len(train)} {_split_name(protocol)} clips{left}: take "
             "another protocol, or change its reference_size, which makes it a custom one"
         )

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from vidgan.evaluation.extraction import ScoredSet
-from vidgan.evaluation.metric import Metric, Reference, Scorer, find_metric
-from vidgan.evaluation.protocol_fields import SUBSETS_OF, Protocol
+from vidgan.evaluation.metric import SUBSETS_OF, Metric, Protocol, Reference, Scorer, find_metric
 from vidgan.evaluation.record_types import Score
 from vidgan.metrics.intervals import Reported, bootstrap_interval, subsampling_interval
 

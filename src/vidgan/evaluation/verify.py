@@ -26,7 +26,7 @@ from vidgan.evaluation.generators import evaluate
 from vidgan.evaluation.options import EvaluationOptions, Progress, say_nothing
 from vidgan.evaluation.origins import DataInputs, SourceInputs, read_inputs
 from vidgan.evaluation.predictions import PREDICTION, evaluate_predictions
-from vidgan.evaluation.protocols import Protocol
+from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record import (
     clip_list_path,
     environment_record,
@@ -183,9 +183,9 @@ def _find_source(source: SourceInputs, path: Path) -> Path:
 def _protocol_of(record: Record) -> Protocol:
     fields = {name: value for name, value in record.protocol.items() if name != "id"}
     protocol = from_dict(Protocol, fields, "the protocol of the record")
-    if protocol.identity != record.protocol_id:
+    if protocol_id(protocol) != record.protocol_id:
         raise UserError(
-            f"this vidgan calls the record's protocol {protocol.identity} and not "
+            f"this vidgan calls the record's protocol {protocol_id(protocol)} and not "
             f"{record.protocol_id}: verify it with vidgan {record.environment.get('vidgan')}"
         )
     return protocol

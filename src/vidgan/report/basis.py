@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidgan.core.settings import differences
-from vidgan.evaluation.protocols import PROTOCOLS
+from vidgan.evaluation.protocols import PROTOCOLS, protocol_record
 from vidgan.evaluation.record_types import GeneratorFacts, Record
 from vidgan.report.comparison import known_facts
 
@@ -61,7 +61,7 @@ def origin_of(protocol: Mapping[str, Any]) -> str | None:
     known = PROTOCOLS.get(protocol.get("name", ""))
     if known is None or not protocol["id"].startswith("custom:"):
         return None
-    changed = differences(known.record(), protocol)
+    changed = differences(protocol_record(known), protocol)
     words = [f"{item.key}={item.second}" for item in changed if item.key != "id"]
     return f"{known.name} with {', '.join(words)}"
 
