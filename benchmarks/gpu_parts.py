@@ -33,7 +33,7 @@ from vidgan.core.distributed import Processes
 from vidgan.data.dataset import ClipRequest
 from vidgan.data.loader import make_loader
 from vidgan.data.packed.sheet import draw_sheet
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.evaluation.record import machine_name
 from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape
@@ -449,7 +449,11 @@ def clips(bench: Bench, letter: str) -> None:
     folder = bench.work / SETS[letter]
     with bench.attempt(data=folder.name, videos=videos) as row:
         start = time.perf_counter()
-        render_motions(folder, videos, size, frames, objects=folder.name, palette="vivid")
+        render_motions(
+            folder,
+            motion_settings(objects=folder.name, size=size, frames=frames, palette="vivid"),
+            videos=videos,
+        )
         open_clips(config, print)
         if letter == "A":
             open_clips(small_run(bench, "none", 320), print)

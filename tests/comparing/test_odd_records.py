@@ -21,7 +21,8 @@ from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import changed_protocol
 from vidgan.evaluation.record import save_record
 from vidgan.evaluation.record_types import seal_of
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
+from vidgan.extractors.judge_data import RealClips
 from vidgan.report.comparison import FORMS, Comparison
 from vidgan.training.presets import load_config
 from vidgan.training.run_config import save_config

@@ -19,9 +19,10 @@ from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol, protocol_id
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_types import Record, Score
-from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
+from vidgan.evaluation.score import RealData, plan_comparison, proportional_labels
 from vidgan.evaluation.warnings import score_warnings
 from vidgan.extractors.judge import ClassifierSettings
+from vidgan.extractors.judge_data import RealClips
 from vidgan.metrics.sliced import SlicedSettings
 from vidgan.report.scores import table_of_record
 

@@ -19,8 +19,9 @@ from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protoc
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
 from vidgan.extractors.feature_store import FeatureStore
+from vidgan.extractors.judge_data import RealClips
 from vidgan.extractors.specs import EXTRACTORS
 from vidgan.metrics.sliced import SlicedSettings
 

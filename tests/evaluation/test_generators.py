@@ -24,7 +24,13 @@ from vidgan.extractors.judge import ClassifierSettings
 from vidgan.metrics.sliced import SlicedSettings
 from vidgan.models.base import Generator
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.sampling.storage import checkpoint_folder, load_generator, make_card, save_generator
+from vidgan.sampling.storage import (
+    GeneratorCard,
+    checkpoint_folder,
+    load_generator,
+    plain_model,
+    save_generator,
+)
 
 SET = MotionSettings(size=16, frames=4, objects=("square", "ring"), motions=("left", "up"))
 QUICK = dataclasses.replace(
@@ -65,11 +71,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = ProgressiveConfig(channels=(6, 4, 4), latent=5, label_dim=4)
         torch.manual_seed(step)
         generator = vidgan.build_gan(config, (3, 4, 16, 16), 4).generator
-        card = make_card(
-            config,
-            (3, 4, 16, 16),
-            SET.classes,
-            generator.stage,
+        card = GeneratorCard(
+            model=plain_model(config),
+            clip_shape=(3, 4, 16, 16),
+            num_classes=len(SET.classes),
+            class_names=tuple(SET.classes),
+            stage=generator.stage,
             fps=8.0,
             step=step,
             clips_seen=8 * step,

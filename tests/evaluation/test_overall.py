@@ -10,8 +10,9 @@ from vidgan.evaluation.controls import uniform_noise
 from vidgan.evaluation.protocols import PROTOCOLS
 from vidgan.evaluation.record import format_record
 from vidgan.evaluation.record_types import Score
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
 from vidgan.evaluation.scores.overall import combine
+from vidgan.extractors.judge_data import RealClips
 from vidgan.extractors.two_sample import TwoSampleSettings
 
 

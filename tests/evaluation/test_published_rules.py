@@ -22,10 +22,11 @@ from vidgan.evaluation.protocols import PROTOCOLS, Protocol, changed_protocol, p
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
-from vidgan.evaluation.score import RealClips, RealData, plan_comparison
+from vidgan.evaluation.score import RealData, plan_comparison
 from vidgan.evaluation.score_functions import extras_of, score_functions
 from vidgan.extractors.extractor import load_extractor
 from vidgan.extractors.judge import Extraction
+from vidgan.extractors.judge_data import RealClips
 from vidgan.extractors.specs import EXTRACTORS
 from vidgan.metrics.frechet import frechet_distance
 from vidgan.metrics.inception_score import inception_score

@@ -19,7 +19,7 @@ from vidgan.extractors.judge import (
     OwnClassifier,
     train_own_classifier,
 )
-from vidgan.extractors.judge_data import augment, shuffled_batches, split_by_video
+from vidgan.extractors.judge_data import RealClips, augment, shuffled_batches, split_by_video
 from vidgan.extractors.judge_store import obtain_judge
 from vidgan.extractors.networks.own_c3d import C3D, ClassHead
 from vidgan.metrics.agreement import agreement
@@ -144,7 +144,7 @@ def test_judges_are_kept_by_what_makes_them(
     def obtain(labels: torch.Tensor, seed: int) -> OwnClassifier:
         clips = training_shapes.clips
         kept = obtain_judge(
-            clips, labels, CLASSES, training_shapes.videos,
+            RealClips(clips, labels, tuple(training_shapes.videos)), CLASSES,
             seed=seed, settings=settings, cache=tmp_path,
         )  # fmt: skip
         return kept

@@ -11,12 +11,13 @@ from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.clips import evaluate_clips, judge_warnings
 from vidgan.evaluation.protocols import PROTOCOLS, default_protocol
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
 from vidgan.extractors.judge import (
     ClassifierSettings,
     OwnClassifier,
     train_own_classifier,
 )
+from vidgan.extractors.judge_data import RealClips
 from vidgan.extractors.pretext import (
     PRETEXT_CLASSES,
     change_clips,

@@ -15,7 +15,7 @@ from training_cases import float64_by_default, hash_of_ema
 from vidgan.core.settings import apply_overrides
 from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape
@@ -46,7 +46,11 @@ GROWING = {
 def clips_16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """16 clips of 4 frames at 16 px in two classes, with the levels of both models."""
     folder = tmp_path_factory.mktemp("clips")
-    render_motions(folder / "videos", 16, size=16, frames=4, objects=["disc"], motions="left,right")
+    render_motions(
+        folder / "videos",
+        motion_settings(objects=["disc"], motions="left,right", size=16, frames=4),
+        videos=16,
+    )
     config = DataConfig(resolution=16, frames=4, workers=0)
     build_clips(folder / "videos", folder / "packed", config, [(2, 8), (4, 8)])
     return folder / "packed"

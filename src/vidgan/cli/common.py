@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
@@ -25,6 +25,10 @@ Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
 Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 ClassName = Annotated[str | None, tyro.conf.arg(name="class")]
+
+Group = TypeVar("Group")
+Flags = Annotated[Group, tyro.conf.arg(name="")]
+"""A dataclass whose fields are flags of a verb."""
 
 SECONDS_BETWEEN_LINES = 10.0
 """Where stderr is no terminal, such as a log file, a line of progress is written this often."""

@@ -1,13 +1,13 @@
 """Verbs about clips: `data build`, `data check`, `data export`, `data motions`."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from vidgan.cli.common import Out, Words, print_json, print_lines, progress_on_stderr
+from vidgan.cli.common import Flags, Out, Words, print_json, print_lines, progress_on_stderr
 from vidgan.core.files import check_place
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.data.build.engine import EngineKind
@@ -22,20 +22,35 @@ Levels = list[tuple[int, int]]
 Source = Annotated[Path, tyro.conf.arg(metavar="SOURCE")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuildFlags:
+    """Flags of `data build`."""
+
+    preset: str | None = None
+    """take the settings, and the lower levels, from a preset of vidgan train."""
+    levels: str = ""
+    """lower levels to store too, as FRAMESxSIZE separated by commas, such as 8x32,4x16."""
+    workers: int | None = None
+    """processes that decode; 0 decodes in this one, without protection from crashes."""
+    strict: bool = False
+    """refuse the folder if any video is dropped or damaged."""
+    engine: EngineKind = "processes"
+    """processes of this machine, or ray (needs vidgan[cluster])."""
+    address: str | None = None
+    """of a running Ray cluster; without it Ray starts here."""
+    time_limit: float = 600.0
+    """seconds for one video, after which it is dropped."""
+    json: bool = False
+    """print the report as JSON."""
+
+
 def build(
     source: Source,
     out: Out,
     words: Words = (),
     /,
     *,
-    preset: str | None = None,
-    levels: str = "",
-    workers: int | None = None,
-    strict: bool = False,
-    engine: EngineKind = "processes",
-    address: str | None = None,
-    time_limit: float = 600.0,
-    json: bool = False,
+    flags: Flags[BuildFlags],
 ) -> None:
     """Pack the clips of a folder, an archive or a published set, so that training reads them fast.
 
@@ -48,25 +63,17 @@ def build(
             numbered pictures count as videos.
         out: folder to make.
         words: settings of the clips as key=value, such as resolution=64 frames=16 clip=random.
-        preset: take the settings, and the lower levels, from a preset of vidgan train.
-        levels: lower levels to store too, as FRAMESxSIZE separated by commas, such as 8x32,4x16.
-        workers: processes that decode; 0 decodes in this one, without protection from crashes.
-        strict: refuse the folder if any video is dropped or damaged.
-        engine: processes of this machine, or ray (needs vidgan[cluster]).
-        address: of a running Ray cluster; without it Ray starts here.
-        time_limit: seconds for one video, after which it is dropped.
-        json: print the report as JSON.
     """
     from vidgan.data.build.engine import Engine
     from vidgan.data.build.packing import build_clips
 
-    config, lower = clip_settings(words, preset, workers, strict)
+    config, lower = clip_settings(words, flags.preset, flags.workers, flags.strict)
     check_place(out)
-    lower = parse_levels(levels) if levels else lower
-    place = Engine(kind=engine, address=address, time_limit_s=time_limit)
+    lower = parse_levels(flags.levels) if flags.levels else lower
+    place = Engine(kind=flags.engine, address=flags.address, time_limit_s=flags.time_limit)
     with progress_on_stderr() as progress:
         report = build_clips(source, out, config, lower, progress, engine=place)
-    print_report(report, json)
+    print_report(report, flags.json)
 
 
 def check(
@@ -168,38 +175,56 @@ def export(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class MotionFlags:
+    """Flags of `data motions`."""
+
+    videos: int = 960
+    """number of videos, held-out ones included."""
+    size: int = 64
+    """side in pixels."""
+    frames: int = 16
+    """frames a video."""
+    seed: int = 0
+    """same seed, same frames."""
+    objects: str = "shapes"
+    """shapes, digits, or names separated by commas."""
+    motions: str = "all"
+    """all, or names separated by commas."""
+    heldout: float = 0.1
+    """share of the videos that training never sees."""
+    palette: str = "pastel"
+    """pastel or vivid objects."""
+
+
 def motions(
     out: Out,
     /,
     *,
-    videos: int = 960,
-    size: int = 64,
-    frames: int = 16,
-    seed: int = 0,
-    objects: str = "shapes",
-    motions: str = "all",
-    heldout: float = 0.1,
-    palette: str = "pastel",
+    flags: Flags[MotionFlags],
 ) -> None:
     """Render the labelled demo set: objects that move, turn, grow or shrink, as MP4 files.
 
     Args:
         out: folder to make, with train/CLASS and heldout/CLASS inside.
-        videos: number of videos, held-out ones included.
-        size: side in pixels.
-        frames: frames a video.
-        seed: same seed, same frames.
-        objects: shapes, digits, or names separated by commas.
-        motions: all, or names separated by commas.
-        heldout: share of the videos that training never sees.
-        palette: pastel or vivid objects.
     """
-    from vidgan.data.synthetic.motions import render_motions
+    from vidgan.data.synthetic.motions import motion_settings, render_motions
 
     check_place(out)
     with progress_on_stderr() as progress:
         folder = render_motions(
-            out, videos, size, frames, seed, objects, motions, heldout, palette, progress=progress
+            out,
+            motion_settings(
+                objects=flags.objects,
+                motions=flags.motions,
+                size=flags.size,
+                frames=flags.frames,
+                seed=flags.seed,
+                palette=flags.palette,
+            ),
+            videos=flags.videos,
+            heldout=flags.heldout,
+            progress=progress,
         )
     print_lines(folder)
 

@@ -2,13 +2,13 @@
 
 import io
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vidgan.cli.common import Out, Words, print_json, print_lines, progress_on_stderr
+from vidgan.cli.common import Flags, Out, Words, print_json, print_lines, progress_on_stderr
 from vidgan.core.files import write_text_atomically
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.data.build.engine import EngineKind
@@ -27,18 +27,31 @@ _PAGE_ROWS = 6
 """Clips of one film that the page shows; the sheet in the folder shows all."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FacesFlags:
+    """Flags of `data faces`."""
+
+    workers: int | None = None
+    """processes; one a core by default."""
+    time_limit: float = 3600.0
+    """seconds for one film, after which it is given up."""
+    retry: bool = False
+    """try films again that failed before."""
+    engine: EngineKind = "processes"
+    """processes of this machine, or ray (needs vidgan[cluster])."""
+    address: str | None = None
+    """of a running Ray cluster; without it Ray starts here."""
+    json: bool = False
+    """print the report as JSON."""
+
+
 def faces(
     films: Films,
     out: Out,
     words: Words = (),
     /,
     *,
-    workers: int | None = None,
-    time_limit: float = 3600.0,
-    retry: bool = False,
-    engine: EngineKind = "processes",
-    address: str | None = None,
-    json: bool = False,
+    flags: Flags[FacesFlags],
 ) -> None:
     """Make aligned clips of faces out of films: shots, faces, alignment, one person a clip.
 
@@ -49,12 +62,6 @@ def faces(
         films: folder of films, at any depth.
         out: folder to make.
         words: settings as key=value, such as align.size=256 faces.gap_frames=0.
-        workers: processes; one a core by default.
-        time_limit: seconds for one film, after which it is given up.
-        retry: try films again that failed before.
-        engine: processes of this machine, or ray (needs vidgan[cluster]).
-        address: of a running Ray cluster; without it Ray starts here.
-        json: print the report as JSON.
     """
     from vidgan.data.build.engine import Engine
     from vidgan.films.faces.build import build_faces
@@ -66,15 +73,15 @@ def faces(
             films,
             out,
             config,
-            workers=workers,
-            engine=Engine(kind=engine, address=address, time_limit_s=time_limit),
-            retry=retry,
+            workers=flags.workers,
+            engine=Engine(kind=flags.engine, address=flags.address, time_limit_s=flags.time_limit),
+            retry=flags.retry,
             progress=progress,
         )
     page = out / "index.html"
     command = shlex.join(["vidgan", "data", "faces", str(films), str(out), *words])
     write_text_atomically(page, render_faces_page(report, config, command))
-    if json:
+    if flags.json:
         print_json({**asdict(report), "num_clips": report.num_clips, "page": str(page)})
     else:
         print_lines("\n".join(report.lines()))
@@ -121,18 +128,31 @@ def split(
         print_lines("\n".join(report.lines()))
 
 
+@dataclass(frozen=True, kw_only=True)
+class StabilizeFlags:
+    """Flags of `data stabilize`."""
+
+    workers: int | None = None
+    """processes; one a core by default."""
+    time_limit: float = 3600.0
+    """seconds for one video, after which it is given up."""
+    retry: bool = False
+    """try videos again that failed before."""
+    engine: EngineKind = "processes"
+    """processes of this machine, or ray (needs vidgan[cluster])."""
+    address: str | None = None
+    """of a running Ray cluster; without it Ray starts here."""
+    json: bool = False
+    """print the report as JSON."""
+
+
 def stabilize(
     source: Source,
     out: Out,
     words: Words = (),
     /,
     *,
-    workers: int | None = None,
-    time_limit: float = 3600.0,
-    retry: bool = False,
-    engine: EngineKind = "processes",
-    address: str | None = None,
-    json: bool = False,
+    flags: Flags[StabilizeFlags],
 ) -> None:
     """Take the shaking of the camera out of videos, as the tiny-video set did.
 
@@ -143,12 +163,6 @@ def stabilize(
         source: folder of videos, at any depth.
         out: folder to make.
         words: settings as key=value, such as size=64 max_frames=32 restart=true.
-        workers: processes; one a core by default.
-        time_limit: seconds for one video, after which it is given up.
-        retry: try videos again that failed before.
-        engine: processes of this machine, or ray (needs vidgan[cluster]).
-        address: of a running Ray cluster; without it Ray starts here.
-        json: print the report as JSON.
     """
     from vidgan.data.build.engine import Engine
     from vidgan.films.stabilize import StabilizeConfig
@@ -160,12 +174,12 @@ def stabilize(
             source,
             out,
             config,
-            workers=workers,
-            engine=Engine(kind=engine, address=address, time_limit_s=time_limit),
-            retry=retry,
+            workers=flags.workers,
+            engine=Engine(kind=flags.engine, address=flags.address, time_limit_s=flags.time_limit),
+            retry=flags.retry,
             progress=progress,
         )
-    if json:
+    if flags.json:
         print_json(asdict(report))
     else:
         print_lines("\n".join(report.lines()))

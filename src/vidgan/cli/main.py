@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from vidgan.core import stop_signals
@@ -204,11 +205,7 @@ def words_first(verb: Verb, words: Sequence[str]) -> list[str]:
         >>> words_first(sample, ["--num", "4", "runs/a", "--json", "seed=1"])
         ['runs/a', 'seed=1', '--num', '4', '--json']
     """
-    switches = {
-        name.replace("_", "-")
-        for name, parameter in inspect.signature(verb).parameters.items()
-        if parameter.annotation in (bool, "bool")
-    } | {"help", "h"}
+    switches = {name for name, kind in flags_of(verb).items() if kind is bool} | {"help", "h"}
     positional: list[str] = []
     flags: list[str] = []
     remaining = list(words)
@@ -224,6 +221,18 @@ def words_first(verb: Verb, words: Sequence[str]) -> list[str]:
         if takes_value and remaining:
             flags.append(remaining.pop(0))
     return positional + flags
+
+
+def flags_of(verb: Verb) -> dict[str, Any]:
+    """Flags and positional words of a verb with their types, those of a `Flags[...]` one by one."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(verb).parameters.items():
+        kind = getattr(parameter.annotation, "__origin__", None)
+        if is_dataclass(kind):
+            found |= {field.name: field.type for field in fields(kind)}
+        else:
+            found[name] = parameter.annotation
+    return {name.replace("_", "-"): kind for name, kind in found.items()}
 
 
 def overview() -> str:

@@ -1,7 +1,7 @@
 """The verb `predict`."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -9,6 +9,7 @@ import tyro
 
 from vidgan.cli.common import (
     ClassName,
+    Flags,
     Run,
     config_of_run,
     data_settings,
@@ -36,19 +37,34 @@ NUM_PICTURES = 4
 """Of many held-out clips, so many are drawn."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictFlags:
+    """Flags of `predict`."""
+
+    context: int | None = None
+    """given frames; only the number that the model was trained with will do."""
+    num: int = 4
+    """predictions for every clip; a model without a latent makes one."""
+    seed: int = 0
+    """of predictions, of chosen clips and of the judge."""
+    mask: str | None = None
+    """x,y,width,height in pixels of the model's frames: hide this box, to be filled in."""
+    class_name: ClassName = None
+    """class of the clips, for a model that has to be told."""
+    num_clips: int | None = None
+    """held-out clips to score; 500 unless said otherwise."""
+    out: Path | None = None
+    """folder for films and strips; by default predictions in the run folder."""
+    json: bool = False
+    """print a JSON document."""
+
+
 def predict(
     run: Run,
     clips: Clips = (),
     /,
     *,
-    context: int | None = None,
-    num: int = 4,
-    seed: int = 0,
-    mask: str | None = None,
-    class_name: ClassName = None,
-    num_clips: int | None = None,
-    out: Path | None = None,
-    json: bool = False,
+    flags: Flags[PredictFlags],
 ) -> None:
     """Continue given frames, and compare with the truth and with what needs no model.
 
@@ -59,19 +75,11 @@ def predict(
         run: run folder, checkpoint folder, generator file, or hub id.
         clips: videos; or data=FOLDER, to score held-out clips (without either: those of the run);
             lpips=alex or lpips=vgg adds LPIPS, whose weights you have converted (vidgan weights).
-        context: given frames; only the number that the model was trained with will do.
-        num: predictions for every clip; a model without a latent makes one.
-        seed: of predictions, of chosen clips and of the judge.
-        mask: x,y,width,height in pixels of the model's frames: hide this box, to be filled in.
-        class_name: class of the clips, for a model that has to be told.
-        num_clips: held-out clips to score; 500 unless said otherwise.
-        out: folder for films and strips; by default predictions in the run folder.
-        json: print a JSON document.
     """
     from vidgan.sampling.predict import check_takes_context
     from vidgan.sampling.storage import find_generator_file, load_generator
 
-    if num < 1 or (num_clips or 1) < 1:
+    if flags.num < 1 or (flags.num_clips or 1) < 1:
         raise UserError("--num and --num-clips ask for nothing; give 1 or more")
     words = tuple(word for word in clips if "=" in word and not Path(word).exists())
     files = [Path(word) for word in clips if word not in words]
@@ -79,23 +87,25 @@ def predict(
     file = find_generator_file(run, CHECKPOINT)
     generator = load_generator(file)
     check_takes_context(generator)
-    if context not in (None, generator.context_frames):
+    if flags.context not in (None, generator.context_frames):
         raise UserError(
-            f"--context {context} does not fit: this model was trained with "
+            f"--context {flags.context} does not fit: this model was trained with "
             f"{generator.context_frames} given frames; leave the flag out"
         )
-    if files and (num_clips is not None or any(word.startswith("data=") for word in words)):
+    if files and (flags.num_clips is not None or any(word.startswith("data=") for word in words)):
         raise UserError("name clips, or data=FOLDER with --num-clips, but not both")
-    if class_name is not None and not (files and generator.num_classes):
+    if flags.class_name is not None and not (files and generator.num_classes):
         raise UserError("--class is for single clips and a model with classes; leave it out")
-    folder = out or (Path(run) if Path(run).is_dir() else Path()) / "predictions"
-    wanted = Wanted(num, seed, None if mask is None else parse_box(mask), folder, lpips)
+    folder = flags.out or (Path(run) if Path(run).is_dir() else Path()) / "predictions"
+    wanted = Wanted(
+        flags.num, flags.seed, None if flags.mask is None else parse_box(flags.mask), folder, lpips
+    )
     if files:
-        labels = labels_for_files(generator, class_name)
+        labels = labels_for_files(generator, flags.class_name)
         told = predict_files(generator, settings_of(run, words), files, labels, wanted)
     else:
-        told = predict_heldout(file, run, words, num_clips or DEFAULT_CLIPS, wanted)
-    if json:
+        told = predict_heldout(file, run, words, flags.num_clips or DEFAULT_CLIPS, wanted)
+    if flags.json:
         print_json(told.document)
         return
     for line in told.lines:

@@ -1,5 +1,6 @@
 """Verbs that use a trained generator: `sample` and `interpolate`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +8,7 @@ import tyro
 
 from vidgan.cli.common import (
     ClassName,
+    Flags,
     Out,
     Run,
     print_json,
@@ -22,35 +24,42 @@ OTHER_SUFFIXES = {".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".jpg", ".jpe
 """A file is meant, and not a folder of this name."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampleFlags:
+    """Flags of `sample`."""
+
+    num: int = 16
+    """number of clips."""
+    class_name: ClassName = None
+    """one class for all clips; without it every clip draws its own."""
+    truncation: float | None = None
+    """bound of the latents in standard deviations, where the model supports it."""
+    frames: int | None = None
+    """length of the clips, where the model makes any; by default the trained one."""
+    show: Literal["clips", "layers", "motions"] = "clips"
+    """clips; layers shows mask, foreground and background beside each clip (vgan); motions
+    is a square of clips with the same content along rows and the same motion along columns
+    (mocogan)."""
+    seed: int = 0
+    """seed of the first clip; clip i has seed + i."""
+    checkpoint: str = "best"
+    """best, last or a step."""
+    json: bool = False
+    """print a JSON document."""
+
+
 def sample(
     run: Run,
     out: Out,
     /,
     *,
-    num: int = 16,
-    class_name: ClassName = None,
-    truncation: float | None = None,
-    frames: int | None = None,
-    show: Literal["clips", "layers", "motions"] = "clips",
-    seed: int = 0,
-    checkpoint: str = "best",
-    json: bool = False,
+    flags: Flags[SampleFlags],
 ) -> None:
     """Generate clips: a grid in one file, or a folder of lossless clips.
 
     Args:
         run: run folder, checkpoint folder, generator file, or hub id.
         out: OUT.mp4, .gif or .webp for a grid, .png for frames side by side, else a folder.
-        num: number of clips.
-        class_name: one class for all clips; without it every clip draws its own.
-        truncation: bound of the latents in standard deviations, where the model supports it.
-        frames: length of the clips, where the model makes any; by default the trained one.
-        show: clips; layers shows mask, foreground and background beside each clip (vgan); motions
-            is a square of clips with the same content along rows and the same motion along columns
-            (mocogan).
-        seed: seed of the first clip; clip i has seed + i.
-        checkpoint: best, last or a step.
-        json: print a JSON document.
     """
     from vidgan.sampling.outputs import sample as draw_samples
     from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
@@ -63,37 +72,36 @@ def sample(
             f"{out} is no kind of file that samples are written as; choose one of "
             f"{', '.join(sorted(GRID_SUFFIXES))} for a grid, or a folder without a suffix"
         )
-    check_counts(num, frames)
-    if show != "clips" and suffix not in GRID_SUFFIXES:
+    check_counts(flags.num, flags.frames)
+    if flags.show != "clips" and suffix not in GRID_SUFFIXES:
         raise UserError(
-            f"--show {show} is one picture or film; name a file that ends in one of "
+            f"--show {flags.show} is one picture or film; name a file that ends in one of "
             f"{', '.join(sorted(GRID_SUFFIXES))}, not {out}"
         )
     check_place(out)
-    generator = load_generator(run, checkpoint)
+    generator = load_generator(run, flags.checkpoint)
     card = card_of(generator)
-    wishes = (class_name, truncation, frames)
-    if show == "layers":
-        seeds = range(seed, seed + num)
+    wishes = (flags.class_name, flags.truncation, flags.frames)
+    if flags.show == "layers":
+        seeds = range(flags.seed, flags.seed + flags.num)
         print_note(write_table(out, layers_table(generator, seeds, *wishes), card.fps))
-    elif show == "motions":
-        seeds = range(seed, seed + rows_of_square(num))
+    elif flags.show == "motions":
+        seeds = range(flags.seed, flags.seed + rows_of_square(flags.num))
         print_note(write_table(out, motions_table(generator, seeds, *wishes), card.fps))
     elif suffix in GRID_SUFFIXES:
-        samples = draw_samples(generator, range(seed, seed + num), *wishes)
+        samples = draw_samples(generator, range(flags.seed, flags.seed + flags.num), *wishes)
         print_note(write_sample_grid(out, samples, card.fps))
     else:
         with progress_on_stderr() as progress:
             write_sample_folder(
                 out,
                 generator,
-                num,
-                seed,
+                range(flags.seed, flags.seed + flags.num),
                 *wishes,
                 lambda done, total: progress(done, total, "generating clips"),
             )
-    if json:
-        print_json({"out": str(out), "num": num, "seed": seed, "step": card.step})
+    if flags.json:
+        print_json({"out": str(out), "num": flags.num, "seed": flags.seed, "step": card.step})
     else:
         print_lines(out)
 
@@ -106,18 +114,32 @@ def check_counts(num: int, frames: int | None) -> None:
         raise UserError(f"--frames {frames} asks for no frame; give 1 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class InterpolateFlags:
+    """Flags of `interpolate`."""
+
+    start: int = 0
+    """seed of the first clip."""
+    end: int = 1
+    """seed of the last clip."""
+    steps: int = 8
+    """clips along the path."""
+    mode: Literal["linear", "slerp"] = "linear"
+    """straight line, or arc on the sphere."""
+    class_name: ClassName = None
+    """class of every clip; without it the class that the first seed draws."""
+    checkpoint: str = "best"
+    """best, last or a step."""
+    json: bool = False
+    """print a JSON document."""
+
+
 def interpolate(
     run: Run,
     out: Annotated[Path | None, tyro.conf.arg(metavar="[OUT]")] = None,
     /,
     *,
-    start: int = 0,
-    end: int = 1,
-    steps: int = 8,
-    mode: Literal["linear", "slerp"] = "linear",
-    class_name: ClassName = None,
-    checkpoint: str = "best",
-    json: bool = False,
+    flags: Flags[InterpolateFlags],
 ) -> None:
     """Walk through the latent space: a film, and a picture with one row of frames a step.
 
@@ -125,13 +147,6 @@ def interpolate(
         run: run folder, checkpoint folder, generator file, or hub id.
         out: film to write (.mp4, .gif or .webp), with the picture beside it as .png; by default
             interpolation.mp4 in the run.
-        start: seed of the first clip.
-        end: seed of the last clip.
-        steps: clips along the path.
-        mode: straight line, or arc on the sphere.
-        class_name: class of every clip; without it the class that the first seed draws.
-        checkpoint: best, last or a step.
-        json: print a JSON document.
     """
     from vidgan.sampling.outputs import ANIMATIONS, interpolate_seeds, write_interpolation
     from vidgan.sampling.storage import card_of, load_generator
@@ -146,12 +161,14 @@ def interpolate(
             f"{', '.join(ANIMATIONS)}"
         )
     check_place(film)
-    generator = load_generator(run, checkpoint)
+    generator = load_generator(run, flags.checkpoint)
     card = card_of(generator)
     picture = film.with_suffix(".png")
-    clips = interpolate_seeds(generator, start, end, steps, mode, class_name)
+    clips = interpolate_seeds(
+        generator, flags.start, flags.end, flags.steps, flags.mode, flags.class_name
+    )
     write_interpolation(film, picture, clips, card.fps)
-    if json:
+    if flags.json:
         print_json({"film": str(film), "picture": str(picture), "step": card.step})
     else:
         print_lines(film, picture)

@@ -28,7 +28,7 @@ from vidgan.core.settings import dump_yaml, load_yaml
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.scorable import why_unscorable
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import evaluate, save_record, update_best
 from vidgan.evaluation.options import EvaluationOptions
@@ -161,13 +161,15 @@ def _render_all(jobs: Sequence[Job], spec: MotionsSpec, tell: Tell) -> None:
         tell(f"rendering {spec.videos} videos of {frames} frames into {folder}")
         render_motions(
             folder,
-            spec.videos,
-            spec.size,
-            frames,
-            spec.seed,
-            list(spec.objects),
-            list(spec.motions),
-            spec.heldout,
+            motion_settings(
+                objects=list(spec.objects),
+                motions=list(spec.motions),
+                size=spec.size,
+                frames=frames,
+                seed=spec.seed,
+            ),
+            videos=spec.videos,
+            heldout=spec.heldout,
         )
 
 

@@ -275,10 +275,8 @@ def find_judge(
         )
         return None, [sentence]
     judge = obtain_judge(
-        real.train.clips,
-        real.train.labels,
+        real.train,
         real.classes,
-        real.train.video_ids,
         seed=options.judge_seed,
         settings=protocol.classifier,
         cache=None if options.cache is None else Path(options.cache),

@@ -20,7 +20,8 @@ from vidgan.evaluation.origins import IN_MEMORY, generator_origin
 from vidgan.evaluation.protocol_checks import check_clip_shape
 from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record_types import GeneratorFacts
-from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
+from vidgan.evaluation.score import RealData, plan_comparison, proportional_labels
+from vidgan.extractors.judge_data import RealClips
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips
 from vidgan.sampling.latents import sample_latents

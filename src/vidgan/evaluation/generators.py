@@ -17,7 +17,8 @@ from vidgan.evaluation.protocol_checks import check_protocol
 from vidgan.evaluation.protocols import Protocol, default_protocol, find_protocol
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_types import Record
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
+from vidgan.extractors.judge_data import RealClips
 from vidgan.sampling.storage import read_pointer, write_pointer
 
 __all__ = [

@@ -16,7 +16,8 @@ from vidgan.data.packed.manifest import is_packed
 from vidgan.data.packed.store import PackedStore
 from vidgan.data.settings import DataConfig
 from vidgan.evaluation.record_types import GeneratorFacts, Record
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
+from vidgan.extractors.judge_data import RealClips
 
 IN_MEMORY = {"kind": "memory"}
 """Origin of what was never in a file."""

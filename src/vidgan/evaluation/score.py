@@ -30,29 +30,7 @@ from vidgan.evaluation.score_functions import (
     extras_of,
     score_functions,
 )
-
-
-@dataclass(frozen=True)
-class RealClips:
-    """Real clips of one split.
-
-    Attributes:
-        clips: uint8 `[M, C, T, H, W]`.
-        labels: int64 `[M]`; -1 without classes.
-        video_ids: source video of every clip.
-    """
-
-    clips: Tensor
-    labels: Tensor
-    video_ids: tuple[str, ...]
-
-    def take(self, rows: Tensor) -> "RealClips":
-        """The clips in `rows`, int64."""
-        ids = tuple(self.video_ids[row] for row in rows.tolist())
-        return RealClips(self.clips[rows], self.labels[rows], ids)
-
-    def __len__(self) -> int:
-        return self.clips.shape[0]
+from vidgan.extractors.judge_data import RealClips
 
 
 @dataclass(frozen=True)

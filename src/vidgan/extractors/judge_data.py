@@ -1,6 +1,7 @@
 """What the judge sees while it trains: a split by video, and augmentation that keeps motion."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,6 +9,29 @@ from torch import Tensor
 from vidgan.core.clip_ops import to_float
 from vidgan.core.randomness import Key, keyed_rng
 from vidgan.errors import UserError
+
+
+@dataclass(frozen=True)
+class RealClips:
+    """Real clips of one split.
+
+    Attributes:
+        clips: uint8 `[M, C, T, H, W]`.
+        labels: int64 `[M]`; -1 without classes.
+        video_ids: source video of every clip.
+    """
+
+    clips: Tensor
+    labels: Tensor
+    video_ids: tuple[str, ...]
+
+    def take(self, rows: Tensor) -> "RealClips":
+        """The clips in `rows`, int64."""
+        ids = tuple(self.video_ids[row] for row in rows.tolist())
+        return RealClips(self.clips[rows], self.labels[rows], ids)
+
+    def __len__(self) -> int:
+        return self.clips.shape[0]
 
 
 def split_by_video(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from vidgan.extractors.judge import (
     OwnClassifier,
     train_own_classifier,
 )
+from vidgan.extractors.judge_data import RealClips
 from vidgan.extractors.pretext import PRETEXT_CLASSES
 
 
@@ -31,10 +32,8 @@ def clips_hash(clips: Tensor, labels: Tensor) -> str:
 
 
 def obtain_judge(
-    clips: Tensor,
-    labels: Tensor,
+    real: RealClips,
     classes: Sequence[str],
-    video_ids: Sequence[Hashable],
     *,
     seed: int,
     settings: ClassifierSettings,
@@ -44,13 +43,14 @@ def obtain_judge(
     """Load the judge for exactly these clips, settings and seed from `cache`, or train it.
 
     Args:
-        clips, labels, classes, video_ids, seed, settings, device: as in `train_own_classifier`.
+        real: training clips.
+        classes, seed, settings, device: as in `train_own_classifier`.
         cache: folder that holds one folder a judge; None trains anew and keeps nothing.
     """
     facts = {
-        "clips": clips_hash(clips, labels),
+        "clips": clips_hash(real.clips, real.labels),
         "classes": list(classes),
-        "videos": [str(video) for video in video_ids],
+        "videos": [str(video) for video in real.video_ids],
         "settings": asdict(settings),
         "seed": seed,
         "schema": SCHEMA_VERSION,
@@ -59,10 +59,10 @@ def obtain_judge(
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     train = partial(
         train_own_classifier,
-        clips,
-        labels,
+        real.clips,
+        real.labels,
         classes,
-        video_ids,
+        real.video_ids,
         seed=seed,
         settings=settings,
         device=device,

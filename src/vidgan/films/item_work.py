@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vidgan.core.code_version import VERSION
 from vidgan.core.files import (
@@ -54,6 +54,21 @@ class WorkItem:
     key: str
     fingerprint: str
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work(Generic[Job]):
+    """What is done with an item.
+
+    Attributes:
+        function: Module-level function from a job to a record; what it raises ends the work.
+        job_of: The job of an item.
+        clear: Removes whatever the videos with these keys have left.
+    """
+
+    function: Callable[[Job], dict[str, Any]]
+    job_of: Callable[[WorkItem], Job]
+    clear: Callable[[set[str]], None]
 
 
 def video_names(root: Path) -> list[str]:
@@ -199,9 +214,7 @@ class WorkFolder:
 def work_through(
     folder: WorkFolder,
     items: Sequence[WorkItem],
-    function: Callable[[Job], dict[str, Any]],
-    job_of: Callable[[WorkItem], Job],
-    clear: Callable[[set[str]], None],
+    work: Work[Job],
     *,
     workers: int | None = None,
     engine: Engine | None = None,
@@ -213,9 +226,7 @@ def work_through(
     Args:
         folder: The folder, held by `begun`.
         items: Everything that there is to do.
-        function: Module-level function from a job to a record; what it raises ends the work.
-        job_of: The job of an item.
-        clear: Removes whatever the videos with these keys have left.
+        work: What is done with an item.
         workers: Items at the same time; None takes one a core. 0 works in this process, without
             protection against videos that crash or hang.
         engine: Where the work is done; None takes processes of this machine.
@@ -224,17 +235,17 @@ def work_through(
     """
     todo = [item for item in items if not folder.is_finished(item, retry)]
     keys = {item.key for item in todo}
-    clear(keys)
+    work.clear(keys)
     for key in keys:
         folder.record_file(key).unlink(missing_ok=True)
     engine = engine or Engine(time_limit_s=TIME_LIMIT_S)
     # At least one process of its own: a video that crashes its decoder must not end the work.
     default = max(1, min(num_cores(), len(todo)))
-    jobs = [job_of(item) for item in todo]
-    results = engine.map_in_order(function, jobs, workers, default)
+    jobs = [work.job_of(item) for item in todo]
+    results = engine.map_in_order(work.function, jobs, workers, default)
     for done, (item, result) in enumerate(zip(todo, results, strict=True), 1):
         if isinstance(result, Crashed):
-            clear({item.key})
+            work.clear({item.key})
             result = failed_record(item.name, "failed", result.reason)
         record = result | item.extra | {"fingerprint": item.fingerprint}
         write_json_atomically(folder.record_file(item.key), record)

@@ -16,6 +16,7 @@ from vidgan.data.build.engine import Engine
 from vidgan.data.build.report import Report, shortened
 from vidgan.films.item_work import (
     Progress,
+    Work,
     WorkFolder,
     WorkItem,
     fingerprint,
@@ -115,6 +116,9 @@ def stabilize_folder(
     items = [WorkItem(n, _key(n), fingerprint(root / n)) for n in video_names(root)]
     targets = {item.key: out / "clips" / item.name for item in items}
 
+    def job(item: WorkItem) -> StabilizeJob:
+        return StabilizeJob(str(root / item.name), item.name, str(targets[item.key]), config)
+
     def clear(keys: set[str]) -> None:
         wanted = {targets[key] for key in keys & targets.keys()}
         for file in sorted((out / "clips").rglob("*.mp4")):
@@ -126,11 +130,7 @@ def stabilize_folder(
         work_through(
             folder,
             items,
-            process_video,
-            lambda item: StabilizeJob(
-                str(root / item.name), item.name, str(targets[item.key]), config
-            ),
-            clear,
+            Work(process_video, job, clear),
             workers=workers,
             engine=engine,
             retry=retry,

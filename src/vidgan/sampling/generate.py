@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,15 @@ from vidgan.sampling.latents import PathMode, latent_path, truncate
 
 BATCH_VOXELS = 2**21
 """Voxels of one batch of clips: 16 clips of 32x64x64; larger clips go in pairs."""
+
+
+class _Given(NamedTuple):
+    """What clips are made of, checked: float latents, labels and context, and their length."""
+
+    latents: Tensor
+    labels: Tensor | None
+    context: Tensor | None
+    num_frames: int | None
 
 
 def sample_clips(
@@ -53,8 +63,8 @@ def sample_clips(
         >>> clips.shape, clips.dtype
         (torch.Size([2, 3, 4, 8, 8]), torch.uint8)
     """
-    given = (latents, labels, context, truncation, num_frames)
-    return _sample(generator, ("clip",), *given, quantise=quantise)["clip"]
+    given = _checked(generator, latents, labels, context, num_frames)
+    return _sample(generator, ("clip",), given, truncation, quantise)["clip"]
 
 
 def sample_pictures(
@@ -73,22 +83,18 @@ def sample_pictures(
         uint8 `[B, 1 or C, T, H, W]` on the CPU: `clip`, then those that `generator.shows` names; a
         mask is black for 0 and white for 1.
     """
-    given = (latents, labels, context, truncation, num_frames)
-    return _sample(generator, ("clip", *generator.shows), *given)
+    given = _checked(generator, latents, labels, context, num_frames)
+    return _sample(generator, ("clip", *generator.shows), given, truncation)
 
 
 def _sample(
     generator: Generator,
     names: tuple[str, ...],
-    latents: Values,
-    labels: Labels | None,
-    context: Values | None,
+    given: _Given,
     truncation: float | None,
-    num_frames: int | None,
     quantise: bool = True,
 ) -> dict[str, Tensor]:
-    latents, labels = _checked_inputs(generator, latents, labels, num_frames)
-    context = _checked_context(generator, latents, context)
+    latents, labels, context, _ = given
     if truncation is not None:
         if not generator.supports_truncation:
             raise UserError("this model does not support truncation; leave it out")
@@ -100,11 +106,13 @@ def _sample(
     with _sampling(generator):
         # The first clips tell how large clips are. Never one alone: torch computes a single clip
         # in float32 with a far slower kernel.
-        given = (latents, labels, context, num_frames, quantise)
-        batches = [_generate(generator, names, slice(0, 2), *given)]
+        given = given._replace(latents=latents, labels=labels, context=context)
+        batches = [_generate(generator, names, slice(0, 2), given, quantise)]
         share = max(2, BATCH_VOXELS // batches[0]["clip"][0, 0].numel())
         for first in range(2, len(latents), share):
-            batches.append(_generate(generator, names, slice(first, first + share), *given))
+            batches.append(
+                _generate(generator, names, slice(first, first + share), given, quantise)
+            )
     return {name: torch.cat([batch[name] for batch in batches]) for name in names}
 
 
@@ -151,14 +159,11 @@ def _generate(
     generator: Generator,
     names: tuple[str, ...],
     rows: slice,
-    latents: Tensor,
-    labels: Tensor | None,
-    context: Tensor | None,
-    num_frames: int | None,
+    given: _Given,
     quantise: bool,
 ) -> dict[str, Tensor]:
-    labels, context = (None if given is None else given[rows] for given in (labels, context))
-    parts = generator.parts(latents[rows], labels, context, num_frames)
+    labels, context = (None if g is None else g[rows] for g in (given.labels, given.context))
+    parts = generator.parts(given.latents[rows], labels, context, given.num_frames)
     # A mask lies in [0, 1], everything else in [-1, 1].
     pictures = {name: parts[name] * 2 - 1 if name == "mask" else parts[name] for name in names}
     kept = {name: to_uint8(p) if quantise else p.float() for name, p in pictures.items()}
@@ -173,6 +178,17 @@ def _sampling(generator: Generator) -> Iterator[None]:
         yield
     finally:
         generator.train(was_training)
+
+
+def _checked(
+    generator: Generator,
+    latents: Values,
+    labels: Labels | None,
+    context: Values | None,
+    num_frames: int | None,
+) -> _Given:
+    checked, labels = _checked_inputs(generator, latents, labels, num_frames)
+    return _Given(checked, labels, _checked_context(generator, checked, context), num_frames)
 
 
 def _checked_context(

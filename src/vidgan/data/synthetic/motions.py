@@ -121,16 +121,41 @@ class _Scene:
     digit_draw: float
 
 
-def render_motions(
-    out: str | Path,
-    videos: int = 960,
+def motion_settings(
+    objects: str | Sequence[str] = "shapes",
+    motions: str | Sequence[str] = "all",
+    *,
     size: int = 64,
     frames: int = 16,
     seed: int = 0,
-    objects: str | Sequence[str] = "shapes",
-    motions: str | Sequence[str] = "all",
-    heldout: float = 0.1,
     palette: str = "pastel",
+) -> MotionSettings:
+    """Settings out of the words of people.
+
+    Args:
+        objects: "shapes", "digits", or names (a list or separated by commas).
+        motions: "all" or names.
+        size, frames, seed, palette: See `MotionSettings`.
+
+    Raises:
+        UserError: unknown names, or sizes that show nothing.
+    """
+    return MotionSettings(
+        size=size,
+        frames=frames,
+        seed=seed,
+        objects=_names(objects, {"shapes": SHAPES, "digits": DIGITS}),
+        motions=_names(motions, {"all": MOTIONS}),
+        palette=palette,
+    )
+
+
+def render_motions(
+    out: str | Path,
+    settings: MotionSettings | None = None,
+    *,
+    videos: int = 960,
+    heldout: float = 0.1,
     fps: float = 8.0,
     progress: Progress | None = None,
 ) -> Path:
@@ -141,14 +166,9 @@ def render_motions(
 
     Args:
         out: Folder, new or made by a call with the same settings.
+        settings: What is rendered; None for the defaults.
         videos: Number of videos, held-out ones included.
-        size: Side in pixels.
-        frames: Frames a video.
-        seed: Same seed, same frames.
-        objects: "shapes", "digits", or names (a list or separated by commas).
-        motions: "all" or names.
         heldout: Fraction that is held out; at least one of each class if there are two for each.
-        palette: "pastel" or "vivid" objects.
         fps: Frames per second of the files.
         progress: Called with (done, total, what).
 
@@ -156,17 +176,9 @@ def render_motions(
         The folder.
 
     Raises:
-        UserError: unknown names, too few videos, or `out` holds something else.
+        UserError: too few videos, or `out` holds something else.
     """
-    settings = MotionSettings(
-        size=size,
-        frames=frames,
-        seed=seed,
-        objects=_names(objects, {"shapes": SHAPES, "digits": DIGITS}),
-        motions=_names(motions, {"all": MOTIONS}),
-        palette=palette,
-    )
-    out = Path(out)
+    settings, out = settings or MotionSettings(), Path(out)
     if not 0 <= heldout < 1 or videos < 1:
         raise UserError(f"videos={videos} with heldout={heldout} leaves nothing to train on")
     record = {**asdict(settings), "videos": videos, "heldout": heldout, "fps": fps}

@@ -15,6 +15,7 @@ from vidgan.films.faces.outcome import FacesReport, make_report
 from vidgan.films.faces.shots import cut_detector
 from vidgan.films.item_work import (
     Progress,
+    Work,
     WorkFolder,
     WorkItem,
     fingerprint,
@@ -85,9 +86,7 @@ def build_faces(
         work_through(
             folder,
             items,
-            process_film,
-            job,
-            lambda keys: _clear(out, keys),
+            Work(process_film, job, lambda keys: _clear(out, keys)),
             workers=workers,
             engine=engine,
             retry=retry,
