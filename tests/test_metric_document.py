@@ -14,7 +14,7 @@ from vidgan.evaluation.clips import evaluate_clips
 from vidgan.evaluation.protocols import changed_protocol
 from vidgan.evaluation.record import format_record
 from vidgan.evaluation.score import RealData
-from vidgan.extractors.judge_data import RealClips
+from vidgan.extractors.judge import RealClips
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "adding-a-metric.md"
 

@@ -12,8 +12,8 @@ import vidgan
 from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import motion_settings, render_motions
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.generators import evaluate
-from vidgan.evaluation.options import EvaluationOptions
 from vidgan.sampling.storage import card_of
 from vidgan.training.loop import open_clips
 

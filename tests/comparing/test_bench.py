@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidgan.comparing.bench import run_bench
-from vidgan.comparing.suite import MotionsSpec, Suite, read_suite
+from vidgan.comparing.bench import MotionsSpec, Suite, read_suite, run_bench
 from vidgan.core.files import write_text_atomically
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape

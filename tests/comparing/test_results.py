@@ -30,9 +30,8 @@ from vidgan.report.comparison import (
     comparison_markdown,
     comparison_page,
 )
-from vidgan.training.presets import load_config
-from vidgan.training.run_config import save_config
-from vidgan.training.run_facts import device_of
+from vidgan.training.presets import load_config, save_config
+from vidgan.training.run_folder import device_of
 
 RECORD: dict[str, Any] = {
     "schema": 2,

@@ -19,8 +19,7 @@ from vidgan.films.faces.landmarks import LandmarkConfig, make_landmarker
 from vidgan.models import model_config_class, model_name
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.storage import GENERATOR_FILE, GeneratorCard, plain_model, save_generator
-from vidgan.training.presets import load_config
-from vidgan.training.run_config import load_run_config
+from vidgan.training.presets import load_config, load_run_config
 
 MODULE = """
 from pathlib import Path
@@ -248,7 +247,7 @@ def test_workers_import_nothing_from_the_working_directory(tmp_path: Path) -> No
     script = tmp_path / "mine" / "script.py"
     script.parent.mkdir()
     script.write_text(
-        "from vidgan.data.build.pool import map_in_order\n"
+        "from vidgan.data.build.engine import map_in_order\n"
         "from vidgan.errors import printable\n"
         "if __name__ == '__main__':\n"
         "    print(list(map_in_order(printable, ['a', 'b'], 1)))\n"

@@ -10,7 +10,7 @@ from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
-from vidgan.training.run_config import save_config
+from vidgan.training.presets import save_config
 
 
 @pytest.fixture(scope="module")

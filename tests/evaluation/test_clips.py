@@ -13,16 +13,20 @@ from metric_clips import CLASSES, Labelled, moving_shapes
 from torch import Tensor
 
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import evaluate_clips
-from vidgan.evaluation.controls import frozen_frames, mean_clip, shuffled_frames
-from vidgan.evaluation.options import EvaluationOptions
+from vidgan.evaluation.clips import EvaluationOptions, evaluate_clips
 from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol, protocol_id
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_types import Record, Score
-from vidgan.evaluation.score import RealData, plan_comparison, proportional_labels
+from vidgan.evaluation.score import (
+    RealData,
+    frozen_frames,
+    mean_clip,
+    plan_comparison,
+    proportional_labels,
+    shuffled_frames,
+)
 from vidgan.evaluation.warnings import score_warnings
-from vidgan.extractors.judge import ClassifierSettings
-from vidgan.extractors.judge_data import RealClips
+from vidgan.extractors.judge import ClassifierSettings, RealClips
 from vidgan.metrics.sliced import SlicedSettings
 from vidgan.report.scores import table_of_record
 

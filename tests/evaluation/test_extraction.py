@@ -12,17 +12,16 @@ from torch import Tensor
 
 from vidgan.core.clip_ops import to_float
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import evaluate_clips, shown_frames
+from vidgan.evaluation.clips import EvaluationOptions, evaluate_clips, shown_frames
 from vidgan.evaluation.extraction import ScoredSet
-from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protocol, protocol_id
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
 from vidgan.evaluation.score import RealData
+from vidgan.extractors.extractor import EXTRACTORS
 from vidgan.extractors.feature_store import FeatureStore
-from vidgan.extractors.judge_data import RealClips
-from vidgan.extractors.specs import EXTRACTORS
+from vidgan.extractors.judge import RealClips
 from vidgan.metrics.sliced import SlicedSettings
 
 SLICED = SlicedSettings(patches_per_clip=4, directions=16)

@@ -16,8 +16,8 @@ from vidgan.data.packed.store import MemoryStore
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.errors import UserError
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.generators import gather_real, update_best
-from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS
 from vidgan.evaluation.record_types import Record
 from vidgan.extractors.judge import ClassifierSettings

@@ -24,7 +24,7 @@ from vidgan.evaluation.given_features import score_features
 from vidgan.evaluation.predictions import evaluate_predictions
 from vidgan.evaluation.protocols import changed_protocol
 from vidgan.evaluation.score import RealData
-from vidgan.extractors.judge_data import RealClips
+from vidgan.extractors.judge import RealClips
 from vidgan.models.base import Generator
 from vidgan.models.hrvgan import HRVGANConfig
 from vidgan.models.pvgan import ProgressiveConfig

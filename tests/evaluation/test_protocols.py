@@ -8,8 +8,8 @@ import pytest
 
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
+from vidgan.evaluation.checks import check_clip_shape, check_protocol
 from vidgan.evaluation.metric import find_metric
-from vidgan.evaluation.protocol_checks import check_clip_shape, check_protocol
 from vidgan.evaluation.protocols import (
     EARLIER_METRICS,
     PROTOCOLS,
@@ -21,8 +21,8 @@ from vidgan.evaluation.protocols import (
     protocol_id,
     protocol_record,
 )
+from vidgan.extractors.extractor import EXTRACTORS
 from vidgan.extractors.judge import ClassifierSettings
-from vidgan.extractors.specs import EXTRACTORS
 
 CHANGES = ClassifierSettings(task="changes")
 PUBLISHED_PROCEDURES = {

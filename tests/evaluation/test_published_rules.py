@@ -22,14 +22,10 @@ from vidgan.evaluation.protocols import PROTOCOLS, Protocol, changed_protocol, p
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
-from vidgan.evaluation.score import RealData, plan_comparison
-from vidgan.evaluation.score_functions import extras_of, score_functions
-from vidgan.extractors.extractor import load_extractor
-from vidgan.extractors.judge import Extraction
-from vidgan.extractors.judge_data import RealClips
-from vidgan.extractors.specs import EXTRACTORS
-from vidgan.metrics.frechet import frechet_distance
-from vidgan.metrics.inception_score import inception_score
+from vidgan.evaluation.score import RealData, extras_of, plan_comparison, score_functions
+from vidgan.extractors.extractor import EXTRACTORS, load_extractor
+from vidgan.extractors.judge import Extraction, RealClips
+from vidgan.metrics.frechet import frechet_distance, inception_score
 
 FREE = changed_protocol("stswd", ["sliced.patches_per_clip=4", "sliced.directions=16"])
 NARROW = dataclasses.replace(EXTRACTORS["random-c3d"], width=0.0625)

@@ -15,9 +15,9 @@ from vidgan.evaluation.score import RealData
 from vidgan.extractors.judge import (
     ClassifierSettings,
     OwnClassifier,
+    RealClips,
     train_own_classifier,
 )
-from vidgan.extractors.judge_data import RealClips
 from vidgan.extractors.pretext import (
     PRETEXT_CLASSES,
     change_clips,

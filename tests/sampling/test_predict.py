@@ -15,15 +15,16 @@ from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.vgan import VGANConfig
-from vidgan.sampling.pictures import (
+from vidgan.sampling.predict import (
     GIVEN_COLOUR,
     MADE_COLOUR,
+    part_windows,
     rows_of_clip,
+    targets_of,
     text_image,
     write_film,
     write_strip,
 )
-from vidgan.sampling.predict import part_windows, targets_of
 from vidgan.video import read_frames
 
 SHAPE = (3, 12, 16, 16)

@@ -15,8 +15,7 @@ import vidgan
 from vidgan.errors import UserError
 from vidgan.models.base import Generator, Stage
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.storage import (
     GeneratorCard,
     card_of,

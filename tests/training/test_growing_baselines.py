@@ -21,14 +21,13 @@ from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape
 from vidgan.models.mocogan import MoCoGANConfig
 from vidgan.models.parts.growth import GrowingGAN
-from vidgan.models.parts.noise import RowNoise
+from vidgan.models.parts.layers import RowNoise
 from vidgan.models.tgan import TGANConfig
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.storage import checkpoint_folder, load_generator
 from vidgan.training.ema import copy_generator
 from vidgan.training.loop import train
-from vidgan.training.run_config import Config, config_from_dict
+from vidgan.training.presets import Config, config_from_dict
 from vidgan.training.schedule import make_schedule, stage_at
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep, UpdateKey

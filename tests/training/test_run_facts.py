@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from vidgan.training.run_facts import FILM_WIDTH, media_of
+from vidgan.training.run_folder import FILM_WIDTH, media_of
 from vidgan.video import probe, read_frames, write_mp4
 
 

@@ -21,7 +21,7 @@ from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints
 from vidgan.training import checkpoint as checkpoint_module
 from vidgan.training.loop import train
-from vidgan.training.run_config import Config, config_from_dict
+from vidgan.training.presets import Config, config_from_dict
 from vidgan.training.step import TrainingStep
 
 TINY: dict[str, Any] = {

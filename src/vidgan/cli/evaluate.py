@@ -1,10 +1,13 @@
 """The verb `evaluate`."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from vidgan.cli.common import (
     Flags,
@@ -118,7 +121,7 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
     Raises:
         UserError: something does not agree, or it cannot be computed again.
     """
-    from vidgan.evaluation.record_changes import TOLERANCE
+    from vidgan.evaluation.record import TOLERANCE
     from vidgan.evaluation.verify import verify
 
     others = [word for word in words if not word.startswith("data=")]
@@ -173,7 +176,7 @@ def take_protocol(
     Raises:
         UserError: no such protocol or field, or its weights are not there.
     """
-    from vidgan.evaluation.protocol_checks import check_protocol
+    from vidgan.evaluation.checks import check_protocol
     from vidgan.evaluation.protocols import changed_protocol, default_protocol
 
     mark = "protocol."
@@ -219,3 +222,69 @@ def record_folder(source: str) -> Path | None:
             "the clips to a folder of your own"
         )
     return folder / "evals"
+
+
+# ------------------------------------------------------------------------------------------------
+# Verbs that put systems side by side: `compare` and `bench`
+
+Sources = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN_OR_RECORD ...")]
+SuiteFile = Annotated[Path, tyro.conf.arg(metavar="SUITE.yaml")]
+
+
+def compare(
+    sources: Sources,
+    /,
+    *,
+    out: Path = Path("comparison.html"),
+    title: str = "Comparison",
+) -> None:
+    """Put evaluated runs side by side: scores, cost, sizes, clips.
+
+    Scores of different protocols, judges, numbers of clips or real clips never share a column.
+    Records that may have been edited are marked, those that contradict themselves refused.
+
+    Args:
+        sources: run folders and records of vidgan evaluate.
+        out: page to write; .md, .csv, .tex and .json are written as such.
+        title: headline of the page.
+    """
+    from vidgan.comparing.results import compare as compare_sources
+    from vidgan.comparing.results import write_comparison
+    from vidgan.report.comparison import comparison_markdown
+
+    comparison = compare_sources(sources, title)
+    write_comparison(comparison, out)
+    for item in comparison.left_out:
+        say(f"left out: {item}")
+    for number, table in enumerate(comparison.tables[1:], 2):
+        say(f"table {number} cannot share columns with table 1: {'; '.join(table.differs)}")
+    print_lines(comparison_markdown(comparison, with_published=False).rstrip())
+    say(f"written to {out}")
+
+
+def bench(
+    suite: SuiteFile, /, *, out: Path | None = None, workers: int = 1, dry_run: bool = False
+) -> None:
+    """Train every system of a suite under one budget, evaluate all alike, and compare.
+
+    The same command goes on where it was stopped.
+
+    Args:
+        suite: YAML file; configs/bench holds some.
+        out: folder of runs and comparison; runs/bench-SUITE by default.
+        workers: runs trained side by side.
+        dry_run: print the suite as it was read, and train nothing.
+    """
+    from dataclasses import asdict
+
+    from vidgan.comparing.bench import read_suite, run_bench
+    from vidgan.report.comparison import comparison_markdown
+
+    found = read_suite(suite)
+    if dry_run:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    out = out or Path("runs") / f"bench-{suite.stem}"
+    comparison = run_bench(found, out, say, workers, suite.stem)
+    print_lines(comparison_markdown(comparison, with_published=False).rstrip())
+    say(f"open {out / 'index.html'}")

@@ -13,8 +13,8 @@ import torch
 from vidgan.cli.common import choose_best, is_training, open_data, say
 from vidgan.core.files import cache_folder, sha256_of
 from vidgan.errors import UserError, printable
+from vidgan.evaluation.gather import data_inputs
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
-from vidgan.evaluation.origins import data_inputs
 from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record import read_records
 from vidgan.evaluation.record_types import Record, Seeds
@@ -25,7 +25,7 @@ from vidgan.sampling.storage import (
     read_card,
     read_pointer,
 )
-from vidgan.training.run_config import load_run_config
+from vidgan.training.presets import load_run_config
 
 SECONDS_BETWEEN_LOOKS = 2.0
 """A look costs a listing of the checkpoints."""

@@ -18,8 +18,7 @@ from vidgan.errors import UserError
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record, update_best
 from vidgan.evaluation.record_types import Record
 from vidgan.models.base import Generator
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.outputs import (
     Samples,
     interpolate_seeds,
@@ -27,8 +26,8 @@ from vidgan.sampling.outputs import (
     write_sample_grid,
 )
 from vidgan.sampling.storage import card_of, load_generator
+from vidgan.training.logs import write_page
 from vidgan.training.loop import check_before, open_clips, train
-from vidgan.training.page import write_page
 from vidgan.training.presets import load_config
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Values, as_tensor
+from vidgan.core.clip_ops import Values, as_tensor
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.extraction import ScoredSet
@@ -15,7 +15,7 @@ from vidgan.evaluation.metric import Reference
 from vidgan.evaluation.protocols import Protocol, find_protocol, protocol_id, protocol_record
 from vidgan.evaluation.record import environment_record, time_stamp
 from vidgan.evaluation.record_types import Counts, GeneratorFacts, Record, Score, Seeds
-from vidgan.evaluation.score_functions import (
+from vidgan.evaluation.score import (
     ScoreFunction,
     extras_of,
     missing_scores,

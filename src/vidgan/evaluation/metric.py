@@ -19,11 +19,11 @@ from typing import Any, Literal
 from vidgan.errors import UserError
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.record_types import Score
+from vidgan.extractors.extractor import ExtractorSpec
 from vidgan.extractors.judge import ClassifierSettings
-from vidgan.extractors.specs import ExtractorSpec
 from vidgan.extractors.two_sample import TwoSampleSettings
 from vidgan.metrics.appearance import AppearanceSettings
-from vidgan.metrics.inception_score import MAX_LOG_GUARD
+from vidgan.metrics.frechet import MAX_LOG_GUARD
 from vidgan.metrics.kernel import KernelRule
 from vidgan.metrics.manifold import ManifoldRule
 from vidgan.metrics.sliced import SlicedSettings
@@ -296,22 +296,22 @@ Scorer = Callable[[ScoredSet], float]
 """From one set of clips to its score."""
 
 METRICS = {
-    "inception_score": "vidgan.evaluation.scores.inception:INCEPTION_SCORE",
-    "frechet_distance": "vidgan.evaluation.scores.frechet:FRECHET_DISTANCE",
-    "kernel_distance": "vidgan.evaluation.scores.kernel:KERNEL_DISTANCE",
-    "jedi": "vidgan.evaluation.scores.kernel:JEDI",
-    "precision": "vidgan.evaluation.scores.manifold:PRECISION",
-    "recall": "vidgan.evaluation.scores.manifold:RECALL",
-    "density": "vidgan.evaluation.scores.manifold:DENSITY",
-    "coverage": "vidgan.evaluation.scores.manifold:COVERAGE",
-    "psnr": "vidgan.evaluation.scores.frames:PSNR",
-    "ssim": "vidgan.evaluation.scores.frames:SSIM",
-    "lpips": "vidgan.evaluation.scores.frames:LPIPS",
-    "space_time_swd": "vidgan.evaluation.scores.sliced:SPACE_TIME_SWD",
-    "appearance": "vidgan.evaluation.scores.appearance:APPEARANCE",
-    "c2st_auc": "vidgan.evaluation.scores.two_sample:C2ST_AUC",
-    "c2st_accuracy": "vidgan.evaluation.scores.two_sample:C2ST_ACCURACY",
-    "overall": "vidgan.evaluation.scores.overall:OVERALL",
+    "inception_score": "vidgan.evaluation.scores:INCEPTION_SCORE",
+    "frechet_distance": "vidgan.evaluation.scores:FRECHET_DISTANCE",
+    "kernel_distance": "vidgan.evaluation.scores:KERNEL_DISTANCE",
+    "jedi": "vidgan.evaluation.scores:JEDI",
+    "precision": "vidgan.evaluation.scores:PRECISION",
+    "recall": "vidgan.evaluation.scores:RECALL",
+    "density": "vidgan.evaluation.scores:DENSITY",
+    "coverage": "vidgan.evaluation.scores:COVERAGE",
+    "psnr": "vidgan.evaluation.scores:PSNR",
+    "ssim": "vidgan.evaluation.scores:SSIM",
+    "lpips": "vidgan.evaluation.scores:LPIPS",
+    "space_time_swd": "vidgan.evaluation.scores:SPACE_TIME_SWD",
+    "appearance": "vidgan.evaluation.scores:APPEARANCE",
+    "c2st_auc": "vidgan.evaluation.scores:C2ST_AUC",
+    "c2st_accuracy": "vidgan.evaluation.scores:C2ST_ACCURACY",
+    "overall": "vidgan.evaluation.scores:OVERALL",
 }
 """Key to `module:METRIC`; third parties add theirs by the entry point `vidgan.metrics`."""
 

@@ -15,8 +15,8 @@ from typing import Any
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import Protocol, custom_id
+from vidgan.extractors.extractor import EXTRACTORS
 from vidgan.extractors.judge import ClassifierSettings
-from vidgan.extractors.specs import EXTRACTORS
 from vidgan.metrics.kernel import KernelRule
 
 __all__ = [

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Values, as_tensor
+from vidgan.core.clip_ops import Values, as_tensor
 from vidgan.core.files import (
     is_vacant,
     read_json,
@@ -26,8 +26,13 @@ from vidgan.core.files import (
 from vidgan.core.settings import closest
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
-from vidgan.sampling.generate import interpolate, sample_clips
-from vidgan.sampling.latents import PathMode, labels_for_seeds, sample_latents
+from vidgan.sampling.generate import (
+    PathMode,
+    interpolate,
+    labels_for_seeds,
+    sample_clips,
+    sample_latents,
+)
 from vidgan.sampling.storage import GeneratorCard, card_of
 from vidgan.video import (
     frame_strip,

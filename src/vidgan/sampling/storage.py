@@ -20,8 +20,7 @@ from torch import Tensor
 
 from vidgan.core.code_version import VERSION
 from vidgan.core.files import parse_json, read_json, write_file_atomically, write_json_atomically
-from vidgan.core.ranges import Range
-from vidgan.core.settings import from_dict, to_dict
+from vidgan.core.settings import Range, from_dict, to_dict
 from vidgan.errors import UserError, printable
 from vidgan.models import MODEL_VARIANTS, outline_gan
 from vidgan.models.base import ClipShape, Generator, LevelShape, ModelConfig, Stage

@@ -47,8 +47,8 @@ from vidgan.training.health import (
 )
 from vidgan.training.logs import PLAIN_INTERVAL_S, say
 from vidgan.training.planner import batch_requests, check_batches, plan_schedule
+from vidgan.training.presets import CONFIG_FILE, Config
 from vidgan.training.records import Recorder, data_facts, describe_run
-from vidgan.training.run_config import CONFIG_FILE, Config
 from vidgan.training.run_folder import check_run_folder, check_same_data, locked
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from vidgan.cli.main import run
-from vidgan.data.build.engine import Engine
+from vidgan.data.build.engine import Crashed, Engine
 from vidgan.data.build.packing import build_clips
-from vidgan.data.build.pool import Crashed
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from vidgan.data.sources.containers.array_items import list_arrays, read_array_item
-from vidgan.data.sources.containers.arrays import open_arrays
-from vidgan.data.sources.containers.axes import clip_frames, find_axes, find_scale
+from vidgan.data.sources.containers.arrays import clip_frames, find_axes, find_scale, open_arrays
 from vidgan.errors import UserError
 from vidgan.video import UnreadableVideoError
 

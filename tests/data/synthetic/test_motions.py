@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from vidgan.data.synthetic.digits import num_digit_images
 from vidgan.data.synthetic.motions import (
     DIGITS,
     MOTIONS,
@@ -16,6 +15,7 @@ from vidgan.data.synthetic.motions import (
     MotionSettings,
     motion_clip,
     motion_settings,
+    num_digit_images,
     render_motions,
 )
 from vidgan.errors import UserError

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
-from vidgan.data.sources.containers.limits import LIMITS, Limits, plain_name, unsafe_name
+from vidgan.data.sources.containers.items import LIMITS, Limits, plain_name, unsafe_name
 from vidgan.data.sources.containers.unpacked import unpacked
 from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
