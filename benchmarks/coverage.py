@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
-from vidgan.metrics.frechet import frechet_distance
-from vidgan.metrics.inception_score import inception_score
+from vidgan.metrics.frechet import frechet_distance, inception_score
 from vidgan.metrics.intervals import (
     Interval,
     Reported,

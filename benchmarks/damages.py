@@ -26,7 +26,7 @@ from vidgan.core.clip_ops import fold_time, pool_uint8, unfold_time
 from vidgan.core.files import write_file_atomically, write_json_atomically
 from vidgan.core.randomness import keyed_rng
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
-from vidgan.evaluation.controls import frozen_frames, reversed_frames, shuffled_frames
+from vidgan.evaluation.score import frozen_frames, reversed_frames, shuffled_frames
 from vidgan.extractors.judge import OwnClassifier, train_own_classifier
 from vidgan.extractors.two_sample import two_sample_test
 from vidgan.metrics.appearance import AppearanceReference

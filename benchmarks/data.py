@@ -42,7 +42,7 @@ from vidgan.core.machine import processor_id
 from vidgan.data.build.packing import build_clips
 from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig, Payload
-from vidgan.video import index as video_index
+from vidgan.video import frames as video_index
 from vidgan.video import read_frames
 
 FRAMES, SIDE = 32, 128

@@ -32,13 +32,12 @@ from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
 from vidgan.data.dataset import ClipRequest
 from vidgan.data.loader import make_loader
-from vidgan.data.packed.sheet import draw_sheet
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.packed.export import draw_sheet
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.evaluation.record import machine_name
 from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
 from vidgan.training.budget import scale_schedule
 from vidgan.training.cost import predict_seconds
@@ -47,8 +46,7 @@ from vidgan.training.health import TrainingStopped
 from vidgan.training.logs import read_log
 from vidgan.training.loop import open_clips, train
 from vidgan.training.planner import plan_schedule
-from vidgan.training.presets import list_presets, load_config
-from vidgan.training.run_config import Config
+from vidgan.training.presets import Config, list_presets, load_config
 from vidgan.training.schedule import stage_at
 from vidgan.training.step import Batch, Logs, TrainingStep
 
@@ -449,7 +447,8 @@ def clips(bench: Bench, letter: str) -> None:
     folder = bench.work / SETS[letter]
     with bench.attempt(data=folder.name, videos=videos) as row:
         start = time.perf_counter()
-        render_motions(folder, videos, size, frames, objects=folder.name, palette="vivid")
+        look = motion_settings(folder.name, size=size, frames=frames, palette="vivid")
+        render_motions(folder, look, videos=videos)
         open_clips(config, print)
         if letter == "A":
             open_clips(small_run(bench, "none", 320), print)

@@ -32,8 +32,7 @@ from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape
 from vidgan.training.ema import copy_generator
 from vidgan.training.planner import plan_schedule
-from vidgan.training.presets import list_presets, load_config
-from vidgan.training.run_config import Config
+from vidgan.training.presets import Config, list_presets, load_config
 from vidgan.training.schedule import stage_at
 from vidgan.training.step import Batch, TrainingStep
 

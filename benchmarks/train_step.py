@@ -25,8 +25,7 @@ from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Network
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.training.ema import copy_generator, update_average
-from vidgan.training.optimizers import make_optimizers
+from vidgan.training.ema import copy_generator, make_optimizers, update_average
 from vidgan.training.settings import OptimizerConfig, PrecisionConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep, UpdateKey
 

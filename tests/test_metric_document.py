@@ -13,7 +13,8 @@ from vidgan.evaluation import metric as table
 from vidgan.evaluation.clips import evaluate_clips
 from vidgan.evaluation.protocols import changed_protocol
 from vidgan.evaluation.record import format_record
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
+from vidgan.extractors.judge import RealClips
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "adding-a-metric.md"
 

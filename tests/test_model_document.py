@@ -11,9 +11,9 @@ import torch
 import vidgan
 from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.generators import evaluate
-from vidgan.evaluation.options import EvaluationOptions
 from vidgan.sampling.storage import card_of
 from vidgan.training.loop import open_clips
 
@@ -30,7 +30,10 @@ def test_printed_model_goes_all_the_way(
     monkeypatch.delitem(sys.modules, "dense", raising=False)
     importlib.invalidate_caches()
     render_motions(
-        tmp_path / "videos", 32, 16, 4, objects="disc", motions="left,right", heldout=0.25
+        tmp_path / "videos",
+        motion_settings(objects="disc", motions="left,right", size=16, frames=4),
+        videos=32,
+        heldout=0.25,
     )
     source = tmp_path / "videos" if labelled else unlabelled(tmp_path / "videos")
     build_clips(source, tmp_path / "clips", DataConfig(resolution=8, frames=4))

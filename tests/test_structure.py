@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import inspect
 import os
 import re
 import shlex
@@ -315,8 +314,7 @@ def commands_of(text: str) -> list[str]:
 def unknown_flags(command: str) -> list[str]:
     """Flags of a command that its verb does not have; a verb that is not there raises."""
     name, rest = cli.find_verb(shlex.split(command)[1:])
-    parameters = inspect.signature(cli.load_verb(name)).parameters
-    known = {parameter.replace("_", "-").removesuffix("-name") for parameter in parameters}
+    known = {flag.removesuffix("-name") for flag in cli.flags_of(cli.load_verb(name))}
     used = {word.lstrip("-").partition("=")[0] for word in rest if word.startswith("--")}
     return sorted(used - known - {"help", "trust"})
 

@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 from vidgan.core import code_version  # noqa: E402
 
 if TYPE_CHECKING:
-    from vidgan.data.opening import open_dataset
+    from vidgan.data.dataset import open_dataset
+    from vidgan.evaluation.clips import EvaluationOptions
     from vidgan.evaluation.generators import evaluate
-    from vidgan.evaluation.options import EvaluationOptions
-    from vidgan.metrics.frechet import frechet_distance
-    from vidgan.metrics.inception_score import inception_score
+    from vidgan.metrics.frechet import frechet_distance, inception_score
     from vidgan.models import build_gan, list_models
-    from vidgan.sampling.generate import interpolate, sample_clips
-    from vidgan.sampling.latents import sample_latents
+    from vidgan.sampling.generate import interpolate, sample_clips, sample_latents
     from vidgan.sampling.outputs import save_video
     from vidgan.sampling.predict import predict
     from vidgan.sampling.storage import class_names, load_generator
@@ -35,21 +33,21 @@ if TYPE_CHECKING:
 __version__ = code_version.VERSION
 
 _HOMES = {
-    "EvaluationOptions": "vidgan.evaluation.options",
+    "EvaluationOptions": "vidgan.evaluation.clips",
     "build_gan": "vidgan.models",
     "class_names": "vidgan.sampling.storage",
     "evaluate": "vidgan.evaluation.generators",
     "frechet_distance": "vidgan.metrics.frechet",
-    "inception_score": "vidgan.metrics.inception_score",
+    "inception_score": "vidgan.metrics.frechet",
     "interpolate": "vidgan.sampling.generate",
     "list_models": "vidgan.models",
     "list_presets": "vidgan.training.presets",
     "load_config": "vidgan.training.presets",
     "load_generator": "vidgan.sampling.storage",
-    "open_dataset": "vidgan.data.opening",
+    "open_dataset": "vidgan.data.dataset",
     "predict": "vidgan.sampling.predict",
     "sample_clips": "vidgan.sampling.generate",
-    "sample_latents": "vidgan.sampling.latents",
+    "sample_latents": "vidgan.sampling.generate",
     "save_video": "vidgan.sampling.outputs",
     "train": "vidgan.training.loop",
 }

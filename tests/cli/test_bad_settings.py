@@ -11,21 +11,19 @@ import pytest
 import torch
 
 from vidgan.cli import main as cli
-from vidgan.comparing.suite import Suite
+from vidgan.comparing.bench import Suite
 from vidgan.core.distributed import join_processes
 from vidgan.core.files import write_text_atomically
-from vidgan.core.ranges import MAX_INT
-from vidgan.core.settings import from_dict
+from vidgan.core.settings import MAX_INT, from_dict
 from vidgan.core.yaml_text import parse_yaml
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
 from vidgan.films.faces.build import FacesConfig
-from vidgan.films.stabilize_build import StabilizeConfig
+from vidgan.films.stabilize import StabilizeConfig
 from vidgan.models import MODELS, model_config_class, outline_gan, refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.training.planner import plan_schedule
-from vidgan.training.presets import load_config
-from vidgan.training.run_config import Config, config_from_dict, config_to_dict
+from vidgan.training.presets import Config, config_from_dict, config_to_dict, load_config
 
 BAD = [
     *(0, -1, 1, 7, 2**31, 2**63, 2**64, MAX_INT + 1, 10**400, -(10**400)),

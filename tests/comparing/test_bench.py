@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidgan.comparing.bench import run_bench
-from vidgan.comparing.suite import MotionsSpec, Suite, read_suite
+from vidgan.comparing.bench import MotionsSpec, Suite, read_suite, run_bench
 from vidgan.core.files import write_text_atomically
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
@@ -113,11 +112,14 @@ def test_a_suite_is_trained_evaluated_compared_and_continued(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_the_predicted_cost_follows_the_schedule(tmp_path: Path) -> None:
     spec = Suite(budget=read_suite(suite_file(tmp_path)).budget, motions=MotionsSpec(videos=88))
-    from vidgan.data.synthetic.motions import render_motions
+    from vidgan.data.synthetic.motions import motion_settings, render_motions
 
     motions = spec.motions
     videos = render_motions(
-        tmp_path / "videos", motions.videos, 16, 8, 0, ["square"], ["left"], motions.heldout
+        tmp_path / "videos",
+        motion_settings(objects=["square"], motions=["left"], size=16, frames=8, seed=0),
+        videos=motions.videos,
+        heldout=motions.heldout,
     )
     words = [f"data={videos}", f"run={tmp_path / 'run'}", "model.channels=[8, 4, 4]"]
     config = load_config("cpu/pvgan-motions-16x8", words)

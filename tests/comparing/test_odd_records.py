@@ -19,16 +19,15 @@ from test_results import whole
 from vidgan.cli.main import run as run_cli
 from vidgan.comparing.results import compare
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import evaluate_clips
-from vidgan.evaluation.options import EvaluationOptions
+from vidgan.evaluation.clips import EvaluationOptions, evaluate_clips
 from vidgan.evaluation.protocols import changed_protocol
 from vidgan.evaluation.record import RECORD_BYTES, clip_list_path, save_record
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import seal_of
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
+from vidgan.extractors.judge import RealClips
 from vidgan.report.comparison import FORMS, Comparison
-from vidgan.training.presets import load_config
-from vidgan.training.run_config import save_config
+from vidgan.training.presets import load_config, save_config
 
 Plain = dict[str, Any]
 Place = tuple[str, ...]

@@ -20,7 +20,7 @@ from vidgan.comparing.results import (
 )
 from vidgan.comparing.systems import Result, label_systems
 from vidgan.errors import UserError
-from vidgan.evaluation.protocols import changed_protocol, find_protocol
+from vidgan.evaluation.protocols import changed_protocol, find_protocol, protocol_record
 from vidgan.evaluation.record_types import Record
 from vidgan.models import list_models
 from vidgan.report.comparison import (
@@ -30,9 +30,8 @@ from vidgan.report.comparison import (
     comparison_markdown,
     comparison_page,
 )
-from vidgan.training.presets import load_config
-from vidgan.training.run_config import save_config
-from vidgan.training.run_facts import device_of
+from vidgan.training.presets import load_config, save_config
+from vidgan.training.run_folder import device_of
 
 RECORD: dict[str, Any] = {
     "schema": 2,
@@ -74,7 +73,7 @@ def whole(name: str = "own-c3d") -> dict[str, Any]:
     stswd = {**scores.get("frechet_distance", {}), "value": 12.0, "values": [12.0] * 4, "n": 96}
     stswd |= {"better": "lower", "real": 3.25, "floor": 2.75, "spread": 0.0, "controls": CONTROLS}
     scores["space_time_swd"] = stswd
-    found = {**copy.deepcopy(RECORD), "protocol": protocol.record(), "scores": scores}
+    found = {**copy.deepcopy(RECORD), "protocol": protocol_record(protocol), "scores": scores}
     found["seeds"] = {"evaluation": 0, "judge": 0}
     if protocol.extractor is None:
         found |= {"judge": None, "agreement": None}
@@ -276,7 +275,7 @@ def test_controls_stand_above_the_systems_in_every_form() -> None:
 
 
 def test_a_custom_protocol_says_what_it_was_made_from() -> None:
-    protocol = changed_protocol("own-c3d", ["num_clips=500"]).record()
+    protocol = protocol_record(changed_protocol("own-c3d", ["num_clips=500"]))
     comparison = compare_results([result(0, changes={"protocol": protocol})], [], "custom")
     (table,) = comparison.tables
     assert table.basis["Made from"] == "own-c3d with num_clips=500"

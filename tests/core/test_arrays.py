@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidgan.core.arrays import as_labels, as_seeds, as_tensor
+from vidgan.core.clip_ops import as_labels, as_seeds, as_tensor
 from vidgan.errors import UserError
 
 

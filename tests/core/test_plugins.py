@@ -18,9 +18,8 @@ from vidgan.errors import UserError
 from vidgan.films.faces.landmarks import LandmarkConfig, make_landmarker
 from vidgan.models import model_config_class, model_name
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.sampling.storage import GENERATOR_FILE, make_card, save_generator
-from vidgan.training.presets import load_config
-from vidgan.training.run_config import load_run_config
+from vidgan.sampling.storage import GENERATOR_FILE, GeneratorCard, plain_model, save_generator
+from vidgan.training.presets import load_config, load_run_config
 
 MODULE = """
 from pathlib import Path
@@ -47,8 +46,16 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def generator_file(path: Path, name: str) -> Path:
     config = ProgressiveConfig(channels=(4, 4))
     generator = vidgan.build_gan(config, (3, 4, 8, 8)).generator
-    card = make_card(
-        config, (3, 4, 8, 8), [], generator.stage, fps=8.0, step=0, clips_seen=0, loss="swgan"
+    card = GeneratorCard(
+        model=plain_model(config),
+        clip_shape=(3, 4, 8, 8),
+        num_classes=0,
+        class_names=(),
+        stage=generator.stage,
+        fps=8.0,
+        step=0,
+        clips_seen=0,
+        loss="swgan",
     )
     card.model["name"] = name
     save_generator(path, generator, card)
@@ -240,7 +247,7 @@ def test_workers_import_nothing_from_the_working_directory(tmp_path: Path) -> No
     script = tmp_path / "mine" / "script.py"
     script.parent.mkdir()
     script.write_text(
-        "from vidgan.data.build.pool import map_in_order\n"
+        "from vidgan.data.build.engine import map_in_order\n"
         "from vidgan.errors import printable\n"
         "if __name__ == '__main__':\n"
         "    print(list(map_in_order(printable, ['a', 'b'], 1)))\n"

@@ -27,7 +27,7 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.reading import list_container, open_item
 from vidgan.errors import UserError
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.sampling.storage import make_card, save_generator
+from vidgan.sampling.storage import GeneratorCard, plain_model, save_generator
 from vidgan.video import UnreadableVideoError, VideoError, probe, read_frames
 from vidgan.video.writing import write_mp4
 
@@ -260,8 +260,16 @@ def test_names_are_names_and_no_addresses(
 
 CONFIG = ProgressiveConfig(channels=(4, 4))
 GENERATOR = vidgan.build_gan(CONFIG, (3, 4, 8, 8)).generator
-CARD = make_card(
-    CONFIG, (3, 4, 8, 8), [], GENERATOR.stage, fps=8.0, step=0, clips_seen=0, loss="swgan"
+CARD = GeneratorCard(
+    model=plain_model(CONFIG),
+    clip_shape=(3, 4, 8, 8),
+    num_classes=0,
+    class_names=(),
+    stage=GENERATOR.stage,
+    fps=8.0,
+    step=0,
+    clips_seen=0,
+    loss="swgan",
 )
 
 

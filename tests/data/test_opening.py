@@ -8,15 +8,20 @@ import torch
 import vidgan
 from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
-from vidgan.training.run_config import save_config
+from vidgan.training.presets import save_config
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real") / "videos"
-    render_motions(folder, 12, 16, 4, objects="disc", motions="left,right", heldout=0.25)
+    render_motions(
+        folder,
+        motion_settings(objects="disc", motions="left,right", size=16, frames=4),
+        videos=12,
+        heldout=0.25,
+    )
     return folder
 
 

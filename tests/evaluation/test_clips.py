@@ -13,15 +13,20 @@ from metric_clips import CLASSES, Labelled, moving_shapes
 from torch import Tensor
 
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import evaluate_clips
-from vidgan.evaluation.controls import frozen_frames, mean_clip, shuffled_frames
-from vidgan.evaluation.options import EvaluationOptions
-from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
+from vidgan.evaluation.clips import EvaluationOptions, evaluate_clips
+from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol, protocol_id
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_types import Record, Score
-from vidgan.evaluation.score import RealClips, RealData, plan_comparison, proportional_labels
+from vidgan.evaluation.score import (
+    RealData,
+    frozen_frames,
+    mean_clip,
+    plan_comparison,
+    proportional_labels,
+    shuffled_frames,
+)
 from vidgan.evaluation.warnings import score_warnings
-from vidgan.extractors.judge import ClassifierSettings
+from vidgan.extractors.judge import ClassifierSettings, RealClips
 from vidgan.metrics.sliced import SlicedSettings
 from vidgan.report.scores import table_of_record
 
@@ -280,12 +285,16 @@ def test_asked_labels_follow_the_data() -> None:
 
 def test_a_changed_protocol_gets_a_name_of_its_own() -> None:
     standard = find_protocol("own-c3d")
-    assert standard.identity == "own-c3d"
+    assert protocol_id(standard) == "own-c3d"
     splits = dataclasses.replace(standard, splits=10)
     shift = dataclasses.replace(
         standard, classifier=dataclasses.replace(standard.classifier, shift=0.2)
     )
-    names = {splits.identity, shift.identity, dataclasses.replace(splits, name="mine").identity}
+    names = {
+        protocol_id(splits),
+        protocol_id(shift),
+        protocol_id(dataclasses.replace(splits, name="mine")),
+    }
     assert len(names) == 3
     assert all(name.startswith("custom:") for name in names)
     assert find_protocol(splits) is splits

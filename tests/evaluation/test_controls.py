@@ -4,7 +4,7 @@ import pytest
 import torch
 from metric_clips import Labelled
 
-from vidgan.evaluation.controls import (
+from vidgan.evaluation.score import (
     CONTROLS,
     mean_clip,
     motion_sensitivity,

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from vidgan.core.clip_ops import to_float
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import evaluate_clips, shown_frames
+from vidgan.evaluation.clips import EvaluationOptions, evaluate_clips, shown_frames
 from vidgan.evaluation.extraction import ScoredSet
-from vidgan.evaluation.options import EvaluationOptions
-from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protocol
+from vidgan.evaluation.protocols import PROTOCOLS, changed_protocol, find_protocol, protocol_id
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
+from vidgan.extractors.extractor import EXTRACTORS
 from vidgan.extractors.feature_store import FeatureStore
-from vidgan.extractors.specs import EXTRACTORS
+from vidgan.extractors.judge import RealClips
 from vidgan.metrics.sliced import SlicedSettings
 
 SLICED = SlicedSettings(patches_per_clip=4, directions=16)
@@ -248,9 +248,9 @@ def test_floats_serve_where_nothing_is_rounded(real: RealData) -> None:
     clips = moving_shapes(48, seed=7).clips
     exact = dataclasses.replace(RANDOM, quantise=False)
     floats = evaluate_clips(to_float(clips), None, real, protocol=exact).to_dict()
-    assert floats["protocol"]["id"] == exact.identity
+    assert floats["protocol"]["id"] == protocol_id(exact)
     rounded = evaluate_clips(clips, None, real, protocol=exact).to_dict()
-    assert rounded["protocol"]["id"] == RANDOM.identity
+    assert rounded["protocol"]["id"] == protocol_id(RANDOM)
     assert any("were never rounded and these are bytes" in said for said in rounded["warnings"])
     assert floats["scores"]["kernel_distance"]["value"] == pytest.approx(
         rounded["scores"]["kernel_distance"]["value"], rel=1e-6

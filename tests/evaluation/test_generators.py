@@ -16,15 +16,21 @@ from vidgan.data.packed.store import MemoryStore
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.errors import UserError
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.generators import gather_real, update_best
-from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS
 from vidgan.evaluation.record_types import Record
 from vidgan.extractors.judge import ClassifierSettings
 from vidgan.metrics.sliced import SlicedSettings
 from vidgan.models.base import Generator
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.sampling.storage import checkpoint_folder, load_generator, make_card, save_generator
+from vidgan.sampling.storage import (
+    GeneratorCard,
+    checkpoint_folder,
+    load_generator,
+    plain_model,
+    save_generator,
+)
 
 SET = MotionSettings(size=16, frames=4, objects=("square", "ring"), motions=("left", "up"))
 QUICK = dataclasses.replace(
@@ -65,11 +71,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = ProgressiveConfig(channels=(6, 4, 4), latent=5, label_dim=4)
         torch.manual_seed(step)
         generator = vidgan.build_gan(config, (3, 4, 16, 16), 4).generator
-        card = make_card(
-            config,
-            (3, 4, 16, 16),
-            SET.classes,
-            generator.stage,
+        card = GeneratorCard(
+            model=plain_model(config),
+            clip_shape=(3, 4, 16, 16),
+            num_classes=len(SET.classes),
+            class_names=tuple(SET.classes),
+            stage=generator.stage,
             fps=8.0,
             step=step,
             clips_seen=8 * step,

@@ -23,7 +23,8 @@ from vidgan.evaluation.clips import evaluate_clips
 from vidgan.evaluation.given_features import score_features
 from vidgan.evaluation.predictions import evaluate_predictions
 from vidgan.evaluation.protocols import changed_protocol
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
+from vidgan.extractors.judge import RealClips
 from vidgan.models.base import Generator
 from vidgan.models.hrvgan import HRVGANConfig
 from vidgan.models.pvgan import ProgressiveConfig

@@ -6,12 +6,12 @@ import pytest
 from metric_clips import CLASSES, Labelled, moving_shapes
 
 from vidgan.evaluation.clips import evaluate_clips
-from vidgan.evaluation.controls import uniform_noise
 from vidgan.evaluation.protocols import PROTOCOLS
 from vidgan.evaluation.record import format_record
 from vidgan.evaluation.record_types import Score
-from vidgan.evaluation.score import RealClips, RealData
-from vidgan.evaluation.scores.overall import combine
+from vidgan.evaluation.score import RealData, uniform_noise
+from vidgan.evaluation.scores import combine_overall
+from vidgan.extractors.judge import RealClips
 from vidgan.extractors.two_sample import TwoSampleSettings
 
 
@@ -34,7 +34,7 @@ def test_the_geometric_mean_by_hand() -> None:
         "space_time_swd": distance(25.0, 100.0, 25.0, floor=25.0),
         "kernel_distance": distance(-0.1, -0.2, 0.1),
     }
-    found = combine(scores)
+    found = combine_overall(scores)
     assert found is not None
     # sqrt(8/2 x 100/25) and sqrt(18/2 x 25/25).
     assert found.values == pytest.approx((4.0, 3.0))
@@ -43,8 +43,8 @@ def test_the_geometric_mean_by_hand() -> None:
     assert (found.real, found.floor, found.n) == (1.0, pytest.approx(1.0), 10)
     assert found.controls["noise"] == pytest.approx((100 / 2 * 100 / 25) ** 0.5)
     assert found.details == {"of": ["frechet_distance", "space_time_swd"]}
-    assert combine({"inception_score": scores["inception_score"]}) is None
-    assert combine({"space_time_swd": distance(0.0, 1.0)}) is None
+    assert combine_overall({"inception_score": scores["inception_score"]}) is None
+    assert combine_overall({"space_time_swd": distance(0.0, 1.0)}) is None
 
 
 @pytest.fixture(scope="module")

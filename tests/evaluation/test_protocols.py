@@ -8,8 +8,8 @@ import pytest
 
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
+from vidgan.evaluation.checks import check_clip_shape, check_protocol
 from vidgan.evaluation.metric import find_metric
-from vidgan.evaluation.protocol_checks import check_clip_shape, check_protocol
 from vidgan.evaluation.protocols import (
     EARLIER_METRICS,
     PROTOCOLS,
@@ -18,9 +18,11 @@ from vidgan.evaluation.protocols import (
     describe_protocol,
     find_protocol,
     list_protocols,
+    protocol_id,
+    protocol_record,
 )
+from vidgan.extractors.extractor import EXTRACTORS
 from vidgan.extractors.judge import ClassifierSettings
-from vidgan.extractors.specs import EXTRACTORS
 
 CHANGES = ClassifierSettings(task="changes")
 PUBLISHED_PROCEDURES = {
@@ -55,16 +57,16 @@ OWN = {"own-c3d", "own-c3d-is", "own-c3d-fid", "own-c3d-kid", "own-c3d-prdc", "s
 def test_records_made_before_a_protocol_got_more_metrics_keep_its_name() -> None:
     for name, metrics in EARLIER_METRICS.items():
         earlier = dataclasses.replace(PROTOCOLS[name], metrics=metrics, summary="as it was")
-        assert earlier.identity == name
+        assert protocol_id(earlier) == name
         assert set(metrics) < set(PROTOCOLS[name].metrics)
         changed = dataclasses.replace(earlier, num_clips=40)
-        assert changed.identity.startswith("custom:")
+        assert protocol_id(changed).startswith("custom:")
 
 
 def test_the_table_is_complete() -> None:
     assert set(PROTOCOLS) >= PUBLISHED_PROCEDURES | OWN | {"random-c3d-fid"}
     for name, protocol in PROTOCOLS.items():
-        assert protocol.name == protocol.identity == name
+        assert protocol.name == protocol_id(protocol) == name
         assert protocol.summary
         assert len(protocol.summary) <= 90
         assert protocol.source or not (protocol.is_published or protocol.extractor == "given")
@@ -119,19 +121,19 @@ def test_whole_references_are_whole() -> None:
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_record_gives_the_protocol_back(name: str) -> None:
-    record = json.loads(json.dumps(PROTOCOLS[name].record()))
-    assert record == PROTOCOLS[name].record()
+    record = json.loads(json.dumps(protocol_record(PROTOCOLS[name])))
+    assert record == protocol_record(PROTOCOLS[name])
     assert record.pop("id") == name
     assert from_dict(Protocol, record, "the record") == PROTOCOLS[name]
-    assert from_dict(Protocol, to_dict(PROTOCOLS[name]), "it").identity == name
+    assert protocol_id(from_dict(Protocol, to_dict(PROTOCOLS[name]), "it")) == name
 
 
 def test_words_change_a_protocol() -> None:
     found = changed_protocol("own-c3d-kid", ["num_clips=64", "kernel.subsets=10"])
     assert (found.num_clips, found.kernel.subsets) == (64, 10)
-    assert found.identity.startswith("custom:")
+    assert protocol_id(found).startswith("custom:")
     assert changed_protocol("own-c3d", []) is not None
-    assert changed_protocol("own-c3d", ["num_clips=512"]).identity == "own-c3d"
+    assert protocol_id(changed_protocol("own-c3d", ["num_clips=512"])) == "own-c3d"
     with pytest.raises(UserError, match="no setting num_clip; did you mean num_clips"):
         changed_protocol("own-c3d", ["num_clip=64"])
     with pytest.raises(UserError, match="num_clips"):

@@ -18,17 +18,14 @@ from vidgan.evaluation.clips import evaluate_clips
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.gather import gather_real
 from vidgan.evaluation.metric import Reference
-from vidgan.evaluation.protocols import PROTOCOLS, Protocol, changed_protocol
+from vidgan.evaluation.protocols import PROTOCOLS, Protocol, changed_protocol, protocol_id
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import Record
-from vidgan.evaluation.score import RealClips, RealData, plan_comparison
-from vidgan.evaluation.score_functions import extras_of, score_functions
-from vidgan.extractors.extractor import load_extractor
-from vidgan.extractors.judge import Extraction
-from vidgan.extractors.specs import EXTRACTORS
-from vidgan.metrics.frechet import frechet_distance
-from vidgan.metrics.inception_score import inception_score
+from vidgan.evaluation.score import RealData, extras_of, plan_comparison, score_functions
+from vidgan.extractors.extractor import EXTRACTORS, load_extractor
+from vidgan.extractors.judge import Extraction, RealClips
+from vidgan.metrics.frechet import frechet_distance, inception_score
 
 FREE = changed_protocol("stswd", ["sliced.patches_per_clip=4", "sliced.directions=16"])
 NARROW = dataclasses.replace(EXTRACTORS["random-c3d"], width=0.0625)
@@ -118,10 +115,10 @@ def test_fractions_are_dropped_where_the_code_drops_them() -> None:
     expected = evaluate_clips(to_uint8(bright, truncate=True), None, REAL, FREE)
     key = "space_time_swd"
     assert exact[1].scores[key].value == expected.scores[key].value != exact[0].scores[key].value
-    assert exact[1].protocol_id == down.identity
+    assert exact[1].protocol_id == protocol_id(down)
     # Bytes were rounded by whoever stored them, so nothing can be said of how.
     stored = evaluate_clips(to_uint8(bright), None, REAL, down)
-    assert stored.protocol_id == FREE.identity
+    assert stored.protocol_id == protocol_id(FREE)
     assert any("drops the fraction" in said for said in stored.warnings)
 
 

@@ -20,10 +20,10 @@ from vidgan.data.dataset import ClipDataset
 from vidgan.data.packed.store import MemoryStore
 from vidgan.data.settings import DataConfig
 from vidgan.errors import UserError
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.given_features import score_features
-from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
-from vidgan.extractors.specs import EXTRACTORS
+from vidgan.extractors.extractor import EXTRACTORS
 from vidgan.extractors.two_sample import TwoSampleSettings
 from vidgan.metrics.kernel import KernelRule
 from vidgan.metrics.sliced import SlicedSettings

@@ -18,11 +18,10 @@ from vidgan.core.machine import processor_id
 from vidgan.core.settings import plain_hash
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.evaluation.generators import evaluate
-from vidgan.evaluation.protocol_fields import custom_id
+from vidgan.evaluation.metric import custom_id
 from vidgan.evaluation.record_types import seal_of
-from vidgan.extractors.extractor import build_network
-from vidgan.extractors.networks.widths import seeded_weights
-from vidgan.extractors.specs import EXTRACTORS
+from vidgan.extractors.extractor import EXTRACTORS, build_network
+from vidgan.extractors.networks.inception import seeded_weights
 from vidgan.extractors.weights.checking import shapes_of
 from vidgan.extractors.weights.store import Source, save_weights
 from vidgan.video import write_mp4, write_png

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from vidgan.cli import main as cli
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import seal_of
-from vidgan.extractors.networks.lpips import backbone_shapes, channel_shapes
+from vidgan.extractors.lpips import backbone_shapes, channel_shapes
 from vidgan.extractors.weights.store import Source, load_weights, save_weights, weights_path
 from vidgan.video import write_mp4
 

@@ -10,16 +10,18 @@ from array_layers import randomised
 
 from vidgan.errors import UserError
 from vidgan.extractors.extractor import (
+    EXTRACTORS,
     Extractor,
+    ExtractorSpec,
     NetworkExtractor,
     build_network,
     exact_arithmetic,
+    find_extractor,
     load_extractor,
 )
 from vidgan.extractors.judge import ClassifierSettings, OwnClassifier
 from vidgan.extractors.networks import own_c3d
 from vidgan.extractors.networks.preprocessing import MEAN_SHAPE
-from vidgan.extractors.specs import EXTRACTORS, ExtractorSpec, find_extractor
 from vidgan.extractors.weights.checking import MissingEntryError, WrongShapeError, shapes_of
 from vidgan.extractors.weights.store import Source, load_weights, save_weights, weights_path
 from vidgan.metrics.frechet import frechet_from_features

@@ -10,19 +10,22 @@ from metric_clips import CLASSES, Labelled, moving_shapes
 
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
-from vidgan.extractors import judge_store as judging
+from vidgan.extractors import judge as judging
 from vidgan.extractors.judge import (
     CARD_FILE,
     EXTRACTION_BATCH,
     WEIGHTS_FILE,
     ClassifierSettings,
     OwnClassifier,
+    RealClips,
+    augment,
+    obtain_judge,
+    shuffled_batches,
+    split_by_video,
     train_own_classifier,
 )
-from vidgan.extractors.judge_data import augment, shuffled_batches, split_by_video
-from vidgan.extractors.judge_store import obtain_judge
 from vidgan.extractors.networks.own_c3d import C3D, ClassHead
-from vidgan.metrics.agreement import agreement
+from vidgan.metrics.intervals import agreement
 
 SMALL = ClassifierSettings(width=0.125, feature_dim=32, clips_seen=4800)
 
@@ -144,7 +147,7 @@ def test_judges_are_kept_by_what_makes_them(
     def obtain(labels: torch.Tensor, seed: int) -> OwnClassifier:
         clips = training_shapes.clips
         kept = obtain_judge(
-            clips, labels, CLASSES, training_shapes.videos,
+            RealClips(clips, labels, tuple(training_shapes.videos)), CLASSES,
             seed=seed, settings=settings, cache=tmp_path,
         )  # fmt: skip
         return kept

@@ -14,7 +14,7 @@ from vidgan.extractors.lpips import PerceptualDistance, load_perceptual
 from vidgan.extractors.weights.checking import MissingEntryError, WrongShapeError, WrongValuesError
 from vidgan.extractors.weights.converting import convert, examine
 from vidgan.extractors.weights.reading import UnsafePickleError
-from vidgan.metrics.prediction import score_frames
+from vidgan.metrics.image_quality import score_frames
 
 FILES = {
     "alex": ("alexnet-owt-7be5be79.pth", "alex.pth"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from array_layers import as_arrays, conv, largest_error, max_pool, randomised, relu
 
-from vidgan.extractors.networks.lpips import LPIPS, MIN_SIDES, backbone_shapes, channel_shapes
+from vidgan.extractors.lpips import LPIPS, MIN_SIDES, backbone_shapes, channel_shapes
 
 Array = numpy.ndarray
 

@@ -9,8 +9,13 @@ from PIL import Image
 
 from vidgan.errors import UserError
 from vidgan.extractors.networks import preprocessing as prep
-from vidgan.extractors.networks.preprocessing import MEAN_SHAPE, Preprocessing, centre_crop
-from vidgan.extractors.networks.resize import KERNELS, resize_frames
+from vidgan.extractors.networks.preprocessing import (
+    KERNELS,
+    MEAN_SHAPE,
+    Preprocessing,
+    centre_crop,
+    resize_frames,
+)
 
 Array = numpy.ndarray
 

@@ -10,12 +10,12 @@ from metric_clips import Labelled
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.clips import evaluate_clips, judge_warnings
-from vidgan.evaluation.protocol_fields import default_protocol
-from vidgan.evaluation.protocols import PROTOCOLS
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.protocols import PROTOCOLS, default_protocol
+from vidgan.evaluation.score import RealData
 from vidgan.extractors.judge import (
     ClassifierSettings,
     OwnClassifier,
+    RealClips,
     train_own_classifier,
 )
 from vidgan.extractors.pretext import (

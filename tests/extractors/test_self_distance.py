@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
-from vidgan.extractors.extractor import load_extractor
-from vidgan.extractors.specs import EXTRACTORS
+from vidgan.extractors.extractor import EXTRACTORS, load_extractor
 from vidgan.metrics.frechet import frechet_from_features
 from vidgan.metrics.statistics import FeatureStatistics
 

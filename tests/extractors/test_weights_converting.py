@@ -14,10 +14,9 @@ from test_network_c3d import written_out
 
 from vidgan.cli import main as cli
 from vidgan.errors import UserError
-from vidgan.extractors.extractor import load_extractor
+from vidgan.extractors.extractor import EXTRACTORS, load_extractor
 from vidgan.extractors.lpips import WEIGHTS
 from vidgan.extractors.networks.preprocessing import MEAN_SHAPE
-from vidgan.extractors.specs import EXTRACTORS
 from vidgan.extractors.weights import catalogue, converting
 from vidgan.extractors.weights.catalogue import CATALOGUE, WeightFile
 from vidgan.extractors.weights.converting import (
@@ -27,9 +26,9 @@ from vidgan.extractors.weights.converting import (
     convert,
     examine,
 )
-from vidgan.extractors.weights.layouts import LAYOUTS
 from vidgan.extractors.weights.reading import identify
 from vidgan.extractors.weights.store import load_weights, weights_path
+from vidgan.extractors.weights.tensor_table import LAYOUTS
 
 
 def deepmind(path: Path, weights: wf.Weights) -> Path:

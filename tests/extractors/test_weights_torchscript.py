@@ -12,7 +12,7 @@ import pytest
 import torch
 from weight_files import save_script
 
-from vidgan.extractors.weights.torchscript import (
+from vidgan.extractors.weights.reading import (
     Called,
     Global,
     UnreadableArchiveError,

@@ -31,9 +31,9 @@ from vidgan.data.build.packing import DataConfig, build_clips  # noqa: E402
 from vidgan.errors import UserError  # noqa: E402
 from vidgan.films.faces.align import AlignConfig, shape_in_clip  # noqa: E402
 from vidgan.films.faces.build import build_faces, film_key, read_report  # noqa: E402
-from vidgan.films.faces.config import ClipConfig, FacesConfig  # noqa: E402
-from vidgan.films.faces.detect import FaceConfig  # noqa: E402
+from vidgan.films.faces.film import ClipConfig, FacesConfig  # noqa: E402
 from vidgan.films.faces.landmarks import LandmarkConfig  # noqa: E402
+from vidgan.films.faces.tracks import FaceConfig  # noqa: E402
 from vidgan.video import FrameStream, probe  # noqa: E402
 
 CONFIG = FacesConfig(faces=FaceConfig(width=240))

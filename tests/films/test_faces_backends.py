@@ -15,9 +15,9 @@ from face_films import PORTRAIT_EYES, portrait, talking, write_film  # noqa: E40
 from vidgan.errors import UserError  # noqa: E402
 from vidgan.films.faces.align import AlignConfig, eye_centres, mean_shape  # noqa: E402
 from vidgan.films.faces.build import build_faces  # noqa: E402
-from vidgan.films.faces.config import FacesConfig  # noqa: E402
-from vidgan.films.faces.detect import Face, FaceConfig, FaceFinder  # noqa: E402
+from vidgan.films.faces.film import FacesConfig  # noqa: E402
 from vidgan.films.faces.landmarks import LandmarkConfig, make_landmarker  # noqa: E402
+from vidgan.films.faces.tracks import Face, FaceConfig, FaceFinder  # noqa: E402
 
 SIZE = 16
 

@@ -24,10 +24,8 @@ from vidgan.films.faces.align import (  # noqa: E402
     fit_similarity,
     mean_shape,
 )
-from vidgan.films.faces.detect import Face, FaceConfig, FaceFinder  # noqa: E402
+from vidgan.films.faces.build import THESIS_LENGTHS, length_histogram  # noqa: E402
 from vidgan.films.faces.landmarks import LandmarkConfig, make_landmarker  # noqa: E402
-from vidgan.films.faces.outcome import THESIS_LENGTHS, length_histogram  # noqa: E402
-from vidgan.films.faces.persons import PersonConfig, find_change  # noqa: E402
 from vidgan.films.faces.shots import (  # noqa: E402
     Shot,
     ShotConfig,
@@ -35,13 +33,18 @@ from vidgan.films.faces.shots import (  # noqa: E402
     cut_detector,
     shots_between,
 )
-from vidgan.films.faces.tracks import (  # noqa: E402
+from vidgan.films.faces.tracks import (  # noqa: E402  # noqa: E402  # noqa: E402
+    Face,
+    FaceConfig,
+    FaceFinder,
+    PersonConfig,
+    find_change,
     follow_faces,
     frames_to_search,
     overlap,
     unbroken,
 )
-from vidgan.films.opencv import SiftMatcher, opencv, shrink  # noqa: E402
+from vidgan.films.item_work import SiftMatcher, opencv, shrink  # noqa: E402
 
 RNG = np.random.default_rng(5)
 

@@ -14,7 +14,7 @@ cv2 = pytest.importorskip("cv2", reason="needs the extra faces")
 from vidgan.cli import main as cli  # noqa: E402
 from vidgan.data.build.packing import DataConfig, build_clips  # noqa: E402
 from vidgan.errors import UserError  # noqa: E402
-from vidgan.films.opencv import SiftMatcher, to_grey  # noqa: E402
+from vidgan.films.item_work import SiftMatcher, to_grey  # noqa: E402
 from vidgan.films.stabilize import (  # noqa: E402
     StabilizeConfig,
     bring_back,
@@ -22,8 +22,8 @@ from vidgan.films.stabilize import (  # noqa: E402
     homography,
     is_possible,
     stabilize,
+    stabilize_folder,
 )
-from vidgan.films.stabilize_build import stabilize_folder  # noqa: E402
 from vidgan.video import FrameStream, read_frames, write_mp4  # noqa: E402
 
 WIDTH, HEIGHT = 160, 120

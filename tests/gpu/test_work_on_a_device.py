@@ -18,8 +18,7 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.errors import UserError
 from vidgan.evaluation.protocols import PROTOCOLS
-from vidgan.extractors.extractor import load_extractor
-from vidgan.extractors.specs import EXTRACTORS
+from vidgan.extractors.extractor import EXTRACTORS, load_extractor
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.storage import list_checkpoints, load_generator
 from vidgan.training.logs import read_log

@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 
-from vidgan.films.faces.detect import Face
 from vidgan.films.faces.landmarks import LandmarkConfig, Landmarks
+from vidgan.films.faces.tracks import Face
 
 MARK = 24
 """Side of the mark in the upper left corner: white kills, black hangs, red raises."""

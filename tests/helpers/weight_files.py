@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vidgan.core.crc32c import masked_crc32c
+from vidgan.extractors.lpips import backbone_shapes, channel_shapes
 from vidgan.extractors.networks.c3d import C3D
 from vidgan.extractors.networks.i3d import I3D
 from vidgan.extractors.networks.inception import InceptionV3
-from vidgan.extractors.networks.lpips import backbone_shapes, channel_shapes
 
 Weights = dict[str, Tensor]
 WIDTH = 1 / 32

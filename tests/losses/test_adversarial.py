@@ -6,10 +6,15 @@ import pytest
 import torch
 
 from vidgan.errors import UserError
-from vidgan.losses.adversarial import ADVERSARIAL_LOSSES
-from vidgan.losses.constraints import SingularValueClipping, WeightClipping
-from vidgan.losses.penalties import PENALTIES, GradientPenalty, InputGradient, Slope
-from vidgan.losses.recipes import RECIPES, LossConfig, make_loss
+from vidgan.losses.penalties import (
+    PENALTIES,
+    GradientPenalty,
+    InputGradient,
+    SingularValueClipping,
+    Slope,
+    WeightClipping,
+)
+from vidgan.losses.recipes import ADVERSARIAL_LOSSES, RECIPES, LossConfig, make_loss
 
 REAL = torch.tensor([[2.0, -1.0], [0.5, 0.5]]).double()  # mean 0.5
 FAKE = torch.tensor([[-3.0, 1.0], [0.0, 0.0]]).double()  # mean -0.5

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vidgan.losses.constraints import SingularValueClipping, WeightClipping, clip_singular_values
+from vidgan.losses.penalties import SingularValueClipping, WeightClipping, clip_singular_values
 from vidgan.models.parts.norms import BatchNorm
 
 

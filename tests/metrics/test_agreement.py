@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vidgan.metrics.agreement import (
+from vidgan.metrics.intervals import (
     AttributeGrid,
     agreement,
     chance_accuracy,

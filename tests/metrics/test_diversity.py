@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
-from vidgan.metrics.diversity import compare_spread, mean_pairwise_distance, within_class_spread
-from vidgan.metrics.frechet import frechet_from_features
-from vidgan.metrics.inception_score import inception_score
+from vidgan.metrics.frechet import frechet_from_features, inception_score
+from vidgan.metrics.memorisation import compare_spread, mean_pairwise_distance, within_class_spread
 
 CLASSES = ("a", "b", "c")
 

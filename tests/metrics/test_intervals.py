@@ -6,8 +6,7 @@ from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
-from vidgan.metrics.frechet import frechet_distance
-from vidgan.metrics.inception_score import inception_score
+from vidgan.metrics.frechet import frechet_distance, inception_score
 from vidgan.metrics.intervals import (
     Reported,
     bootstrap_interval,

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
-from vidgan.evaluation.controls import frozen_frames, uniform_noise
-from vidgan.metrics.motion import compare_motion, motion_statistics
+from vidgan.evaluation.score import frozen_frames, uniform_noise
+from vidgan.metrics.appearance import compare_motion, motion_statistics
 
 
 def flat(*values: int) -> Tensor:

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
-from vidgan.metrics.diversity import compare_spread, mean_pairwise_distance
-from vidgan.metrics.frechet import frechet_distance, frechet_from_statistics
-from vidgan.metrics.inception_score import inception_score
+from vidgan.metrics.appearance import motion_statistics
+from vidgan.metrics.frechet import frechet_distance, frechet_from_statistics, inception_score
 from vidgan.metrics.intervals import extrapolated_frechet
 from vidgan.metrics.kernel import KernelRule, jedi, jedi_from_moments, kernel_distance
 from vidgan.metrics.manifold import manifold_metrics
-from vidgan.metrics.motion import motion_statistics
+from vidgan.metrics.memorisation import compare_spread, mean_pairwise_distance
 from vidgan.metrics.sliced import SlicedSettings, space_time_swd
 from vidgan.metrics.statistics import FeatureStatistics
 from vidgan.metrics.streaming import FrechetDistance, Jedi

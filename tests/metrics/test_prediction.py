@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidgan.metrics.prediction import linear_extrapolation, repeat_last, score_frames
+from vidgan.metrics.image_quality import linear_extrapolation, repeat_last, score_frames
 
 
 def flat(*rows: tuple[int, ...], size: int = 12) -> Tensor:

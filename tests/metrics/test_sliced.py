@@ -6,7 +6,7 @@ from metric_clips import Labelled, moving_shapes
 from torch import Tensor
 
 from vidgan.errors import UserError
-from vidgan.evaluation.controls import frozen_frames, shuffled_frames
+from vidgan.evaluation.score import frozen_frames, shuffled_frames
 from vidgan.metrics.sliced import SlicedReference, SlicedSettings, space_time_swd
 
 

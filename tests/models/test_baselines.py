@@ -16,8 +16,7 @@ from vidgan.models.mocogan import ImageDiscriminator, MoCoGANConfig, MoCoGANGene
 from vidgan.models.parts.dcgan import SizePlan
 from vidgan.models.tgan import TGANConfig, TGANDiscriminator
 from vidgan.models.vgan import VGANConfig, VGANDiscriminator, VGANGenerator
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.training.ema import estimate_statistics
 
 

@@ -8,7 +8,7 @@ from model_cases import CASES, Case
 from torch import Tensor
 
 from vidgan.models.base import GAN, Discriminator, Scores, Stage
-from vidgan.sampling.storage import load_generator, make_card, save_generator
+from vidgan.sampling.storage import GeneratorCard, load_generator, plain_model, save_generator
 
 pytestmark = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -244,8 +244,16 @@ def test_saved_generator_is_the_same_function(case: Case, tmp_path: Path) -> Non
     _, frames, resolution, _ = case.clip_shape
     fixed = Stage(level=0, frames=frames, resolution=resolution, batch_size=1)
     stage = getattr(gan.generator, "stage", fixed)
-    card = make_card(
-        case.config, case.clip_shape, names, stage, fps=8, step=0, clips_seen=0, loss="swgan"
+    card = GeneratorCard(
+        model=plain_model(case.config),
+        clip_shape=case.clip_shape,
+        num_classes=len(names),
+        class_names=tuple(names),
+        stage=stage,
+        fps=8,
+        step=0,
+        clips_seen=0,
+        loss="swgan",
     )
     save_generator(tmp_path / "g.safetensors", gan.generator, card)
     loaded = load_generator(tmp_path / "g.safetensors")

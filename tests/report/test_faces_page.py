@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from vidgan.report.faces_page import FacesPage, faces_page
+from vidgan.report.page import FacesPage, faces_page
 
 PAGE = FacesPage(
     title="Face clips: <b>films</b>",

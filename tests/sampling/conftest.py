@@ -8,7 +8,7 @@ import torch
 import vidgan
 from vidgan.models.base import Generator
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.sampling.storage import load_generator, make_card, save_generator
+from vidgan.sampling.storage import GeneratorCard, load_generator, plain_model, save_generator
 
 CLASS_NAMES = ("box-left", "box-right", "disc-left")
 
@@ -28,8 +28,16 @@ def _stored(folder: Path, class_names: tuple[str, ...]) -> Generator:
     config = ProgressiveConfig(channels=(8, 6), latent=5, label_dim=4)
     shape = (3, 6, 8, 8)
     generator = vidgan.build_gan(config, shape, len(class_names)).generator
-    card = make_card(
-        config, shape, class_names, generator.stage, fps=8.0, step=1, clips_seen=2, loss="swgan"
+    card = GeneratorCard(
+        model=plain_model(config),
+        clip_shape=shape,
+        num_classes=len(class_names),
+        class_names=tuple(class_names),
+        stage=generator.stage,
+        fps=8.0,
+        step=1,
+        clips_seen=2,
+        loss="swgan",
     )
     save_generator(folder / "g.safetensors", generator, card)
     return load_generator(folder / "g.safetensors")

@@ -12,7 +12,7 @@ from vidgan.core.clip_ops import to_uint8
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling import generate
-from vidgan.sampling.latents import labels_for_seeds, latent_path, sample_latents, truncate
+from vidgan.sampling.generate import labels_for_seeds, latent_path, sample_latents, truncate
 
 
 class TwoPartGenerator(Generator):

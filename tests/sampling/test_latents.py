@@ -6,7 +6,7 @@ import torch
 from vidgan.models import build_gan
 from vidgan.models.base import Generator
 from vidgan.models.mocogan import MoCoGANConfig
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_latents
 
 
 @pytest.fixture(scope="module")

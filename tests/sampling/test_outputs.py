@@ -73,7 +73,10 @@ def test_folder_holds_every_clip_exactly(conditional: Generator, tmp_path: Path)
     seen = []
     folder = tmp_path / "out"
     write_sample_folder(
-        folder, conditional, 5, seed=40, on_progress=lambda done, total: seen.append((done, total))
+        folder,
+        conditional,
+        range(40, 45),
+        on_progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(5, 5)]
     expected = sample(conditional, range(40, 45))
@@ -115,11 +118,11 @@ def test_interrupted_folder_is_completed_not_redone(
 
     folder = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        write_sample_folder(folder, unconditional, 7, on_progress=stop)
+        write_sample_folder(folder, unconditional, range(7), on_progress=stop)
     before = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.mp4")}
     assert len(before) == 4
     assert not (folder / "labels.csv").exists()
-    write_sample_folder(folder, unconditional, 7)
+    write_sample_folder(folder, unconditional, range(7))
     after = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.mp4")}
     assert len(after) == 7
     assert before.items() <= after.items()
@@ -134,22 +137,22 @@ def test_folder_of_something_else_is_refused(
     mine.mkdir()
     (mine / "notes.txt").write_text("keep")
     with pytest.raises(UserError, match="not an empty folder"):
-        write_sample_folder(mine, unconditional, 1)
+        write_sample_folder(mine, unconditional, range(1))
     assert [p.name for p in mine.iterdir()] == ["notes.txt"]
     begun = tmp_path / "begun"
-    write_sample_folder(begun, unconditional, 1)
+    write_sample_folder(begun, unconditional, range(1))
     for other in (
         {"generator": conditional},
-        {"generator": unconditional, "seed": 1},
-        {"generator": unconditional, "num": 2},
+        {"generator": unconditional, "seeds": range(1, 2)},
+        {"generator": unconditional, "seeds": range(2)},
     ):
         with pytest.raises(UserError, match="holds other samples"):
-            write_sample_folder(begun, **{"num": 1, **other})
+            write_sample_folder(begun, **{"seeds": range(1), **other})
     (begun / "samples.json").write_text("{")
     with pytest.raises(UserError, match="holds other samples"):
-        write_sample_folder(begun, unconditional, 1)
+        write_sample_folder(begun, unconditional, range(1))
     with pytest.raises(UserError, match="num=0 must be at least 1"):
-        write_sample_folder(tmp_path / "none", unconditional, 0)
+        write_sample_folder(tmp_path / "none", unconditional, range(0))
 
 
 def test_fingerprint_follows_the_weights(unconditional: Generator) -> None:

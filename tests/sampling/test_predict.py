@@ -15,15 +15,16 @@ from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.vgan import VGANConfig
-from vidgan.sampling.pictures import (
+from vidgan.sampling.predict import (
     GIVEN_COLOUR,
     MADE_COLOUR,
+    part_windows,
     rows_of_clip,
+    targets_of,
     text_image,
     write_film,
     write_strip,
 )
-from vidgan.sampling.predict import part_windows, targets_of
 from vidgan.video import read_frames
 
 SHAPE = (3, 12, 16, 16)
@@ -180,11 +181,21 @@ def test_what_does_not_fit_is_named() -> None:
 
 def test_frames_of_another_size_are_refused_by_the_card(tmp_path: Path) -> None:
     from vidgan.models.base import Stage
-    from vidgan.sampling.storage import load_generator, make_card, save_generator
+    from vidgan.sampling.storage import GeneratorCard, load_generator, plain_model, save_generator
 
     stage = Stage(level=0, frames=12, resolution=16, batch_size=4)
     config = MODELS["latent"]
-    card = make_card(config, SHAPE, (), stage, fps=8.0, step=1, clips_seen=4, loss="wgan-gp")
+    card = GeneratorCard(
+        model=plain_model(config),
+        clip_shape=SHAPE,
+        num_classes=0,
+        class_names=(),
+        stage=stage,
+        fps=8.0,
+        step=1,
+        clips_seen=4,
+        loss="wgan-gp",
+    )
     save_generator(tmp_path / "g.safetensors", build("latent"), card)
     generator = load_generator(tmp_path / "g.safetensors")
     with pytest.raises(UserError, match="frames of 16x16 pixels, the given ones have 8x16"):

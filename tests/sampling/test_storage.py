@@ -15,15 +15,14 @@ import vidgan
 from vidgan.errors import UserError
 from vidgan.models.base import Generator, Stage
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.storage import (
     GeneratorCard,
     card_of,
     checkpoint_folder,
     list_checkpoints,
     load_generator,
-    make_card,
+    plain_model,
     read_card,
     read_pointer,
     save_generator,
@@ -40,7 +39,17 @@ def make(step: int = 3) -> tuple[Generator, GeneratorCard]:
     torch.manual_seed(step)
     generator = vidgan.build_gan(CONFIG, SHAPE, len(NAMES)).generator
     generator.set_stage(FADING)
-    card = make_card(CONFIG, SHAPE, NAMES, FADING, fps=12.5, step=step, clips_seen=96, loss="swgan")
+    card = GeneratorCard(
+        model=plain_model(CONFIG),
+        clip_shape=SHAPE,
+        num_classes=len(NAMES),
+        class_names=tuple(NAMES),
+        stage=FADING,
+        fps=12.5,
+        step=step,
+        clips_seen=96,
+        loss="swgan",
+    )
     return generator, card
 
 
@@ -86,11 +95,12 @@ def test_own_model_class_is_found_again_by_its_module(tmp_path: Path) -> None:
     )
     code = (
         "import vidgan, my_models\n"
-        "from vidgan.sampling.storage import make_card, save_generator, load_generator, card_of\n"
+        "from vidgan.sampling.storage import GeneratorCard, card_of, load_generator\n"
+        "from vidgan.sampling.storage import plain_model, save_generator\n"
         "config = my_models.Mine(channels=(4,))\n"
         "generator = vidgan.build_gan(config, (3, 4, 4, 4)).generator\n"
-        "card = make_card(config, (3, 4, 4, 4), [], generator.stage, fps=8.0, step=0,\n"
-        "                 clips_seen=0, loss='x')\n"
+        "card = GeneratorCard(model=plain_model(config), clip_shape=(3, 4, 4, 4), num_classes=0,\n"
+        "    class_names=(), stage=generator.stage, fps=8.0, step=0, clips_seen=0, loss='x')\n"
         "save_generator('g.safetensors', generator, card)\n"
         "print(card_of(load_generator('g.safetensors')).model['name'])\n"
     )

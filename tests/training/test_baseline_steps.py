@@ -22,7 +22,7 @@ from vidgan.models.vgan import VGANConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.loop import train
 from vidgan.training.planner import check_batches
-from vidgan.training.run_config import Config, config_from_dict
+from vidgan.training.presets import Config, config_from_dict
 from vidgan.training.schedule import make_schedule
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep, UpdateKey

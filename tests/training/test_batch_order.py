@@ -15,7 +15,7 @@ from vidgan.data.build.packing import build_clips
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.training.loop import open_batches
 from vidgan.training.schedule import LevelShape, Schedule
 from vidgan.training.settings import TrainingConfig
@@ -31,7 +31,9 @@ FIRST_LEVEL = 16
 def dataset(tmp_path_factory):
     """24 whole videos of 6 frames in three chunks, at two levels."""
     root = tmp_path_factory.mktemp("order")
-    render_motions(root / "videos", videos=24, size=16, frames=6, objects="disc", heldout=0)
+    render_motions(
+        root / "videos", motion_settings(objects="disc", size=16, frames=6), videos=24, heldout=0
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidgan.data.build.packing._CHUNK_BYTES", 1)
         build_clips(root / "videos", root / "set", replace(CONFIG, workers=0), levels=[(2, 8)])

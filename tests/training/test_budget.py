@@ -17,8 +17,7 @@ from vidgan.training.budget import measure_seconds
 from vidgan.training.cost import predict_seconds
 from vidgan.training.loop import build_step, open_clips, train
 from vidgan.training.planner import plan_schedule
-from vidgan.training.presets import load_config
-from vidgan.training.run_config import load_run_config
+from vidgan.training.presets import load_config, load_run_config
 from vidgan.training.step import TrainingStep
 
 MINUTES = "training.minutes=0.02"

@@ -20,7 +20,7 @@ from vidgan.training.checkpoint import (
     tidy,
 )
 from vidgan.training.logs import LogFile, read_log
-from vidgan.training.run_config import Config
+from vidgan.training.presets import Config
 from vidgan.training.run_folder import check_run_folder, check_same_data
 
 STATE = RunState(stage=Stage(level=1, frames=4, resolution=8, batch_size=2), clips_seen=24)

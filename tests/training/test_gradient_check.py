@@ -31,7 +31,7 @@ from vidgan.training.gradient_check import (
 )
 from vidgan.training.logs import read_log
 from vidgan.training.loop import train
-from vidgan.training.run_config import save_config
+from vidgan.training.presets import save_config
 from vidgan.training.settings import PrecisionConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep
 

@@ -15,20 +15,19 @@ from training_cases import float64_by_default, hash_of_ema
 from vidgan.core.settings import apply_overrides
 from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape
 from vidgan.models.mocogan import MoCoGANConfig
 from vidgan.models.parts.growth import GrowingGAN
-from vidgan.models.parts.noise import RowNoise
+from vidgan.models.parts.layers import RowNoise
 from vidgan.models.tgan import TGANConfig
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.storage import checkpoint_folder, load_generator
 from vidgan.training.ema import copy_generator
 from vidgan.training.loop import train
-from vidgan.training.run_config import Config, config_from_dict
+from vidgan.training.presets import Config, config_from_dict
 from vidgan.training.schedule import make_schedule, stage_at
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep, UpdateKey
@@ -46,7 +45,11 @@ GROWING = {
 def clips_16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """16 clips of 4 frames at 16 px in two classes, with the levels of both models."""
     folder = tmp_path_factory.mktemp("clips")
-    render_motions(folder / "videos", 16, size=16, frames=4, objects=["disc"], motions="left,right")
+    render_motions(
+        folder / "videos",
+        motion_settings(objects=["disc"], motions="left,right", size=16, frames=4),
+        videos=16,
+    )
     config = DataConfig(resolution=16, frames=4, workers=0)
     build_clips(folder / "videos", folder / "packed", config, [(2, 8), (4, 8)])
     return folder / "packed"

@@ -10,11 +10,14 @@ from vidgan.losses.recipes import RECIPES
 from vidgan.models import ModelConfig
 from vidgan.models.base import ClipShape
 from vidgan.training.planner import plan_schedule
-from vidgan.training.presets import default_preset, list_presets, load_config, presets_folder
-from vidgan.training.run_config import (
+from vidgan.training.presets import (
     check_same_settings,
     config_to_dict,
+    default_preset,
+    list_presets,
+    load_config,
     load_run_config,
+    presets_folder,
     save_config,
 )
 

@@ -9,7 +9,7 @@ from training_cases import Child, hash_of_ema, start_child, tiny_config
 from vidgan.sampling.storage import list_checkpoints, read_card
 from vidgan.training.logs import read_log
 from vidgan.training.loop import train
-from vidgan.training.run_config import Config
+from vidgan.training.presets import Config
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from vidgan.core.files import write_sealed_json
 from vidgan.errors import UserError
 from vidgan.training.logs import LOG_FILE, read_log
 from vidgan.training.page import write_page
-from vidgan.training.run_config import save_config
-from vidgan.training.run_facts import (
+from vidgan.training.presets import save_config
+from vidgan.training.run_folder import (
     FILM_WIDTH,
     device_of,
     media_of,

@@ -12,7 +12,7 @@ from vidgan.core.stop_signals import STOP_SIGNALS
 from vidgan.errors import UserError
 from vidgan.sampling.storage import list_checkpoints, read_pointer
 from vidgan.training.loop import train
-from vidgan.training.run_config import Config
+from vidgan.training.presets import Config
 from vidgan.training.run_folder import locked
 
 LONG = ("training.total_clips=40000", "training.checkpoint_every=100000", "training.log_every=2")

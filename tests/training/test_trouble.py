@@ -15,7 +15,7 @@ from training_cases import hash_of_ema, start_child, tiny_config
 
 from vidgan.core.files import read_sealed_json, write_sealed_json
 from vidgan.core.machine import processor_id
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.models.base import GAN, ClipShape
 from vidgan.models.pvgan import ProgressiveConfig
@@ -306,7 +306,12 @@ def test_videos_that_are_left_out_are_named_whenever_training_begins(
 ) -> None:
     monkeypatch.setenv("VIDGAN_CACHE", str(tmp_path / "cache"))
     videos = tmp_path / "videos"
-    render_motions(videos, 4, size=8, frames=4, objects=["disc"], motions="left,right", heldout=0.0)
+    render_motions(
+        videos,
+        motion_settings(objects=["disc"], motions="left,right", size=8, frames=4),
+        videos=4,
+        heldout=0.0,
+    )
     next(videos.rglob("*.mp4")).rename(videos / "outside.mp4")
     config = tiny_config(tmp_path / "run", videos, "data.workers=0", "data.splits=off")
     for _ in range(2):

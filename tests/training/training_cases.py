@@ -17,11 +17,11 @@ import torch
 from vidgan.core.settings import apply_overrides
 from vidgan.data.build.packing import build_clips
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints
 from vidgan.training import checkpoint as checkpoint_module
 from vidgan.training.loop import train
-from vidgan.training.run_config import Config, config_from_dict
+from vidgan.training.presets import Config, config_from_dict
 from vidgan.training.step import TrainingStep
 
 TINY: dict[str, Any] = {
@@ -73,7 +73,11 @@ def float64_by_default() -> Iterator[None]:
 
 def pack_clips(folder: Path) -> Path:
     """24 clips of 4 frames at 8 px in two classes, packed with their 4 px level."""
-    render_motions(folder / "videos", 24, size=8, frames=4, objects=["disc"], motions="left,right")
+    render_motions(
+        folder / "videos",
+        motion_settings(objects=["disc"], motions="left,right", size=8, frames=4),
+        videos=24,
+    )
     config = DataConfig(resolution=8, frames=4, workers=0)
     build_clips(folder / "videos", folder / "packed", config, [(4, 4)])
     return folder / "packed"

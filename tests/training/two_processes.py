@@ -14,7 +14,7 @@ from vidgan.core.distributed import join_processes
 from vidgan.models.base import Discriminator, Network
 from vidgan.training.loop import build_step, open_batches, open_clips, train
 from vidgan.training.planner import plan_schedule
-from vidgan.training.run_config import Config
+from vidgan.training.presets import Config
 from vidgan.training.schedule import stage_at
 from vidgan.training.step import Parts, TrainingStep
 

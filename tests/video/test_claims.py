@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from vidgan.video import UnreadableVideoError, probe
-from vidgan.video.colour import sdr_pixels
 from vidgan.video.frames import rgb_picture
+from vidgan.video.geometry import sdr_pixels
 from vidgan.video.writing import write_mp4
 
 PATH_TO_TABLES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
@@ -111,7 +111,7 @@ def test_a_large_picture_is_held_in_few_copies(tmp_path: Path) -> None:
 
 def test_hdr_is_never_light_all_at_once() -> None:
     lines = (
-        f"SIDE = {SIDE}\nimport numpy as np\nfrom vidgan.video.colour import sdr_pixels\n"
+        f"SIDE = {SIDE}\nimport numpy as np\nfrom vidgan.video.geometry import sdr_pixels\n"
         "def work(side):\n"
         "    sdr_pixels(np.full((3, side, side), 30000, np.uint16), 'PQ', 9)"
     )
@@ -123,7 +123,7 @@ def test_hdr_is_never_light_all_at_once() -> None:
 def test_strips_of_hdr_meet(transfer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = np.random.default_rng(0).integers(0, 65536, (3, 37, 20), np.uint16)
     whole = sdr_pixels([*deep], transfer, 9)
-    monkeypatch.setattr("vidgan.video.colour._STRIP_PIXELS", 100)
+    monkeypatch.setattr("vidgan.video.geometry._STRIP_PIXELS", 100)
     strips = sdr_pixels([*deep], transfer, 9)
     assert np.abs(whole.astype(int) - strips.astype(int)).max() <= 1
 

@@ -25,7 +25,7 @@ from vidgan.video import (
     probe,
     read_frames,
 )
-from vidgan.video import index as video_index
+from vidgan.video import frames as video_index
 
 NUM_FRAMES = 60
 # Strictly increasing, from 11 to 90 ms apart.
@@ -234,7 +234,7 @@ def test_a_file_that_changed_is_indexed_anew(tmp_path):
 
 
 def test_few_frame_times_are_remembered(tmp_path, monkeypatch):
-    monkeypatch.setattr("vidgan.video.index._MAX_REMEMBERED", 50)
+    monkeypatch.setattr("vidgan.video.frames._MAX_REMEMBERED", 50)
     video_index.forget()
     paths = [write_video(tmp_path / f"{n}.mp4", 20) for n in range(3)]
     for path in [*paths, paths[1]]:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
-from vidgan.core import terminal
+from vidgan.core import escaping
 from vidgan.core.escaping import terminal as escaped
 from vidgan.errors import UserError, printable
 
@@ -25,6 +25,10 @@ Run = Annotated[str, tyro.conf.arg(metavar="RUN")]
 Out = Annotated[Path, tyro.conf.arg(metavar="OUT")]
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 ClassName = Annotated[str | None, tyro.conf.arg(name="class")]
+
+Group = TypeVar("Group")
+Flags = Annotated[Group, tyro.conf.arg(name="")]
+"""A dataclass whose fields are flags of a verb."""
 
 SECONDS_BETWEEN_LINES = 10.0
 """Where stderr is no terminal, such as a log file, a line of progress is written this often."""
@@ -104,17 +108,17 @@ def progress_on_stderr() -> Iterator[Callable[[int, int, str], None]]:
     def show(done: int, total: int, what: str) -> None:
         if what not in tasks:
             tasks[what] = bar.add_task(what, total=total)
-        terminal.start(bar)
+        escaping.start(bar)
         bar.update(tasks[what], completed=done, total=total)
         if bar.finished:
             # What comes next, perhaps for minutes, shows itself.
-            terminal.stop(bar)
+            escaping.stop(bar)
             bar.remove_task(tasks.pop(what))
 
     try:
         yield show
     finally:
-        terminal.stop(bar)
+        escaping.stop(bar)
 
 
 class _Lines:
@@ -194,7 +198,7 @@ def write_page_of(run: Path) -> None:
     """Write a run's page anew; whether it is finished is read from its log and lock."""
     from vidgan.training.logs import LOG_FILE, read_log
     from vidgan.training.page import write_page
-    from vidgan.training.run_config import load_run_config
+    from vidgan.training.presets import load_run_config
 
     total = load_run_config(run).training.total_clips
     log = read_log(run / LOG_FILE)

@@ -1,12 +1,24 @@
 """The verb `evaluate`."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from vidgan.cli.common import Run, Words, choose_best, open_data, print_json, print_lines, say
+import tyro
+
+from vidgan.cli.common import (
+    Flags,
+    Run,
+    Words,
+    choose_best,
+    open_data,
+    print_json,
+    print_lines,
+    say,
+)
 from vidgan.core.files import cache_folder
 from vidgan.errors import UserError
 
@@ -14,19 +26,36 @@ if TYPE_CHECKING:
     from vidgan.evaluation.protocols import Protocol
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags:
+    """Flags of `evaluate`."""
+
+    protocol: str | None = None
+    """own-c3d (judged by a classifier trained on the data, the default for data with
+    classes), own-ssl (the same without classes), stswd (weight-free) or one of --list."""
+    checkpoint: str = "last"
+    """last, best or a step."""
+    seed: int = 0
+    """of latents, labels and choices of clips."""
+    verify: bool = False
+    """RUN is a record: compute it again from its inputs and name whatever differs."""
+    watch: bool = False
+    """follow RUN while it trains in another process: evaluate every new checkpoint once,
+    with one core in four and low priority, until the run is finished."""
+    list: bool = False
+    """name every protocol, with a line each."""
+    show: str = ""
+    """print this protocol in full."""
+    json: bool = False
+    """print the whole record."""
+
+
 def evaluate(
     run: Run = "",
     words: Words = (),
     /,
     *,
-    protocol: str | None = None,
-    checkpoint: str = "last",
-    seed: int = 0,
-    verify: bool = False,
-    watch: bool = False,
-    list: bool = False,
-    show: str = "",
-    json: bool = False,
+    flags: Flags[EvaluateFlags],
 ) -> None:
     """Score a generator or a folder of clips, beside real clips, the noise floor and broken clips.
 
@@ -39,32 +68,24 @@ def evaluate(
         words: data=FOLDER and other settings of the data, if they differ from those of the run;
             judge_seed=1 for another judge: publish with another one than you develop with;
             protocol.num_clips=256 and the like change a protocol, which makes it a custom one.
-        protocol: own-c3d (judged by a classifier trained on the data, the default for data with
-            classes), own-ssl (the same without classes), stswd (weight-free) or one of --list.
-        checkpoint: last, best or a step.
-        seed: of latents, labels and choices of clips.
-        verify: RUN is a record: compute it again from its inputs and name whatever differs.
-        watch: follow RUN while it trains in another process: evaluate every new checkpoint once,
-            with one core in four and low priority, until the run is finished.
-        list: name every protocol, with a line each.
-        show: print this protocol in full.
-        json: print the whole record.
     """
-    if list or show:
+    if flags.list or flags.show:
         # Behind --show there is no run, so the first word is one of the protocol's.
-        print_lines(protocol_table() if list else protocol_sheet(show, (run, *words)))
+        print_lines(protocol_table() if flags.list else protocol_sheet(flags.show, (run, *words)))
         return
     if not run:
         raise UserError("name a run folder, a generator file or a folder of clips to evaluate")
-    if verify:
-        verify_record(run, words, json)
+    if flags.verify:
+        verify_record(run, words, flags.json)
         return
     words, judge_seed = take_judge_seed(words)
-    words, choose = take_protocol(protocol, words)
-    if watch:
+    words, choose = take_protocol(flags.protocol, words)
+    if flags.watch:
         from vidgan.cli.watch import watch_run
 
-        watch_run(run, words, choose=choose, seed=seed, judge_seed=judge_seed, json_lines=json)
+        watch_run(
+            run, words, choose=choose, seed=flags.seed, judge_seed=judge_seed, json_lines=flags.json
+        )
         return
 
     import torch
@@ -72,10 +93,10 @@ def evaluate(
     from vidgan.evaluation import generators
 
     folder = record_folder(run)
-    config, data = open_data(run, words, checkpoint)
+    config, data = open_data(run, words, flags.checkpoint)
     options = generators.EvaluationOptions(
-        checkpoint=checkpoint,
-        seed=seed,
+        checkpoint=flags.checkpoint,
+        seed=flags.seed,
         judge_seed=judge_seed,
         cache=cache_folder() / "judges",
         features=cache_folder() / "features",
@@ -88,7 +109,7 @@ def evaluate(
         say(f"the record is {generators.save_record(record, folder)}")
     if config is not None:
         choose_best(Path(run), config, record)
-    if json:
+    if flags.json:
         print_json(record.without_clips().to_dict())
     else:
         print_lines(generators.format_record(record))
@@ -100,7 +121,7 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
     Raises:
         UserError: something does not agree, or it cannot be computed again.
     """
-    from vidgan.evaluation.record_changes import TOLERANCE
+    from vidgan.evaluation.record import TOLERANCE
     from vidgan.evaluation.verify import verify
 
     others = [word for word in words if not word.startswith("data=")]
@@ -155,9 +176,8 @@ def take_protocol(
     Raises:
         UserError: no such protocol or field, or its weights are not there.
     """
-    from vidgan.evaluation.protocol_checks import check_protocol
-    from vidgan.evaluation.protocol_fields import default_protocol
-    from vidgan.evaluation.protocols import changed_protocol
+    from vidgan.evaluation.checks import check_protocol
+    from vidgan.evaluation.protocols import changed_protocol, default_protocol
 
     mark = "protocol."
     changes = [word.removeprefix(mark) for word in words if word.startswith(mark)]
@@ -202,3 +222,69 @@ def record_folder(source: str) -> Path | None:
             "the clips to a folder of your own"
         )
     return folder / "evals"
+
+
+# ------------------------------------------------------------------------------------------------
+# Verbs that put systems side by side: `compare` and `bench`
+
+Sources = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN_OR_RECORD ...")]
+SuiteFile = Annotated[Path, tyro.conf.arg(metavar="SUITE.yaml")]
+
+
+def compare(
+    sources: Sources,
+    /,
+    *,
+    out: Path = Path("comparison.html"),
+    title: str = "Comparison",
+) -> None:
+    """Put evaluated runs side by side: scores, cost, sizes, clips.
+
+    Scores of different protocols, judges, numbers of clips or real clips never share a column.
+    Records that may have been edited are marked, those that contradict themselves refused.
+
+    Args:
+        sources: run folders and records of vidgan evaluate.
+        out: page to write; .md, .csv, .tex and .json are written as such.
+        title: headline of the page.
+    """
+    from vidgan.comparing.results import compare as compare_sources
+    from vidgan.comparing.results import write_comparison
+    from vidgan.report.comparison import comparison_markdown
+
+    comparison = compare_sources(sources, title)
+    write_comparison(comparison, out)
+    for item in comparison.left_out:
+        say(f"left out: {item}")
+    for number, table in enumerate(comparison.tables[1:], 2):
+        say(f"table {number} cannot share columns with table 1: {'; '.join(table.differs)}")
+    print_lines(comparison_markdown(comparison, with_published=False).rstrip())
+    say(f"written to {out}")
+
+
+def bench(
+    suite: SuiteFile, /, *, out: Path | None = None, workers: int = 1, dry_run: bool = False
+) -> None:
+    """Train every system of a suite under one budget, evaluate all alike, and compare.
+
+    The same command goes on where it was stopped.
+
+    Args:
+        suite: YAML file; configs/bench holds some.
+        out: folder of runs and comparison; runs/bench-SUITE by default.
+        workers: runs trained side by side.
+        dry_run: print the suite as it was read, and train nothing.
+    """
+    from dataclasses import asdict
+
+    from vidgan.comparing.bench import read_suite, run_bench
+    from vidgan.report.comparison import comparison_markdown
+
+    found = read_suite(suite)
+    if dry_run:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    out = out or Path("runs") / f"bench-{suite.stem}"
+    comparison = run_bench(found, out, say, workers, suite.stem)
+    print_lines(comparison_markdown(comparison, with_published=False).rstrip())
+    say(f"open {out / 'index.html'}")

@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from vidgan.core import stop_signals
@@ -29,25 +30,25 @@ from vidgan.errors import (
 Verb = Callable[..., None]
 
 VERBS = {
-    "demo": "vidgan.cli.demo:demo",
+    "demo": "vidgan.cli.train:demo",
     "data motions": "vidgan.cli.data:motions",
     "data check": "vidgan.cli.data:check",
     "data build": "vidgan.cli.data:build",
     "data export": "vidgan.cli.data:export",
-    "data split": "vidgan.cli.faces:split",
-    "data faces": "vidgan.cli.faces:faces",
-    "data stabilize": "vidgan.cli.faces:stabilize",
+    "data split": "vidgan.cli.data:split",
+    "data faces": "vidgan.cli.data:faces",
+    "data stabilize": "vidgan.cli.data:stabilize",
     "train": "vidgan.cli.train:train",
     "evaluate": "vidgan.cli.evaluate:evaluate",
-    "compare": "vidgan.cli.compare:compare",
-    "bench": "vidgan.cli.compare:bench",
+    "compare": "vidgan.cli.evaluate:compare",
+    "bench": "vidgan.cli.evaluate:bench",
     "report": "vidgan.cli.train:report",
     "sample": "vidgan.cli.sample:sample",
     "interpolate": "vidgan.cli.sample:interpolate",
-    "predict": "vidgan.cli.predict:predict",
-    "weights list": "vidgan.cli.weights:list_weights",
-    "weights verify": "vidgan.cli.weights:verify",
-    "weights convert": "vidgan.cli.weights:convert",
+    "predict": "vidgan.cli.sample:predict",
+    "weights list": "vidgan.cli.about:list_weights",
+    "weights verify": "vidgan.cli.about:verify",
+    "weights convert": "vidgan.cli.about:convert",
     "models": "vidgan.cli.about:models",
     "presets": "vidgan.cli.about:presets",
     "doctor": "vidgan.cli.about:doctor",
@@ -204,11 +205,7 @@ def words_first(verb: Verb, words: Sequence[str]) -> list[str]:
         >>> words_first(sample, ["--num", "4", "runs/a", "--json", "seed=1"])
         ['runs/a', 'seed=1', '--num', '4', '--json']
     """
-    switches = {
-        name.replace("_", "-")
-        for name, parameter in inspect.signature(verb).parameters.items()
-        if parameter.annotation in (bool, "bool")
-    } | {"help", "h"}
+    switches = {name for name, kind in flags_of(verb).items() if kind is bool} | {"help", "h"}
     positional: list[str] = []
     flags: list[str] = []
     remaining = list(words)
@@ -224,6 +221,18 @@ def words_first(verb: Verb, words: Sequence[str]) -> list[str]:
         if takes_value and remaining:
             flags.append(remaining.pop(0))
     return positional + flags
+
+
+def flags_of(verb: Verb) -> dict[str, Any]:
+    """Flags and positional words of a verb with their types, those of a `Flags[...]` one by one."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(verb).parameters.items():
+        kind = getattr(parameter.annotation, "__origin__", None)
+        if is_dataclass(kind):
+            found |= {field.name: field.type for field in fields(kind)}
+        else:
+            found[name] = parameter.annotation
+    return {name.replace("_", "-"): kind for name, kind in found.items()}
 
 
 def overview() -> str:

@@ -1,25 +1,65 @@
 """Verbs that use a trained generator: `sample` and `interpolate`."""
 
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 
 from vidgan.cli.common import (
     ClassName,
+    Flags,
     Out,
     Run,
+    config_of_run,
+    data_settings,
+    open_data,
     print_json,
     print_lines,
     print_note,
+    print_table,
     progress_on_stderr,
+    say,
+    write_page_of,
 )
-from vidgan.core.files import check_place
+from vidgan.core.files import cache_folder, check_place
 from vidgan.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vidgan.data.settings import DataConfig
+    from vidgan.models.base import Box, Generator
+
 
 GRID_SUFFIXES = {".mp4", ".gif", ".webp", ".png"}
 OTHER_SUFFIXES = {".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".jpg", ".jpeg", ".tiff", ".bmp"}
 """A file is meant, and not a folder of this name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleFlags:
+    """Flags of `sample`."""
+
+    num: int = 16
+    """number of clips."""
+    class_name: ClassName = None
+    """one class for all clips; without it every clip draws its own."""
+    truncation: float | None = None
+    """bound of the latents in standard deviations, where the model supports it."""
+    frames: int | None = None
+    """length of the clips, where the model makes any; by default the trained one."""
+    show: Literal["clips", "layers", "motions"] = "clips"
+    """clips; layers shows mask, foreground and background beside each clip (vgan); motions
+    is a square of clips with the same content along rows and the same motion along columns
+    (mocogan)."""
+    seed: int = 0
+    """seed of the first clip; clip i has seed + i."""
+    checkpoint: str = "best"
+    """best, last or a step."""
+    json: bool = False
+    """print a JSON document."""
 
 
 def sample(
@@ -27,30 +67,13 @@ def sample(
     out: Out,
     /,
     *,
-    num: int = 16,
-    class_name: ClassName = None,
-    truncation: float | None = None,
-    frames: int | None = None,
-    show: Literal["clips", "layers", "motions"] = "clips",
-    seed: int = 0,
-    checkpoint: str = "best",
-    json: bool = False,
+    flags: Flags[SampleFlags],
 ) -> None:
     """Generate clips: a grid in one file, or a folder of lossless clips.
 
     Args:
         run: run folder, checkpoint folder, generator file, or hub id.
         out: OUT.mp4, .gif or .webp for a grid, .png for frames side by side, else a folder.
-        num: number of clips.
-        class_name: one class for all clips; without it every clip draws its own.
-        truncation: bound of the latents in standard deviations, where the model supports it.
-        frames: length of the clips, where the model makes any; by default the trained one.
-        show: clips; layers shows mask, foreground and background beside each clip (vgan); motions
-            is a square of clips with the same content along rows and the same motion along columns
-            (mocogan).
-        seed: seed of the first clip; clip i has seed + i.
-        checkpoint: best, last or a step.
-        json: print a JSON document.
     """
     from vidgan.sampling.outputs import sample as draw_samples
     from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
@@ -63,37 +86,36 @@ def sample(
             f"{out} is no kind of file that samples are written as; choose one of "
             f"{', '.join(sorted(GRID_SUFFIXES))} for a grid, or a folder without a suffix"
         )
-    check_counts(num, frames)
-    if show != "clips" and suffix not in GRID_SUFFIXES:
+    check_counts(flags.num, flags.frames)
+    if flags.show != "clips" and suffix not in GRID_SUFFIXES:
         raise UserError(
-            f"--show {show} is one picture or film; name a file that ends in one of "
+            f"--show {flags.show} is one picture or film; name a file that ends in one of "
             f"{', '.join(sorted(GRID_SUFFIXES))}, not {out}"
         )
     check_place(out)
-    generator = load_generator(run, checkpoint)
+    generator = load_generator(run, flags.checkpoint)
     card = card_of(generator)
-    wishes = (class_name, truncation, frames)
-    if show == "layers":
-        seeds = range(seed, seed + num)
+    wishes = (flags.class_name, flags.truncation, flags.frames)
+    if flags.show == "layers":
+        seeds = range(flags.seed, flags.seed + flags.num)
         print_note(write_table(out, layers_table(generator, seeds, *wishes), card.fps))
-    elif show == "motions":
-        seeds = range(seed, seed + rows_of_square(num))
+    elif flags.show == "motions":
+        seeds = range(flags.seed, flags.seed + rows_of_square(flags.num))
         print_note(write_table(out, motions_table(generator, seeds, *wishes), card.fps))
     elif suffix in GRID_SUFFIXES:
-        samples = draw_samples(generator, range(seed, seed + num), *wishes)
+        samples = draw_samples(generator, range(flags.seed, flags.seed + flags.num), *wishes)
         print_note(write_sample_grid(out, samples, card.fps))
     else:
         with progress_on_stderr() as progress:
             write_sample_folder(
                 out,
                 generator,
-                num,
-                seed,
+                range(flags.seed, flags.seed + flags.num),
                 *wishes,
                 lambda done, total: progress(done, total, "generating clips"),
             )
-    if json:
-        print_json({"out": str(out), "num": num, "seed": seed, "step": card.step})
+    if flags.json:
+        print_json({"out": str(out), "num": flags.num, "seed": flags.seed, "step": card.step})
     else:
         print_lines(out)
 
@@ -106,18 +128,32 @@ def check_counts(num: int, frames: int | None) -> None:
         raise UserError(f"--frames {frames} asks for no frame; give 1 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class InterpolateFlags:
+    """Flags of `interpolate`."""
+
+    start: int = 0
+    """seed of the first clip."""
+    end: int = 1
+    """seed of the last clip."""
+    steps: int = 8
+    """clips along the path."""
+    mode: Literal["linear", "slerp"] = "linear"
+    """straight line, or arc on the sphere."""
+    class_name: ClassName = None
+    """class of every clip; without it the class that the first seed draws."""
+    checkpoint: str = "best"
+    """best, last or a step."""
+    json: bool = False
+    """print a JSON document."""
+
+
 def interpolate(
     run: Run,
     out: Annotated[Path | None, tyro.conf.arg(metavar="[OUT]")] = None,
     /,
     *,
-    start: int = 0,
-    end: int = 1,
-    steps: int = 8,
-    mode: Literal["linear", "slerp"] = "linear",
-    class_name: ClassName = None,
-    checkpoint: str = "best",
-    json: bool = False,
+    flags: Flags[InterpolateFlags],
 ) -> None:
     """Walk through the latent space: a film, and a picture with one row of frames a step.
 
@@ -125,13 +161,6 @@ def interpolate(
         run: run folder, checkpoint folder, generator file, or hub id.
         out: film to write (.mp4, .gif or .webp), with the picture beside it as .png; by default
             interpolation.mp4 in the run.
-        start: seed of the first clip.
-        end: seed of the last clip.
-        steps: clips along the path.
-        mode: straight line, or arc on the sphere.
-        class_name: class of every clip; without it the class that the first seed draws.
-        checkpoint: best, last or a step.
-        json: print a JSON document.
     """
     from vidgan.sampling.outputs import ANIMATIONS, interpolate_seeds, write_interpolation
     from vidgan.sampling.storage import card_of, load_generator
@@ -146,12 +175,327 @@ def interpolate(
             f"{', '.join(ANIMATIONS)}"
         )
     check_place(film)
-    generator = load_generator(run, checkpoint)
+    generator = load_generator(run, flags.checkpoint)
     card = card_of(generator)
     picture = film.with_suffix(".png")
-    clips = interpolate_seeds(generator, start, end, steps, mode, class_name)
+    clips = interpolate_seeds(
+        generator, flags.start, flags.end, flags.steps, flags.mode, flags.class_name
+    )
     write_interpolation(film, picture, clips, card.fps)
-    if json:
+    if flags.json:
         print_json({"film": str(film), "picture": str(picture), "step": card.step})
     else:
         print_lines(film, picture)
+
+
+# ------------------------------------------------------------------------------------------------
+# The verb `predict`
+
+Clips = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLIP ...] [KEY=VALUE ...]")]
+
+CHECKPOINT = "best"
+DEFAULT_CLIPS = 500
+NUM_PICTURES = 4
+"""Of many held-out clips, so many are drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictFlags:
+    """Flags of `predict`."""
+
+    context: int | None = None
+    """given frames; only the number that the model was trained with will do."""
+    num: int = 4
+    """predictions for every clip; a model without a latent makes one."""
+    seed: int = 0
+    """of predictions, of chosen clips and of the judge."""
+    mask: str | None = None
+    """x,y,width,height in pixels of the model's frames: hide this box, to be filled in."""
+    class_name: ClassName = None
+    """class of the clips, for a model that has to be told."""
+    num_clips: int | None = None
+    """held-out clips to score; 500 unless said otherwise."""
+    out: Path | None = None
+    """folder for films and strips; by default predictions in the run folder."""
+    json: bool = False
+    """print a JSON document."""
+
+
+def predict(
+    run: Run,
+    clips: Clips = (),
+    /,
+    *,
+    flags: Flags[PredictFlags],
+) -> None:
+    """Continue given frames, and compare with the truth and with what needs no model.
+
+    Each clip gives a film and a strip of frames: orange borders around predicted frames, blue ones
+    around given and true ones. A model that colours or mends clips does that.
+
+    Args:
+        run: run folder, checkpoint folder, generator file, or hub id.
+        clips: videos; or data=FOLDER, to score held-out clips (without either: those of the run);
+            lpips=alex or lpips=vgg adds LPIPS, whose weights you have converted (vidgan weights).
+    """
+    from vidgan.sampling.predict import check_takes_context
+    from vidgan.sampling.storage import find_generator_file, load_generator
+
+    if flags.num < 1 or (flags.num_clips or 1) < 1:
+        raise UserError("--num and --num-clips ask for nothing; give 1 or more")
+    words = tuple(word for word in clips if "=" in word and not Path(word).exists())
+    files = [Path(word) for word in clips if word not in words]
+    words, lpips = take_lpips(words)
+    file = find_generator_file(run, CHECKPOINT)
+    generator = load_generator(file)
+    check_takes_context(generator)
+    if flags.context not in (None, generator.context_frames):
+        raise UserError(
+            f"--context {flags.context} does not fit: this model was trained with "
+            f"{generator.context_frames} given frames; leave the flag out"
+        )
+    if files and (flags.num_clips is not None or any(word.startswith("data=") for word in words)):
+        raise UserError("name clips, or data=FOLDER with --num-clips, but not both")
+    if flags.class_name is not None and not (files and generator.num_classes):
+        raise UserError("--class is for single clips and a model with classes; leave it out")
+    folder = flags.out or (Path(run) if Path(run).is_dir() else Path()) / "predictions"
+    wanted = Wanted(
+        flags.num, flags.seed, None if flags.mask is None else parse_box(flags.mask), folder, lpips
+    )
+    if files:
+        labels = labels_for_files(generator, flags.class_name)
+        told = predict_files(generator, settings_of(run, words), files, labels, wanted)
+    else:
+        told = predict_heldout(file, run, words, flags.num_clips or DEFAULT_CLIPS, wanted)
+    if flags.json:
+        print_json(told.document)
+        return
+    for line in told.lines:
+        print_lines(line)
+    if told.table:
+        print_table(told.table, list(told.table[0]))
+    for line in told.remarks:
+        print_lines(line)
+
+
+class Wanted(NamedTuple):
+    """What the flags ask for."""
+
+    num: int
+    seed: int
+    box: "Box | None"
+    folder: Path
+    lpips: str | None
+
+
+class Told(NamedTuple):
+    """What is printed: a document for machines, or lines around a table for people."""
+
+    document: dict[str, Any]
+    lines: list[str]
+    table: list[dict[str, Any]]
+    remarks: list[str]
+
+
+def take_lpips(words: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+    """The words without `lpips=BACKBONE`, and the backbone."""
+    mark = "lpips="
+    given = [word.removeprefix(mark) for word in words if word.startswith(mark)]
+    return tuple(word for word in words if not word.startswith(mark)), given[-1] if given else None
+
+
+def parse_box(text: str) -> "Box":
+    """The box that `x,y,width,height` names."""
+    from vidgan.models.base import Box
+
+    try:
+        x, y, width, height = map(int, text.split(","))
+    except ValueError as error:
+        raise UserError(
+            f"--mask {text} must be four whole numbers x,y,width,height, such as 4,4,8,8"
+        ) from error
+    return Box(x, y, width, height)
+
+
+# ------------------------------------------------------------------------------------------------
+# Single clips
+
+
+def predict_files(
+    generator: "Generator",
+    settings: "DataConfig",
+    files: list[Path],
+    labels: "Tensor | None",
+    wanted: Wanted,
+) -> Told:
+    """Predict the clips of video files, draw them and compare them with their ends."""
+    import torch
+
+    from vidgan.extractors.lpips import load_perceptual
+    from vidgan.metrics.image_quality import score_frames
+    from vidgan.sampling.predict import part_windows, write_pictures
+    from vidgan.sampling.predict import predict as predict_frames
+
+    perceptual = load_perceptual(wanted.lpips) if wanted.lpips else None
+    done, entries, lines = [], [], []
+    for path, name in zip(files, names_of_files(files), strict=True):
+        window, fps = read_window(path, settings, generator.context_frames)
+        parted = part_windows(generator, window[None], wanted.seed, wanted.box)
+        made = predict_frames(
+            generator, parted.context, wanted.num, seed=wanted.seed, labels=labels
+        )
+        samples = parted.new_frames(generator, made)
+        baselines = parted.baselines(samples.shape[3])
+        film, strip = write_pictures(wanted.folder / name, parted, samples, baselines, fps)
+        entry: dict[str, Any] = {"clip": str(path), "film": str(film), "strip": str(strip)}
+        entry["scores"] = None
+        if parted.target.shape[2]:
+            done.append((samples, parted.target, baselines))
+            entry["scores"] = score_frames(*done[-1], perceptual)
+        entries.append(entry)
+        lines += [str(film), str(strip)]
+    scores, table, remarks = None, [], []
+    if done:
+        all_samples, all_targets = (torch.cat(part) for part in list(zip(*done, strict=True))[:2])
+        others = {name: torch.cat([entry[2][name] for entry in done]) for name in done[0][2]}
+        scores = score_frames(all_samples, all_targets, others, perceptual)
+        table = rows_of_frames(scores)
+        remarks = [f"mean over {len(done)} clips"] if len(done) > 1 else []
+    if len(done) < len(files):
+        remarks.append("no truth to compare with: a clip ends with its given frames")
+    document = {
+        "given_frames": generator.context_frames,
+        "predicted_frames": samples.shape[3],
+        "num_samples": samples.shape[1],
+        "clips": entries,
+        "scores": scores,
+    }
+    return Told(document, lines, table, remarks)
+
+
+def read_window(path: Path, settings: "DataConfig", num_given: int) -> tuple["Tensor", float]:
+    """The frames of a file that training would see of it, or the given frames alone, and the rate.
+
+    Returns:
+        uint8 `[C, T, H, W]` and frames per second.
+
+    Raises:
+        UserError: not readable, or a wrong number of frames.
+    """
+    import torch
+
+    from vidgan.data.build.encode import EncodeJob, Rejected, encode_video, full_levels
+    from vidgan.data.sources.source import Source
+
+    policy = "central" if settings.clip == "random" else settings.clip
+    config = replace(settings, clip=policy, short="drop", stored_frames=None)
+    source = Source(name=str(path), path=path)
+    found = encode_video(EncodeJob(source, config, full_levels(config, ()), config.resolution))
+    if isinstance(found, Rejected) and found.num_frames == num_given:
+        config = replace(config, frames=num_given)
+        found = encode_video(EncodeJob(source, config, full_levels(config, ()), config.resolution))
+    if isinstance(found, Rejected):
+        if found.num_frames is None:
+            raise UserError(f"{path}: {found.reason}")
+        alone = f", or {num_given} alone" if num_given < settings.frames else ""
+        raise UserError(
+            f"{path} has {found.num_frames} frames, and this model needs {settings.frames}: "
+            f"{num_given} given ones and those to compare with{alone}"
+        )
+    if found.notes:
+        say(f"{path}: {', '.join(found.notes)}")
+    assert found.preview is not None
+    return torch.from_numpy(found.preview), found.fps
+
+
+def names_of_files(files: list[Path]) -> list[str]:
+    """A name for what is written about each file; those of one name get their folder's too."""
+    counts = Counter(path.stem for path in files)
+    long = [f"{path.resolve().parent.name}-{path.stem}" for path in files]
+    names = [
+        path.stem if counts[path.stem] == 1 else name
+        for path, name in zip(files, long, strict=True)
+    ]
+    again = Counter(names)
+    return [
+        name if again[name] == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)
+    ]
+
+
+def labels_for_files(generator: "Generator", class_name: str | None) -> "Tensor | None":
+    """The class of a clip, for a generator that has to be told."""
+    from vidgan.sampling.outputs import labels_of
+
+    if generator.num_classes and class_name is None:
+        raise UserError("this model has to be told what a clip shows: name it with --class")
+    return labels_of(generator, [0], class_name)
+
+
+def settings_of(run: str, words: tuple[str, ...]) -> "DataConfig":
+    """How a clip is cut: as in the run, or as the generator's size demands."""
+    config = config_of_run(run, words)
+    return data_settings(run, words, CHECKPOINT) if config is None else config.data
+
+
+def rows_of_frames(scores: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for every predicted frame, and one for their mean."""
+    rows: list[dict[str, Any]] = []
+    num_frames = len(scores["psnr"]["per_frame"])
+    for frame in [*range(num_frames), None]:
+        row: dict[str, Any] = {"frame": "mean" if frame is None else f"+{frame + 1}"}
+        for metric, entry in scores.items():
+            best = f"best of {entry['num_samples']}"
+            columns = {"model": entry["value"], best: entry["best_of_k"], **entry["controls"]}
+            if frame is not None:
+                columns = {"model": entry["per_frame"], best: entry["best_of_k_per_frame"]}
+                columns |= entry["controls_per_frame"]
+                columns = {name: values[frame] for name, values in columns.items()}
+            row |= {f"{metric.upper()} {name}": value for name, value in columns.items()}
+        rows.append(row)
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------
+# Many held-out clips
+
+
+def predict_heldout(
+    file: Path, run: str, words: tuple[str, ...], num_clips: int, wanted: Wanted
+) -> Told:
+    """Score predictions of held-out clips, keep the record, and draw some."""
+    import torch
+
+    from vidgan.evaluation.clips import EvaluationOptions
+    from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
+    from vidgan.evaluation.record import save_record
+    from vidgan.sampling.predict import picture_name, write_pictures
+
+    config, data = open_data(run, words, CHECKPOINT)
+    record, predictions = evaluate_predictions(
+        file,
+        data,
+        num_clips,
+        wanted.num,
+        box=wanted.box,
+        lpips=wanted.lpips,
+        options=EvaluationOptions(
+            seed=wanted.seed,
+            judge_seed=wanted.seed,
+            cache=cache_folder() / "judges",
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            tell=say,
+        ),
+    )
+    saved = save_record(record, Path(run) / "evals" if config is not None else wanted.folder)
+    say(f"the record is {saved}")
+    if config is not None:
+        write_page_of(Path(run))
+    lines: list[str] = []
+    shown = (predictions.parted, predictions.samples, predictions.baselines)
+    for index, source in enumerate(predictions.names[:NUM_PICTURES]):
+        stem = wanted.folder / picture_name(source)
+        lines += map(str, write_pictures(stem, *shown, data.store.fps, index))
+    lines.append(headline(record))
+    remarks = [f"warning: {warning}" for warning in record.warnings]
+    document = record.without_clips().to_dict()
+    return Told(document, lines, table_rows(record), [*remarks, record.sentence])

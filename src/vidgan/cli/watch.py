@@ -13,9 +13,9 @@ import torch
 from vidgan.cli.common import choose_best, is_training, open_data, say
 from vidgan.core.files import cache_folder, sha256_of
 from vidgan.errors import UserError, printable
+from vidgan.evaluation.gather import data_inputs
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
-from vidgan.evaluation.origins import data_inputs
-from vidgan.evaluation.protocols import Protocol
+from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record import read_records
 from vidgan.evaluation.record_types import Record, Seeds
 from vidgan.sampling.storage import (
@@ -25,7 +25,7 @@ from vidgan.sampling.storage import (
     read_card,
     read_pointer,
 )
-from vidgan.training.run_config import load_run_config
+from vidgan.training.presets import load_run_config
 
 SECONDS_BETWEEN_LOOKS = 2.0
 """A look costs a listing of the checkpoints."""
@@ -167,7 +167,7 @@ def watch_run(
         )
 
     seeds = Seeds(evaluation=seed, judge=judge_seed)
-    known = _evaluated(Path(run), protocol.identity, seeds, data_inputs(data, seed))
+    known = _evaluated(Path(run), protocol_id(protocol), seeds, data_inputs(data, seed))
     if known:
         say(f"{len(known)} checkpoints were evaluated before and are not evaluated again")
     watch = Watch(

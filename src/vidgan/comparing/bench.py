@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,41 +19,141 @@ from typing import Any
 import torch
 
 from vidgan.comparing.results import compare_results, read_results, write_comparison
-from vidgan.comparing.suite import MotionsSpec, Suite
 from vidgan.core.code_version import code_version
 from vidgan.core.files import check_place, read_json, write_json_atomically, write_text_atomically
 from vidgan.core.machine import processor_id
 from vidgan.core.plugins import safe_path_for_children, trust_typed
-from vidgan.core.settings import dump_yaml, load_yaml
+from vidgan.core.settings import dump_yaml, from_dict, load_yaml
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.scorable import why_unscorable
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
+from vidgan.evaluation.checks import check_protocol
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.generators import evaluate, save_record, update_best
-from vidgan.evaluation.options import EvaluationOptions
 from vidgan.evaluation.predictions import evaluate_predictions
-from vidgan.evaluation.protocol_checks import check_protocol
 from vidgan.evaluation.protocols import Protocol, find_protocol
 from vidgan.models import model_name
 from vidgan.report.comparison import FORMS, Comparison
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
-from vidgan.sampling.pictures import (
+from vidgan.sampling.predict import (
     Row,
+    part_windows,
     picture_name,
     rows_of_clip,
     write_pictures,
     write_strip,
 )
-from vidgan.sampling.predict import part_windows
 from vidgan.sampling.storage import card_of, load_generator
 from vidgan.training.budget import scale_schedule
 from vidgan.training.cost import predict_seconds
 from vidgan.training.loop import open_clips
-from vidgan.training.presets import load_config
-from vidgan.training.run_config import Config, config_to_dict
+from vidgan.training.presets import Config, config_to_dict, load_config
+
+# ------------------------------------------------------------------------------------------------
+# What a suite of systems is: its settings and the file they stand in
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionsSpec:
+    """A rendered set, see `vidgan data motions`."""
+
+    videos: int = 2640
+    size: int = 64
+    frames: int = 8
+    seed: int = 0
+    objects: tuple[str, ...] = ("ring", "square", "triangle", "cross")
+    motions: tuple[str, ...] = ("left", "right", "up", "down")
+    heldout: float = 1 / 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What every run may spend: exactly one of both.
+
+    Attributes:
+        clips: real clips seen.
+        device_seconds: of the CPU's cores together, or of the GPU. A short measurement turns them
+            into clips before the first run of a system, so that runs stay repeatable.
+    """
+
+    clips: int | None = None
+    device_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.clips is None) == (self.device_seconds is None):
+            raise UserError("the budget of a suite needs either clips or device_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One line of the comparison.
+
+    Attributes:
+        preset: preset or settings file.
+        set: settings that differ from it, as `key=value`.
+        frames: length of the rendered videos, where it is not the suite's: whoever continues given
+            frames needs longer ones.
+    """
+
+    preset: str
+    set: tuple[str, ...] = ()
+    frames: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Everything that decides a comparison.
+
+    Attributes:
+        systems: by label.
+        data: folder of videos; empty takes `motions`.
+        motions: what is rendered where no folder is named.
+        seeds: each system is trained once with each.
+        budget: of one run.
+        set: settings of every system, as `key=value`.
+        protocol: of the evaluation.
+        judge_seed: of the judge.
+        num_clips: generated clips of an evaluation; 0 leaves the number to the protocol.
+        threads: of each run.
+    """
+
+    systems: dict[str, System] = field(default_factory=dict)
+    data: str = ""
+    motions: MotionsSpec = field(default_factory=MotionsSpec)
+    seeds: tuple[int, ...] = (0, 1)
+    budget: Budget
+    set: tuple[str, ...] = ()
+    protocol: str = "own-c3d"
+    judge_seed: int = 101
+    num_clips: int = 0
+    threads: int = 1
+
+
+def read_suite(path: str | Path) -> Suite:
+    """A suite from its YAML file.
+
+    Raises:
+        UserError: no such file, an unknown key or a value of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no suite {path}: name a YAML file such as configs/bench/*.yaml")
+    values = load_yaml(path)
+    systems = values.pop("systems", None)
+    if not isinstance(systems, Mapping) or not systems:
+        raise UserError(f"{path} names no systems: it needs systems: {{LABEL: {{preset: NAME}}}}")
+    parsed = {
+        str(label): from_dict(System, dict(spec), f"{path}, systems.{label}")
+        for label, spec in systems.items()
+    }
+    return replace(from_dict(Suite, values, str(path)), systems=parsed)
+
+
+# ------------------------------------------------------------------------------------------------
+# A suite of systems, trained on one data set under one budget and evaluated by one protocol
 
 Tell = Callable[[str], None]
 
@@ -161,13 +261,15 @@ def _render_all(jobs: Sequence[Job], spec: MotionsSpec, tell: Tell) -> None:
         tell(f"rendering {spec.videos} videos of {frames} frames into {folder}")
         render_motions(
             folder,
-            spec.videos,
-            spec.size,
-            frames,
-            spec.seed,
-            list(spec.objects),
-            list(spec.motions),
-            spec.heldout,
+            motion_settings(
+                objects=list(spec.objects),
+                motions=list(spec.motions),
+                size=spec.size,
+                frames=frames,
+                seed=spec.seed,
+            ),
+            videos=spec.videos,
+            heldout=spec.heldout,
         )
 
 

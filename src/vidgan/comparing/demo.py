@@ -13,13 +13,12 @@ from pathlib import Path
 import torch
 
 from vidgan.core.files import check_place
-from vidgan.data.synthetic.motions import DIGITS, render_motions
+from vidgan.data.synthetic.motions import DIGITS, motion_settings, render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record, update_best
 from vidgan.evaluation.record_types import Record
 from vidgan.models.base import Generator
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.outputs import (
     Samples,
     interpolate_seeds,
@@ -100,11 +99,10 @@ def run_demo(
         stage(f"1/5 rendering {num_videos} labelled videos into {videos}")
         render_motions(
             videos,
-            num_videos,
-            VIDEO_SIZE,
-            NUM_FRAMES,
-            objects=shown.objects,
-            motions=shown.motions,
+            motion_settings(
+                objects=shown.objects, motions=shown.motions, size=VIDEO_SIZE, frames=NUM_FRAMES
+            ),
+            videos=num_videos,
             heldout=HELDOUT_FRACTION,
             progress=progress,
         )

@@ -17,7 +17,6 @@ from vidgan.evaluation.record_checks import CheckedRecord, read_checked_record
 from vidgan.evaluation.record_types import Record
 from vidgan.models import MODEL_VARIANTS, list_models, model_config_class
 from vidgan.models.conformance.sheet import conformance_sheet
-from vidgan.report.basis import basis_of, sentences_on
 from vidgan.report.comparison import (
     FORMS,
     Cell,
@@ -29,14 +28,15 @@ from vidgan.report.comparison import (
     known_facts,
 )
 from vidgan.report.page import duration, number
+from vidgan.report.scores import basis_of, sentences_on
 from vidgan.sampling.storage import CHECKPOINTS_FOLDER, GENERATOR_FILE, read_pointer
-from vidgan.training.run_config import (
+from vidgan.training.presets import (
     CONFIG_FILE,
     config_from_dict,
     config_to_dict,
     load_run_config,
 )
-from vidgan.training.run_facts import count_parameters, device_of, device_seconds, media_of
+from vidgan.training.run_folder import count_parameters, device_of, device_seconds, media_of
 
 NOT_SHOWN = {"frozen", "reversed"}
 """Controls that stand in records alone: shuffled frames tell of motion as well."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from vidgan.core.settings import differences
 from vidgan.evaluation.metric import metric_title
-from vidgan.evaluation.record_changes import TOLERANCE
+from vidgan.evaluation.record import TOLERANCE
 from vidgan.evaluation.record_types import Record
-from vidgan.report.basis import basis_of
+from vidgan.report.scores import basis_of
 
 NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
 """Settings by which runs of one and the same system may differ."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from vidgan.core.expressions import check_expression
-from vidgan.core.ranges import Range, check_fields
+from vidgan.core.settings import Range, check_fields
 from vidgan.data.build.quality import QualityConfig
-from vidgan.data.sources.containers.axes import Axes
+from vidgan.data.sources.containers.arrays import Axes
 from vidgan.errors import UserError
 from vidgan.video import ResizePolicy
 

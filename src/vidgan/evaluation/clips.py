@@ -3,8 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,16 @@ from torch import Tensor
 from vidgan.core.clip_ops import to_uint8
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
-from vidgan.evaluation.checks import check_warnings, has_copies
-from vidgan.evaluation.controls import nearest_pairs, nearest_picture
-from vidgan.evaluation.extraction import ScoredSet, ShownFrames
-from vidgan.evaluation.metric import Reference
-from vidgan.evaluation.options import DEFAULTS, EvaluationOptions, Progress
-from vidgan.evaluation.protocol_checks import (
+from vidgan.evaluation.checks import (
     check_clip_shape,
     check_protocol,
     check_real_clips,
+    check_warnings,
+    has_copies,
 )
-from vidgan.evaluation.protocol_fields import JUDGES
-from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.evaluation.extraction import ScoredSet, ShownFrames
+from vidgan.evaluation.metric import JUDGES, Reference
+from vidgan.evaluation.protocols import Protocol, find_protocol, protocol_id, protocol_record
 from vidgan.evaluation.record import (
     comparability,
     comparable_protocols,
@@ -39,28 +37,72 @@ from vidgan.evaluation.score import (
     Comparison,
     RealData,
     compute_scores,
+    missing_scores,
+    nearest_pairs,
+    nearest_picture,
     plan_comparison,
 )
-from vidgan.evaluation.score_functions import missing_scores
 from vidgan.evaluation.warnings import score_warnings
 from vidgan.extractors.extractor import Extractor, load_extractor
 from vidgan.extractors.feature_store import FeatureStore
-from vidgan.extractors.judge import OwnClassifier
-from vidgan.extractors.judge_store import clips_hash, obtain_judge
+from vidgan.extractors.judge import OwnClassifier, clips_hash, obtain_judge
 from vidgan.extractors.pretext import TIMES
-from vidgan.metrics.agreement import agreement, per_class_agreement
-from vidgan.metrics.diversity import compare_spread
+from vidgan.metrics.appearance import compare_motion
+from vidgan.metrics.intervals import agreement, per_class_agreement
 from vidgan.metrics.memorisation import (
     SPACES,
     Nearest,
     compare_nearest,
+    compare_spread,
     nearest_clips,
     nearest_rows,
     share_of_copies,
     thumbnails,
 )
-from vidgan.metrics.motion import compare_motion
 from vidgan.video.writing import write_png
+
+# ------------------------------------------------------------------------------------------------
+# What an evaluation is told besides source, data and protocol
+
+Progress = Callable[[str], None]
+"""Told in a few words what happens next."""
+
+
+def say_nothing(_: str) -> None:
+    """The progress of callers who want none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """Seeds, folders and the device of an evaluation; none of them is part of a protocol."""
+
+    checkpoint: str | int = "best"
+    """Of a run folder: `best`, `last` or a step."""
+    seed: int = 0
+    """Of latents, labels, controls and choices of clips."""
+    judge_seed: int = 0
+    """Of the judge; publish with another one than the one used while developing."""
+    cache: str | Path | None = None
+    """Folder where judges are kept between calls; None keeps nothing."""
+    features: str | Path | None = None
+    """Folder where features are kept between calls, so that each set of clips is extracted once;
+    None keeps nothing."""
+    weights: str | Path | None = None
+    """Folder of converted weight files; None takes the one of `vidgan weights`."""
+    pictures: str | Path | None = None
+    """Folder for a picture of the generated clips that lie nearest to training clips; None writes
+    none."""
+    device: torch.device | str = "cpu"
+    """Where the generator and the judge compute."""
+    tell: Progress = say_nothing
+    """Told in a few words what happens next."""
+
+
+DEFAULTS = EvaluationOptions()
+
+
+# ------------------------------------------------------------------------------------------------
+# From clips in memory to an evaluation record; knows neither models nor files of clips
 
 MAX_FOR_SPREAD = 1024
 """Clips whose pairs are compared without a judge; more take time and move the mean by little."""
@@ -123,7 +165,7 @@ def evaluate_clips(
     nothing = torch.zeros(0, dtype=torch.int64)
     return Record(
         created=time_stamp(),
-        protocol=protocol.record(),
+        protocol=protocol_record(protocol),
         counts=_counts(rounded, real, comparison),
         scores=scores,
         **beside,
@@ -211,7 +253,9 @@ def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, li
         if truncates
         else "takes clips that were never rounded"
     )
-    sentence = f"{protocol.name} {how} and these are bytes, so the protocol is {applied.identity}"
+    sentence = (
+        f"{protocol.name} {how} and these are bytes, so the protocol is {protocol_id(applied)}"
+    )
     return clips, applied, [sentence]
 
 
@@ -274,10 +318,8 @@ def find_judge(
         )
         return None, [sentence]
     judge = obtain_judge(
-        real.train.clips,
-        real.train.labels,
+        real.train,
         real.classes,
-        real.train.video_ids,
         seed=options.judge_seed,
         settings=protocol.classifier,
         cache=None if options.cache is None else Path(options.cache),

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from vidgan.extractors.extractor import Extractor
 from vidgan.extractors.feature_store import FeatureStore
-from vidgan.extractors.judge import Extraction
-from vidgan.extractors.judge_store import clips_hash
+from vidgan.extractors.judge import Extraction, clips_hash
 from vidgan.metrics.statistics import refuse_not_finite
 
 

@@ -6,19 +6,24 @@ from pathlib import Path
 import torch
 
 from vidgan.core.files import read_json
-from vidgan.data.dataset import ClipDataset
-from vidgan.data.opening import open_dataset
+from vidgan.data.dataset import ClipDataset, open_dataset
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import evaluate_clips
-from vidgan.evaluation.gather import Source, clip_size, gather, gather_real
-from vidgan.evaluation.options import DEFAULTS, EvaluationOptions
-from vidgan.evaluation.origins import data_inputs, list_clips, list_real_clips
-from vidgan.evaluation.protocol_checks import check_protocol
-from vidgan.evaluation.protocol_fields import default_protocol
-from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.evaluation.checks import check_protocol
+from vidgan.evaluation.clips import DEFAULTS, EvaluationOptions, evaluate_clips
+from vidgan.evaluation.gather import (
+    Source,
+    clip_size,
+    data_inputs,
+    gather,
+    gather_real,
+    list_clips,
+    list_real_clips,
+)
+from vidgan.evaluation.protocols import Protocol, default_protocol, find_protocol
 from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_types import Record
-from vidgan.evaluation.score import RealClips, RealData
+from vidgan.evaluation.score import RealData
+from vidgan.extractors.judge import RealClips
 from vidgan.sampling.storage import read_pointer, write_pointer
 
 __all__ = [

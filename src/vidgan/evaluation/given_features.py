@@ -7,15 +7,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Values, as_tensor
+from vidgan.core.clip_ops import Values, as_tensor
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.extraction import ScoredSet
 from vidgan.evaluation.metric import Reference
-from vidgan.evaluation.protocols import Protocol, find_protocol
+from vidgan.evaluation.protocols import Protocol, find_protocol, protocol_id, protocol_record
 from vidgan.evaluation.record import environment_record, time_stamp
 from vidgan.evaluation.record_types import Counts, GeneratorFacts, Record, Score, Seeds
-from vidgan.evaluation.score_functions import (
+from vidgan.evaluation.score import (
     ScoreFunction,
     extras_of,
     missing_scores,
@@ -94,7 +94,7 @@ def score_features(
     missing, dtype = missing_scores(reference), str(fake.dtype).removeprefix("torch.")
     return Record(
         created=time_stamp(),
-        protocol=applied.record(),
+        protocol=protocol_record(applied),
         counts=Counts(n=n, generated=fake.shape[0], reference=len(chosen)),
         scores=scores,
         features={
@@ -116,8 +116,8 @@ def _checked(fake: Values, real: Values, protocol: Protocol) -> tuple[Tensor, Te
     """Both sets in the wider of their types: float32, or float64 for all but float32 and halves."""
     if protocol.extractor != "given":
         raise UserError(
-            f"protocol {protocol.identity} extracts features itself: use vidgan evaluate; those on "
-            "given features are jedi-vjepa-5000 and cdfvd-videomae-ssv2g"
+            f"protocol {protocol_id(protocol)} extracts features itself: use vidgan evaluate; "
+            "those on given features are jedi-vjepa-5000 and cdfvd-videomae-ssv2g"
         )
     given = as_tensor(fake, "the generated features"), as_tensor(real, "the real features")
     rows = feature_pair(*given, ("generated", "real"), fewest=MIN_ROWS)
@@ -137,7 +137,7 @@ def _with_fewer(protocol: Protocol, fake: int, real: int) -> tuple[Protocol, lis
     sentence = (
         f"{protocol.name} asks for {protocol.set_size} generated and "
         f"{protocol.reference_size or 'all'} real clips, and there are {fake} and {real}: the "
-        f"protocol is {applied.identity}"
+        f"protocol is {protocol_id(applied)}"
     )
     return applied, [sentence]
 

@@ -17,29 +17,29 @@ import torch
 from torch import Tensor
 
 from vidgan.core.randomness import keyed_rng
-from vidgan.data.dataset import ClipDataset
-from vidgan.data.opening import open_dataset
+from vidgan.data.dataset import ClipDataset, open_dataset
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import data_facts, find_judge, judge_card
+from vidgan.evaluation.clips import DEFAULTS, EvaluationOptions, data_facts, find_judge, judge_card
 from vidgan.evaluation.gather import (
+    IN_MEMORY,
     check_classes,
     clip_size,
+    data_inputs,
     file_facts,
     gather_real,
+    generator_origin,
+    list_real_clips,
     with_context,
 )
-from vidgan.evaluation.options import DEFAULTS, EvaluationOptions
-from vidgan.evaluation.origins import IN_MEMORY, data_inputs, generator_origin, list_real_clips
-from vidgan.evaluation.protocols import find_protocol
+from vidgan.evaluation.protocols import find_protocol, protocol_record
 from vidgan.evaluation.record import comparability, environment_record, time_stamp
 from vidgan.evaluation.record_types import Counts, GeneratorFacts, Record, Score, Seeds
 from vidgan.evaluation.score import RealData, plan_comparison
 from vidgan.extractors.judge import OwnClassifier
 from vidgan.extractors.lpips import PerceptualDistance, load_perceptual
-from vidgan.metrics.agreement import agreement
 from vidgan.metrics.frechet import frechet_from_features
-from vidgan.metrics.image_quality import K1, K2, MAX_PSNR_DB, SIGMA, WINDOW
-from vidgan.metrics.prediction import score_frames
+from vidgan.metrics.image_quality import K1, K2, MAX_PSNR_DB, SIGMA, WINDOW, score_frames
+from vidgan.metrics.intervals import agreement
 from vidgan.models.base import Box, Generator
 from vidgan.sampling.predict import Parted, check_takes_context, part_windows, predict, targets_of
 from vidgan.sampling.storage import find_generator_file, load_generator
@@ -265,7 +265,7 @@ def prediction_protocol() -> dict[str, Any]:
         "psnr": {"peak": 255, "averaged": "frames, samples, clips", "cap_db": MAX_PSNR_DB},
         "ssim": {"window": WINDOW, "sigma": SIGMA, "k1": K1, "k2": K2, "border": "valid"},
         "best_of_k": "for each clip and metric the sample with the highest mean over frames",
-        "judge": JUDGE_PROTOCOL.record(),
+        "judge": protocol_record(JUDGE_PROTOCOL),
     }
 
 

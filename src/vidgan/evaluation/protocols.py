@@ -9,23 +9,26 @@ the name ends in `-shuffled`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.errors import UserError
-from vidgan.evaluation.protocol_fields import Protocol
+from vidgan.evaluation.metric import Protocol, custom_id
+from vidgan.extractors.extractor import EXTRACTORS
 from vidgan.extractors.judge import ClassifierSettings
-from vidgan.extractors.specs import EXTRACTORS
 from vidgan.metrics.kernel import KernelRule
 
 __all__ = [
     "PROTOCOLS",
     "Protocol",
     "changed_protocol",
+    "default_protocol",
     "describe_protocol",
     "find_protocol",
     "list_protocols",
+    "protocol_id",
+    "protocol_record",
 ]
 
 
@@ -443,6 +446,26 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
+def protocol_id(protocol: Protocol) -> str:
+    """The registered name, or `custom:<hash>` once any field differs from it."""
+    known = PROTOCOLS.get(protocol.name)
+    if known is not None:
+        earlier = EARLIER_METRICS.get(protocol.name, known.metrics)
+        if protocol in (known, replace(known, metrics=earlier, summary=protocol.summary)):
+            return protocol.name
+    return custom_id(asdict(protocol))
+
+
+def protocol_record(protocol: Protocol) -> dict[str, Any]:
+    """Identity and every field as plain values, as a file gives them back."""
+    return {"id": protocol_id(protocol), **to_dict(protocol)}
+
+
+def default_protocol(classes: Sequence[str]) -> str:
+    """The protocol that suits data with these classes: own-c3d, or own-ssl without any."""
+    return "own-c3d" if len(classes) > 1 else "own-ssl"
+
+
 def find_protocol(name: str | Protocol) -> Protocol:
     """The registered protocol of this name; a `Protocol` is checked and passed through.
 
@@ -463,7 +486,7 @@ def _checked(protocol: Protocol) -> Protocol:
     """Refuse values that no field allows, and words that describe another procedure.
 
     So whatever a record says of its protocol is what was computed: name, summary and source are
-    those of a registered protocol, and `identity` tells a changed one from it.
+    those of a registered protocol, and `protocol_id` tells a changed one from it.
     """
     origin = PROTOCOLS.get(protocol.name)
     if origin is None:
@@ -503,7 +526,7 @@ def changed_protocol(name: str | Protocol, words: Sequence[str]) -> Protocol:
 def describe_protocol(name: str | Protocol) -> str:
     """Every field of a protocol, a line each; those of a section are indented."""
     protocol = find_protocol(name)
-    lines = [f"{protocol.identity}: {protocol.summary}"]
+    lines = [f"{protocol_id(protocol)}: {protocol.summary}"]
 
     def add(fields: Mapping[str, Any], indent: str) -> None:
         width = max(len(key) for key in fields)

@@ -14,10 +14,17 @@ from typing import Any
 
 from vidgan.core.settings import Difference, differences, from_dict, shortened
 from vidgan.errors import UserError
-from vidgan.evaluation.metric import METRICS, Metric, find_metric, list_metrics
+from vidgan.evaluation.metric import (
+    JUDGES,
+    METRICS,
+    Metric,
+    Protocol,
+    custom_id,
+    find_metric,
+    list_metrics,
+)
 from vidgan.evaluation.predictions import FRAME_METRICS, PREDICTION, prediction_protocol
-from vidgan.evaluation.protocol_fields import JUDGES, Protocol, custom_id
-from vidgan.evaluation.protocols import PROTOCOLS, find_protocol
+from vidgan.evaluation.protocols import PROTOCOLS, find_protocol, protocol_id, protocol_record
 from vidgan.evaluation.record import (
     clip_list_path,
     comparability,
@@ -188,11 +195,13 @@ def _named_protocol(fields: Any) -> Protocol:
     plain = {key: value for key, value in fields.items() if key != "id"}
     protocol = find_protocol(from_dict(Protocol, plain, "its protocol"))
     # A protocol that has got a field since has another hash of the same fields.
-    if name not in (protocol.identity, custom_id(plain)):
+    if name not in (protocol_id(protocol), custom_id(plain)):
         if name in PROTOCOLS:
-            _check_unchanged(name, differences(PROTOCOLS[name].record(), protocol.record()))
+            _check_unchanged(
+                name, differences(protocol_record(PROTOCOLS[name]), protocol_record(protocol))
+            )
         raise UserError(
-            f"its protocol is called {name} and its fields are those of {protocol.identity}"
+            f"its protocol is called {name} and its fields are those of {protocol_id(protocol)}"
         )
     return protocol
 

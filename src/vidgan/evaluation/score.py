@@ -10,8 +10,9 @@ training clips in one way, since all these scores move with n:
 """
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,40 +20,222 @@ from torch import Tensor
 from vidgan.core.randomness import keyed_rng
 from vidgan.data.scorable import MIN_CLIPS, how_to_score
 from vidgan.errors import UserError
-from vidgan.evaluation.controls import CONTROLS, motion_sensitivity
 from vidgan.evaluation.extraction import ScoredSet
-from vidgan.evaluation.metric import Reference
-from vidgan.evaluation.protocol_fields import ClipRule, Protocol
-from vidgan.evaluation.record_types import Score
-from vidgan.evaluation.score_functions import (
-    ScoreFunction,
-    combined_scores,
-    extras_of,
-    score_functions,
+from vidgan.evaluation.metric import (
+    SUBSETS_OF,
+    ClipRule,
+    Metric,
+    Protocol,
+    Reference,
+    Scorer,
+    find_metric,
 )
+from vidgan.evaluation.protocols import protocol_id
+from vidgan.evaluation.record_types import Score
+from vidgan.extractors.judge import RealClips
+from vidgan.metrics.intervals import Reported, bootstrap_interval, subsampling_interval
+from vidgan.metrics.memorisation import Nearest
+from vidgan.video.writing import frame_strip
+
+# ------------------------------------------------------------------------------------------------
+# What every score is read against: damaged real clips, noise, and nearest training clips.
+#
+# All functions map uint8 clips `[M, C, T, H, W]` to as many clips of the same shape and type.
+
+
+def uniform_noise(clips: Tensor, seed: int = 0) -> Tensor:
+    """Clips of independent uniform pixels: the ceiling of every distance."""
+    rng = keyed_rng(seed, "noise control")
+    return torch.randint(256, clips.shape, dtype=torch.uint8, generator=rng)
+
+
+def mean_clip(clips: Tensor, seed: int = 0) -> Tensor:
+    """The pixel-wise mean of the clips, repeated: what a generator without diversity may reach."""
+    total = torch.zeros(clips.shape[1:], dtype=torch.float64)
+    for clip in clips:
+        total += clip
+    return (total / clips.shape[0]).round().to(torch.uint8).expand_as(clips).contiguous()
+
+
+def shuffled_frames(clips: Tensor, seed: int = 0) -> Tensor:
+    """Each clip's frames in a random order of its own."""
+    rng = keyed_rng(seed, "shuffle control")
+    order = torch.rand(clips.shape[0], clips.shape[2], generator=rng).argsort(1)
+    return clips.gather(2, order[:, None, :, None, None].expand_as(clips))
+
+
+def frozen_frames(clips: Tensor, seed: int = 0) -> Tensor:
+    """The first frame of each clip, repeated."""
+    return clips[:, :, :1].expand_as(clips).contiguous()
+
+
+def reversed_frames(clips: Tensor, seed: int = 0) -> Tensor:
+    """Each clip played backwards; a set that holds every motion both ways hardly changes."""
+    return clips.flip(2)
+
+
+Control = Callable[[Tensor, int], Tensor]
+
+CONTROLS: dict[str, Control] = {
+    "noise": uniform_noise,
+    "mean clip": mean_clip,
+    "shuffled": shuffled_frames,
+    "frozen": frozen_frames,
+    "reversed": reversed_frames,
+}
+"""Controls by the name under which a record lists them."""
+
+
+def motion_sensitivity(shuffled: float, floor: float, ceiling: float) -> float | None:
+    """Where shuffled real clips lie between floor (0) and ceiling (1) of a distance.
+
+    Near 0 the metric does not see motion. None if floor and ceiling do not differ.
+    """
+    return (shuffled - floor) / (ceiling - floor) if ceiling > floor else None
+
+
+def nearest_pairs(nearest: Nearest, count: int = 6) -> list[dict[str, Any]]:
+    """The generated clips that lie nearest to any training clip, the nearest first.
+
+    Args:
+        nearest: the nearest training clip of every generated one.
+        count: at most so many pairs, of different training clips.
+
+    Returns:
+        Rows `generated` and `train`, and their `distance`.
+    """
+    rows = nearest.rows.tolist()
+    pairs: dict[int, dict[str, Any]] = {}
+    for row in nearest.distances.argsort(stable=True).tolist():
+        if len(pairs) == count:
+            break
+        pair = {"generated": row, "train": rows[row], "distance": float(nearest.distances[row])}
+        pairs.setdefault(rows[row], pair)
+    return list(pairs.values())
+
+
+def nearest_picture(fake: Tensor, train: Tensor, pairs: list[dict[str, Any]]) -> Tensor:
+    """Two rows of frames for every pair: the generated clip and below it its training clip.
+
+    Args:
+        fake, train: uint8 `[M, C, T, H, W]`.
+        pairs: from `nearest_pairs`.
+
+    Returns:
+        uint8 `[C, H', W']`, small pixels enlarged.
+    """
+    rows = [clip for p in pairs for clip in (fake[p["generated"]], train[p["train"]])]
+    scale = max(1, 96 // fake.shape[-1])
+    strips = [
+        frame_strip(torch.stack(rows[i : i + 2]), 8, scale=scale) for i in range(0, len(rows), 2)
+    ]
+    gap = strips[0].new_full((*strips[0].shape[:1], 4 * scale, strips[0].shape[2]), 255)
+    return torch.cat([part for strip in strips for part in (strip, gap)], 1)
+
+
+# ------------------------------------------------------------------------------------------------
+# The scores of a protocol against one reference
 
 
 @dataclass(frozen=True)
-class RealClips:
-    """Real clips of one split.
+class ScoreFunction:
+    """A metric that was prepared for a reference."""
 
-    Attributes:
-        clips: uint8 `[M, C, T, H, W]`.
-        labels: int64 `[M]`; -1 without classes.
-        video_ids: source video of every clip.
+    metric: Metric
+    compute: Scorer
+
+    def __call__(self, scored: ScoredSet) -> float:
+        """The score of a set."""
+        return self.compute(scored)
+
+    @classmethod
+    def of(cls, metric: Metric, reference: Reference) -> "ScoreFunction":
+        """The metric against a reference; one of clips alone, which `pairs` are not."""
+        assert metric.make is not None
+        return cls(metric, metric.make(reference))
+
+
+def score_functions(reference: Reference) -> dict[str, ScoreFunction]:
+    """The protocol's scores, by key; left out is what `missing_scores` names."""
+    missing = missing_scores(reference)
+    found: dict[str, ScoreFunction] = {}
+    for key in reference.protocol.metrics:
+        if key not in missing and find_metric(key).needs != "scores":
+            found[key] = ScoreFunction.of(find_metric(key), reference)
+    return found
+
+
+def combined_scores(scores: Mapping[str, Score], protocol: Protocol) -> dict[str, Score]:
+    """The protocol's scores that are made of others."""
+    found = {}
+    for metric in map(find_metric, protocol.metrics):
+        if metric.combine is not None and (score := metric.combine(scores)) is not None:
+            found[metric.key] = score
+    return found
+
+
+def missing_scores(reference: Reference) -> dict[str, str]:
+    """Metrics that cannot be given, each with a sentence that says why.
+
+    The sentence is empty where there are no features: whoever could not make them has said why.
     """
+    missing: dict[str, str] = {}
+    extraction = reference.real.extraction
+    for metric in map(find_metric, reference.protocol.metrics):
+        if metric.needs in ("features", "probabilities") and extraction is None:
+            missing[metric.key] = ""
+        elif metric.missing is not None and (sentence := metric.missing(reference)):
+            missing[metric.key] = sentence
+    return missing
 
-    clips: Tensor
-    labels: Tensor
-    video_ids: tuple[str, ...]
 
-    def take(self, rows: Tensor) -> "RealClips":
-        """The clips in `rows`, int64."""
-        ids = tuple(self.video_ids[row] for row in rows.tolist())
-        return RealClips(self.clips[rows], self.labels[rows], ids)
+def extras_of(
+    function: ScoreFunction, generated: ScoredSet, reference: Reference, values: Sequence[float]
+) -> dict[str, Any]:
+    """What a score's entry holds besides, its interval among it if the protocol asks for one.
 
-    def __len__(self) -> int:
-        return self.clips.shape[0]
+    Args:
+        function: the score.
+        generated: all generated clips.
+        reference: what they are compared with.
+        values: the scores of the groups, whose mean is reported.
+    """
+    reported = Reported(statistics.fmean(values), len(values))
+    interval = _interval(function, generated, reference, reported)
+    extras = {} if interval is None else {"interval": interval}
+    if function.metric.extras is not None:
+        extras |= function.metric.extras(generated, reference)
+    return extras
+
+
+def _interval(
+    function: ScoreFunction, generated: ScoredSet, reference: Reference, reported: Reported
+) -> dict[str, Any] | None:
+    """Around the mean over groups, by the spread of resamples of the first one, or of subsets of n
+    of all generated clips if there are more."""
+    n, draws, seed = reference.n, reference.protocol.interval_draws, reference.seed
+    if not draws or function.metric.resampling == "none":
+        return None
+    if function.metric.resampling == "bootstrap":
+        group = generated.take(torch.arange(n))
+        return bootstrap_interval(
+            lambda rows: function(group.take(rows)), n, reported=reported, draws=draws, seed=seed
+        ).as_record()
+    count = generated.clips.shape[0]
+    if count < SUBSETS_OF * n:
+        return None
+    return subsampling_interval(
+        lambda rows: function(generated.take(rows)),
+        count,
+        n,
+        reported=reported,
+        draws=draws,
+        seed=seed,
+    ).as_record()
+
+
+# ------------------------------------------------------------------------------------------------
+# From sets of clips to scores, each beside its real reference, floor and controls
 
 
 @dataclass(frozen=True)
@@ -134,9 +317,10 @@ def plan_comparison(
     reference = rows.flip(0) if is_whole else outside
     wanted = 0 if protocol is None else protocol.reference_size
     if reference.shape[0] < wanted:
+        name = protocol_id(protocol) if protocol else ""
         left = "" if is_whole else f" are left beside {m} for the floor"
         raise UserError(
-            f"protocol {protocol.identity if protocol else ''} compares with {wanted} real clips, "
+            f"protocol {name} compares with {wanted} real clips, "
             f"and {reference.shape[0]} of {len(train)} {_split_name(protocol)} clips{left}: take "
             "another protocol, or change its reference_size, which makes it a custom one"
         )

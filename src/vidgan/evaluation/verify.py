@@ -17,26 +17,23 @@ import torch
 from vidgan.core.files import sha256_of
 from vidgan.core.settings import from_dict, load_yaml
 from vidgan.data.build.packing import cached_build
-from vidgan.data.dataset import ClipDataset
-from vidgan.data.opening import RUN_SETTINGS
+from vidgan.data.dataset import RUN_SETTINGS, ClipDataset
 from vidgan.data.packed.cloud import refuse_told_address
 from vidgan.data.packed.manifest import MANIFEST_NAME, is_packed
 from vidgan.data.packed.store import open_store
 from vidgan.errors import UserError
+from vidgan.evaluation.clips import EvaluationOptions, Progress, say_nothing
+from vidgan.evaluation.gather import DataInputs, SourceInputs, read_inputs
 from vidgan.evaluation.generators import evaluate
-from vidgan.evaluation.options import EvaluationOptions, Progress, say_nothing
-from vidgan.evaluation.origins import DataInputs, SourceInputs, read_inputs
 from vidgan.evaluation.predictions import PREDICTION, evaluate_predictions
-from vidgan.evaluation.protocols import Protocol
+from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record import (
-    clip_list_path,
-    environment_record,
-    read_sealed_record,
-)
-from vidgan.evaluation.record_changes import (
     TOLERANCE,
     clip_changes,
+    clip_list_path,
+    environment_record,
     input_changes,
+    read_sealed_record,
     same_machine,
     value_changes,
 )
@@ -186,9 +183,9 @@ def _find_source(source: SourceInputs, path: Path) -> Path:
 def _protocol_of(record: Record) -> Protocol:
     fields = {name: value for name, value in record.protocol.items() if name != "id"}
     protocol = from_dict(Protocol, fields, "the protocol of the record")
-    if protocol.identity != record.protocol_id:
+    if protocol_id(protocol) != record.protocol_id:
         raise UserError(
-            f"this vidgan calls the record's protocol {protocol.identity} and not "
+            f"this vidgan calls the record's protocol {protocol_id(protocol)} and not "
             f"{record.protocol_id}: verify it with vidgan {record.environment.get('vidgan')}"
         )
     return protocol

@@ -11,7 +11,8 @@ import hashlib
 import json
 import time
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,21 +22,142 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vidgan.core.clip_ops import full_batches, to_float
-from vidgan.core.files import write_file_atomically, write_json_atomically
+from vidgan.core.files import (
+    one_at_a_time,
+    write_file_atomically,
+    write_folder_atomically,
+    write_json_atomically,
+)
 from vidgan.core.machine import has_bfloat16
-from vidgan.core.randomness import derive_seed, keyed_rng
+from vidgan.core.randomness import Key, derive_seed, keyed_rng
 from vidgan.core.settings import from_dict
 from vidgan.errors import UserError
 from vidgan.extractors.extractor import exact_arithmetic
-from vidgan.extractors.judge_data import augment, shuffled_batches, split_by_video
 from vidgan.extractors.networks.own_c3d import C3D, ClipShape
 from vidgan.extractors.pretext import PRETEXT_CLASSES, change_clips, every_change, random_changes
-from vidgan.metrics.agreement import (
+from vidgan.metrics.intervals import (
     AttributeGrid,
     agreement,
     chance_accuracy,
     expected_calibration_error,
 )
+
+# ------------------------------------------------------------------------------------------------
+# What the judge sees while it trains: a split by video, and augmentation that keeps motion
+
+
+@dataclass(frozen=True)
+class RealClips:
+    """Real clips of one split.
+
+    Attributes:
+        clips: uint8 `[M, C, T, H, W]`.
+        labels: int64 `[M]`; -1 without classes.
+        video_ids: source video of every clip.
+    """
+
+    clips: Tensor
+    labels: Tensor
+    video_ids: tuple[str, ...]
+
+    def take(self, rows: Tensor) -> "RealClips":
+        """The clips in `rows`, int64."""
+        ids = tuple(self.video_ids[row] for row in rows.tolist())
+        return RealClips(self.clips[rows], self.labels[rows], ids)
+
+    def __len__(self) -> int:
+        return self.clips.shape[0]
+
+
+def split_by_video(
+    labels: Tensor, video_ids: Sequence[Hashable], share: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Row indices for training and for validation; no video is on both sides.
+
+    Within each class a seeded `share` of the videos, at least one, goes to validation, unless the
+    class has a single video, which then trains.
+
+    Args:
+        labels: int64 `[M]`, one per clip.
+        video_ids: M names of source videos.
+        share: share of videos for validation, in (0, 1).
+        seed: chooses the videos.
+
+    Raises:
+        UserError: no class has two videos.
+    """
+    if len(video_ids) != labels.shape[0]:
+        raise ValueError(f"{len(video_ids)} video ids for {labels.shape[0]} clips")
+    held_out: set[Hashable] = set()
+    class_of: dict[Hashable, int] = {}
+    for video, label in zip(video_ids, labels.tolist(), strict=True):
+        class_of.setdefault(video, label)
+    for label in sorted(set(class_of.values())):
+        videos = sorted((v for v, owner in class_of.items() if owner == label), key=repr)
+        order = torch.randperm(len(videos), generator=keyed_rng(seed, "judge split", label))
+        count = max(1, round(share * len(videos))) if len(videos) > 1 else 0
+        held_out.update(videos[i] for i in order[:count].tolist())
+    if not held_out:
+        raise UserError(
+            "the classifier that judges clips cannot be checked: no class has two videos; add "
+            "videos or evaluate without it (protocol=stswd)"
+        )
+    is_held_out = torch.tensor([video in held_out for video in video_ids])
+    return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]
+
+
+def augment(
+    clips: Tensor, rng: torch.Generator, *, colour: bool, shift: float, mirror: bool
+) -> Tensor:
+    """Float clips `[B, C, T, H, W]` with one random colour map, shift and mirror a clip.
+
+    Colour is made useless as a clue: channels change places, and each gets a gain in 0.7..1.3 and
+    an offset in +-0.25 of its own. Motion is left alone: a clip moves as a whole, frames keep their
+    order.
+
+    Args:
+        clips: uint8 `[B, C, T, H, W]`.
+        rng: source of the draws.
+        colour: whether colours change.
+        shift: largest shift as a share of height and width; the edge is repeated.
+        mirror: whether half of the clips are mirrored, left to right.
+    """
+    b, c, _, h, w = clips.shape
+    if mirror:
+        flipped = torch.rand(b, generator=rng) < 0.5
+        clips = torch.where(flipped[:, None, None, None, None], clips.flip(-1), clips)
+    if shift > 0:
+        rows = _shifted_indices(b, h, shift, rng)[:, None, None, :, None].expand_as(clips)
+        columns = _shifted_indices(b, w, shift, rng)[:, None, None, None, :].expand_as(clips)
+        clips = clips.gather(3, rows).gather(4, columns)
+    out = to_float(clips)
+    if colour:
+        order = torch.rand(b, c, generator=rng).argsort(1)
+        out = out.gather(1, order[:, :, None, None, None].expand_as(out))
+        gain = 0.7 + 0.6 * torch.rand(b, c, 1, 1, 1, generator=rng)
+        out = out * gain + 0.5 * torch.rand(b, c, 1, 1, 1, generator=rng) - 0.25
+    return out
+
+
+def shuffled_batches(
+    indices: Tensor, batch_size: int, num_batches: int, key: tuple[Key, ...]
+) -> list[Tensor]:
+    """Index batches that walk through a fresh shuffle of `indices` in every epoch."""
+    epochs = -(-num_batches * batch_size // max(1, indices.shape[0]))
+    rng = keyed_rng(*key)
+    order = [indices[torch.randperm(indices.shape[0], generator=rng)] for _ in range(epochs)]
+    walk = torch.cat(order)[: num_batches * batch_size]
+    return list(torch.split(walk, batch_size))
+
+
+def _shifted_indices(count: int, size: int, shift: float, rng: torch.Generator) -> Tensor:
+    reach = int(shift * size)
+    offsets = torch.randint(-reach, reach + 1, (count, 1), generator=rng)
+    return (torch.arange(size) + offsets).clamp(0, size - 1)
+
+
+# ------------------------------------------------------------------------------------------------
+# The judge: a classifier trained on the user's own real videos, labelled or not
 
 SCHEMA_VERSION = 1
 EXTRACTION_BATCH = 32
@@ -377,3 +499,74 @@ def _fit(
         optimizer.step()
         schedule.step()
     network.eval()
+
+
+# ------------------------------------------------------------------------------------------------
+# Judges kept on disk, keyed by everything that makes them
+
+
+def clips_hash(clips: Tensor, labels: Tensor) -> str:
+    """First 16 hex digits of SHA-256 over shape, bytes and labels of uint8 clips."""
+    digest = hashlib.sha256(repr(tuple(clips.shape)).encode())
+    for clip in clips:
+        digest.update(clip.contiguous().numpy().tobytes())
+    digest.update(labels.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def obtain_judge(
+    real: RealClips,
+    classes: Sequence[str],
+    *,
+    seed: int,
+    settings: ClassifierSettings,
+    cache: Path | None,
+    device: torch.device | str = "cpu",
+) -> OwnClassifier:
+    """Load the judge for exactly these clips, settings and seed from `cache`, or train it.
+
+    Args:
+        real: training clips.
+        classes, seed, settings, device: as in `train_own_classifier`.
+        cache: folder that holds one folder a judge; None trains anew and keeps nothing.
+    """
+    facts = {
+        "clips": clips_hash(real.clips, real.labels),
+        "classes": list(classes),
+        "videos": [str(video) for video in real.video_ids],
+        "settings": asdict(settings),
+        "seed": seed,
+        "schema": SCHEMA_VERSION,
+        "torch": torch.__version__,
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    train = partial(
+        train_own_classifier,
+        real.clips,
+        real.labels,
+        classes,
+        real.video_ids,
+        seed=seed,
+        settings=settings,
+        device=device,
+    )
+    if cache is None:
+        return train()
+    folder = Path(cache) / f"judge-{key}"
+    # Whoever comes second waits for the first one's judge, which costs less than a second one.
+    with one_at_a_time(folder.with_suffix(".lock")):
+        if not folder.exists():
+            judge = train()
+            write_folder_atomically(folder, judge.save)
+            return judge
+    judge = OwnClassifier.load(folder, device)
+    names = tuple(PRETEXT_CLASSES if settings.task == "changes" else classes)
+    expected = {**asdict(settings), "classes": names, "seed": seed}
+    found = {**asdict(judge.settings), "classes": judge.classes, "seed": judge.report.get("seed")}
+    other = [f"{key}={found[key]}" for key in expected if found[key] != expected[key]]
+    if other:
+        raise UserError(
+            f"the card of the classifier in {folder} was edited, for it says {', '.join(other)}; "
+            "delete the folder to train it again"
+        )
+    return judge

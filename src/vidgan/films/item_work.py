@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from vidgan.core.code_version import VERSION
 from vidgan.core.files import (
@@ -21,12 +24,104 @@ from vidgan.core.files import (
     write_json_atomically,
 )
 from vidgan.core.settings import differences
-from vidgan.data.build.engine import Engine
-from vidgan.data.build.pool import Crashed, num_cores
+from vidgan.data.build.engine import Crashed, Engine, num_cores
 from vidgan.data.sources.tree import list_videos
 from vidgan.errors import UserError
 from vidgan.video import VideoError
 from vidgan.video.sequences import files_at
+
+# ------------------------------------------------------------------------------------------------
+# OpenCV (extra `faces`): imported where it is needed, one thread, version checked
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+_ADVICE = "install it with: pip install 'vidgan[faces]'"
+
+
+def opencv() -> Any:
+    """The module `cv2`, set to one thread so that results do not depend on the machine.
+
+    Raises:
+        UserError: it is not installed, or a version without SIFT or Haar cascades.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError(f"faces and stabilisation need OpenCV: {_ADVICE}") from error
+    if not hasattr(cv2, "CascadeClassifier") or not hasattr(cv2, "SIFT_create"):
+        raise UserError(
+            f"OpenCV {cv2.__version__} has no Haar cascades (5.0 dropped them), which faces need:"
+            f" remove it and {_ADVICE}"
+        )
+    cv2.setNumThreads(1)
+    return cv2
+
+
+def to_grey(pixels: Pixels) -> Pixels:
+    """RGB `[H, W, 3]` to grey `[H, W]`."""
+    cv2 = opencv()
+    grey: Pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return grey
+
+
+def shrink(pixels: Pixels, width: int) -> Pixels:
+    """Scale a picture down to `width` pixels by averaging; smaller ones stay as they are."""
+    cv2 = opencv()
+    if pixels.shape[1] <= width:
+        return pixels
+    height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
+    small: Pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return small
+
+
+class SiftMatcher:
+    """SIFT features of grey pictures and the matches between two of them (Lowe 2004).
+
+    Nearest neighbours are searched exactly, not by randomised trees, so that the same pictures
+    always give the same matches.
+
+    Args:
+        num_features: The strongest features of a picture that are kept.
+        ratio: A match counts if its distance is below this share of the second best one's.
+    """
+
+    def __init__(self, num_features: int, ratio: float) -> None:
+        cv2 = opencv()
+        self._sift = cv2.SIFT_create(num_features)
+        self._nearest = cv2.BFMatcher(cv2.NORM_L2)
+        self._ratio = ratio
+
+    def features(self, grey: Pixels) -> tuple[Floats, npt.NDArray[np.float32]]:
+        """Places `[N, 2]` (x, y) and descriptors `[N, 128]` of the features of a picture."""
+        keypoints, descriptors = self._sift.detectAndCompute(grey, None)
+        if descriptors is None:
+            return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
+        return np.array([keypoint.pt for keypoint in keypoints]), descriptors
+
+    def matches(
+        self, first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.int64]:
+        """Pairs `[M, 2]` of row numbers that pass the ratio test."""
+        if len(first) < 2 or len(second) < 2:
+            return np.zeros((0, 2), np.int64)
+        pairs = [
+            (best.queryIdx, best.trainIdx)
+            for best, next_best in self._nearest.knnMatch(first, second, k=2)
+            if best.distance < self._ratio * next_best.distance
+        ]
+        return np.array(pairs, np.int64).reshape(-1, 2)
+
+    def share(
+        self, first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]
+    ) -> float | None:
+        """Matches over the number of features of the poorer picture; None if it has under two."""
+        fewest = min(len(first), len(second))
+        return len(self.matches(first, second)) / fewest if fewest > 1 else None
+
+
+# ------------------------------------------------------------------------------------------------
+# Work that goes through many videos one by one and may be interrupted at any moment
 
 Job = TypeVar("Job")
 
@@ -54,6 +149,21 @@ class WorkItem:
     key: str
     fingerprint: str
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work(Generic[Job]):
+    """What is done with an item.
+
+    Attributes:
+        function: Module-level function from a job to a record; what it raises ends the work.
+        job_of: The job of an item.
+        clear: Removes whatever the videos with these keys have left.
+    """
+
+    function: Callable[[Job], dict[str, Any]]
+    job_of: Callable[[WorkItem], Job]
+    clear: Callable[[set[str]], None]
 
 
 def video_names(root: Path) -> list[str]:
@@ -199,9 +309,7 @@ class WorkFolder:
 def work_through(
     folder: WorkFolder,
     items: Sequence[WorkItem],
-    function: Callable[[Job], dict[str, Any]],
-    job_of: Callable[[WorkItem], Job],
-    clear: Callable[[set[str]], None],
+    work: Work[Job],
     *,
     workers: int | None = None,
     engine: Engine | None = None,
@@ -213,9 +321,7 @@ def work_through(
     Args:
         folder: The folder, held by `begun`.
         items: Everything that there is to do.
-        function: Module-level function from a job to a record; what it raises ends the work.
-        job_of: The job of an item.
-        clear: Removes whatever the videos with these keys have left.
+        work: What is done with an item.
         workers: Items at the same time; None takes one a core. 0 works in this process, without
             protection against videos that crash or hang.
         engine: Where the work is done; None takes processes of this machine.
@@ -224,17 +330,17 @@ def work_through(
     """
     todo = [item for item in items if not folder.is_finished(item, retry)]
     keys = {item.key for item in todo}
-    clear(keys)
+    work.clear(keys)
     for key in keys:
         folder.record_file(key).unlink(missing_ok=True)
     engine = engine or Engine(time_limit_s=TIME_LIMIT_S)
     # At least one process of its own: a video that crashes its decoder must not end the work.
     default = max(1, min(num_cores(), len(todo)))
-    jobs = [job_of(item) for item in todo]
-    results = engine.map_in_order(function, jobs, workers, default)
+    jobs = [work.job_of(item) for item in todo]
+    results = engine.map_in_order(work.function, jobs, workers, default)
     for done, (item, result) in enumerate(zip(todo, results, strict=True), 1):
         if isinstance(result, Crashed):
-            clear({item.key})
+            work.clear({item.key})
             result = failed_record(item.name, "failed", result.reason)
         record = result | item.extra | {"fingerprint": item.fingerprint}
         write_json_atomically(folder.record_file(item.key), record)

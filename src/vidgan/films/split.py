@@ -13,12 +13,11 @@ import numpy as np
 import torch
 
 from vidgan.core.files import check_place, is_vacant, write_folder_atomically
-from vidgan.data.build.engine import Engine
-from vidgan.data.build.pool import Crashed
+from vidgan.data.build.engine import Crashed, Engine
 from vidgan.data.sources.source import Source, hold_out
 from vidgan.errors import UserError
 from vidgan.films.faces.shots import Shot, ShotConfig, cut_detector, shots_between
-from vidgan.films.opencv import Pixels, opencv
+from vidgan.films.item_work import Pixels, opencv
 from vidgan.video import FrameStream, VideoError, probe, write_mp4
 
 PIECE_BYTES = 512 << 20

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Values
+from vidgan.core.clip_ops import Values
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.metrics.statistics import feature_pair, refuse_not_finite

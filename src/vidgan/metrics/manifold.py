@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Values
+from vidgan.core.clip_ops import Values
 from vidgan.errors import UserError
 from vidgan.metrics.statistics import feature_pair
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Values, as_tensor
+from vidgan.core.clip_ops import Values, as_tensor
 from vidgan.errors import UserError
 
 MAX_SIZE, MIN_SIZE = 1e50, 1e-50

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vidgan.core.distributed import Processes
 from vidgan.core.randomness import BatchRandom
-from vidgan.core.ranges import Range, Width, check_fields
+from vidgan.core.settings import Range, Width, check_fields
 from vidgan.core.shapes import ClipShape as ClipShape
 from vidgan.core.shapes import LevelShape as LevelShape
 

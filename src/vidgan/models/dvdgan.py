@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import fold_time, pool_clip, unfold_time
-from vidgan.core.ranges import Latent, Range, Width
+from vidgan.core.settings import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -37,11 +37,11 @@ from vidgan.models.base import (
     Scores,
 )
 from vidgan.models.parts.attention import FrameAttention, SeparableAttention
-from vidgan.models.parts.class_head import class_conditional_scores
 from vidgan.models.parts.convolution import convolve, full_precision
 from vidgan.models.parts.dcgan import BASE_RESOLUTION, num_doublings
 from vidgan.models.parts.layers import Conv2d, Conv3d, Linear, update_spectral_norms
 from vidgan.models.parts.norms import TimeBatchNorm
+from vidgan.models.parts.sliced_head import class_conditional_scores
 
 GENERATOR_WIDTHS = {
     1: (4, 2),

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from vidgan.core.clip_ops import fold_time
 from vidgan.core.randomness import BatchRandom
-from vidgan.core.ranges import Width
+from vidgan.core.settings import Width
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, Scores
 from vidgan.models.dvdgan import (

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from vidgan.core.clip_ops import Factor
 from vidgan.core.randomness import BatchRandom
-from vidgan.core.ranges import Latent, Range, Width
+from vidgan.core.settings import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -40,7 +40,6 @@ from vidgan.models.base import (
     ModelConfig,
     Scores,
 )
-from vidgan.models.parts.class_head import class_conditional_scores
 from vidgan.models.parts.convolution import convolve
 from vidgan.models.parts.growth import GrowingGAN, growth_factors, plan_levels
 from vidgan.models.parts.layers import (
@@ -50,6 +49,7 @@ from vidgan.models.parts.layers import (
     leaky_relu,
 )
 from vidgan.models.parts.norms import BatchNorm
+from vidgan.models.parts.sliced_head import class_conditional_scores
 from vidgan.models.pvgan import (
     ProgressiveConfig,
     ProgressiveDiscriminator,

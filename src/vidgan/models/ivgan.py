@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from vidgan.core.clip_ops import to_grey
 from vidgan.core.randomness import BatchRandom
-from vidgan.core.ranges import Latent, Range, Width
+from vidgan.core.settings import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,

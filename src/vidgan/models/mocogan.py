@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import unfold_time, upsample_clip
-from vidgan.core.ranges import Range, Width
+from vidgan.core.settings import Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -57,8 +57,7 @@ from vidgan.models.parts.dcgan import (
     plan_sizes,
 )
 from vidgan.models.parts.growth import GrowingGAN, blend, fades, heads_in_use, train_only
-from vidgan.models.parts.layers import leaky_relu
-from vidgan.models.parts.noise import RowNoise, refuse_negative_noise
+from vidgan.models.parts.layers import RowNoise, leaky_relu, refuse_negative_noise
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
 
 Levels = tuple[LevelShape, ...]

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip
-from vidgan.core.ranges import Latent, Range, Width
+from vidgan.core.settings import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -43,7 +43,6 @@ from vidgan.models.base import (
     Scores,
     Stage,
 )
-from vidgan.models.parts.class_head import class_conditional_scores
 from vidgan.models.parts.growth import (
     BASE_RESOLUTION,
     GrowingGAN,
@@ -63,7 +62,7 @@ from vidgan.models.parts.layers import (
     pixel_norm,
     update_spectral_norms,
 )
-from vidgan.models.parts.sliced_head import SlicedWassersteinHead
+from vidgan.models.parts.sliced_head import SlicedWassersteinHead, class_conditional_scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import fold_time, pool_clip, unfold_time, upsample_clip
-from vidgan.core.ranges import Latent, Range, Width
+from vidgan.core.settings import Latent, Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -61,8 +61,7 @@ from vidgan.models.parts.growth import (
     heads_in_use,
     train_only,
 )
-from vidgan.models.parts.layers import leaky_relu
-from vidgan.models.parts.noise import RowNoise, refuse_negative_noise
+from vidgan.models.parts.layers import RowNoise, leaky_relu, refuse_negative_noise
 from vidgan.models.parts.norms import BatchNorm, NormKind, make_norm
 
 Levels = tuple[LevelShape, ...]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from vidgan.core.randomness import BatchRandom
-from vidgan.core.ranges import Latent, Width
+from vidgan.core.settings import Latent, Width
 from vidgan.models.base import (
     GAN,
     ClipShape,

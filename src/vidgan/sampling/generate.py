@@ -1,19 +1,143 @@
 """From latents to uint8 clips, in batches small enough for any machine."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Labels, Values, as_labels, as_tensor
-from vidgan.core.clip_ops import to_float, to_uint8
+from vidgan.core.clip_ops import Labels, Values, as_labels, as_seeds, as_tensor, to_float, to_uint8
+from vidgan.core.randomness import Key, derive_seed, keyed_rng
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
-from vidgan.sampling.latents import PathMode, latent_path, truncate
+
+# ------------------------------------------------------------------------------------------------
+# Latents, labels and paths between latents, each a pure function of seeds
+
+PathMode = Literal["linear", "slerp"]
+
+
+def sample_latents(
+    generator: Generator, seeds: Iterable[int], num_frames: int | None = None
+) -> Tensor:
+    """Draw one latent for each seed.
+
+    Every named part of the latent has random numbers of its own, keyed by the seed and the part's
+    name, and noise of single frames by the frame as well: a clip keeps its content and its first
+    frames whatever its length.
+
+    Args:
+        generator: whose `latent_parts` are to be filled.
+        seeds: B whole numbers.
+        num_frames: length of the clips, for generators that make any; by default the trained one.
+
+    Returns:
+        float32 `[B, Z]`, standard normal; row i depends on seed i alone.
+
+    Raises:
+        UserError: the generator makes clips of one length, and not of this one, or the seeds are
+            no whole numbers.
+
+    Example:
+        >>> import vidgan
+        >>> generator = vidgan.build_gan("pvgan", (3, 4, 8, 8)).generator
+        >>> both = vidgan.sample_latents(generator, [7, 8])
+        >>> bool((both[1:] == vidgan.sample_latents(generator, [8])).all())
+        True
+    """
+    seeds = as_seeds(seeds)
+    try:
+        latents = torch.zeros(len(seeds), generator.latent_dim(num_frames))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for latent, seed in zip(latents, seeds, strict=True):
+        for name, part in generator.latent_parts.items():
+            if name not in generator.frame_noise:
+                _fill(latent[part], seed, "latent", name)
+                continue
+            # Noise of single frames stands last and lasts as long as the clip.
+            frames = latent[part.start :].split(generator.frame_noise[name])
+            for index, values in enumerate(frames):
+                _fill(values, seed, "latent", name, index)
+    return latents
+
+
+def _fill(values: Tensor, *key: Key) -> None:
+    values.copy_(torch.randn(len(values), generator=keyed_rng(*key)))
+
+
+def labels_for_seeds(seeds: Sequence[int], num_classes: int) -> Tensor | None:
+    """One uniformly drawn label for each seed: int64 `[B]`, or None without classes."""
+    if not num_classes:
+        return None
+    return torch.tensor([derive_seed(seed, "label") % num_classes for seed in seeds])
+
+
+def latent_path(start: Tensor, end: Tensor, steps: int, mode: PathMode = "linear") -> Tensor:
+    """Latents on the way from one to another, both ends included.
+
+    Args:
+        start: `[Z]` or `[1, Z]`.
+        end: likewise.
+        steps: number of latents, at least 2.
+        mode: `linear` walks the straight line (as the thesis does); `slerp` turns the direction
+            at constant speed and blends the lengths, so that latents on the way are as long as
+            those at the ends (Shoemake 1985). Opposite directions have no shortest turn: there it
+            is the straight line.
+
+    Returns:
+        `[steps, Z]`.
+    """
+    if steps < 2:
+        raise UserError(f"a path needs at least 2 steps, not {steps}")
+    if mode not in ("linear", "slerp"):
+        raise UserError(f"there is no interpolation mode {mode!r}; choose linear or slerp")
+    if start.numel() == 0:
+        raise UserError("this model has no latent, so there is nothing to interpolate")
+    a, b = start.reshape(-1), end.reshape(-1)
+    weight = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)[:, None]  # [steps, 1]
+    length_a, length_b = a.norm(), b.norm()
+    cosine = float((a @ b / (length_a * length_b).clamp_min(1e-12)).clamp(-1, 1))
+    angle = math.acos(cosine)
+    if mode == "linear" or math.sin(angle) < 1e-6 or not length_a * length_b:
+        return torch.lerp(a, b, weight)
+    towards_a, towards_b = torch.sin((1 - weight) * angle), torch.sin(weight * angle)
+    direction = (towards_a * (a / length_a) + towards_b * (b / length_b)) / math.sin(angle)
+    turned: Tensor = direction * torch.lerp(length_a, length_b, weight)
+    return turned
+
+
+def truncate(latents: Tensor, bound: float) -> Tensor:
+    """Move standard normal values into [-bound, bound], keeping their order.
+
+    A value at quantile q of the normal distribution goes to quantile q of the normal distribution
+    truncated at `bound`, so the result is distributed as if values outside were drawn again
+    (Brock et al. 2019, section 3.1), yet is a function of the latent.
+    """
+    if bound <= 0:
+        raise UserError(f"truncation={bound} must be above 0; 2 is mild, 0.5 strong")
+    tail = math.erfc(bound / math.sqrt(2)) / 2
+    quantile = tail + torch.special.ndtr(latents.double()) * (1 - 2 * tail)
+    truncated: Tensor = torch.special.ndtri(quantile).clamp(-bound, bound)
+    return truncated.to(latents.dtype)
+
+
+# ------------------------------------------------------------------------------------------------
+# From latents to uint8 clips, in batches small enough for any machine
 
 BATCH_VOXELS = 2**21
 """Voxels of one batch of clips: 16 clips of 32x64x64; larger clips go in pairs."""
+
+
+class _Given(NamedTuple):
+    """What clips are made of, checked: float latents, labels and context, and their length."""
+
+    latents: Tensor
+    labels: Tensor | None
+    context: Tensor | None
+    num_frames: int | None
 
 
 def sample_clips(
@@ -53,8 +177,8 @@ def sample_clips(
         >>> clips.shape, clips.dtype
         (torch.Size([2, 3, 4, 8, 8]), torch.uint8)
     """
-    given = (latents, labels, context, truncation, num_frames)
-    return _sample(generator, ("clip",), *given, quantise=quantise)["clip"]
+    given = _checked(generator, latents, labels, context, num_frames)
+    return _sample(generator, ("clip",), given, truncation, quantise)["clip"]
 
 
 def sample_pictures(
@@ -73,22 +197,18 @@ def sample_pictures(
         uint8 `[B, 1 or C, T, H, W]` on the CPU: `clip`, then those that `generator.shows` names; a
         mask is black for 0 and white for 1.
     """
-    given = (latents, labels, context, truncation, num_frames)
-    return _sample(generator, ("clip", *generator.shows), *given)
+    given = _checked(generator, latents, labels, context, num_frames)
+    return _sample(generator, ("clip", *generator.shows), given, truncation)
 
 
 def _sample(
     generator: Generator,
     names: tuple[str, ...],
-    latents: Values,
-    labels: Labels | None,
-    context: Values | None,
+    given: _Given,
     truncation: float | None,
-    num_frames: int | None,
     quantise: bool = True,
 ) -> dict[str, Tensor]:
-    latents, labels = _checked_inputs(generator, latents, labels, num_frames)
-    context = _checked_context(generator, latents, context)
+    latents, labels, context, _ = given
     if truncation is not None:
         if not generator.supports_truncation:
             raise UserError("this model does not support truncation; leave it out")
@@ -100,11 +220,13 @@ def _sample(
     with _sampling(generator):
         # The first clips tell how large clips are. Never one alone: torch computes a single clip
         # in float32 with a far slower kernel.
-        given = (latents, labels, context, num_frames, quantise)
-        batches = [_generate(generator, names, slice(0, 2), *given)]
+        given = given._replace(latents=latents, labels=labels, context=context)
+        batches = [_generate(generator, names, slice(0, 2), given, quantise)]
         share = max(2, BATCH_VOXELS // batches[0]["clip"][0, 0].numel())
         for first in range(2, len(latents), share):
-            batches.append(_generate(generator, names, slice(first, first + share), *given))
+            batches.append(
+                _generate(generator, names, slice(first, first + share), given, quantise)
+            )
     return {name: torch.cat([batch[name] for batch in batches]) for name in names}
 
 
@@ -123,7 +245,7 @@ def interpolate(
         start: latent `[Z]` or `[1, Z]` of the first clip.
         end: latent of the last clip.
         steps: number of clips, at least 2.
-        mode: `linear` or `slerp`, see `vidgan.sampling.latents.latent_path`.
+        mode: `linear` or `slerp`, see `vidgan.sampling.generate.latent_path`.
         labels: one for the whole path or one a step, for a conditional generator.
 
     Returns:
@@ -151,14 +273,11 @@ def _generate(
     generator: Generator,
     names: tuple[str, ...],
     rows: slice,
-    latents: Tensor,
-    labels: Tensor | None,
-    context: Tensor | None,
-    num_frames: int | None,
+    given: _Given,
     quantise: bool,
 ) -> dict[str, Tensor]:
-    labels, context = (None if given is None else given[rows] for given in (labels, context))
-    parts = generator.parts(latents[rows], labels, context, num_frames)
+    labels, context = (None if g is None else g[rows] for g in (given.labels, given.context))
+    parts = generator.parts(given.latents[rows], labels, context, given.num_frames)
     # A mask lies in [0, 1], everything else in [-1, 1].
     pictures = {name: parts[name] * 2 - 1 if name == "mask" else parts[name] for name in names}
     kept = {name: to_uint8(p) if quantise else p.float() for name, p in pictures.items()}
@@ -173,6 +292,17 @@ def _sampling(generator: Generator) -> Iterator[None]:
         yield
     finally:
         generator.train(was_training)
+
+
+def _checked(
+    generator: Generator,
+    latents: Values,
+    labels: Labels | None,
+    context: Values | None,
+    num_frames: int | None,
+) -> _Given:
+    checked, labels = _checked_inputs(generator, latents, labels, num_frames)
+    return _Given(checked, labels, _checked_context(generator, checked, context), num_frames)
 
 
 def _checked_context(

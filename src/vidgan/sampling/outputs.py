@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vidgan.core.arrays import Values, as_tensor
+from vidgan.core.clip_ops import Values, as_tensor
 from vidgan.core.escaping import csv_cell
 from vidgan.core.files import (
     is_vacant,
@@ -27,8 +27,13 @@ from vidgan.core.files import (
 from vidgan.core.settings import closest
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
-from vidgan.sampling.generate import interpolate, sample_clips
-from vidgan.sampling.latents import PathMode, labels_for_seeds, sample_latents
+from vidgan.sampling.generate import (
+    PathMode,
+    interpolate,
+    labels_for_seeds,
+    sample_clips,
+    sample_latents,
+)
 from vidgan.sampling.storage import GeneratorCard, card_of
 from vidgan.video import (
     frame_strip,
@@ -174,23 +179,21 @@ def display_scale(clips: Tensor) -> int:
 def write_sample_folder(
     folder: str | Path,
     generator: Generator,
-    num: int,
-    seed: int = 0,
+    seeds: range,
     class_name: str | None = None,
     truncation: float | None = None,
     num_frames: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write `num` clips as lossless MP4 files with `labels.csv`, for anybody's metrics.
+    """Write a clip for each seed as lossless MP4 files with `labels.csv`, for anybody's metrics.
 
-    Clip i has seed `seed + i`. Every file appears whole or not at all and `labels.csv` comes
+    Every file appears whole or not at all and `labels.csv` comes
     last; the same call after an interruption writes what is missing.
 
     Args:
         folder: new, empty, or begun by the same call.
         generator: see the module.
-        num: number of clips.
-        seed: seed of the first clip.
+        seeds: one after the other, `range(first, first + num)`.
         class_name: one class for all clips; None draws a class from every seed.
         truncation: see `sample_clips`.
         num_frames: see `sample_clips`.
@@ -199,20 +202,20 @@ def write_sample_folder(
     Raises:
         UserError: the folder holds something else, or no clip is asked for.
     """
-    if num < 1:
-        raise UserError(f"num={num} must be at least 1")
+    num = len(seeds)
+    if num < 1 or seeds.step != 1:
+        raise UserError(f"num={num} must be at least 1, and the seeds follow each other")
     folder, card = Path(folder), card_of(generator)
     request = {
         "generator": fingerprint(generator),
         "step": card.step,
         "num": num,
-        "seed": seed,
+        "seed": seeds.start,
         "class": class_name,
         "truncation": truncation,
         "num_frames": num_frames,
     }
     _claim(folder, request)
-    seeds = range(seed, seed + num)
     labels = labels_of(generator, seeds, class_name)
     for first in range(0, num, FOLDER_BATCH):
         rows = range(first, min(first + FOLDER_BATCH, num))

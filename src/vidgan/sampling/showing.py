@@ -14,10 +14,9 @@ from torch import Tensor
 
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
-from vidgan.sampling.generate import sample_clips, sample_pictures
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents, sample_pictures
 from vidgan.sampling.outputs import ANIMATIONS, MAX_FRAMES, display_scale, labels_of
-from vidgan.sampling.pictures import WHITE, beside_rows, text_image
+from vidgan.sampling.predict import WHITE, beside_rows, text_image
 from vidgan.video import frame_strip, tile_clips, told_left_out, write_png
 
 PADDING = 2

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from vidgan.core.code_version import VERSION
 from vidgan.core.files import parse_json, read_json, write_file_atomically, write_json_atomically
-from vidgan.core.ranges import Range
-from vidgan.core.settings import from_dict, to_dict
+from vidgan.core.settings import Range, from_dict, to_dict
 from vidgan.errors import UserError, printable
 from vidgan.models import MODEL_VARIANTS, outline_gan
 from vidgan.models.base import ClipShape, Generator, LevelShape, ModelConfig, Stage
@@ -75,29 +74,10 @@ class GeneratorCard:
             )
 
 
-def make_card(
-    model: ModelConfig,
-    clip_shape: tuple[int, int, int, int],
-    class_names: Sequence[str],
-    stage: Stage,
-    *,
-    fps: float,
-    step: int,
-    clips_seen: int,
-    loss: str,
-) -> GeneratorCard:
-    """Describe a generator in training; see `GeneratorCard` for the fields."""
-    return GeneratorCard(
-        model=to_dict(model, (MODEL_VARIANTS,)),
-        clip_shape=clip_shape,
-        num_classes=len(class_names),
-        class_names=tuple(class_names),
-        stage=stage,
-        fps=fps,
-        step=step,
-        clips_seen=clips_seen,
-        loss=loss,
-    )
+def plain_model(model: ModelConfig) -> dict[str, Any]:
+    """Settings of a model as a card keeps them, its `name` among them."""
+    plain: dict[str, Any] = to_dict(model, (MODEL_VARIANTS,))
+    return plain
 
 
 def card_of(generator: Generator) -> GeneratorCard:
@@ -178,11 +158,12 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
     Example:
         >>> import tempfile, vidgan
         >>> from vidgan.models.pvgan import ProgressiveConfig
-        >>> from vidgan.sampling.storage import make_card, save_generator
+        >>> from vidgan.sampling.storage import GeneratorCard, plain_model, save_generator
         >>> config = ProgressiveConfig(channels=(4, 4))
         >>> generator = vidgan.build_gan(config, (3, 4, 8, 8)).generator
-        >>> card = make_card(config, (3, 4, 8, 8), [], generator.stage,
-        ...                  fps=8.0, step=0, clips_seen=0, loss="swgan")
+        >>> card = GeneratorCard(model=plain_model(config), clip_shape=(3, 4, 8, 8), num_classes=0,
+        ...                      class_names=(), stage=generator.stage, fps=8.0, step=0,
+        ...                      clips_seen=0, loss="swgan")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_generator(f"{folder}/mine.safetensors", generator, card)
         ...     loaded = vidgan.load_generator(f"{folder}/mine.safetensors")

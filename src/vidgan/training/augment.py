@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidgan.core.randomness import BatchRandom
-from vidgan.core.ranges import Range, check_fields
+from vidgan.core.settings import Range, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.loader import make_loader
 from vidgan.errors import UserError
 from vidgan.models.base import Stage
-from vidgan.training.run_config import CONFIG_FILE, Config, load_run_config
+from vidgan.training.presets import CONFIG_FILE, Config, load_run_config
 from vidgan.training.schedule import Schedule
 from vidgan.training.step import Batch, TrainingStep
 

@@ -40,7 +40,7 @@ from vidgan.sampling.storage import (
     save_generator,
     write_pointer,
 )
-from vidgan.training.optimizers import named_parameters
+from vidgan.training.ema import named_parameters
 from vidgan.training.step import TrainingStep
 
 SCHEMA = 2

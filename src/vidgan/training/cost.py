@@ -10,7 +10,7 @@ from vidgan.training.budget import measure_seconds
 from vidgan.training.gradient_check import GradientCheck
 from vidgan.training.loop import build_step, open_clips
 from vidgan.training.planner import plan_schedule
-from vidgan.training.run_config import Config
+from vidgan.training.presets import Config
 
 
 def predict_seconds(config: Config, tell: Callable[[str], None]) -> float:

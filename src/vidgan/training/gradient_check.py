@@ -29,7 +29,7 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
 from vidgan.training.checkpoint import Float32, RunState
 from vidgan.training.planner import clips_of_a_group
-from vidgan.training.run_config import Config, config_to_dict
+from vidgan.training.presets import Config, config_to_dict
 from vidgan.training.settings import PrecisionConfig
 from vidgan.training.step import Batch, TrainingStep
 

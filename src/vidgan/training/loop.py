@@ -23,7 +23,7 @@ from vidgan.errors import UnhealthyTrainingError, UserError, counted
 from vidgan.losses.recipes import make_loss
 from vidgan.models import model_name, refuse_larger_than_memory
 from vidgan.models.base import ClipShape
-from vidgan.sampling.storage import make_card
+from vidgan.sampling.storage import GeneratorCard, plain_model
 from vidgan.training.budget import fit_minutes, keep_schedule
 from vidgan.training.checkpoint import (
     RunState,
@@ -47,8 +47,8 @@ from vidgan.training.health import (
 )
 from vidgan.training.logs import PLAIN_INTERVAL_S, say
 from vidgan.training.planner import batch_requests, check_batches, plan_schedule
+from vidgan.training.presets import CONFIG_FILE, Config
 from vidgan.training.records import Recorder, data_facts, describe_run
-from vidgan.training.run_config import CONFIG_FILE, Config
 from vidgan.training.run_folder import check_run_folder, check_same_data, locked
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig
@@ -349,11 +349,12 @@ def all_finite(losses: Mapping[str, float]) -> bool:
 
 def save(config: Config, dataset: ClipDataset, step: TrainingStep, state: RunState) -> None:
     """Write a checkpoint, unless this step has one already."""
-    card = make_card(
-        config.model,
-        dataset.full_shape,
-        dataset.classes,
-        state.stage,
+    card = GeneratorCard(
+        model=plain_model(config.model),
+        clip_shape=dataset.full_shape,
+        num_classes=len(dataset.classes),
+        class_names=tuple(dataset.classes),
+        stage=state.stage,
         fps=dataset.store.fps,
         step=state.step,
         clips_seen=state.clips_seen,

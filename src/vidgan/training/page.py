@@ -14,8 +14,8 @@ from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, ru
 from vidgan.report.scores import tables_of_records
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.planner import plan_schedule
-from vidgan.training.run_config import Config, config_to_dict, load_run_config
-from vidgan.training.run_facts import (
+from vidgan.training.presets import Config, config_to_dict, load_run_config
+from vidgan.training.run_folder import (
     CHECKS,
     MEDIUM_BYTES,
     ClipFacts,

@@ -7,8 +7,8 @@ from vidgan.core.distributed import Processes
 from vidgan.data.dataset import ClipRequest
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape
-from vidgan.training.optimizers import PLAYERS, player_settings
-from vidgan.training.run_config import Config
+from vidgan.training.ema import PLAYERS, player_settings
+from vidgan.training.presets import Config
 from vidgan.training.schedule import Schedule, make_schedule, per_level, stage_at
 from vidgan.training.settings import TrainingConfig
 

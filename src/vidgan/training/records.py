@@ -26,14 +26,13 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UnhealthyTrainingError
 from vidgan.models.base import Generator, Stage
 from vidgan.report.page import Status
-from vidgan.sampling.generate import sample_clips
-from vidgan.sampling.latents import sample_latents
+from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.training.checkpoint import RunState
 from vidgan.training.health import TrainingStopped
 from vidgan.training.logs import Console, DeviceClock, LogFile, Speed
 from vidgan.training.page import write_page
-from vidgan.training.run_config import Config, save_config
-from vidgan.training.run_facts import CHECKS
+from vidgan.training.presets import Config, save_config
+from vidgan.training.run_folder import CHECKS
 from vidgan.training.schedule import Schedule
 from vidgan.video import tile_clips, write_mp4
 

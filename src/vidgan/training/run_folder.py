@@ -1,22 +1,32 @@
 """A run folder before training touches it: whose it is, and whether it may go on."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.files import read_sealed_json, take_lock
+import torch
+
+from vidgan.core.clip_ops import pool_uint8
+from vidgan.core.files import read_bytes, read_json, read_sealed_json, take_lock
+from vidgan.core.settings import MAX_INT, from_dict
 from vidgan.errors import UserError
+from vidgan.models.base import ClipShape
+from vidgan.report.page import Medium
 from vidgan.training.checkpoint import leftovers
-from vidgan.training.run_config import (
+from vidgan.training.logs import LOG_FILE, read_log
+from vidgan.training.presets import (
     CONFIG_FILE,
     DATA_FILE,
     Config,
     check_same_settings,
     load_run_config,
 )
+from vidgan.video import mp4_bytes, probe, read_frames
 
 LOCK_FILE = ".lock"
 
@@ -111,3 +121,160 @@ def _check_place(run: Path, handle: int) -> None:
         f"{run} was moved or deleted while it was trained in: move it back, or name its new place"
         " with run=FOLDER; the same command goes on from its newest checkpoint"
     )
+
+
+# ------------------------------------------------------------------------------------------------
+# What a finished run tells about itself: cost, sizes and clips
+
+CHECKS = "gradient_checks"
+"""Key under which the environment keeps what was found of each level's arithmetic."""
+MAX_PREDICTIONS = 2
+"""Films of predictions that are shown of a run."""
+MEDIUM_BYTES = 1 << 28
+"""Longest film or picture that a page takes in."""
+_SAMPLE_NAME = re.compile(r"step-(0|[1-9]\d{0,14})\.mp4", re.ASCII)
+FILM_WIDTH = 400
+"""Pixels: a page of many systems shows films about as wide, and embeds them no wider."""
+
+
+def device_seconds(run: Path) -> float | None:
+    """Seconds that all devices of a run trained for, roll-backs not counted; None if unknown."""
+    lines = read_log(run / LOG_FILE)
+    if (
+        not (run / "environment.json").is_file()
+        or not lines
+        or any("device_seconds" not in line for line in lines)
+    ):
+        return None
+    processes = read_environment(run)[0].get("processes")
+    seconds = sum(line["device_seconds"] for line in lines)
+    return float(seconds) * processes if type(processes) is int else None
+
+
+def device_of(run: Path) -> str | None:
+    """What a run was trained on, such as `2 x NVIDIA H200`; None if it does not say."""
+    found, _ = read_environment(run)
+    name, count = found.get("device_name"), found.get("processes", 1)
+    if not isinstance(name, str) or type(count) is not int:
+        return None
+    return f"{count} x {name}" if count > 1 else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFacts:
+    """What `data.json` of a run says of its clips, as far as others rely on it.
+
+    Attributes:
+        clip_shape: channels, frames, height, width.
+        classes: their names; empty without labels.
+        counts: clips by class, of the class "" without labels.
+        num_clips: clips that the networks see.
+        fps: frames a second.
+        dropped: name and reason of every video that was left out.
+    """
+
+    clip_shape: tuple[int, int, int, int]
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    num_clips: int
+    fps: float
+    dropped: tuple[tuple[str, str], ...]
+
+    def __post_init__(self) -> None:
+        sizes = (*self.clip_shape, *(number + 1 for number in self.counts.values()))
+        if not all(0 < size <= MAX_INT for size in (*sizes, self.num_clips + 1)):
+            raise UserError("a number of clips, frames or pixels is none that a run can have")
+
+
+def read_clip_facts(run: Path) -> ClipFacts | None:
+    """The facts of `data.json`; None if there is none.
+
+    Raises:
+        UserError: it is damaged, or a part of it does not fit.
+    """
+    path = run / "data.json"
+    if not path.exists():
+        return None
+    found = read_sealed_json(path, unsealed=True)
+    known = {item.name: found[item.name] for item in fields(ClipFacts) if item.name in found}
+    return from_dict(ClipFacts, known, str(path))
+
+
+def read_environment(run: Path) -> tuple[dict[str, Any], list[str]]:
+    """The plain values of `environment.json`, and the names of those that are left out.
+
+    Kept are words, numbers, and what was found of each level's arithmetic.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = run / "environment.json"
+    if not path.exists():
+        return {}, []
+    found = read_json(path)
+    kept = {key: value for key, value in found.items() if _is_plain(value)}
+    checks = found.get(CHECKS)
+    if isinstance(checks, dict):
+        fitting = {level: facts for level, facts in checks.items() if _is_check(facts)}
+        kept |= {CHECKS: fitting} if fitting or not checks else {}
+    return kept, [key for key in found if key not in kept]
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _is_check(facts: Any) -> bool:
+    """Whether the findings on a level are what a page shows of them."""
+    return (
+        isinstance(facts, dict)
+        and all(map(_is_plain, facts.values()))
+        and all(isinstance(facts.get(key), str) for key in ("sentence", "float32"))
+    )
+
+
+def count_parameters(run: Path) -> tuple[int, int] | None:
+    """Parameters of the generator, and of all discriminators, at the last level; None for a run
+    that does not say what its clips are like."""
+    facts = read_clip_facts(run)
+    if facts is None:
+        return None
+    with torch.device("meta"):
+        gan = load_run_config(run).model.build(ClipShape(*facts.clip_shape), len(facts.classes))
+    counts = {
+        name: sum(parameter.numel() for _, parameter in network.parameters_in_use())
+        for name, network in gan.networks.items()
+    }
+    return counts.pop("generator"), sum(counts.values())
+
+
+def media_of(run: Path) -> Iterator[Medium]:
+    """The newest samples of a run, its walk and its predictions."""
+    steps = sample_films(run)
+    if steps:
+        yield _film(steps[max(steps)], f"Samples at step {max(steps):,}")
+    if (run / "interpolation.mp4").is_file():
+        yield _film(run / "interpolation.mp4", "Walk through the latent space")
+    for path in sorted((run / "predictions").glob("*.mp4"))[:MAX_PREDICTIONS]:
+        yield _film(path, "Given frames (blue) and predicted ones (orange)")
+
+
+def sample_films(run: Path) -> dict[int, Path]:
+    """The samples of a run by step; what training would not have named so is passed over."""
+    names = ((path, _SAMPLE_NAME.fullmatch(path.name)) for path in (run / "samples").glob("*.mp4"))
+    return {int(found[1]): path for path, found in names if found and path.is_file()}
+
+
+def _film(path: Path, title: str) -> Medium:
+    return {"title": title, "mime": "video/mp4", "content": _fitted(path)}
+
+
+def _fitted(path: Path) -> bytes:
+    """The bytes of a film; one that is too wide is averaged over whole blocks of pixels first."""
+    found = probe(path)
+    factor = -(-found.width // FILM_WIDTH)
+    if factor == 1:
+        return read_bytes(path, MEDIUM_BYTES)
+    clip = read_frames(path).clip
+    height, width = (length - length % (2 * factor) for length in clip.shape[2:])
+    return mp4_bytes(pool_uint8(clip[:, :, :height, :width], (1, factor, factor)), found.fps)

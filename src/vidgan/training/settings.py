@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from vidgan.core.ranges import Range, check_fields
+from vidgan.core.settings import Range, check_fields
 from vidgan.training.augment import AugmentConfig
 
 

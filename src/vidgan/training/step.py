@@ -23,15 +23,16 @@ from vidgan.losses.recipes import Loss
 from vidgan.models.base import GAN, Discriminator, Generator, Network, Scores, Stage
 from vidgan.models.parts.growth import fades
 from vidgan.training.augment import augment
-from vidgan.training.ema import measure_statistics, update_average
-from vidgan.training.loss_checks import check_loss
-from vidgan.training.optimizers import (
+from vidgan.training.ema import (
     PLAYERS,
     make_optimizers,
+    measure_statistics,
     named_parameters,
     player_settings,
     set_learning_rate,
+    update_average,
 )
+from vidgan.training.loss_checks import check_loss
 from vidgan.training.settings import TrainingConfig
 
 Logs = dict[str, Tensor]

@@ -16,25 +16,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidgan.video.colour import UNREAD_MATRICES, WIDE_PRIMARIES, hdr_transfer
 from vidgan.video.frames import (
     CorruptVideoError,
     DecodedFrames,
     Fitter,
+    FrameIndex,
     NoVideoStreamError,
     Pixels,
     ResizePolicy,
     UnreadableVideoError,
     VideoInfo,
+    check_claims,
+    frame_index,
     iterate_images,
+    packets_of,
     probe_images,
     read_images,
     stack_frames,
 )
-from vidgan.video.geometry import SQUARE, Orientation, pixel_aspect, square_pixels
-from vidgan.video.index import FrameIndex, check_claims, frame_index, packets_of
-from vidgan.video.pictures import MAX_PIXELS
-from vidgan.video.sequences import is_numbered_pictures
+from vidgan.video.geometry import (
+    SQUARE,
+    UNREAD_MATRICES,
+    WIDE_PRIMARIES,
+    Orientation,
+    hdr_transfer,
+    pixel_aspect,
+    square_pixels,
+)
+from vidgan.video.sequences import MAX_PIXELS, is_numbered_pictures
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from vidgan.cli.main import run
-from vidgan.data.build.engine import Engine
+from vidgan.data.build.engine import Crashed, Engine
 from vidgan.data.build.packing import build_clips
-from vidgan.data.build.pool import Crashed
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 
 CONFIG = DataConfig(resolution=16, frames=4, payload="zstd", heldout_fraction=0.25, workers=0)
@@ -34,7 +33,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 def videos(tmp_path_factory):
     """24 videos, one of them empty."""
     folder = tmp_path_factory.mktemp("engine") / "videos"
-    render_motions(folder, videos=24, size=16, frames=4, objects="disc ring", motions="up down")
+    render_motions(
+        folder,
+        motion_settings(objects="disc ring", motions="up down", size=16, frames=4),
+        videos=24,
+    )
     next(folder.rglob("*.mp4")).write_bytes(b"")
     return folder
 

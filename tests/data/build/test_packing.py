@@ -24,7 +24,7 @@ from video_files import (
 
 from vidgan.data.build.packing import DataConfig, build_clips, cached_build, check_source
 from vidgan.data.packed.store import open_store
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 
 CONFIG = DataConfig(resolution=32, frames=8, workers=0, heldout_fraction=0.0, resize="stretch")
@@ -231,7 +231,10 @@ def test_classes_without_a_clip_are_left_out(tmp_path):
 def motions(tmp_path_factory):
     out = tmp_path_factory.mktemp("motions") / "set"
     return render_motions(
-        out, videos=40, size=16, frames=4, objects="disc ring", motions="up down", heldout=0.2
+        out,
+        motion_settings(objects="disc ring", motions="up down", size=16, frames=4),
+        videos=40,
+        heldout=0.2,
     )
 
 

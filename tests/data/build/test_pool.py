@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vidgan.data.build.pool import Crashed, map_in_order
+from vidgan.data.build.engine import Crashed, map_in_order
 
 
 def work(job: int) -> int:

@@ -13,7 +13,7 @@ from vidgan.cli.main import run
 from vidgan.data.build.packing import DataConfig, build_clips, check_source
 from vidgan.data.build.quality import QualityConfig
 from vidgan.data.packed.store import open_store
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 from vidgan.video import read_frames, write_mp4
 
@@ -26,7 +26,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve good videos of two classes and four that are doubtful, each in its own way."""
     place = tmp_path_factory.mktemp("quality")
     render_motions(
-        place / "v", videos=12, size=32, frames=8, objects="disc star", motions="up", heldout=0.0
+        place / "v",
+        motion_settings(objects="disc star", motions="up", size=32, frames=8),
+        videos=12,
+        heldout=0.0,
     )
     root = place / "v" / "train"
     first, second = sorted((root / "disc-up").glob("*.mp4"))[:2]

@@ -20,7 +20,7 @@ from vidgan.data.loader import make_loader
 from vidgan.data.packed.cloud_export import export_to_litdata
 from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 
 CONFIG = DataConfig(resolution=16, frames=4, workers=0, payload="zstd", heldout_fraction=0.25)
@@ -31,7 +31,11 @@ LEVELS = ((4, 16), (2, 8))
 def packed(tmp_path_factory):
     """20 clips in three chunks at two levels."""
     root = tmp_path_factory.mktemp("cloud")
-    render_motions(root / "videos", videos=20, size=16, frames=4, objects="disc", motions="up down")
+    render_motions(
+        root / "videos",
+        motion_settings(objects="disc", motions="up down", size=16, frames=4),
+        videos=20,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidgan.data.build.packing._CHUNK_BYTES", 1)
         build_clips(root / "videos", root / "set", CONFIG, LEVELS[1:])

@@ -14,7 +14,7 @@ from vidgan.cli.main import run
 from vidgan.data.build.packing import DataConfig, build_clips
 from vidgan.data.packed.export import export_clips
 from vidgan.data.packed.store import open_store
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 
 CONFIG = DataConfig(resolution=16, frames=4, workers=0)
@@ -24,7 +24,10 @@ CONFIG = DataConfig(resolution=16, frames=4, workers=0)
 def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     videos = render_motions(
-        folder / "v", videos=20, size=16, frames=4, objects="disc ring", motions="up", heldout=0.2
+        folder / "v",
+        motion_settings(objects="disc ring", motions="up", size=16, frames=4),
+        videos=20,
+        heldout=0.2,
     )
     build_clips(videos, folder / "set", CONFIG)
     return folder / "set"

@@ -9,7 +9,7 @@ from vidgan.cli.main import run
 from vidgan.data.build.packing import build_clips, verify_set
 from vidgan.data.packed.store import open_store
 from vidgan.data.settings import DataConfig
-from vidgan.data.synthetic.motions import render_motions
+from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UserError
 
 CONFIG = DataConfig(resolution=16, frames=4, workers=0, payload="zstd", heldout_fraction=0.0)
@@ -19,7 +19,11 @@ CONFIG = DataConfig(resolution=16, frames=4, workers=0, payload="zstd", heldout_
 def packed(tmp_path_factory):
     """Twelve clips in two chunks at two levels."""
     root = tmp_path_factory.mktemp("verify")
-    render_motions(root / "videos", videos=12, size=16, frames=4, objects="disc", motions="up down")
+    render_motions(
+        root / "videos",
+        motion_settings(objects="disc", motions="up down", size=16, frames=4),
+        videos=12,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidgan.data.build.packing._CHUNK_BYTES", 1)
         build_clips(root / "videos", root / "set", CONFIG, levels=[(2, 8)])

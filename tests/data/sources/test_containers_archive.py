@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from vidgan.data.sources.containers.archive import is_archive, open_archive
-from vidgan.data.sources.containers.limits import Limits, plain_name, unsafe_name
+from vidgan.data.sources.containers.items import Limits, plain_name, unsafe_name
 from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError
 

@@ -14,8 +14,13 @@ import pytest
 
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.array_items import list_arrays, read_array_item
-from vidgan.data.sources.containers.arrays import open_arrays, read_npy
-from vidgan.data.sources.containers.axes import clip_frames, find_axes, find_scale
+from vidgan.data.sources.containers.arrays import (
+    clip_frames,
+    find_axes,
+    find_scale,
+    open_arrays,
+    read_npy,
+)
 from vidgan.data.sources.containers.reading import list_container, open_item
 from vidgan.data.sources.layouts import scan_sources
 from vidgan.errors import UserError

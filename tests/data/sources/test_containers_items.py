@@ -14,7 +14,7 @@ from video_files import numbered_frame, write_video
 
 from vidgan.data.sources.containers.archive_items import list_archive, read_archive_item
 from vidgan.data.sources.containers.items import Frames, Pictures, VideoBytes
-from vidgan.data.sources.containers.tfrecord_items import (
+from vidgan.data.sources.containers.tfrecord import (
     choose_levels,
     list_records,
     read_record_item,

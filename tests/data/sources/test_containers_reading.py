@@ -12,8 +12,13 @@ import torch
 from PIL import Image
 from video_files import frame_numbers, numbered_frame, write_video
 
-from vidgan.data.sources.containers.reading import is_container, list_container, open_item
-from vidgan.data.sources.containers.scan import find_containers, scan_containers
+from vidgan.data.sources.containers.reading import (
+    find_containers,
+    is_container,
+    list_container,
+    open_item,
+    scan_containers,
+)
 from vidgan.errors import UserError
 from vidgan.video import CorruptVideoError, NoVideoStreamError, UnreadableVideoError, read_frames
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from generated_files import write_pngs, write_video
 
-from vidgan.data.sources.lossless import bypasses_transform, is_lossless
+from vidgan.data.sources.generated import bypasses_transform, is_lossless
 from vidgan.video import probe, read_frames, write_gif, write_mp4
 
 CLIP = torch.randint(256, (3, 4, 16, 16), dtype=torch.uint8, generator=torch.manual_seed(0))

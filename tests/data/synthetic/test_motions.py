@@ -1,12 +1,12 @@
 """The motions set: repeatable, right in what it shows, its colours silent about the class."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from vidgan.data.synthetic.digits import num_digit_images
 from vidgan.data.synthetic.motions import (
     DIGITS,
     MOTIONS,
@@ -14,6 +14,8 @@ from vidgan.data.synthetic.motions import (
     SHAPES,
     MotionSettings,
     motion_clip,
+    motion_settings,
+    num_digit_images,
     render_motions,
 )
 from vidgan.errors import UserError
@@ -166,8 +168,8 @@ def test_held_out_digits_are_other_images():
 def test_render_writes_labelled_files_and_continues(tmp_path):
     out = tmp_path / "set"
     seen = []
-    options = {"videos": 24, "size": 32, "frames": 4, "objects": "disc,cross", "motions": "up grow"}
-    render_motions(out, **options, progress=lambda *state: seen.append(state))
+    asked = motion_settings("disc,cross", "up grow", size=32, frames=4)
+    render_motions(out, asked, videos=24, progress=lambda *state: seen.append(state))
     assert seen[-1] == (24, 24, "rendering motions")
     files = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.mp4"))
     assert len(files) == 24
@@ -186,17 +188,17 @@ def test_render_writes_labelled_files_and_continues(tmp_path):
     file.unlink()
     record = json.loads((out / "motions.json").read_text())
     (out / "motions.json").write_text(json.dumps({**record, "finished": False}))
-    render_motions(out, **options)
+    render_motions(out, asked, videos=24)
     assert file.read_bytes() == before
     with pytest.raises(UserError, match="a motions set with size="):
-        render_motions(out, **{**options, "size": 48})
+        render_motions(out, dataclasses.replace(asked, size=48), videos=24)
 
 
 def test_bad_requests_are_named(tmp_path):
     with pytest.raises(UserError, match="unknown object sqare"):
-        render_motions(tmp_path / "a", objects="sqare")
+        render_motions(tmp_path / "a", motion_settings(objects="sqare"))
     with pytest.raises(UserError, match="unknown motion spin"):
-        render_motions(tmp_path / "a", motions=["up", "spin"])
+        render_motions(tmp_path / "a", motion_settings(motions=["up", "spin"]))
     with pytest.raises(UserError, match="heldout=1"):
         render_motions(tmp_path / "a", heldout=1.0)
     (tmp_path / "mine.txt").write_text("x")

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from vidgan.models.base import GAN, ClipShape, ModelConfig
-from vidgan.models.conformance import baselines as baseline_sheets
 from vidgan.models.conformance import sheet as conformance
+from vidgan.models.conformance import tables as baseline_sheets
 
 BASELINES = ("vgan", "ivgan", "tgan", "mocogan")
 

@@ -73,7 +73,7 @@ def test_progressive_gan_agrees_with_what_its_source_prints() -> None:
 
 
 def test_totals_move_with_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vidgan.models.conformance import pvgan as progressive_sheet
+    from vidgan.models.conformance import tables as progressive_sheet
 
     def wider(side: int, **settings: str) -> object:
         widths = [128, 128, 128, 64, 32, 16, 9][: {128: 6, 256: 7}[side]]

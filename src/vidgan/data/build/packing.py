@@ -19,8 +19,7 @@ from vidgan.core.files import DiskFullError, cache_folder, disk_errors_named
 from vidgan.core.shapes import LevelShape
 from vidgan.data.build.duplicates import DuplicateGate
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
-from vidgan.data.build.engine import Engine
-from vidgan.data.build.pool import num_cores
+from vidgan.data.build.engine import Engine, num_cores
 from vidgan.data.build.report import (
     BuildReport,
     make_manifest,
@@ -31,8 +30,8 @@ from vidgan.data.build.report import (
     unmet_settings,
 )
 from vidgan.data.packed.cloud import is_url
+from vidgan.data.packed.export import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.packed.manifest import is_packed, read_manifest, write_manifest
-from vidgan.data.packed.sheet import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.packed.store import open_store
 from vidgan.data.packed.writer import ChunkWriter, locked
 from vidgan.data.settings import DataConfig

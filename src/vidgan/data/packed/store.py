@@ -8,10 +8,10 @@ from typing import Protocol
 from torch import Tensor
 
 from vidgan.core.shapes import LevelShape
-from vidgan.data.packed.chunk_files import open_chunks
 from vidgan.data.packed.cloud import is_url
 from vidgan.data.packed.manifest import MANIFEST_NAME, ClipItem, Manifest
 from vidgan.data.packed.payload import decode_payload
+from vidgan.data.packed.writer import open_chunks
 from vidgan.errors import UserError
 
 __all__ = ["ClipItem", "ClipStore", "LevelShape", "MemoryStore", "PackedStore", "open_store"]

@@ -11,6 +11,8 @@ import colorsys
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,80 @@ from torch import Tensor
 
 from vidgan.core.files import is_vacant, read_json, remove_leftovers, write_json_atomically
 from vidgan.core.randomness import derive_seed
-from vidgan.data.synthetic.digits import digit_mask, num_digit_images
 from vidgan.errors import UserError
 from vidgan.video import write_mp4
+from vidgan.video.sequences import open_picture
+
+# ------------------------------------------------------------------------------------------------
+# The 1,797 handwritten digits that come with the package (see `images/ATTRIBUTION.md`)
 
 Array = npt.NDArray[np.float64]
+
+_HELDOUT_EVERY = 5
+"""One digit image in five is never shown by a training video, whatever the seed."""
+_INK_AREA = 0.5
+"""In squared object sides; strokes are thin, so a whole digit is then as tall as a shape."""
+
+
+def num_digit_images(digit: int, split: str) -> int:
+    """How many handwritten images of `digit` a split may show."""
+    return len(_images(digit, split == "train"))
+
+
+def digit_mask(digit: int, split: str, choice: int) -> Callable[[Array, Array], Array]:
+    """Cover 0..1 of one handwritten digit at local coordinates.
+
+    All digits are scaled to the same area of ink; `choice` counts from 0 up to `num_digit_images`.
+    """
+    image = np.pad(_images(digit, split == "train")[choice] / 16.0, 2)
+    fine = np.linspace(0, 11, 89)
+    ink = _edge(_bilinear(image, fine[None, :], fine[:, None]))
+    cell = (_INK_AREA / (float(ink.mean()) * 11.0**2)) ** 0.5
+    mass = ink.sum()
+    centre_y, centre_x = ink.sum(1) @ fine / mass, ink.sum(0) @ fine / mass
+
+    def mask(x: Array, y: Array) -> Array:
+        return _edge(_bilinear(image, x / cell + centre_x, y / cell + centre_y))
+
+    return mask
+
+
+def _edge(ink: Array) -> Array:
+    """A pencil line out of the grey 8 x 8 picture: a smooth step around its half tone."""
+    step = np.clip((ink - 0.25) / 0.4, 0, 1)
+    return step * step * (3 - 2 * step)
+
+
+def _bilinear(image: Array, x: Array, y: Array) -> Array:
+    last = image.shape[0] - 1
+    x, y = np.clip(x, 0, last), np.clip(y, 0, last)
+    left, top = np.minimum(x.astype(int), last - 1), np.minimum(y.astype(int), last - 1)
+    fx, fy = x - left, y - top
+    upper = image[top, left] * (1 - fx) + image[top, left + 1] * fx
+    lower = image[top + 1, left] * (1 - fx) + image[top + 1, left + 1] * fx
+    result: Array = upper * (1 - fy) + lower * fy
+    return result
+
+
+@lru_cache(maxsize=1)
+def _table() -> npt.NDArray[np.uint8]:
+    data = (resources.files("vidgan.data.synthetic") / "images" / "digits.png").read_bytes()
+    with open_picture(data) as picture:
+        return np.asarray(picture)
+
+
+@lru_cache(maxsize=20)
+def _images(digit: int, for_training: bool) -> npt.NDArray[np.uint8]:
+    """All `[M, 8, 8]` images of a digit that belong to the training videos, or the other ones."""
+    rows = np.flatnonzero(_table()[:, 64] == digit)
+    is_heldout = [derive_seed("digit", int(row)) % _HELDOUT_EVERY == 0 for row in rows]
+    chosen = rows[np.array(is_heldout) != for_training]
+    return _table()[chosen, :64].reshape(-1, 8, 8)
+
+
+# ------------------------------------------------------------------------------------------------
+# The demonstration set: an object times a motion, rendered as ordinary labelled video files
+
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) after every item."""
 
@@ -121,16 +192,41 @@ class _Scene:
     digit_draw: float
 
 
-def render_motions(
-    out: str | Path,
-    videos: int = 960,
+def motion_settings(
+    objects: str | Sequence[str] = "shapes",
+    motions: str | Sequence[str] = "all",
+    *,
     size: int = 64,
     frames: int = 16,
     seed: int = 0,
-    objects: str | Sequence[str] = "shapes",
-    motions: str | Sequence[str] = "all",
-    heldout: float = 0.1,
     palette: str = "pastel",
+) -> MotionSettings:
+    """Settings out of the words of people.
+
+    Args:
+        objects: "shapes", "digits", or names (a list or separated by commas).
+        motions: "all" or names.
+        size, frames, seed, palette: See `MotionSettings`.
+
+    Raises:
+        UserError: unknown names, or sizes that show nothing.
+    """
+    return MotionSettings(
+        size=size,
+        frames=frames,
+        seed=seed,
+        objects=_names(objects, {"shapes": SHAPES, "digits": DIGITS}),
+        motions=_names(motions, {"all": MOTIONS}),
+        palette=palette,
+    )
+
+
+def render_motions(
+    out: str | Path,
+    settings: MotionSettings | None = None,
+    *,
+    videos: int = 960,
+    heldout: float = 0.1,
     fps: float = 8.0,
     progress: Progress | None = None,
 ) -> Path:
@@ -141,14 +237,9 @@ def render_motions(
 
     Args:
         out: Folder, new or made by a call with the same settings.
+        settings: What is rendered; None for the defaults.
         videos: Number of videos, held-out ones included.
-        size: Side in pixels.
-        frames: Frames a video.
-        seed: Same seed, same frames.
-        objects: "shapes", "digits", or names (a list or separated by commas).
-        motions: "all" or names.
         heldout: Fraction that is held out; at least one of each class if there are two for each.
-        palette: "pastel" or "vivid" objects.
         fps: Frames per second of the files.
         progress: Called with (done, total, what).
 
@@ -156,17 +247,9 @@ def render_motions(
         The folder.
 
     Raises:
-        UserError: unknown names, too few videos, or `out` holds something else.
+        UserError: too few videos, or `out` holds something else.
     """
-    settings = MotionSettings(
-        size=size,
-        frames=frames,
-        seed=seed,
-        objects=_names(objects, {"shapes": SHAPES, "digits": DIGITS}),
-        motions=_names(motions, {"all": MOTIONS}),
-        palette=palette,
-    )
-    out = Path(out)
+    settings, out = settings or MotionSettings(), Path(out)
     if not 0 <= heldout < 1 or videos < 1:
         raise UserError(f"videos={videos} with heldout={heldout} leaves nothing to train on")
     record = {**asdict(settings), "videos": videos, "heldout": heldout, "fps": fps}

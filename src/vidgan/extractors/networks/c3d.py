@@ -11,7 +11,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.extractors.networks.widths import Shapes, scaled
+from vidgan.extractors.networks.inception import Shapes, scaled
 
 Pool5 = Literal["ceil", "pad"]
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.extractors.networks.widths import Shapes, scaled
+from vidgan.extractors.networks.inception import Shapes, scaled
 
 Triple = tuple[int, int, int]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vidgan.errors import UserError
-from vidgan.extractors.networks.widths import Shapes
+from vidgan.extractors.networks.inception import Shapes
 
 
 class WrongWeightsError(UserError):

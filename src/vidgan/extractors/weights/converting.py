@@ -9,7 +9,6 @@ from torch import Tensor
 from vidgan.errors import UserError
 from vidgan.extractors.weights.catalogue import CATALOGUE, WeightFile, candidates, find_by_hash
 from vidgan.extractors.weights.checking import WrongWeightsError, check_tensors
-from vidgan.extractors.weights.layouts import Layout, find_layouts, num_classes_of, shapes_for
 from vidgan.extractors.weights.reading import FileIdentity, identify, read_tensors
 from vidgan.extractors.weights.store import (
     Source,
@@ -18,6 +17,7 @@ from vidgan.extractors.weights.store import (
     save_weights,
     weights_path,
 )
+from vidgan.extractors.weights.tensor_table import Layout, find_layouts, num_classes_of, shapes_for
 
 
 class HashMismatchError(UserError):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidgan.errors import UserError
-from vidgan.films.opencv import Pixels, SiftMatcher, shrink, to_grey
+from vidgan.films.item_work import Pixels, SiftMatcher, shrink, to_grey
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,119 @@
 """Following faces through a shot, and the runs of frames that are worth aligning."""
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vidgan.films.faces.detect import Box, Face, FaceConfig
+from vidgan.errors import UserError
+from vidgan.films.faces.align import EyeFinder
 from vidgan.films.faces.shots import Shot
+from vidgan.films.item_work import Floats, Pixels, SiftMatcher, opencv, shrink, to_grey
+
+# ------------------------------------------------------------------------------------------------
+# Finding faces in frames: OpenCV's frontal Haar cascade, checked by two eyes
+
+Box = tuple[float, float, float, float]
+"""Left, top, width, height in pixels of the frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceConfig:
+    """Which faces are found and followed.
+
+    Attributes:
+        width: Pixels to which frames are shrunk for the search; more cost time and find false
+            faces rather than new ones.
+        scale_step: Ratio of neighbouring sizes that are tried; OpenCV's default.
+        neighbours: Overlapping hits that make a face; 5 instead of OpenCV's 3, because a film
+            offers more false faces than true ones.
+        min_share: Smallest face as a share of the frame's shorter side.
+        min_pixels: Smallest face in pixels of the film: below that an aligned clip of 300 pixels
+            would be enlarged more than four times.
+        probe_step: Every probe_step-th frame is searched first, all frames only around the hits;
+            with gap_frames=0 it finds what 1 finds and takes a quarter of the time.
+        overlap: Intersection over union of boxes in neighbouring frames that makes them one face.
+        gap_frames: Frames without a face or without its landmarks that a run may bridge, filled
+            from both sides; 0 is the thesis. Haar misses single frames of steady faces.
+        run_frames: Shortest run of frames with a face that is kept; 31 in the thesis.
+        min_eye_share: Share of a run's frames in which both eyes must be found; a real face showed
+            them in 0.85 of its frames, a false one in hardly any.
+    """
+
+    width: int = 480
+    scale_step: float = 1.1
+    neighbours: int = 5
+    min_share: float = 0.12
+    min_pixels: int = 60
+    probe_step: int = 4
+    overlap: float = 0.4
+    gap_frames: int = 2
+    run_frames: int = 31
+    min_eye_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 1.01 <= self.scale_step <= 2:
+            raise UserError(f"faces.scale_step={self.scale_step} must be 1.01 to 2")
+        for name in ("min_share", "overlap", "min_eye_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"faces.{name}={getattr(self, name)} must be 0 to 1")
+        for name, least in (("width", 32), ("min_pixels", 16), ("probe_step", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"faces.{name}={getattr(self, name)} must be at least {least}")
+        if self.gap_frames < 0 or self.neighbours < 0 or self.run_frames < 1:
+            raise UserError(
+                "faces.gap_frames and faces.neighbours must be at least 0, faces.run_frames 1"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in one frame; every sighting is equal to itself alone.
+
+    Attributes:
+        box: Where it is.
+        eyes: Centres `[2, 2]` (x, y) of both eyes, the left one in the picture first, or None.
+    """
+
+    box: Box
+    eyes: Floats | None
+
+
+class FaceFinder:
+    """The faces of a frame."""
+
+    def __init__(self, config: FaceConfig) -> None:
+        cv2 = opencv()
+        name = cv2.data.haarcascades + "haarcascade_frontalface_default.xml"
+        self._cascade = cv2.CascadeClassifier(name)
+        self._eyes = EyeFinder()
+        self._config = config
+
+    def boxes(self, pixels: Pixels) -> list[Box]:
+        """Boxes of the faces in a frame, RGB `[H, W, 3]`, largest first."""
+        config = self._config
+        grey = to_grey(shrink(pixels, config.width))
+        scale = grey.shape[1] / pixels.shape[1]
+        least = round(max(config.min_share * min(grey.shape), config.min_pixels * scale))
+        found = self._cascade.detectMultiScale(
+            grey,
+            scaleFactor=config.scale_step,
+            minNeighbors=config.neighbours,
+            minSize=(least, least),
+        )
+        boxes = [tuple(float(value) / scale for value in box) for box in found]
+        return sorted(((x, y, w, h) for x, y, w, h in boxes), key=lambda box: (-box[2], box))
+
+    def faces(self, pixels: Pixels) -> list[Face]:
+        """Faces in a frame with their eyes, largest first."""
+        boxes = self.boxes(pixels)
+        if not boxes:
+            return []
+        grey = to_grey(pixels)
+        return [Face(box, self._eyes.find(grey, box)) for box in boxes]
+
+
+# ------------------------------------------------------------------------------------------------
+# Following faces through a shot, and the runs of frames that are worth aligning
 
 
 @dataclass(frozen=True)
@@ -122,3 +231,60 @@ def unbroken(good: Sequence[bool], gap: int) -> list[tuple[int, int]]:
         else:
             stretches.append((n, n + 1))
     return stretches
+
+
+# ------------------------------------------------------------------------------------------------
+# Does an aligned clip show one person from beginning to end? SIFT features say so
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonConfig:
+    """When two aligned frames show the same person.
+
+    Attributes:
+        check: Whether clips are checked at all.
+        width: Pixels to which aligned frames are shrunk; matches were counted at 128.
+        features: Strongest SIFT features of a frame.
+        ratio: Lowe's ratio test.
+        step: Frames between compared ones; a missed cut or a short dissolve lies in between.
+        threshold: Least share of features that match over `step` frames. The same person had 64
+            matches, another one 3, of about 200: 0.1 to 0.15 lies between the two.
+        ends_threshold: Least share between the first and the last frame, where the expression may
+            have changed.
+        min_features: Frames with fewer features are too blurred to be compared; the clip goes.
+    """
+
+    check: bool = True
+    width: int = 128
+    features: int = 300
+    ratio: float = 0.75
+    step: int = 8
+    threshold: float = 0.12
+    ends_threshold: float = 0.05
+    min_features: int = 12
+
+    def __post_init__(self) -> None:
+        if self.step < 1 or self.min_features < 2 or self.width < 32:
+            raise UserError(
+                "person.step must be at least 1, person.min_features 2 and person.width 32"
+            )
+        for name in ("ratio", "threshold", "ends_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"person.{name}={getattr(self, name)} must be 0 to 1")
+
+
+def find_change(frames: Sequence[Pixels], config: PersonConfig) -> str | None:
+    """Why the aligned frames, RGB `[S, S, 3]` each, are not of one person; None if they are."""
+    if not config.check:
+        return None
+    matcher = SiftMatcher(config.features, config.ratio)
+    numbers = sorted({*range(0, len(frames), config.step), len(frames) - 1})
+    features = [matcher.features(to_grey(shrink(frames[n], config.width)))[1] for n in numbers]
+    if min(map(len, features)) < config.min_features:
+        return "too blurred to tell whether it is one person"
+    pairs = list(itertools.pairwise(features))
+    if any((matcher.share(*pair) or 0.0) < config.threshold for pair in pairs):
+        return "the person changes"
+    if (matcher.share(features[0], features[-1]) or 0.0) < config.ends_threshold:
+        return "the last frame does not show the person of the first"
+    return None

@@ -11,15 +11,15 @@ from vidgan.errors import UserError
 from vidgan.models.base import Network
 
 SHEETS = {
-    "pvgan": "vidgan.models.conformance.pvgan:sheet",
-    "vgan": "vidgan.models.conformance.baselines:vgan",
-    "ivgan": "vidgan.models.conformance.baselines:ivgan",
-    "tgan": "vidgan.models.conformance.baselines:tgan",
-    "mocogan": "vidgan.models.conformance.baselines:mocogan",
-    "dvdgan": "vidgan.models.conformance.dvdgan:dvdgan",
-    "dvdgan_fp": "vidgan.models.conformance.dvdgan:dvdgan_fp",
-    "hrvgan": "vidgan.models.conformance.dvdgan:hrvgan",
-    "hrvgan_repo": "vidgan.models.conformance.pvgan:published_hrvgan",
+    "pvgan": "vidgan.models.conformance.tables:sheet",
+    "vgan": "vidgan.models.conformance.tables:vgan",
+    "ivgan": "vidgan.models.conformance.tables:ivgan",
+    "tgan": "vidgan.models.conformance.tables:tgan",
+    "mocogan": "vidgan.models.conformance.tables:mocogan",
+    "dvdgan": "vidgan.models.conformance.tables:dvdgan",
+    "dvdgan_fp": "vidgan.models.conformance.tables:dvdgan_fp",
+    "hrvgan": "vidgan.models.conformance.tables:hrvgan",
+    "hrvgan_repo": "vidgan.models.conformance.tables:published_hrvgan",
 }
 """Model to `module:function` that returns its sheet."""
 

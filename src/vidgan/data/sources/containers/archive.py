@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from vidgan.core.files import check_regular
-from vidgan.data.sources.containers.limits import LIMITS, Limits, plain_name, unsafe_name
+from vidgan.data.sources.containers.items import LIMITS, Limits, plain_name, unsafe_name
 from vidgan.data.sources.containers.unpacked import unpacked
 from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError

@@ -13,8 +13,7 @@ from typing import Any
 
 from vidgan.data.settings import SPLITS
 from vidgan.data.sources.containers.archive import Archive, open_archive
-from vidgan.data.sources.containers.arrays import read_npy
-from vidgan.data.sources.containers.axes import clip_frames, find_axes, find_scale
+from vidgan.data.sources.containers.arrays import clip_frames, find_axes, find_scale, read_npy
 from vidgan.data.sources.containers.items import (
     Content,
     Frames,

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from vidgan.data.settings import SPLITS
-from vidgan.data.sources.containers.arrays import ArrayFile, open_arrays
-from vidgan.data.sources.containers.axes import (
+from vidgan.data.sources.containers.arrays import (
+    ArrayFile,
     Axes,
     Scale,
     clip_frames,
     find_axes,
     find_scale,
     num_clips,
+    open_arrays,
 )
-from vidgan.data.sources.containers.items import Frames, name_classes
-from vidgan.data.sources.containers.limits import LIMITS
+from vidgan.data.sources.containers.items import LIMITS, Frames, name_classes
 from vidgan.data.sources.source import Scan, Source
 from vidgan.errors import UserError, printable
 from vidgan.video import UnreadableVideoError

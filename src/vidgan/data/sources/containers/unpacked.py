@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from zstandard import ZstdDecompressor, ZstdError
 
 from vidgan.core.files import TEMPORARY_MARK, cache_folder, one_at_a_time, write_file_atomically
-from vidgan.data.sources.containers.limits import LIMITS, Limits
+from vidgan.data.sources.containers.items import LIMITS, Limits
 from vidgan.errors import UserError
 
 _BLOCK_BYTES = 1 << 20

@@ -10,13 +10,18 @@ from vidgan.core.settings import closest
 from vidgan.data.packed.manifest import MANIFEST_NAME, is_packed
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.containers.reading import CONTAINER_SUFFIXES, is_container
-from vidgan.data.sources.layouts.activitynet import ACTIVITYNET
 from vidgan.data.sources.layouts.base import Layout
-from vidgan.data.sources.layouts.containers import ARCHIVE, ARRAYS, TFRECORDS, WEBDATASET
-from vidgan.data.sources.layouts.folders import CLASSES, FOLDER
-from vidgan.data.sources.layouts.kinetics import KINETICS
-from vidgan.data.sources.layouts.strips import STRIPS, TINYVIDEO
-from vidgan.data.sources.layouts.ucf101 import UCF101
+from vidgan.data.sources.layouts.stored import (
+    ARCHIVE,
+    ARRAYS,
+    CLASSES,
+    FOLDER,
+    STRIPS,
+    TFRECORDS,
+    TINYVIDEO,
+    WEBDATASET,
+)
+from vidgan.data.sources.layouts.videos import ACTIVITYNET, KINETICS, UCF101
 from vidgan.data.sources.source import Scan, settle
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree, look_at, no_videos
 from vidgan.errors import UserError

@@ -1,1 +1,0 @@
-"""One file for each metric, or for a few that share their computation; see `evaluation.metric`."""
