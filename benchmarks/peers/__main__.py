@@ -10,8 +10,10 @@ copied or changed. Both sides compute in float64 with the same weights, latents 
 
 import argparse
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def lazily(module: str) -> Callable[[Path], list[Row]]:
     return compare
 
 
-TENSORFLOW_1 = "TensorFlow 1 with tf.contrib, which no current Python installs"
+TENSORFLOW_1 = "its code needs TensorFlow 1, which no Python of today installs"
 PEERS = [
     Peer(
         "mocogan",
@@ -50,11 +52,12 @@ PEERS = [
         lazily("mocogan"),
     ),
     Peer(
-        "dvdgan",
-        "ajbrock/BigGAN-PyTorch",
-        "98459431a5d618d644d54cd1e9fceb1e5045648d",
+        "tgan",
+        "pfnet-research/tgan",
+        "09aa10571e6c090a0f530c8e3f1515780867a894",
         "MIT",
-        lazily("biggan"),
+        lazily("tgan"),
+        needs="chainer",
     ),
     Peer(
         "vgan",
@@ -62,6 +65,55 @@ PEERS = [
         "8ab98aa974228ec4a3a08a396b77f5e2cec68d5d",
         "none",
         lazily("vgan"),
+    ),
+    Peer(
+        "vgan",
+        "cvondrick/videogan",
+        "88c0c4d967a9d29ce6cfea19174b22dd5ccbb350",
+        "MIT",
+        note="its code needs Lua Torch, which is no longer maintained",
+    ),
+    Peer(
+        "dvdgan",
+        "ajbrock/BigGAN-PyTorch",
+        "98459431a5d618d644d54cd1e9fceb1e5045648d",
+        "MIT",
+        lazily("biggan"),
+    ),
+    Peer(
+        "dvdgan",
+        "Harrypotterrrr/DVD-GAN",
+        "d8c4b6a4adb6217eb959eed0ea041a67589869cf",
+        "none",
+        lazily("dvdgan"),
+    ),
+    Peer(
+        "losses of all",
+        "POSTECH-CVLab/PyTorch-StudioGAN",
+        "947b35e9835b67860fdce44d337f6d7fee7c8db3",
+        "MIT, NVIDIA in parts",
+        lazily("studiogan"),
+    ),
+    Peer(
+        "pvgan",
+        "musikisomorphie/swd",
+        "16d6ccd023c51a20edaaa4e0578ce7e8a3858fd9",
+        "CC BY-NC 4.0 in file heads",
+        note=TENSORFLOW_1,
+    ),
+    Peer(
+        "pvgan",
+        "tkarras/progressive_growing_of_gans",
+        "2504c3f3cb98ca58751610ad61fa1097313152bd",
+        "CC BY-NC 4.0",
+        note=TENSORFLOW_1,
+    ),
+    Peer(
+        "ivgan",
+        "bernhard2202/improved-video-gan",
+        "71a724117f8982112cff5c826dd7a5a335fde262",
+        "none",
+        note=TENSORFLOW_1,
     ),
 ]
 
@@ -106,7 +158,7 @@ def table(code: Path, only: str = "") -> str:
 
 
 def check_clones(peers: Sequence[Peer], code: Path) -> None:
-    """Refuse folders that are missing, with the lines that make them, or of another commit."""
+    """Refuse clones that are missing, with the lines that make them, or at another commit."""
     missing = [peer for peer in peers if not peer.folder(code).is_dir()]
     if missing:
         lines = [
@@ -118,6 +170,17 @@ def check_clones(peers: Sequence[Peer], code: Path) -> None:
             f"{code} lacks {len(missing)} of {len(peers)} repositories; clone them with\n"
             + "\n".join(lines)
         )
+    for peer in peers:
+        folder = peer.folder(code)
+        if not (folder / ".git").exists():
+            continue  # unpacked from an archive: it cannot say which commit it is
+        command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+        head = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if head != peer.commit:
+            raise UserError(
+                f"{folder} is at commit {head[:7]}, not the compared one; "
+                f"run: git -C {folder} checkout {peer.commit}"
+            )
 
 
 def rows_of(peer: Peer, code: Path) -> list[Row]:
@@ -126,7 +189,9 @@ def rows_of(peer: Peer, code: Path) -> list[Row]:
         return [Row("not run by this command", None, peer.note)]
     torch.manual_seed(0)
     try:
-        return peer.compare(peer.folder(code))
+        # Some of theirs print, and the table alone is this command's output.
+        with redirect_stdout(sys.stderr):
+            return peer.compare(peer.folder(code))
     except ModuleNotFoundError as error:
         if not peer.needs or error.name is None or error.name.split(".")[0] != peer.needs:
             raise

@@ -83,7 +83,7 @@ class Nothing(types.ModuleType):
 
 
 def stand_ins(*names: str, **members: object) -> dict[str, types.ModuleType]:
-    """Empty modules, parents before children; the last one gets the members that are used."""
+    """Empty modules, packages before what is in them; the last gets the members that are used."""
     modules: dict[str, types.ModuleType] = {name: Nothing(name) for name in names}
     for name, module in modules.items():
         parent, _, last = name.rpartition(".")

@@ -165,6 +165,7 @@ def update(
     return Row(
         "one discriminator and one generator update (Adam)",
         moves.difference(),
-        "ours takes both on the same clips, the port on two batches in turn; its rate falls to a "
-        "tenth every 1,000 batches, that of the authors does not",
+        "without the logits, whose order differs; ours takes both on the same clips, the port on "
+        "two batches in turn; its rate falls to a tenth every 1,000 batches, ours is constant as "
+        "in the paper",
     )
