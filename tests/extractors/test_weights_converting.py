@@ -283,7 +283,7 @@ def test_the_verbs_list_verify_and_convert(
     assert cli.run(["weights", "list"]) == 0
     shown = capsys.readouterr().out
     assert "c3d-mean: converted; read by c3d-tgan-fc6, c3d-tgan2-fc7" in shown
-    assert "i3d-k400: missing; read by i3d-tf, i3d-stretch, i3d-crop" in shown
+    assert "i3d-k400: missing; read by i3d-tf, i3d-stretch, i3d-stretch-pytorch, i3d-crop" in shown
     assert "git blob fa7df95674dbf3579e7fccd954e51e706b4734c1" in shown
     assert cli.run(["weights", "list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["weights"]}

@@ -175,7 +175,9 @@ def _find_source(source: SourceInputs, path: Path) -> Path:
             f"{path} is of {found}, which is not there: give the command in the folder where the "
             "record was made"
         )
-    if not found.is_file() and (source.kind == "generator" or not found.is_dir()):
+    # Where a folder of clips was edited into a generator, the comparison says so.
+    is_own = source.kind == "folder" or found.resolve() == home
+    if not found.is_file() and not (found.is_dir() and is_own):
         raise UserError(f"{path} is of {found}, which is no file: name a record of your own")
     return found
 

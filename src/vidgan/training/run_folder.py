@@ -200,6 +200,9 @@ def read_clip_facts(run: Path) -> ClipFacts | None:
     return from_dict(ClipFacts, known, str(path))
 
 
+_OF_CHECK = ("sentence", "float32")
+
+
 def read_environment(run: Path) -> tuple[dict[str, Any], list[str]]:
     """The plain values of `environment.json`, and the names of those that are left out.
 
@@ -216,6 +219,8 @@ def read_environment(run: Path) -> tuple[dict[str, Any], list[str]]:
     checks = found.get(CHECKS)
     if isinstance(checks, dict):
         fitting = {level: facts for level, facts in checks.items() if _is_check(facts)}
+        # Whatever else was found, down to lists of layers, no page shows.
+        fitting = {n: {key: facts[key] for key in _OF_CHECK} for n, facts in fitting.items()}
         kept |= {CHECKS: fitting} if fitting or not checks else {}
     return kept, [key for key in found if key not in kept]
 
@@ -226,11 +231,7 @@ def _is_plain(value: Any) -> bool:
 
 def _is_check(facts: Any) -> bool:
     """Whether the findings on a level are what a page shows of them."""
-    return (
-        isinstance(facts, dict)
-        and all(map(_is_plain, facts.values()))
-        and all(isinstance(facts.get(key), str) for key in ("sentence", "float32"))
-    )
+    return isinstance(facts, dict) and all(isinstance(facts.get(key), str) for key in _OF_CHECK)
 
 
 def count_parameters(run: Path) -> tuple[int, int] | None:
