@@ -15,11 +15,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from vidgan.training.run_config import Config
 
 from vidgan.losses.recipes import make_loss
 from vidgan.models.base import GAN
-from vidgan.training.presets import load_config
+from vidgan.training.presets import Config, load_config
 from vidgan.training.step import Batch, TrainingStep
 
 LEAST_SHARE = 1e-6

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import torch
 from beside import Row, difference, gradients, imports_from, stand_ins
 from torch import Tensor, nn
-from vidgan.losses.adversarial import ADVERSARIAL_LOSSES
 
 from vidgan.core.randomness import BatchRandom
 from vidgan.losses.penalties import GradientPenalty, PenaltyInputs, RealGradient
+from vidgan.losses.recipes import ADVERSARIAL_LOSSES
 from vidgan.models.base import Scores
 
 GAMES = {

@@ -25,8 +25,8 @@ from beside import (
     translated,
 )
 from torch import Tensor, nn
-from vidgan.losses.constraints import clip_singular_values
 
+from vidgan.losses.penalties import clip_singular_values
 from vidgan.models.base import GAN, ClipShape
 from vidgan.training.step import TrainingStep, UpdateKey
 

@@ -65,7 +65,7 @@ def test_an_address_in_the_settings_of_a_run_is_not_contacted(
     def contacted(url: str) -> None:
         pytest.fail(f"{url} was contacted")
 
-    monkeypatch.setattr("vidgan.data.packed.chunk_files.fetch_set", contacted)
+    monkeypatch.setattr("vidgan.data.packed.writer.fetch_set", contacted)
     for address in ("s3://bucket/set", "gs://bucket/set", "azure://box/set", f"local:{videos}"):
         words = [f"data={address}", "data.resolution=16", "data.frames=4"]
         save_config(tmp_path, vidgan.load_config("cpu/pvgan-motions-16x8", words))

@@ -485,7 +485,7 @@ def test_an_address_in_a_record_is_not_contacted(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "vidgan.data.packed.chunk_files.fetch_set", lambda url: pytest.fail(f"{url} was contacted")
+        "vidgan.data.packed.writer.fetch_set", lambda url: pytest.fail(f"{url} was contacted")
     )
     record = record_of("fakes")
 

@@ -20,9 +20,9 @@ from vidgan.training.logs import (
     read_log,
     stage_in_words,
     work_between,
-    write_page,
 )
 from vidgan.training.loop import train
+from vidgan.training.page import write_page
 from vidgan.training.records import cycling_labels, matching_clips
 from vidgan.training.schedule import make_schedule
 

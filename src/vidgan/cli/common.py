@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
-from vidgan.core import escaping
+from vidgan.core import terminal
 from vidgan.core.escaping import terminal as escaped
 from vidgan.errors import UserError, printable
 
@@ -108,17 +108,17 @@ def progress_on_stderr() -> Iterator[Callable[[int, int, str], None]]:
     def show(done: int, total: int, what: str) -> None:
         if what not in tasks:
             tasks[what] = bar.add_task(what, total=total)
-        escaping.start(bar)
+        terminal.start(bar)
         bar.update(tasks[what], completed=done, total=total)
         if bar.finished:
             # What comes next, perhaps for minutes, shows itself.
-            escaping.stop(bar)
+            terminal.stop(bar)
             bar.remove_task(tasks.pop(what))
 
     try:
         yield show
     finally:
-        escaping.stop(bar)
+        terminal.stop(bar)
 
 
 class _Lines:

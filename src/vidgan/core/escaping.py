@@ -5,8 +5,6 @@ for every form; HTML goes through `report.page.template`, whose texts are all es
 `terminal` has spelled out what cannot be seen.
 """
 
-from typing import Any
-
 from vidgan.errors import printable
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
@@ -84,28 +82,3 @@ def csv_text(cell: str) -> str:
 def _is_formula(text: str) -> bool:
     # Marks in front count as well: the reader takes one away from each text that has them.
     return text.lstrip("'").lstrip().startswith(_FORMULA_STARTS)
-
-
-# ------------------------------------------------------------------------------------------------
-# One live display at a time: two that redraw themselves would overwrite each other
-
-_live: Any = None
-
-
-def start(display: Any) -> None:
-    """Show a display of rich, after the one that is shown has ended; nothing if it is this one."""
-    global _live
-    if _live is display:
-        return
-    if _live is not None:
-        _live.stop()
-    _live = display
-    display.start()
-
-
-def stop(display: Any) -> None:
-    """End a display, if it is shown."""
-    global _live
-    if _live is display:
-        _live = None
-        display.stop()

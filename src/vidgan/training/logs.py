@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from vidgan.core import escaping
+from vidgan.core import terminal
 from vidgan.core.files import parse_json, read_text, write_text_atomically
 from vidgan.core.settings import MAX_INT
 from vidgan.errors import UserError, printable
@@ -175,7 +175,7 @@ class Console:
         if self._bar is not None:
             rate = f"{speed.clips_per_second:.1f} clips/s"
             text = f"{stage} | {rate} | {left} left"
-            escaping.start(self._bar)
+            terminal.start(self._bar)
             self._bar.update(self._task, completed=state.clips_seen, text=text)
         elif time.monotonic() - self._last_line_s >= PLAIN_INTERVAL_S:
             self._last_line_s = time.monotonic()
@@ -186,7 +186,7 @@ class Console:
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
-            escaping.stop(self._bar)
+            terminal.stop(self._bar)
 
 
 def _make_bar(total: int, done: int) -> tuple[Any, Any]:
