@@ -443,8 +443,7 @@ def small_run(bench: Bench, run: str, clips: int) -> Config:
 def clips(bench: Bench, letter: str) -> None:
     """Render a set and decode it, on the CPU beside the measurements."""
     videos, size, frames = (40, 16, 8) if bench.tiny else (640, 64, 16)
-    config = recipe(bench, letter)
-    folder = bench.work / SETS[letter]
+    config, folder = recipe(bench, letter), bench.work / SETS[letter]
     with bench.attempt(data=folder.name, videos=videos) as row:
         start = time.perf_counter()
         look = motion_settings(folder.name, size=size, frames=frames, palette="vivid")

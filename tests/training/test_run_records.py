@@ -13,14 +13,7 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.packed.store import open_store
 from vidgan.models.base import LevelShape, Stage
 from vidgan.training.checkpoint import RunState
-from vidgan.training.logs import (
-    LogFile,
-    Speed,
-    in_time,
-    read_log,
-    stage_in_words,
-    work_between,
-)
+from vidgan.training.logs import LogFile, Speed, in_time, read_log, stage_in_words, work_between
 from vidgan.training.loop import train
 from vidgan.training.page import write_page
 from vidgan.training.records import cycling_labels, matching_clips

@@ -22,7 +22,7 @@ from vidgan.data.sources.source import Source
 from vidgan.data.sources.videos import open_source
 from vidgan.errors import UserError
 from vidgan.video import VideoError, read_frames
-from vidgan.video.sequences import FORMATS, MAX_PIXELS, PictureError, open_picture
+from vidgan.video.pictures import FORMATS, MAX_PIXELS, PictureError, open_picture
 
 SOURCE = Path(__file__).parent.parent.parent / "src" / "vidgan"
 

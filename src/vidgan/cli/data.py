@@ -509,7 +509,7 @@ def render_faces_page(report: "FacesReport", config: "FacesConfig", command: str
 
 def _sheets(report: "FacesReport") -> "list[Sheet]":
     """Contact sheets of some films, evenly spread over all, cut to a few clips each."""
-    from vidgan.video.sequences import open_picture
+    from vidgan.video.pictures import open_picture
 
     count = min(len(report.sheets), _PAGE_SHEETS)
     chosen = [report.sheets[n * len(report.sheets) // count] for n in range(count)]

@@ -21,14 +21,8 @@ from vidgan.video.geometry import (
     sdr_pixels,
     square_pixels,
 )
-from vidgan.video.sequences import (
-    Numbered,
-    PictureError,
-    SameNumberError,
-    find_sequences,
-    open_picture,
-    sequence_at,
-)
+from vidgan.video.pictures import PictureError, open_picture
+from vidgan.video.sequences import Numbered, SameNumberError, find_sequences, sequence_at
 
 if TYPE_CHECKING:
     from av.container import InputContainer

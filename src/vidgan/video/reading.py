@@ -43,7 +43,8 @@ from vidgan.video.geometry import (
     pixel_aspect,
     square_pixels,
 )
-from vidgan.video.sequences import MAX_PIXELS, is_numbered_pictures
+from vidgan.video.pictures import MAX_PIXELS
+from vidgan.video.sequences import is_numbered_pictures
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vidgan.data.settings import Payload
 from vidgan.errors import UserError
 from vidgan.video.frames import Pixels, rgb_planes
-from vidgan.video.sequences import PictureError, open_picture
+from vidgan.video.pictures import PictureError, open_picture
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

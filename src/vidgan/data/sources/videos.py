@@ -15,7 +15,7 @@ from vidgan.data.sources.containers.reading import ArrayReader, FileReader, Vide
 from vidgan.data.sources.source import Source
 from vidgan.video import UnreadableVideoError
 from vidgan.video.frames import rgb_picture
-from vidgan.video.sequences import PictureError, open_picture
+from vidgan.video.pictures import PictureError, open_picture
 
 _EXIF_ORIENTATION = 0x0112
 

@@ -25,7 +25,7 @@ from vidgan.core.files import is_vacant, read_json, remove_leftovers, write_json
 from vidgan.core.randomness import derive_seed
 from vidgan.errors import UserError
 from vidgan.video import write_mp4
-from vidgan.video.sequences import open_picture
+from vidgan.video.pictures import open_picture
 
 # ------------------------------------------------------------------------------------------------
 # The 1,797 handwritten digits that come with the package (see `images/ATTRIBUTION.md`)

@@ -23,7 +23,8 @@ from vidgan.data.sources.source import Scan, Source, split_and_class
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree, no_videos
 from vidgan.data.sources.videos import strip_length
 from vidgan.errors import UserError
-from vidgan.video.sequences import IMAGE_SUFFIXES, PictureError, open_picture
+from vidgan.video.pictures import PictureError, open_picture
+from vidgan.video.sequences import IMAGE_SUFFIXES
 
 # ------------------------------------------------------------------------------------------------
 # Anybody's clips: video files and folders of numbered pictures, with class folders or without

@@ -1,0 +1,80 @@
+"""Opening pictures that may have come from anywhere: the only place that lets Pillow read bytes.
+
+Pillow looks at the bytes and not at the name, and knows forty formats; one of them (EPS) starts
+Ghostscript, others hold programs or point at other files. Six formats are opened here and no other.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidgan.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+"""What may be opened, whatever a file is called."""
+
+MAX_PIXELS = 1 << 27
+"""Pixels of a picture or frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of
+times more memory."""
+
+
+class PictureError(UserError):
+    """Bytes are no picture that may be opened, or a damaged one."""
+
+
+@contextmanager
+def open_picture(source: str | Path | bytes) -> Iterator["Image"]:
+    """Open a picture of `FORMATS`; its pixels are decoded when they are first used.
+
+    Whatever Pillow raises inside the `with` block leaves it as a `PictureError`.
+
+    Args:
+        source: A file, or the bytes of one.
+
+    Raises:
+        PictureError: it is none of `FORMATS`, damaged, or has more pixels than `MAX_PIXELS`.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    name = "the picture" if isinstance(source, bytes) else str(source)
+    try:
+        # Pillow warns of large pictures, of which there are none above the limit, and of damage.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(_stream(source), "r", FORMATS) as p,
+        ):
+            if p.width * p.height > MAX_PIXELS:
+                raise _too_large(name)
+            yield p
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(name) from error
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{name} is no picture of {', '.join(FORMATS)}") from error
+    except OSError as error:
+        # Pillow's own, of cut off pictures, come without a number of the system.
+        reason = error.strerror or f"is a damaged picture: {error}"
+        raise PictureError(f"{name}: {reason}") from error
+    except Exception as error:
+        # Decoders answer hostile bytes with whatever error comes to pass.
+        raise PictureError(f"{name} is a damaged picture ({type(error).__name__})") from error
+
+
+def _stream(source: str | Path | bytes) -> "io.BytesIO | str | Path":
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if Path(source).exists() and not Path(source).is_file():
+        # Opening a named pipe would wait for ever for somebody who writes into it.
+        raise PictureError(f"{source} is no file")
+    return source
+
+
+def _too_large(name: str) -> PictureError:
+    return PictureError(f"{name} has more than {MAX_PIXELS:,} pixels: make it smaller")
