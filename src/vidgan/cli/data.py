@@ -309,15 +309,15 @@ _PAGE_ROWS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class FacesFlags:
-    """Flags of `data faces`."""
+class FilmFlags:
+    """Flags of `data faces` and `data stabilize`."""
 
     workers: int | None = None
     """processes; one a core by default."""
     time_limit: float = 3600.0
-    """seconds for one film, after which it is given up."""
+    """seconds for one film or video, after which it is given up."""
     retry: bool = False
-    """try films again that failed before."""
+    """try again what failed before."""
     engine: EngineKind = "processes"
     """processes of this machine, or ray (needs vidgan[cluster])."""
     address: str | None = None
@@ -332,7 +332,7 @@ def faces(
     words: Words = (),
     /,
     *,
-    flags: Flags[FacesFlags],
+    flags: Flags[FilmFlags],
 ) -> None:
     """Make aligned clips of faces out of films: shots, faces, alignment, one person a clip.
 
@@ -409,31 +409,13 @@ def split(
         print_lines("\n".join(report.lines()))
 
 
-@dataclass(frozen=True, kw_only=True)
-class StabilizeFlags:
-    """Flags of `data stabilize`."""
-
-    workers: int | None = None
-    """processes; one a core by default."""
-    time_limit: float = 3600.0
-    """seconds for one video, after which it is given up."""
-    retry: bool = False
-    """try videos again that failed before."""
-    engine: EngineKind = "processes"
-    """processes of this machine, or ray (needs vidgan[cluster])."""
-    address: str | None = None
-    """of a running Ray cluster; without it Ray starts here."""
-    json: bool = False
-    """print the report as JSON."""
-
-
 def stabilize(
     source: VideoSource,
     out: Out,
     words: Words = (),
     /,
     *,
-    flags: Flags[StabilizeFlags],
+    flags: Flags[FilmFlags],
 ) -> None:
     """Take the shaking of the camera out of videos, as the tiny-video set did.
 
