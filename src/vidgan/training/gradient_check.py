@@ -35,9 +35,10 @@ from vidgan.training.step import Batch, TrainingStep
 
 MAX_ERROR = 0.75
 """Distance of a layer's gradient to the true one, in lengths of the true one, that is rounding."""
-MAX_SHARE = 0.02
+MAX_SHARE = 0.05
 """The same in lengths of the whole gradient of the loss: a gradient that is nearly zero, as that of
-many biases, is all rounding, and moves nothing."""
+many biases, is all rounding, and moves nothing. Without vector instructions rounding reaches 0.04
+(a penalty's gradient of biases); the fault of AMX is at 0.25 and more."""
 SHOWN = 3
 """Layers that a sentence names."""
 
