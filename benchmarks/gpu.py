@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,16 +31,20 @@ TRAINING_PART_S = 115.0
 """Of each training: 90 s, the judging of its speed before and the drawing of clips after it."""
 LIMITS_S = {
     "machine": 30.0,
-    "levels": 65.0,
-    "tests": 80.0,
-    "presets": 45.0,
+    "levels": 60.0,
+    "tests": 100.0,
+    "presets": 70.0,
+    "layers": 25.0,
     "graphed": 35.0,
     "loader": 30.0,
     "resume": 40.0,
     "compiled": 50.0,
+    "kernels": 20.0,
+    "switched": 25.0,
 }
 """Longest time of each part on a card, in their order; the trainings come last. No part gets more
 than the budget leaves once the trainings have theirs."""
+TRAININGS = ("training A", "training B")
 LEAST_S = 15.0
 """A part that would get less is left out: its process alone takes a third of that to start."""
 TINY_LIMIT_S = 600.0
@@ -67,6 +72,7 @@ class Session:
             "TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"),
             "TRITON_CACHE_DIR": str(work / "triton"),
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            "CUDA_MODULE_LOADING": "LAZY",
         }
         if tiny:
             self.environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -150,9 +156,12 @@ class Session:
         report = self.work / "tests.txt"
         words = ["-m", "pytest", "-v", "-p", "no:cacheprovider", "--no-skips", "tests/gpu"]
         words += TINY_TESTS if self.tiny else ["-m", "gpu"]
+        # Most of a test's time is its float64 reference on the CPU.
+        words += ["-n", "8"] if find_spec("xdist") and not self.tiny else []
         start = time.monotonic()
         with report.open("w") as file:
-            child = self.start(words, file)
+            # The references on the CPU run beside each other, with some threads each.
+            child = self.start(words, file, OMP_NUM_THREADS="2")
         ended = end_within(child, limit_s)
         lines = report.read_text(encoding="utf-8", errors="replace").splitlines()
         self.log.write("\n".join(lines[-200:]) + "\n")
@@ -218,11 +227,19 @@ def page(results: Row) -> str:
     lines += [f"* `{row['test']}`" for row in tests.get("rows", ())]
     rates = {row["rate"]: row for row in rows_of(parts, "machine") if "rate" in row}
     lines += section("Rates", ("rate", "TFLOP/s", "GB/s"), map(rate_cells, rates.values()))
-    measured = ("levels", "presets", "compiled", "graphed")
+    lines += section("Double backward of a convolution", LAYER_HEAD, layer_rows(parts))
+    measured = ("levels", "presets", "compiled", "graphed", "switched")
     steps = [row for name in measured for row in rows_of(parts, name)]
     lines += ["", "## Training steps", "", STEP_NOTE]
     lines += table(STEP_HEAD, (step_cells(row, rates) for row in steps))
     lines += waits(steps)
+    for row in rows_of(parts, "kernels"):
+        title = f"Kernels of a step, level {row['kernels_of']}"
+        for what, key in (("kernel", "longest"), ("operator and shapes", "calls")):
+            cells = ((name, shown(ms), str(count)) for name, ms, count in row.get(key, ()))
+            lines += section(title, (what, "ms", "calls"), cells)
+            title = "The same by operator"
+        lines += [row["error"]] if "error" in row else [f"\nIn all {shown(row['total_ms'])} ms."]
     loaded = map(loader_cells, rows_of(parts, "loader"))
     lines += section("Loader", ("reading processes", "clips/s"), loaded)
     lines += section("Continued runs", RESUME_HEAD, map(resume_cells, rows_of(parts, "resume")))
@@ -247,6 +264,10 @@ STEP_NOTE = (
 STEP_HEAD = (
     *("preset", "mode", "format", "size", "batch", "ms", "clips/s"),
     *("TFLOP/s", "of matmul", "of copy", "kernel calls", "peak GiB", "host waits"),
+)
+LAYER_HEAD = (
+    *("layer", "format", "ours ms", "stock ms", "stock / ours"),
+    *("ours: cosine, length", "stock: cosine, length"),
 )
 RESUME_HEAD = ("kernels", "run again", "stopped, continued", "largest difference", "warned of")
 
@@ -289,7 +310,7 @@ def step_cells(row: Row, rates: dict[str, Row]) -> list[str]:
     """Cells of a step, or the reason why there is none."""
     level = "" if row.get("level") is None else f" level {row['level']}"
     names = [f"{row['what']}{level}", row["mode"], row["precision"]]
-    if "ms" not in row:
+    if "tflop" not in row:
         return [*names, row["error"], *[""] * (len(STEP_HEAD) - 4)]
     kind = "tf32" if row["precision"] == "fp32" else "bf16"
     cells = [row["size"], str(row["batch"])]
@@ -319,6 +340,19 @@ def waits(steps: list[Row]) -> list[str]:
         return []
     head = ("preset", "line", "times a step")
     return section("Host waits", head, ((*key, str(times)) for key, times in found.items()))
+
+
+def layer_rows(parts: dict[str, Row]) -> Iterator[list[str]]:
+    """Cells of the double backward of single layers."""
+    for row in rows_of(parts, "layers"):
+        names = [row["layer"], row["dtype"]]
+        both = [row[way] for way in ("ours", "stock") if way in row]
+        if "error" in row or len(both) < 2:
+            yield [*names, row.get("error", ""), *[""] * (len(LAYER_HEAD) - 3)]
+            continue
+        ours, stock = both
+        speeds = [shown(ours["ms"]), shown(stock["ms"]), shown(stock["ms"] / ours["ms"])]
+        yield [*names, *speeds, *(f"{way['cosine']:.4f}, {way['ratio']:.3f}" for way in both)]
 
 
 def loader_cells(row: Row) -> list[str]:
@@ -376,11 +410,12 @@ def has_card() -> bool:
     return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def run_parts(session: Session) -> None:
-    """All parts, one after the other; clips are rendered beside them without the card."""
+def run_parts(session: Session, wanted: Collection[str]) -> None:
+    """The parts, one after the other; clips are rendered beside them without the card."""
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
     sets = {name: session.start_part(name, 150, **hidden) for name in ("clips A", "clips B")}
-    needed = 0.0 if session.tiny else 2 * TRAINING_PART_S
+    trainings = [name for name in TRAININGS if name in wanted]
+    needed = 0.0 if session.tiny else len(trainings) * TRAINING_PART_S
     for name, longest in LIMITS_S.items():
         if name == "loader":
             for set_name, rendering in sets.items():
@@ -388,13 +423,13 @@ def run_parts(session: Session) -> None:
                 limit = TINY_LIMIT_S if session.tiny else session.left_s / 3
                 session.finish(set_name, rendering, limit)
         limit = TINY_LIMIT_S if session.tiny else min(longest, session.left_s - needed)
-        if name == "tests":
+        if name == "tests" and name in wanted:
             session.run_tests(limit)
-        else:
+        elif name in wanted:
             session.run(name, limit)
-    for letter, share_of_rest in (("A", 0.5), ("B", 1.0)):
-        limit = TINY_LIMIT_S if session.tiny else session.left_s * share_of_rest
-        session.run(f"training {letter}", limit)
+    for already, name in enumerate(trainings):
+        share_of_rest = session.left_s / (len(trainings) - already)
+        session.run(name, TINY_LIMIT_S if session.tiny else share_of_rest)
 
 
 def main() -> None:
@@ -402,6 +437,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the page (runs/gpu-DATE-TIME)")
     parser.add_argument("--budget", type=float, default=465, help="seconds in all on a card")
     parser.add_argument("--wheels", type=Path, default=ROOT / ".wheels", help="packages to add")
+    names = [*LIMITS_S, *TRAININGS]
+    parser.add_argument("--parts", nargs="+", choices=names, default=names, help="all")
     given = parser.parse_args()
     tiny = bool(os.environ.get("TINY")) or not has_card()
     out = given.out or ROOT / "runs" / time.strftime("gpu-%Y%m%d-%H%M%S")
@@ -414,7 +451,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         install_wheels(given.wheels, work / "site", session)
-        run_parts(session)
+        run_parts(session, given.parts)
         session.save()
         session.say(f"{out / 'results.md'}")
     finally:

@@ -20,7 +20,7 @@ other way round.
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -140,23 +140,37 @@ def whole(gradients: Gradients) -> Tensor:
 
 
 def penalty_gradient(
-    shape: Shape, dtype: torch.dtype, convolutions: AbstractContextManager[None]
+    shape: Shape,
+    dtype: torch.dtype,
+    convolutions: AbstractContextManager[None],
+    device: torch.device = CPU,
 ) -> Tensor:
     """Gradient of |d sum(phi(conv(clip))) / d clip|^2 with respect to the kernel."""
+    (result,) = penalty_of_layer(shape, dtype, convolutions, device)()
+    return result.double()
+
+
+def penalty_of_layer(
+    shape: Shape,
+    dtype: torch.dtype,
+    convolutions: AbstractContextManager[None],
+    device: torch.device,
+) -> Callable[[], tuple[Tensor, ...]]:
+    """The double backward of that penalty, to be taken as often as one likes."""
     count, c_in, c_out, sizes, kernel, stride = shape
     rng = torch.Generator().manual_seed(0)
     normal = torch.float64
     clip = torch.randn(count, c_in, *sizes, generator=rng, dtype=normal)
     weight = torch.randn(c_out, c_in, *[kernel] * 3, generator=rng, dtype=normal)
     weight = weight * (2 / weight[0].numel()) ** 0.5
-    clip = clip.to(dtype).to(memory_format=torch.channels_last_3d).requires_grad_()
-    weight = weight.to(dtype).requires_grad_()
+    clip = clip.to(device, dtype).to(memory_format=torch.channels_last_3d).requires_grad_()
+    weight = weight.to(device, dtype).requires_grad_()
     with convolutions:
         y = convolve(clip, weight, None, stride, (kernel - 1) // 2)
         score = F.softplus(y.to(torch.promote_types(dtype, torch.float32))).sum()
         (gradient,) = torch.autograd.grad(score, clip, create_graph=True)
-        (result,) = torch.autograd.grad(gradient.square().sum(), weight)
-    return result.double()
+        penalty = gradient.square().sum()
+    return lambda: torch.autograd.grad(penalty, weight, retain_graph=True)
 
 
 def compare(found: Tensor, exact: Tensor) -> str:

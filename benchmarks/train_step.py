@@ -117,9 +117,9 @@ def largest_difference(frames: int, side: int) -> float:
     batch = Batch(real, None, BATCH, 0)
 
     # Both get the random numbers that the project's step draws for its first update.
-    latent = fast.random(batch, KEY.purpose("latent")).normal(naive.generator.latent_dim()).double()
-    penalty_key = KEY.purpose("penalty", "discriminator", "gradient_penalty")
-    alpha = fast.random(batch, penalty_key).uniform().double()
+    latent = fast.random(batch, KEY, "latent").normal(naive.generator.latent_dim()).double()
+    words = ("penalty", "discriminator", "gradient_penalty")
+    alpha = fast.random(batch, KEY, *words).uniform().double()
     parts = fast.generate(batch, KEY)
     loss, _ = fast.discriminator_loss(batch, parts, KEY, update=0)
     ours = gradients(loss, in_use(fast_gan.discriminators["discriminator"]))

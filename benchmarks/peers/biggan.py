@@ -86,7 +86,7 @@ def discriminator(theirs: SimpleNamespace) -> list[Row]:
     real, fake = (torch.rand(CLIPS, 3, FRAMES, SIDE, SIDE) * 2 - 1 for _ in range(2))
     labels = torch.arange(CLIPS) % CLASSES
     batch, key = batch_of(real, labels), UpdateKey(step.seed)
-    view = step.view("spatial", batch, key.purpose("view", "spatial"))
+    view = step.view("spatial", batch, key, "view")
     assert view is not None
     rows_ = torch.arange(CLIPS)
     seen = [clip[rows_, :, view[:, 0]] for clip in (real, fake)]

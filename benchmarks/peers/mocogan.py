@@ -139,7 +139,7 @@ def networks(
 ) -> list[Row]:
     """Outputs, losses and gradients on the same latents and clips."""
     batch, key = batch_of(real, labels), UpdateKey(step.seed)
-    latent = step.random(batch, key.purpose("latent")).normal(step.gan.generator.latent_dim())
+    latent = step.random(batch, key, "latent").normal(step.gan.generator.latent_dim())
     latent = latent.to(real.dtype)
     fake = step.gan.generator(latent, labels)
     Latents(theirs["generator"], [latent], labels)
@@ -200,11 +200,11 @@ def whole_step(
     # What ours drew: latents of the discriminators' and of the generator's update, and frames.
     keys = [UpdateKey(step.seed), UpdateKey(step.seed, fresh=True)]
     size = step.gan.generator.latent_dim()
-    latents = [step.random(batch, key.purpose("latent")).normal(size).double() for key in keys]
-    words = [("view", "image"), ("generator", "view", "image")]
+    latents = [step.random(batch, key, "latent").normal(size).double() for key in keys]
+    words = [("view",), ("generator", "view")]
     image: Any = step.gan.discriminators["image"]
     places = [
-        image.frame_of(real, step.view("image", batch, key.purpose(*word)))
+        image.frame_of(real, step.view("image", batch, key, *word))
         for key, word in zip(keys, words, strict=True)
     ]
 

@@ -67,7 +67,7 @@ def beside(chainer: Any, modules: list[Any], updaters: Any) -> list[Row]:
     step = training_step(config, gan)
     real = torch.rand(CLIPS, 3, FRAMES, SIDE, SIDE) * 2 - 1
     batch, key = batch_of(real), UpdateKey(step.seed)
-    latent = step.random(batch, key.purpose("latent")).normal(LATENT).double()
+    latent = step.random(batch, key, "latent").normal(LATENT).double()
     updater = their_updater(chainer, updaters, theirs, real, latent)
     return [*rows_of_step(step, updater, pairs, real), svc(updaters), *REMARKS]
 

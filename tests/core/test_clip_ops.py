@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vidgan.core.clip_ops import (
+    Factor,
     fold_time,
     pool_clip,
     to_float,
@@ -79,3 +80,23 @@ def test_folded_frames_are_clip_major() -> None:
         for t in range(4):
             assert torch.equal(frames[b * 4 + t], clip[b, :, t])
     assert torch.equal(unfold_time(frames, 2), clip)
+
+
+@pytest.mark.parametrize("factor", [(2, 2, 2), (1, 2, 2)])
+def test_pooling_and_repeating_have_exact_derivatives(factor: Factor) -> None:
+    # Odd sizes: what is beyond the last whole block counts for nothing.
+    clip = torch.randn(1, 2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    small = torch.randn(1, 2, 2, 1, 2, dtype=torch.float64, requires_grad=True)
+    for function, x in ((pool_clip, clip), (upsample_clip, small)):
+        curved = lambda x, function=function: function(x, factor).square()  # noqa: E731
+        assert torch.autograd.gradcheck(curved, x)
+        assert torch.autograd.gradgradcheck(curved, x)
+
+
+def test_pooling_in_bfloat16_has_a_derivative() -> None:
+    clip = torch.randn(1, 1, 2, 4, 4).bfloat16().requires_grad_()
+    (slope,) = torch.autograd.grad(pool_clip(clip, (2, 2, 2)).sum(), clip, create_graph=True)
+    assert slope.dtype == torch.bfloat16
+    assert torch.equal(slope, torch.full_like(slope, 1 / 8))
+    repeated = upsample_clip(clip, (1, 2, 2)).sum()
+    assert torch.equal(torch.autograd.grad(repeated, clip)[0], torch.full_like(clip, 4.0))

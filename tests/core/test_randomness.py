@@ -71,8 +71,3 @@ def test_distributions_are_what_they_are_called() -> None:
     assert float(uniform.mean()) == pytest.approx(0.5, abs=0.01)
     assert float(normal.mean()) == pytest.approx(0, abs=0.03)
     assert float(normal.std()) == pytest.approx(1, abs=0.02)
-
-
-def test_draws_that_are_not_per_clip_are_equal_on_every_share() -> None:
-    draws = [torch.rand(3, generator=rows(*share, 1).generator) for share in ((0, 4), (4, 8))]
-    assert torch.equal(*draws)

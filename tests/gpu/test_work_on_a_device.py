@@ -12,15 +12,17 @@ from training_cases import hash_of_ema, tiny_config
 
 import vidgan
 from vidgan.data.dataset import ClipDataset, ClipRequest
-from vidgan.data.loader import _batches_of, make_loader
+from vidgan.data.loader import make_loader
 from vidgan.data.packed.store import MemoryStore, open_store
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.errors import UserError
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.protocols import PROTOCOLS
 from vidgan.extractors.extractor import EXTRACTORS, load_extractor
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.storage import list_checkpoints, load_generator
+from vidgan.training.graphs import CardCapture
 from vidgan.training.logs import read_log
 from vidgan.training.loop import train
 
@@ -58,6 +60,32 @@ def test_a_continued_run_has_the_bits_of_an_uninterrupted_one(
     train(tiny_config(tmp_path / "whole", packed_clips, *words))
     assert list_checkpoints(tmp_path / "parts")[-1] == list_checkpoints(tmp_path / "whole")[-1]
     assert hash_of_ema(tmp_path / "parts") == hash_of_ema(tmp_path / "whole")
+
+
+@ON_CARD
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize(
+    "words",
+    [("loss.name=wgan-gp",), ("loss.name=ns-r1", "training.augment={colour: 1, translation: 0.1}")],
+)
+def test_graphs_give_the_bits_of_plain_steps(
+    device: torch.device, words: tuple[str, ...], tmp_path: Path, packed_clips: Path
+) -> None:
+    # Two levels, a fade, lazy penalties.
+    both = (on(device), "training.total_clips=400", "training.workers=1", *words)
+    captured: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        real = CardCapture.__call__
+        patch.setattr(
+            CardCapture, "__call__", lambda self, work: captured.append(self) or real(self, work)
+        )
+        train(tiny_config(tmp_path / "graphs", packed_clips, *both))
+        assert len(captured) >= 3
+    train(tiny_config(tmp_path / "plain", packed_clips, *both, "training.cuda_graphs=false"))
+    assert hash_of_ema(tmp_path / "graphs") == hash_of_ema(tmp_path / "plain")
+    logs = [read_log(tmp_path / name / "log.jsonl")[-1] for name in ("graphs", "plain")]
+    losses = [{key: line[key] for key in line if "/" in key} for line in logs]
+    assert losses[0] == losses[1]
 
 
 @ON_CARD
@@ -137,8 +165,6 @@ def test_batches_reach_the_device_unchanged_and_without_a_wait(
     dataset = ClipDataset(open_store(packed_clips), DataConfig(resolution=8, frames=4), seed=0)
     expected = list(make_loader(dataset, requests(6), 0))
     if device.type == "cuda":
-        pinned = next(_batches_of(dataset, requests(1), workers, pin=True))
-        assert all(tensor.is_pinned() for tensor in pinned)
         # From here on a copy that makes the host wait is an error.
         torch.cuda.set_sync_debug_mode("error")
     try:
@@ -208,9 +234,10 @@ def test_clips_are_scored_alike_on_a_device_and_a_cpu(device: torch.device) -> N
     # A network of seeded weights: a judge trained on the device would be another judge.
     protocol = replace(PROTOCOLS["random-c3d-fid"], num_clips=24, allow_few=True)
     expected, actual = (
-        vidgan.evaluate(generator, data, protocol, device=place) for place in ("cpu", device)
+        vidgan.evaluate(generator, data, protocol, EvaluationOptions(device=place))
+        for place in ("cpu", device.type)
     )
-    assert actual["environment"]["device"] == device.type
-    assert actual["scores"].keys() == expected["scores"].keys() != set()
-    for name, score in expected["scores"].items():
-        assert actual["scores"][name]["value"] == pytest.approx(score["value"], rel=0.02), name
+    assert actual.environment["device"] == device.type
+    assert actual.scores.keys() == expected.scores.keys() != set()
+    for name, score in expected.scores.items():
+        assert actual.scores[name].value == pytest.approx(score.value, rel=0.02), name

@@ -4,6 +4,7 @@ A clip inside models and losses is float `[B, C, T, H, W]` in [-1, 1]; in data, 
 it is uint8 `[B, C, T, H, W]` in 0..255. The two are converted here and nowhere else.
 """
 
+import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -20,11 +21,11 @@ Factor = tuple[int, int, int]
 """Whole-number scale of a clip along (T, H, W)."""
 
 
-def to_float(clip: Tensor) -> Tensor:
-    """Map uint8 0..255 to float32 in [-1, 1]: `x / 127.5 - 1`."""
+def to_float(clip: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Map uint8 0..255 to [-1, 1]: `x / 127.5 - 1`, in float32 or another format."""
     if clip.dtype != torch.uint8:
         raise ValueError(f"to_float expects a uint8 clip, got {clip.dtype}")
-    return clip.to(torch.float32) / 127.5 - 1.0
+    return clip.to(dtype) / 127.5 - 1.0
 
 
 def to_uint8(clip: Tensor, *, truncate: bool = False) -> Tensor:
@@ -52,7 +53,46 @@ def pool_clip(clip: Tensor, factor: Factor) -> Tensor:
     """Average a float clip `[B, C, T, H, W]` over blocks of `factor` (T, H, W)."""
     if factor == (1, 1, 1):
         return clip
-    return F.avg_pool3d(clip, factor)
+    pooled: Tensor = _Pool.apply(clip, factor)  # type: ignore[no-untyped-call]
+    return pooled
+
+
+class _Pool(torch.autograd.Function):
+    """Averages over blocks, whose derivative repeats them.
+
+    The stock derivative adds where blocks might overlap, which on a GPU has no fixed order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, clip: Tensor, factor: Factor) -> Tensor:
+        ctx.factor, ctx.sizes = factor, clip.shape[2:]
+        # Half precision has no such kernel on a CPU.
+        is_half = clip.device.type == "cpu" and clip.dtype in (torch.bfloat16, torch.float16)
+        return F.avg_pool3d(clip.float() if is_half else clip, factor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        blocks = _Repeat.apply(gradient, ctx.factor) / math.prod(ctx.factor)  # type: ignore[no-untyped-call]
+        # Voxels beyond the last whole block were left out.
+        rest = [size - there for size, there in zip(ctx.sizes, blocks.shape[2:], strict=True)]
+        return (F.pad(blocks, (0, rest[2], 0, rest[1], 0, rest[0])) if any(rest) else blocks), None
+
+
+class _Repeat(torch.autograd.Function):
+    """Repeats every voxel, whose derivative adds up the blocks."""
+
+    @staticmethod
+    def forward(ctx: Any, clip: Tensor, factor: Factor) -> Tensor:
+        ctx.factor = factor
+        b, c, t, h, w = clip.shape
+        ft, fh, fw = factor
+        blocks = clip[:, :, :, None, :, None, :, None]
+        return blocks.expand(b, c, t, ft, h, fh, w, fw).reshape(b, c, t * ft, h * fh, w * fw)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        pooled = _Pool.apply(gradient, ctx.factor)  # type: ignore[no-untyped-call]
+        return pooled * math.prod(ctx.factor), None
 
 
 def pool_uint8(clip: Tensor, factor: Factor) -> Tensor:
@@ -66,10 +106,8 @@ def upsample_clip(clip: Tensor, factor: Factor) -> Tensor:
     """Repeat every voxel of a clip `[B, C, T, H, W]` `factor` times (nearest neighbour)."""
     if factor == (1, 1, 1):
         return clip
-    b, c, t, h, w = clip.shape
-    ft, fh, fw = factor
-    blocks = clip[:, :, :, None, :, None, :, None]
-    return blocks.expand(b, c, t, ft, h, fh, w, fw).reshape(b, c, t * ft, h * fh, w * fw)
+    repeated: Tensor = _Repeat.apply(clip, factor)  # type: ignore[no-untyped-call]
+    return repeated
 
 
 GREY = (0.21, 0.72, 0.07)

@@ -8,6 +8,7 @@ own rows.
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,15 +46,21 @@ class BatchRandom:
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform on [0, 1), float32 `[stop - start, *shape]`."""
-        rows = torch.rand(self.global_size, *shape, generator=self._rng)
-        return rows[self.start : self.stop].to(self.device)
+        return self.draw("uniform", shape)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, float32 `[stop - start, *shape]`."""
-        rows = torch.randn(self.global_size, *shape, generator=self._rng)
-        return rows[self.start : self.stop].to(self.device)
+        return self.draw("normal", shape)
 
-    @property
-    def generator(self) -> torch.Generator:
-        """The underlying generator, for draws that are not per clip (a discriminator's view)."""
-        return self._rng
+    def draw(self, kind: Literal["uniform", "normal"], shape: tuple[int, ...]) -> Tensor:
+        """The next random rows of either kind."""
+        function = torch.rand if kind == "uniform" else torch.randn
+        rows = function(self.global_size, *shape, generator=self._rng)
+        return send(rows[self.start : self.stop], self.device)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; the program does not wait for a GPU."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

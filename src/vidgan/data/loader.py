@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from vidgan.core import stop_signals
 from vidgan.core.files import DISK_FULL
 from vidgan.core.plugins import safe_path_for_children
+from vidgan.core.randomness import send
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
 
@@ -62,7 +63,7 @@ def make_loader(
         UserError: from a sample, with its one sentence, whichever process met it.
     """
     device = torch.device(device)
-    source = _batches_of(dataset, batches, num_workers, pin=device.type == "cuda")
+    source = _batches_of(dataset, batches, num_workers)
     workers = list(getattr(source, "_workers", ()))
 
     def kill_workers() -> None:
@@ -84,9 +85,11 @@ def make_loader(
                     tell(_small_memory(clips.nbytes, num_workers))
                     is_told = True
                 clips = torch.from_numpy(clips)
+            # Not by the loader's thread for pinned memory: what that asks of a card while a CUDA
+            # graph is captured fails.
             yield (
-                clips.to(device, non_blocking=True),
-                torch.from_numpy(labels).to(device, non_blocking=True),
+                send(clips, device),
+                send(torch.from_numpy(labels), device),
                 torch.from_numpy(indices),
             )
     finally:
@@ -147,7 +150,7 @@ def _lost_worker(how: str = "") -> UserError:
 
 
 def _batches_of(
-    dataset: ClipDataset, batches: Iterable[list[ClipRequest]], num_workers: int, *, pin: bool
+    dataset: ClipDataset, batches: Iterable[list[ClipRequest]], num_workers: int
 ) -> Iterator[_Parts | UserError]:
     with (
         warnings.catch_warnings(),
@@ -157,7 +160,7 @@ def _batches_of(
         # More workers than cores is a fair choice where reading waits for a disk.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         try:
-            return iter(_loader(dataset, batches, num_workers, pin=pin))
+            return iter(_loader(dataset, batches, num_workers))
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise
@@ -168,7 +171,7 @@ def _batches_of(
 
 
 def _loader(
-    dataset: ClipDataset, batches: Iterable[list[ClipRequest]], num_workers: int, *, pin: bool
+    dataset: ClipDataset, batches: Iterable[list[ClipRequest]], num_workers: int
 ) -> "DataLoader[Any]":
     return DataLoader(
         _BatchReader(dataset),
@@ -177,7 +180,6 @@ def _loader(
         collate_fn=_unchanged,
         num_workers=num_workers,
         worker_init_fn=_end_with_parent,
-        pin_memory=pin,
         prefetch_factor=_BATCHES_AHEAD if num_workers else None,
         # Without its own generator the loader would draw from, and so move, the global one.
         generator=torch.Generator(),

@@ -421,7 +421,7 @@ class DiscriminatorBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.first = first
-        self.pool = (F.avg_pool3d if is_3d else F.avg_pool2d) if downsample else None
+        self.downsample, self.is_3d = downsample, is_3d
         layer = Conv3d if is_3d else Conv2d
 
         def conv(before: int, kernel_size: int) -> Conv3d:
@@ -445,7 +445,9 @@ class DiscriminatorBlock(nn.Module):
 
     def halve(self, x: Tensor) -> Tensor:
         """Average over blocks of 2 along every axis, or leave as it is."""
-        return x if self.pool is None else self.pool(x, 2)
+        if not self.downsample:
+            return x
+        return pool_clip(x, (2, 2, 2)) if self.is_3d else F.avg_pool2d(x, 2)
 
 
 class ResidualDiscriminator(Discriminator):

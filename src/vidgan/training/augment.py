@@ -61,12 +61,14 @@ def _change_colour(clip: Tensor, strength: float, rng: BatchRandom) -> Tensor:
 
 def _translate(clip: Tensor, strength: float, rng: BatchRandom) -> Tensor:
     height, width = clip.shape[-2:]
-    reach = torch.tensor([round(height * strength), round(width * strength)], device=clip.device)
-    shifts = (rng.uniform(2) * (2 * reach + 1)).long() - reach  # [B, 2]
-    pad = int(reach.max())
+    reach = (round(height * strength), round(width * strength))
+    draws, pad = rng.uniform(2), max(reach)
+    down, right = (
+        (draws[:, i : i + 1] * (2 * most + 1)).long() - most for i, most in enumerate(reach)
+    )  # [B, 1] each
     padded = F.pad(clip, (pad, pad, pad, pad))
-    rows = torch.arange(height, device=clip.device) + pad + shifts[:, :1]  # [B, H]
-    columns = torch.arange(width, device=clip.device) + pad + shifts[:, 1:]  # [B, W]
+    rows = torch.arange(height, device=clip.device) + pad + down  # [B, H]
+    columns = torch.arange(width, device=clip.device) + pad + right  # [B, W]
     batch = torch.arange(len(clip), device=clip.device)[:, None, None]
     # Indexing axes 0, 3 and 4 together puts them in front: [B, H, W, C, T].
     moved = padded[batch, :, :, rows[:, :, None], columns[:, None, :]]

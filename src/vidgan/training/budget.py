@@ -11,12 +11,14 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.loader import make_loader
 from vidgan.errors import UserError
 from vidgan.models.base import Stage
+from vidgan.training.graphs import step_graphs
 from vidgan.training.presets import CONFIG_FILE, Config, load_run_config
 from vidgan.training.schedule import Schedule
 from vidgan.training.step import Batch, TrainingStep
 
-WARM_UP_STEPS, MEASURED_STEPS = 3, 8
-"""Steps at each level by which the cost of a clip is judged."""
+WARM_UP_STEPS, GRAPH_WARM_UP_STEPS, MEASURED_STEPS = 3, 24, 8
+"""Steps at each level by which the cost of a clip is judged. Where steps become CUDA graphs, even
+those with a lazy penalty are graphs by then."""
 STEPS_SHARE = 0.9
 """Of the minutes; the rest goes into samples, checkpoints and checks."""
 MEASURING_SHARE = 0.1
@@ -128,6 +130,8 @@ def measure_seconds(
         patience_s: seconds at each level after which two steps have to do.
     """
     total, turns = 0.0, step.settings.discriminator_steps
+    graphs = step_graphs(step, lambda sentence: None)
+    warm_up = WARM_UP_STEPS if graphs.make_capture is None else GRAPH_WARM_UP_STEPS
     ends = (*schedule.starts[1:], schedule.total)
     for level, (shape, size) in enumerate(zip(schedule.levels, schedule.batch_sizes, strict=True)):
         stage = Stage(
@@ -141,16 +145,16 @@ def measure_seconds(
         prepare(step)
         batches = _same_batch(dataset, stage, step.processes)
         times: list[float] = []
-        for index in range(WARM_UP_STEPS + MEASURED_STEPS):
+        for index in range(warm_up + MEASURED_STEPS):
             start = clock()
-            losses = step.run(index, 0, batches)
+            losses = graphs.run(index, 0, batches)
             # Reading a loss waits for the device.
             float(next(iter(losses.values())))
             times.append(clock() - start)
             # Processes make the same steps, or they would wait for each other for ever.
             if step.processes.any(sum(times) > patience_s) and index > 0:
                 break
-        steady = times[min(WARM_UP_STEPS, len(times) - 1) :]
+        steady = times[min(warm_up, len(times) - 1) :]
         total += sum(steady) / len(steady) / (size * turns) * (ends[level] - schedule.starts[level])
     return total
 

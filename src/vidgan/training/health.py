@@ -96,6 +96,7 @@ def repeatable_arithmetic(device: torch.device, arithmetic: Mapping[str, str]) -
     memory: Any = torch.utils.deterministic
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
+    warn_before = torch.is_deterministic_algorithms_warn_only_enabled()
     fill_before = memory.fill_uninitialized_memory
     torch.set_num_threads(int(arithmetic["threads"]))
     if device.type == "cpu":
@@ -106,7 +107,7 @@ def repeatable_arithmetic(device: torch.device, arithmetic: Mapping[str, str]) -
         yield
     finally:
         torch.set_num_threads(threads_before)
-        torch.use_deterministic_algorithms(deterministic_before)
+        torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_before)
         memory.fill_uninitialized_memory = fill_before
 
 

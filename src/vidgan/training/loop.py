@@ -37,6 +37,7 @@ from vidgan.training.checkpoint import (
 )
 from vidgan.training.ema import copy_generator
 from vidgan.training.gradient_check import GradientCheck
+from vidgan.training.graphs import step_graphs
 from vidgan.training.health import (
     LossMeans,
     TrainingStopped,
@@ -144,11 +145,11 @@ def train(config: Config) -> Path:
         # Steps; clips_seen is the clock.
         batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
         stack.callback(lambda: batches.close())
-        means = LossMeans()
+        means, graphs = LossMeans(), step_graphs(step, tell)
         while state.clips_seen < schedule.total:
             step.enter(stage_at(state.clips_seen, schedule))
             state = checked(step, state)
-            means.add(step.run(state.step, state.attempt, batches.__next__))
+            means.add(graphs.run(state.step, state.attempt, batches.__next__))
             state = advance(state, step)
 
             # What is due; a stop that one process was asked for is one for all.

@@ -75,6 +75,7 @@ class TrainingConfig:
         threads: CPU threads; 0 takes what is there. Recorded, and set again when a run continues.
         workers: processes that read clips; 0 reads in the training process.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        cuda_graphs: on one GPU, launch all kernels of a step at once where the step allows it.
         log_every: steps between two lines of the log.
         sample_every: steps between two sample videos; 0 for none but the last.
         checkpoint_every: steps between two checkpoints.
@@ -104,6 +105,7 @@ class TrainingConfig:
     threads: Annotated[int, Range(0, 1024)] = 0
     workers: Annotated[int, Range(0, 1024)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    cuda_graphs: bool = True
     log_every: Annotated[int, Range(1)] = 20
     sample_every: Annotated[int, Range(0)] = 500
     checkpoint_every: Annotated[int, Range(1)] = 500

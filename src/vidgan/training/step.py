@@ -8,7 +8,7 @@ same result whatever the number of processes or micro-batches.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidgan.core.clip_ops import to_float
 from vidgan.core.distributed import Processes
-from vidgan.core.randomness import BatchRandom, Key, keyed_rng
+from vidgan.core.randomness import BatchRandom, Key, keyed_rng, send
 from vidgan.losses.auxiliary import AuxiliaryInputs
 from vidgan.losses.penalties import PenaltyInputs
 from vidgan.losses.recipes import Loss
@@ -97,6 +97,16 @@ class UpdateKey(NamedTuple):
         return (self.seed, self.attempt, self.step, self.turn, *fresh, *words)
 
 
+class Tape(Protocol):
+    """Writes down where the random numbers of a step go, or hands out those places."""
+
+    def random(self, key: UpdateKey, open_rows: Callable[[UpdateKey], BatchRandom]) -> BatchRandom:
+        """Random rows of a key; `open_rows` gives those of any key."""
+
+    def view(self, key: UpdateKey, draw: Callable[[UpdateKey], Tensor | None]) -> Tensor | None:
+        """A view of a key; `draw` gives that of any key."""
+
+
 class TrainingStep:
     """Everything a step moves: the networks, the averaged generator and the optimizers."""
 
@@ -124,6 +134,7 @@ class TrainingStep:
         self.optimizers = make_optimizers(gan, settings)
         self.stage: Stage | None = None
         self.last_batch: Batch | None = None
+        self.tape: Tape | None = None
 
     # -- Stage -----------------------------------------------------------------------------------
 
@@ -269,10 +280,10 @@ class TrainingStep:
         """
         total = torch.zeros((), device=batch.real.device)
         logs: Logs = {}
-        real = self.augmented(batch.real, batch, key.purpose("augment real"))
-        fake = self.augmented(parts["clip"].detach(), batch, key.purpose("augment fake"))
+        real = self.augmented(batch.real, batch, key, "augment real")
+        fake = self.augmented(parts["clip"].detach(), batch, key, "augment fake")
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, batch, key.purpose("view", name))
+            view = self.view(name, batch, key, "view")
             with self.autocast(), discriminator.observing():
                 scores_real, scores_fake = self.score_both(discriminator, real, fake, batch, view)
             loss = self.loss.adversarial.discriminator(scores_real.realness, scores_fake.realness)
@@ -299,7 +310,7 @@ class TrainingStep:
                     labels=batch.labels,
                     context=batch.context,
                     view=view,
-                    rng=self.random(batch, key.purpose("penalty", name, kind)),
+                    rng=self.random(batch, key, "penalty", name, kind),
                 )
                 with self.autocast(self.settings.precision.penalty == "bf16"):
                     value = penalty(at)
@@ -311,10 +322,10 @@ class TrainingStep:
     def generator_loss(self, batch: Batch, parts: Parts, key: UpdateKey) -> tuple[Tensor, Logs]:
         """Adversarial loss and class loss, summed over discriminators, and auxiliary losses."""
         total = torch.zeros((), device=parts["clip"].device)
-        fake = self.augmented(parts["clip"], batch, key.purpose("augment generator"))
+        fake = self.augmented(parts["clip"], batch, key, "augment generator")
         all_scores: dict[str, Scores] = {}
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, batch, key.purpose("generator", "view", name))
+            view = self.view(name, batch, key, "generator", "view")
             with self.autocast():
                 scores = discriminator(fake, batch.labels, batch.context, view)
             all_scores[name] = scores
@@ -342,10 +353,10 @@ class TrainingStep:
 
     def score_real(self, batch: Batch, key: UpdateKey) -> dict[str, Scores]:
         """Every discriminator's answer on the reals, in the views of the generator's step."""
-        real = self.augmented(batch.real, batch, key.purpose("augment generator"))
+        real = self.augmented(batch.real, batch, key, "augment generator")
         scores = {}
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, batch, key.purpose("generator", "view", name))
+            view = self.view(name, batch, key, "generator", "view")
             with torch.no_grad(), self.autocast():
                 scores[name] = discriminator(real, batch.labels, batch.context, view)
         return scores
@@ -395,9 +406,10 @@ class TrainingStep:
     def split(self, batch: Batch, key: UpdateKey) -> list[Batch]:
         """Prepare the reals of a batch, part them from the context and cut into micro-batches."""
         dtype = next(self.gan.generator.parameters()).dtype
-        real = to_float(batch.real) if batch.real.dtype == torch.uint8 else batch.real
-        real = self.gan.prepare_real(real.to(dtype))
-        context, real = self.gan.make_context(real, self.random(batch, key.purpose("context")))
+        is_uint8 = batch.real.dtype == torch.uint8
+        real = to_float(batch.real, dtype) if is_uint8 else batch.real.to(dtype)
+        real = self.gan.prepare_real(real)
+        context, real = self.gan.make_context(real, self.random(batch, key, "context"))
         labels = batch.labels if self.gan.generator.num_classes else None
         whole = Batch(real, labels, batch.global_size, batch.start, context)
         count = self.settings.accumulate
@@ -410,7 +422,7 @@ class TrainingStep:
         Those with a graph are what the generator's own step differentiates.
         """
         generator = self.gan.generator
-        latent = self.random(batch, key.purpose("latent")).normal(generator.latent_dim())
+        latent = self.random(batch, key, "latent").normal(generator.latent_dim())
         latent = latent.to(batch.real.dtype)
         own = generator.observing(keep_graph)
         with torch.set_grad_enabled(keep_graph), own, self.autocast():
@@ -420,24 +432,33 @@ class TrainingStep:
             n: part.to(dtype) if part.is_floating_point() else part for n, part in parts.items()
         }
 
-    def augmented(self, clip: Tensor, batch: Batch, key: tuple[Key, ...]) -> Tensor:
+    def augmented(self, clip: Tensor, batch: Batch, key: UpdateKey, *words: str) -> Tensor:
         """Clips after the augmentation of the settings."""
         if not self.settings.augment.is_on:
             return clip
-        return augment(clip, self.settings.augment, self.random(batch, key))
+        return augment(clip, self.settings.augment, self.random(batch, key, *words))
 
-    def view(self, name: str, batch: Batch, key: tuple[Key, ...]) -> Tensor | None:
+    def view(self, name: str, batch: Batch, key: UpdateKey, *words: str) -> Tensor | None:
         """The rows of the view that a discriminator draws for the whole batch."""
         discriminator = self.gan.discriminators[name]
-        view = discriminator.draw_view(batch.global_size, keyed_rng(*key))
-        if view is None:
-            return None
-        return view[batch.start : batch.start + len(batch.real)].to(batch.real.device)
+        rows, device = slice(batch.start, batch.start + len(batch.real)), batch.real.device
 
-    def random(self, batch: Batch, key: tuple[Key, ...]) -> BatchRandom:
+        def draw(key: UpdateKey) -> Tensor | None:
+            rng = keyed_rng(*key.purpose(*words, name))
+            view = discriminator.draw_view(batch.global_size, rng)
+            return None if view is None else send(view[rows], device)
+
+        return draw(key) if self.tape is None else self.tape.view(key, draw)
+
+    def random(self, batch: Batch, key: UpdateKey, *words: str) -> BatchRandom:
         """Random rows for a batch."""
         stop = batch.start + len(batch.real)
-        return BatchRandom(key, batch.global_size, batch.start, stop, batch.real.device)
+
+        def open_rows(key: UpdateKey) -> BatchRandom:
+            place = (batch.global_size, batch.start, stop, batch.real.device)
+            return BatchRandom(key.purpose(*words), *place)
+
+        return open_rows(key) if self.tape is None else self.tape.random(key, open_rows)
 
     def autocast(self, enabled: bool = True) -> AbstractContextManager[None]:
         """bfloat16 autocast where the settings ask for it."""

@@ -4,9 +4,12 @@ Resolution doubles from level to level; frames stay or double. While a level fad
 clips, features of discriminators and reals are blends of the new level with the one before.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, ClipShape, LevelShape, Stage
+from vidgan.models.parts.convolution import wide_dtype
 
 BASE_RESOLUTION = 4
 FRAME_PLANS = {
@@ -115,9 +119,49 @@ def train_only(modules: Iterable[nn.Module], indices: Collection[int]) -> None:
         module.requires_grad_(index in indices)
 
 
+_ALPHA: ContextVar[Tensor | None] = ContextVar("weight of the newest level", default=None)
+
+
+@contextmanager
+def alpha_from(place: Tensor) -> Iterator[None]:
+    """Blend by the number that `place` (float64, no axes) holds when it is computed.
+
+    A CUDA graph keeps the plain numbers that it was captured with; this one it reads again.
+    """
+    token = _ALPHA.set(place)
+    try:
+        yield
+    finally:
+        _ALPHA.reset(token)
+
+
 def blend(old: Tensor, new: Tensor, alpha: float) -> Tensor:
     """(1 - alpha) old + alpha new; under autocast small layers may differ in precision."""
-    return torch.lerp(old.to(new.dtype), new, alpha)
+    place = _ALPHA.get()
+    if place is None:
+        return torch.lerp(old.to(new.dtype), new, alpha)
+    blended: Tensor = _Blend.apply(old.to(new.dtype), new, place)  # type: ignore[no-untyped-call]
+    return blended
+
+
+class _Blend(torch.autograd.Function):
+    """What `torch.lerp` and its derivative do with a plain number, to the last bit.
+
+    A plain number is rounded to float32 where it meets a factor, even in half precision.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, old: Tensor, new: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        wide = wide_dtype(new)
+        return torch.lerp(old.to(wide), new.to(wide), place.to(wide)).to(new.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (place,) = ctx.saved_tensors
+        wide = wide_dtype(gradient)
+        old, new = (gradient.to(wide) * part.to(wide) for part in (1 - place, place))
+        return old.to(gradient.dtype), new.to(gradient.dtype), None
 
 
 def fade_in(old: Callable[[], Tensor], new: Tensor, stage: Stage) -> Tensor:

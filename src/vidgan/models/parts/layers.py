@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.core.clip_ops import Factor, upsample_clip
+from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip
 from vidgan.errors import UserError
 from vidgan.models.parts.convolution import convolve, wide_dtype
 
@@ -127,7 +127,7 @@ def upsample_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Fact
 
 def conv3d_pool_plain(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
     """A 3x3x3 convolution with zero padding 1, then averaging over blocks of `factor`."""
-    return F.avg_pool3d(convolve(x, weight, bias, padding=same_padding(weight)), factor)
+    return pool_clip(convolve(x, weight, bias, padding=same_padding(weight)), factor)
 
 
 def conv3d_pool(x: Tensor, weight: Tensor, bias: Tensor | None, factor: Factor) -> Tensor:
@@ -324,7 +324,7 @@ class ConvPool3d(Conv3d):
         weight = self.scaled_weight()
         if self.order == "conv-act-pool":
             y = leaky_relu(convolve(x, weight, self.bias, padding=same_padding(weight)))
-            return F.avg_pool3d(y, self.factor)
+            return pool_clip(y, self.factor)
         function = conv3d_pool if self.fast else conv3d_pool_plain
         return leaky_relu(function(x, weight, self.bias, self.factor))
 
