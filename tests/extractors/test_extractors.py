@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from array_layers import randomised
+from safetensors.torch import save_file
 
 from vidgan.errors import UserError
 from vidgan.extractors.extractor import (
@@ -23,7 +24,13 @@ from vidgan.extractors.judge import ClassifierSettings, OwnClassifier
 from vidgan.extractors.networks import own_c3d
 from vidgan.extractors.networks.preprocessing import MEAN_SHAPE
 from vidgan.extractors.weights.checking import MissingEntryError, WrongShapeError, shapes_of
-from vidgan.extractors.weights.store import Source, load_weights, save_weights, weights_path
+from vidgan.extractors.weights.store import (
+    HEADER_KEY,
+    Source,
+    load_weights,
+    save_weights,
+    weights_path,
+)
 from vidgan.metrics.frechet import frechet_from_features
 
 SMALL_I3D = replace(EXTRACTORS["i3d-stretch"], width=1 / 64, num_classes=6, batch_clips=1)
@@ -234,6 +241,9 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="changed after it was converted"):
         load_weights(path)
     path.write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match="not a file that 'vidgan weights convert' wrote"):
+        load_weights(path)
+    save_file({"mean": torch.rand(4)}, path, metadata={HEADER_KEY: "[" * 100_000})
     with pytest.raises(UserError, match="not a file that 'vidgan weights convert' wrote"):
         load_weights(path)
 

@@ -129,6 +129,8 @@ def test_a_page_names_the_files_that_it_leaves_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "interpolation.mp4")
     os.mkfifo(tmp_path / "interpolation.png")
     os.mkfifo(tmp_path / "data.json")
+    (tmp_path / "predictions").mkdir()
+    os.mkfifo(tmp_path / "predictions" / "0.mp4")
     (tmp_path / "environment.json").write_text("[" * 100_000)
     (tmp_path / LOG_FILE).write_text('{"step": "x"}\n')
     write_page(tmp_path, "interrupted")

@@ -24,6 +24,7 @@ from torch import Tensor
 from vidgan.core.clip_ops import full_batches, to_float
 from vidgan.core.files import (
     one_at_a_time,
+    read_json,
     write_file_atomically,
     write_folder_atomically,
     write_json_atomically,
@@ -347,7 +348,7 @@ class OwnClassifier:
         """
         folder = Path(folder)
         try:
-            card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+            card = read_json(folder / CARD_FILE)
             weights = load_file(folder / WEIGHTS_FILE)
         except Exception as error:
             # safetensors raises its own error class for damage; each cause has the same cure.

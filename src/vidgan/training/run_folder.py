@@ -256,7 +256,8 @@ def media_of(run: Path) -> Iterator[Medium]:
         yield _film(steps[max(steps)], f"Samples at step {max(steps):,}")
     if (run / "interpolation.mp4").is_file():
         yield _film(run / "interpolation.mp4", "Walk through the latent space")
-    for path in sorted((run / "predictions").glob("*.mp4"))[:MAX_PREDICTIONS]:
+    predicted = (path for path in (run / "predictions").glob("*.mp4") if path.is_file())
+    for path in sorted(predicted)[:MAX_PREDICTIONS]:
         yield _film(path, "Given frames (blue) and predicted ones (orange)")
 
 

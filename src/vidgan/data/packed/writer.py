@@ -16,6 +16,7 @@ from safetensors.torch import save
 from vidgan.core.files import (
     TEMPORARY_MARK,
     is_leftover,
+    parse_value,
     read_json,
     sync,
     take_lock,
@@ -311,7 +312,7 @@ class ChunkWriter:
         text = file.read_bytes()
         whole = text[: text.rfind(b"\n") + 1]
         for line in whole.splitlines():
-            self.num_items, records = json.loads(line)
+            self.num_items, records = parse_value(line.decode(), str(file))
             self.records += records
         if len(whole) < len(text):
             os.truncate(file, len(whole))

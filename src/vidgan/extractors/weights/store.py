@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidgan.core.files import cache_folder, write_file_atomically
+from vidgan.core.files import cache_folder, parse_json, write_file_atomically
 from vidgan.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -122,13 +122,13 @@ def load_weights(path: str | Path) -> StoredWeights:
         raise UserError(f"there is no file {path}; 'vidgan weights list' says how to get it")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER_KEY])
+            header = parse_json((file.metadata() or {})[HEADER_KEY], "its header")
             names = list(file.keys())
             tensors = {key: file.get_tensor(key) for key in names}
         is_known = header["schema"] == SCHEMA_VERSION
         source = Source(**header["source"])
         name, expected = header["name"], header["fingerprint"]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, UserError) as error:
         raise UserError(
             f"{path} is not a file that 'vidgan weights convert' wrote, or it is damaged "
             f"({error!r}); convert the published file again"

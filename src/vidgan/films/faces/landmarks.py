@@ -6,13 +6,13 @@ or LBF model, MediaPipe, or a class of a third party.
 """
 
 import importlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from vidgan.core.files import read_json
 from vidgan.core.plugins import Registry, trust_typed
 from vidgan.core.settings import from_dict
 from vidgan.errors import UserError
@@ -178,11 +178,7 @@ class OnnxLandmarker:
                 f"{path} needs a file {sidecar.name} beside it that describes its input, such as"
                 ' {"size": [112, 112], "channels": "rgb", "std": [255], "coordinates": "unit"}'
             )
-        try:
-            given = json.loads(sidecar.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{sidecar} is no JSON ({error}): mend it") from error
-        self._input = from_dict(OnnxInput, given, str(sidecar))
+        self._input = from_dict(OnnxInput, read_json(sidecar), str(sidecar))
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
