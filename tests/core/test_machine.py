@@ -1,6 +1,7 @@
 """What is told of the processor: from files of other machines, and from this one."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +142,32 @@ def test_the_fault_of_amx_is_known_unless_amx_is_not_used(
     assert any("processors with AMX" in fault for fault in machine.known_faults())
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
     assert not any("processors with AMX" in fault for fault in machine.known_faults())
+
+
+CHURN = """
+import ctypes, resource, sys
+from vidgan.core.machine import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.free.argtypes = [ctypes.c_void_p]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    place = library.malloc(2**24)
+    ctypes.memset(place, 1, 2**24)
+    library.free(place)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_memory_that_is_kept_is_not_asked_for_again() -> None:
+    # glibc itself raises its threshold after the first large block, so blocks stay below it here.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    faults = {}
+    for word in ("give back", "keep"):
+        command = [sys.executable, "-c", CHURN, word]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        faults[word] = int(done.stdout)
+    assert faults["keep"] < 0.1 * faults["give back"], faults

@@ -1,5 +1,6 @@
 """The processor that computes: its model, and the instruction sets that decide how it rounds."""
 
+import ctypes
 import os
 import platform
 import re
@@ -134,3 +135,24 @@ def _plain_name() -> str:
 def _known(features: Iterable[str]) -> list[str]:
     there = set(features)
     return [name for name in INSTRUCTION_SETS if name in there]
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep what this process frees, from here on; whether that can be asked for.
+
+    glibc gives large tensors pages of their own and returns them at once, so every step asks the
+    kernel for hundreds of thousands of pages that it had a moment ago. Other libraries have no such
+    switch. The peak of memory stays, but what was freed is not there for other processes.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        if not hasattr(library, "gnu_get_libc_version"):
+            return False
+        settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 2**26))
+        return all(library.mallopt(name, value) == 1 for name, value in settings)
+    except (OSError, TypeError, AttributeError):
+        return False
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+"""Parameters of mallopt(3)."""

@@ -11,6 +11,7 @@ import torch
 
 from vidgan.core.distributed import Processes, join_processes
 from vidgan.core.files import check_place
+from vidgan.core.machine import keep_freed_memory
 from vidgan.core.randomness import derive_seed
 from vidgan.core.stop_signals import StopSignals
 from vidgan.data.build.packing import cached_build
@@ -92,6 +93,8 @@ def train(config: Config) -> Path:
     with ExitStack() as stack:
         # The processes that share the work; the first one writes and talks.
         processes = stack.enter_context(join_processes(config.training.device))
+        if config.training.keep_memory and processes.device.type == "cpu":
+            keep_freed_memory()
         tell: Tell = say if processes.is_first else lambda sentence: None
         stack.enter_context(explained_disk_errors(run))
         stack.enter_context(lost_workers_named())

@@ -73,6 +73,8 @@ class TrainingConfig:
         precision: number formats.
         augment: augmentation of real and generated clips alike.
         threads: CPU threads; 0 takes what is there. Recorded, and set again when a run continues.
+        keep_memory: on a CPU, keep the memory of one step for the next instead of giving it back
+            to the system (Linux with glibc); the process keeps it until it ends.
         workers: processes that read clips; 0 reads in the training process.
         device: `auto`, `cpu`, `cuda` or `mps`.
         cuda_graphs: on one GPU, launch all kernels of a step at once where the step allows it.
@@ -103,6 +105,7 @@ class TrainingConfig:
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     threads: Annotated[int, Range(0, 1024)] = 0
+    keep_memory: bool = True
     workers: Annotated[int, Range(0, 1024)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     cuda_graphs: bool = True
