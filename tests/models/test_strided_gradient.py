@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from vidgan.models.parts import convolution
 from vidgan.models.parts.convolution import (
     Geometry,
     _is_narrow_and_strided,
+    convolve,
     strided_weight_gradient,
 )
 
@@ -46,3 +48,28 @@ def test_other_convolutions_keep_their_kernel() -> None:
     assert not _is_narrow_and_strided(torch.empty(16, 8, 3, 3, 3), geometry((1, 1, 1)))
     assert not _is_narrow_and_strided(torch.empty(16, 8, 5, 4, 4), form)
     assert not _is_narrow_and_strided(torch.empty(16, 8, 4, 4, 4), form._replace(padding=(0, 0, 0)))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_every_derivative_is_right_where_it_is_taken(
+    transposed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a CPU it never is by itself.
+    taken = []
+    monkeypatch.setattr(
+        convolution,
+        "_folds",
+        lambda grad, weight, form: taken.append(1) or _is_narrow_and_strided(weight, form),
+    )
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 2, 1, 2, 2, generator=rng, dtype=torch.float64, requires_grad=True)
+    kernel = (2, 1, 3, 4, 4) if transposed else (1, 2, 3, 4, 4)
+    weight = torch.randn(kernel, generator=rng, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(1, generator=rng, dtype=torch.float64, requires_grad=True)
+
+    def curved(*parts: torch.Tensor) -> torch.Tensor:
+        return convolve(*parts, (1, 2, 2), 1, transposed).square()
+
+    assert torch.autograd.gradcheck(curved, (x, weight, bias))
+    assert torch.autograd.gradgradcheck(curved, (x, weight, bias))
+    assert taken

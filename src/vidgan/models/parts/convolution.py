@@ -130,7 +130,7 @@ class _WeightGradient(torch.autograd.Function):
     def forward(
         grad: Tensor, x: Tensor, like: Tensor, geometry: Geometry, has_bias: bool
     ) -> tuple[Tensor, Tensor | None]:
-        if grad.is_cuda and _is_narrow_and_strided(like, geometry):
+        if _folds(grad, like, geometry):
             coarse, fine = (x, grad) if geometry.transposed else (grad, x)
             over = [axis for axis in range(grad.dim()) if axis != 1]
             bias = grad.sum(over) if has_bias else None
@@ -156,6 +156,11 @@ class _WeightGradient(torch.autograd.Function):
 
 
 MAX_NARROW = 16
+
+
+def _folds(grad: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Whether `strided_weight_gradient` is the faster way."""
+    return grad.is_cuda and _is_narrow_and_strided(weight, geometry)
 
 
 def _is_narrow_and_strided(weight: Tensor, geometry: Geometry) -> bool:
