@@ -166,9 +166,11 @@ def test_the_stock_double_backward_of_amx_moves_the_penalty_to_float32(
     state = find_checkpoint(run, print)
     assert state is not None
     assert state.float32 == "penalty"
-    # From the first step on it computed what those settings compute.
+    # From the first step on it computed what those settings compute, also by the stock path: in
+    # float32 that is right, but rounds in another order.
     mended = "training.precision={networks: bf16, penalty: fp32, check: off}"
-    plain = train(tiny_config(tmp_path / "plain", packed_clips, mended))
+    with stock_convolutions():
+        plain = train(tiny_config(tmp_path / "plain", packed_clips, mended))
     assert hash_of_ema(plain) == hash_of_ema(run)
 
 

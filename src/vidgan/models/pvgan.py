@@ -57,6 +57,7 @@ from vidgan.models.parts.layers import (
     ConvPool3d,
     Linear,
     UpsampleConv3d,
+    leaky_pixel_norm,
     leaky_relu,
     minibatch_stddev,
     pixel_norm,
@@ -169,8 +170,8 @@ class FirstBlock(nn.Module):
         x = self.linear(latent).unflatten(1, self.shape)  # [B, C, T0, 4, 4]
         # Channels last: twice as fast in narrow layers, no slower in wide ones.
         x = x.contiguous(memory_format=torch.channels_last_3d)
-        x = pixel_norm(leaky_relu(x + self.bias[:, None, None, None].to(x.dtype)))
-        return pixel_norm(leaky_relu(self.conv(x)))  # [B, C, T0, 4, 4]
+        x = leaky_pixel_norm(x + self.bias[:, None, None, None].to(x.dtype))
+        return leaky_pixel_norm(self.conv(x))  # [B, C, T0, 4, 4]
 
 
 class UpBlock(nn.Module):
@@ -184,8 +185,8 @@ class UpBlock(nn.Module):
         self.conv = Conv3d(channels, channels, kernel_frames=kernel_frames)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = pixel_norm(leaky_relu(self.up(x)))  # [B, C, T or 2T, 2H, 2W]
-        return pixel_norm(leaky_relu(self.conv(x)))
+        x = leaky_pixel_norm(self.up(x))  # [B, C, T or 2T, 2H, 2W]
+        return leaky_pixel_norm(self.conv(x))
 
 
 class ProgressiveGenerator(Generator):

@@ -18,6 +18,7 @@ from vidgan.models.parts.layers import (
     UpsampleConv3d,
     conv3d_pool,
     conv3d_pool_plain,
+    leaky_pixel_norm,
     leaky_relu,
     minibatch_stddev,
     pixel_norm,
@@ -45,6 +46,22 @@ def test_pixel_norm_divides_by_the_root_mean_square_over_channels() -> None:
     assert torch.equal(pixel_norm(torch.zeros(1, 4)), torch.zeros(1, 4))
     many = pixel_norm(double(2, 6, 3, 4, 5))
     torch.testing.assert_close(many.square().mean(dim=1), torch.ones(2, 3, 4, 5).double())
+
+
+def test_leaky_pixel_norm_is_both_with_every_derivative() -> None:
+    x, slope = double(2, 3, 2, 2, 2).requires_grad_(), double(2, 3, 2, 2, 2)
+    both, one = pixel_norm(leaky_relu(x)), leaky_pixel_norm(x)
+    assert torch.equal(both, one)
+    first, second = (torch.autograd.grad(y, x, slope)[0] for y in (both, one))
+    torch.testing.assert_close(second, first, rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(leaky_pixel_norm, x)
+    assert torch.autograd.gradgradcheck(leaky_pixel_norm, x)
+    # A penalty of its gradient, as a discriminator would have it.
+    penalties = []
+    for function in (leaky_pixel_norm, lambda x: pixel_norm(leaky_relu(x))):
+        (inner,) = torch.autograd.grad(function(x).exp().sum(), x, create_graph=True)
+        penalties.append(torch.autograd.grad(inner.square().sum(), x)[0])
+    torch.testing.assert_close(*penalties, rtol=1e-12, atol=1e-12)
 
 
 def test_pixel_norm_keeps_bfloat16_and_sums_it_well() -> None:
