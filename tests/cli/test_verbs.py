@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -270,3 +271,39 @@ def test_verbs_on_runs_name_mistakes(words: list[str], sentence: str, capsys: Ca
     assert cli.run(words) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("x.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["interpolate", RUN, "small.yaml/x.mp4"],
+        ["compare", RUN, "--out", "small.yaml/x.html"],
+        ["data", "faces", "videos", "small.yaml/faces"],
+        ["data", "stabilize", "videos", "small.yaml/steady"],
+        ["data", "build", "videos", "small.yaml/set"],
+        ["data", "motions", "small.yaml/motions"],
+    ],
+)
+def test_a_place_that_cannot_be_is_told_before_any_work(words: list[str], capsys: Capture) -> None:
+    assert cli.run(words) == 2
+    said = capsys.readouterr().err
+    assert "small.yaml is a file, so small.yaml/" in said
+    assert said.count("\n") == 1
+
+
+def test_a_full_disk_is_told_before_an_evaluation(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    before = sorted(Path(RUN).rglob("*"))
+    assert cli.run(["evaluate", RUN, "--protocol", "stswd"]) == 2
+    said = capsys.readouterr().err
+    assert "needs 1 MiB at least, and its disk has 0 MiB left" in said
+    assert sorted(Path(RUN).rglob("*")) == before
+
+
+def test_presets_are_listed_with_what_they_are_for(capsys: Capture) -> None:
+    assert cli.run(["presets"]) == 0
+    said = capsys.readouterr().out
+    for name in vidgan.list_presets():
+        assert name in said

@@ -113,6 +113,9 @@ def test_every_metric_takes_arrays_and_keeps_float64() -> None:
         assert COMPARED[name](first.numpy(), second.numpy()) == COMPARED[name](first, second)
     assert frechet_distance(first, second) > 0
     assert frechet_distance(first.float(), second.float()) == pytest.approx(0, abs=1e-18)
+    odds = torch.softmax(rows(), dim=1)
+    assert inception_score(odds.numpy(), 2) == inception_score(odds, 2)
+    assert inception_score(odds.tolist()) == inception_score(odds)
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,7 @@ def faces(
     from vidgan.films.faces.build import build_faces
     from vidgan.films.faces.film import FacesConfig
 
+    check_place(out)
     config = from_dict(FacesConfig, apply_overrides({}, words), "the settings of the face clips")
     with progress_on_stderr() as progress:
         report = build_faces(
@@ -430,6 +431,7 @@ def stabilize(
     from vidgan.data.build.engine import Engine
     from vidgan.films.stabilize import StabilizeConfig, stabilize_folder
 
+    check_place(out)
     config = from_dict(StabilizeConfig, apply_overrides({}, words), "the settings")
     with progress_on_stderr() as progress:
         report = stabilize_folder(

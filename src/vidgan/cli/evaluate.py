@@ -19,7 +19,7 @@ from vidgan.cli.common import (
     print_lines,
     say,
 )
-from vidgan.core.files import cache_folder
+from vidgan.core.files import cache_folder, check_place
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -221,6 +221,7 @@ def record_folder(source: str) -> Path | None:
             f"{folder} cannot be written to, and the record belongs in {folder / 'evals'}: copy "
             "the clips to a folder of your own"
         )
+    check_place(folder / "evals")
     return folder / "evals"
 
 
@@ -252,6 +253,7 @@ def compare(
     from vidgan.comparing.results import write_comparison
     from vidgan.report.comparison import comparison_markdown
 
+    check_place(out)
     comparison = compare_sources(sources, title)
     write_comparison(comparison, out)
     for item in comparison.left_out:

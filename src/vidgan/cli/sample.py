@@ -259,6 +259,7 @@ def predict(
     if flags.class_name is not None and not (files and generator.num_classes):
         raise UserError("--class is for single clips and a model with classes; leave it out")
     folder = flags.out or (Path(run) if Path(run).is_dir() else Path()) / "predictions"
+    check_place(folder)
     wanted = Wanted(
         flags.num, flags.seed, None if flags.mask is None else parse_box(flags.mask), folder, lpips
     )
