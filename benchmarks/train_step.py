@@ -5,9 +5,10 @@
 Every row trains the network of the thesis (Acharya 2018, tables A.1 and A.2) with Adam and a moving
 average on one thread, batch 2. `naive` is the usual way to write the step: plain layers, one
 discriminator pass each for reals, detached fakes and interpolates, and new fakes for the
-generator's update. The other rows are this project's step. Before anything is timed, the gradients
-of both are compared in float64. The rows take turns, so that a busy machine slows all alike; the
-clock is the process' CPU time.
+generator's update. The other rows are this project's step; `stock` takes PyTorch's own derivatives
+of convolutions in it. bfloat16 is left out where it would be emulated. Before anything is timed,
+the gradients of both are compared in float64. The rows take turns, so that a busy machine slows all
+alike; the clock is the process' CPU time.
 """
 
 import argparse
@@ -20,20 +21,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidgan.core.machine import processor_id
+from vidgan.core.machine import has_bfloat16, processor_id
 from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Network
+from vidgan.models.parts.convolution import stock_convolutions
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator, make_optimizers, update_average
 from vidgan.training.settings import OptimizerConfig, PrecisionConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep, UpdateKey
 
-SIZES = {"8x32x32": (8, 32), "16x64x64": (16, 64)}
+SIZES = {"8x16x16": (8, 16), "8x32x32": (8, 32), "16x64x64": (16, 64)}
 BATCH = 2
 SEED = 0
 KEY = UpdateKey(SEED, 0, 0, 0)
 PENALTY_WEIGHT, DRIFT_WEIGHT = 10.0, 0.001
+CPU = torch.device("cpu")
+FORMS = (
+    ("fast, fp32", "fp32", "fp32"),
+    ("fast, bf16, penalty fp32", "bf16", "fp32"),
+    ("fast, bf16, penalty bf16", "bf16", "bf16"),
+)
 
 
 class NaiveStep:
@@ -137,14 +145,17 @@ def rows(frames: int, side: int) -> dict[str, Callable[[int], object]]:
     plain, fast = build(frames, side, fast=False), build(frames, side, fast=True)
     naive = NaiveStep(plain, TrainingConfig())
     table: dict[str, Callable[[int], object]] = {"naive": lambda _: naive.run(real)}
-    for name, networks, penalty in (
-        ("fast, fp32", "fp32", "fp32"),
-        ("fast, bf16, penalty fp32", "bf16", "fp32"),
-        ("fast, bf16, penalty bf16", "bf16", "bf16"),
-    ):
+    batch = Batch(real, None, BATCH, 0)
+    for name, networks, penalty in FORMS if has_bfloat16(CPU) else FORMS[:1]:
         step = fast_step(copy.deepcopy(fast), networks, penalty)
-        batch = Batch(real, None, BATCH, 0)
-        table[name] = lambda i, step=step, batch=batch: step.run(i, 0, lambda: batch)  # type: ignore[misc]
+        table[name] = lambda i, step=step: step.run(i, 0, lambda: batch)  # type: ignore[misc]
+    stock = fast_step(copy.deepcopy(fast), "fp32", "fp32")
+
+    def run_stock(index: int) -> None:
+        with stock_convolutions():
+            stock.run(index, 0, lambda: batch)
+
+    table["fast, fp32, stock"] = run_stock
     return table
 
 
