@@ -3,6 +3,8 @@
 import struct
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -11,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vidgan.video import UnreadableVideoError, probe
+from vidgan.video import UnreadableVideoError, probe, read_frames
 from vidgan.video.frames import rgb_picture
 from vidgan.video.geometry import sdr_pixels
+from vidgan.video.reading import FrameStream
 from vidgan.video.writing import write_mp4
 
 PATH_TO_TABLES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
@@ -141,3 +144,103 @@ def test_strips_of_pictures_meet(mode: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert np.array_equal(rgb_picture(picture), whole)
     if mode == "RGB":
         assert np.array_equal(whole, values)
+
+
+def tiny_changes_of_a_gif(path: Path, side: int, frames: int) -> None:
+    """A large canvas of which every frame changes one pixel, with 23 bytes."""
+    head = b"GIF89a" + struct.pack("<HHBBB", side, side, 0x80, 0, 0) + bytes(6)
+    control = b"\x21\xf9\x04\x00\x05\x00\x00\x00"
+    pixel = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    path.write_bytes(head + (control + pixel) * frames + b";")
+
+
+def tiny_changes_of_an_apng(path: Path, side: int, frames: int) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    data += chunk(b"acTL", struct.pack(">II", frames, 0))
+    whole, pixel = (zlib.compress(bytes(1 + 3 * width) * width, 1) for width in (side, 1))
+    for n in range(frames):
+        width = 1 if n else side
+        data += chunk(b"fcTL", struct.pack(">IIIIIHHBB", 2 * n, width, width, 0, 0, 1, 10, 0, 0))
+        data += chunk(b"fdAT", struct.pack(">I", 2 * n - 1) + pixel) if n else chunk(b"IDAT", whole)
+    path.write_bytes(data + chunk(b"IEND", b""))
+
+
+def still_film(codec: str, path: Path, side: int, frames: int) -> None:
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=8, options={"preset": "ultrafast"})
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.thread_count = 1
+        pixels = np.zeros((side * 3 // 2, side), np.uint8)
+        for _ in range(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format=stream.pix_fmt)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def mjpeg_film(path: Path, side: int, frames: int) -> None:
+    still_film("mjpeg", path, side, frames)
+
+
+def h264_film(path: Path, side: int, frames: int) -> None:
+    still_film("libx264", path, side, frames)
+
+
+WRITERS: dict[str, Callable[[Path, int, int], None]] = {
+    ".gif": tiny_changes_of_a_gif,
+    ".apng.mp4": tiny_changes_of_an_apng,
+    ".avi": mjpeg_film,
+    ".mp4": h264_film,
+}
+
+
+@pytest.mark.parametrize("reading", ["None", "list(range(30))", "iterating"])
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_decoded_frames_do_not_pile_up(tmp_path: Path, suffix: str, reading: str) -> None:
+    side, frames = 1600, 40
+    for name, size in (("large", side), ("small", 64)):
+        WRITERS[suffix](tmp_path / f"{name}{suffix}", size, frames)
+    read = (
+        "sum(1 for _ in FrameStream(path, resolution=16))"
+        if reading == "iterating"
+        else f"read_frames(path, {reading}, resolution=16)"
+    )
+    lines = (
+        f"SIDE = {side}\nfrom vidgan.video import read_frames\n"
+        "from vidgan.video.reading import FrameStream\n"
+        "def work(side):\n"
+        f"    path = {str(tmp_path)!r} + ('/large' if side > 1 else '/small') + {suffix!r}\n"
+        f"    {read}"
+    )
+    # Decoders hold some frames of up to four bytes a pixel, none of them the 30 that are asked.
+    assert peak_bytes_per_pixel(lines, side * side) < 40
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.mp4"])
+def test_a_file_of_far_more_pixels_than_bytes_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    tiny_changes_of_a_gif(path, 8000, 500)
+    for work in (probe, read_frames):
+        with pytest.raises(UnreadableVideoError, match="pixels in 11,520 bytes, more than any"):
+            work(path)
+
+
+def test_frames_that_outgrow_the_header_count_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.gif"
+    tiny_changes_of_a_gif(path, 100, 500)
+    monkeypatch.setattr("vidgan.video.frames._FREE_PIXELS", 0)
+    monkeypatch.setattr("vidgan.video.frames._PIXELS_PER_BYTE", 100)
+    with pytest.raises(UnreadableVideoError, match="make its frames smaller or fewer"):
+        list(FrameStream(path, resolution=16))
+
+
+def test_a_still_recording_is_read_whole(tmp_path: Path) -> None:
+    tiny_changes_of_a_gif(tmp_path / "a.gif", 1080, 600)
+    assert read_frames(tmp_path / "a.gif", resolution=16).pixels.shape == (3, 600, 16, 16)

@@ -160,15 +160,38 @@ def check_claims(path: Path) -> None:
             position = start if kind in _BOXES_OF_BOXES else end
 
 
+_PIXELS_PER_BYTE = 1 << 19
+"""Of a file: AV1 that is black throughout, in 3,840 x 2,160, has 208,000, and H.264 28,000. A GIF
+may change one pixel of a large canvas with 23 bytes, and cost a whole frame each time."""
+_FREE_PIXELS = 1 << 32
+"""That a file may have whatever its size: 2,000 frames of 1,920 x 1,080, which take seconds."""
+
+
+def check_pixels(path: str | Path, num_pixels: int, num_bytes: int) -> None:
+    """Refuse a file with more pixels to decode than an honest one of its size has.
+
+    Raises:
+        UnreadableVideoError: it has.
+    """
+    if num_pixels > _FREE_PIXELS + _PIXELS_PER_BYTE * num_bytes:
+        raise UnreadableVideoError(
+            path,
+            f"claims over {num_pixels:,} pixels in {num_bytes:,} bytes, more than any recording:"
+            " make its frames smaller or fewer",
+        )
+
+
 def _read_index(path: Path, container: "InputContainer", stream: "VideoStream") -> FrameIndex:
     times: list[int | None] = []
     sizes: dict[int | None, int] = {}
     num_packets = num_places = 0
     most = path.stat().st_size
+    area = stream.codec_context.width * stream.codec_context.height
     for packet in packets_of(container, stream, [0]):
         num_packets += packet.size > 0
         if num_packets > most:
             raise UnreadableVideoError(path, "claims more frames than it has bytes")
+        check_pixels(path, num_packets * area, most)
         if packet.size and packet.dts is not None and container.format.name == "avi":
             num_places = max(num_places, packet.dts + 1)
         if packet.size and not packet.is_discard:

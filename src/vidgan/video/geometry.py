@@ -190,12 +190,15 @@ class Orientation(NamedTuple):
     @classmethod
     def of(cls, frame: "VideoFrame") -> "Orientation":
         """The one of eight that is nearest to the display matrix of a frame."""
-        if not len(frame.side_data):
-            return UPRIGHT
-        from av.sidedata.sidedata import Type
+        from av.sidedata.sidedata import SideDataContainer, Type
 
-        # PyAV's types do not say that kinds of data are keys.
-        stored: Any = cast(Any, frame.side_data).get(Type.DISPLAYMATRIX)
+        # A container of our own: that of `frame.side_data` and the frame hold each other, so that
+        # pixels stay in memory until Python looks for such circles, which many frames later it may.
+        # PyAV's types do not say that it can be made, nor that kinds of data are keys.
+        side_data = cast(Any, SideDataContainer)(frame)
+        if not len(side_data):
+            return UPRIGHT
+        stored: Any = side_data.get(Type.DISPLAYMATRIX)
         if stored is None:
             return UPRIGHT
         # A stored (x, y) is shown at (a x + c y, b x + d y).

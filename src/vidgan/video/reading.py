@@ -27,6 +27,7 @@ from vidgan.video.frames import (
     UnreadableVideoError,
     VideoInfo,
     check_claims,
+    check_pixels,
     frame_index,
     iterate_images,
     packets_of,
@@ -306,9 +307,13 @@ def _decode(
     """Yield the clean frames; add broken packets and damaged frames to `num_corrupt[0]`.
 
     Frames before the time `needed_from` may be left out if no other frame needs them.
+
+    Raises:
+        UnreadableVideoError: the frames have more pixels than an honest file of this size.
     """
     import av
 
+    num_pixels = 0
     for packet in packets_of(container, stream, num_corrupt):
         if needed_from is not None:
             early = packet.pts is not None and packet.pts < needed_from
@@ -322,6 +327,9 @@ def _decode(
             num_corrupt[0] += 1
             continue
         for frame in frames:
+            # Frames may be larger than the header says.
+            num_pixels += frame.width * frame.height
+            check_pixels(container.name.removeprefix("file:"), num_pixels, container.size)
             if frame.is_corrupt:
                 num_corrupt[0] += 1
             else:
