@@ -183,9 +183,21 @@ def test_check_is_strict_on_request(capsys: Capture) -> None:
     Path("some/train/disc-left/broken.mp4").write_bytes(b"no video")
     words = ["resolution=16", "frames=4", "--workers", "0"]
     assert cli.run(["data", "check", "some", *words]) == 0
-    assert cli.run(["data", "check", "some", *words, "--strict"]) == 2
-    said = capsys.readouterr().err
-    assert "vidgan: 1 video of some, train/disc-left/broken.mp4 first, would be dropped" in said
+    told = "video of some (train/disc-left/broken.mp4) would be dropped or is damaged"
+    for strict in ("--strict", "strict=true", "data.strict=true"):
+        assert cli.run(["data", "check", "some", *words, strict]) == 2
+        assert f"vidgan: 1 {told}" in capsys.readouterr().err
+    Path("some/train/disc-left/also.mp4").write_bytes(b"no video")
+    assert cli.run(["data", "check", "some", *words, "strict=true"]) == 2
+    told = "videos of some, train/disc-left/also.mp4 first, would be dropped or are damaged"
+    assert f"vidgan: 2 {told}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["sheet.txt", "sheet", "sheet.jpg"])
+def test_a_contact_sheet_is_a_png_by_its_name(name: str, capsys: Capture) -> None:
+    assert cli.run(["data", "check", "videos", "--sheet", name]) == 2
+    assert "must be a picture: give it a name that ends in .png" in capsys.readouterr().err
+    assert not Path(name).exists()
 
 
 def test_evaluate_keeps_a_record_and_chooses_the_best_checkpoint(capsys: Capture) -> None:

@@ -111,6 +111,8 @@ def check(
     from vidgan.data.build.packing import check_source, is_packed
 
     check_place(sheet)
+    if sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {sheet} must be a picture: give it a name that ends in .png")
     if is_packed(source):
         from vidgan.data.build.packing import verify_set
         from vidgan.data.packed.export import draw_packed
@@ -130,10 +132,13 @@ def check(
     print_report(report, json, settings_of=f"the preset {preset}", contact_sheet=str(sheet))
     damaged = [name for name, note in report.notes if note.startswith("damaged")]
     unclean = [*(name for name, _ in report.dropped), *damaged]
-    if strict and unclean:
+    if config.strict and unclean:
+        first, are = (
+            (f", {unclean[0]} first,", "are") if unclean[1:] else (f" ({unclean[0]})", "is")
+        )
         raise UserError(
-            f"{counted(len(unclean), 'video')} of {source}, {unclean[0]} first, would be dropped or"
-            " is damaged: mend or remove such files, or leave out --strict"
+            f"{counted(len(unclean), 'video')} of {source}{first} would be dropped or {are}"
+            " damaged: mend or remove such files, or leave out strict"
         )
 
 

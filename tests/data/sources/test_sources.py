@@ -1,5 +1,6 @@
 """Which files of a folder are videos, and how folders become splits and classes."""
 
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -88,9 +89,44 @@ def test_numbered_image_folders_are_videos(tmp_path):
 def test_stray_videos_and_other_files_are_named(tmp_path):
     touch(tmp_path, "a/1.mp4", "b/2.mp4", "lost.mp4", "notes.txt", ".hidden.mp4", ".cache/x.mp4")
     scan = scan_sources(tmp_path, CONFIG)
-    assert scan.dropped == [("lost.mp4", "lies outside the class folders")]
+    why = "lies outside the class folders: data.layout=folder takes all, without classes"
+    assert scan.dropped == [("lost.mp4", why)]
     assert scan.notes[0] == "1 files that are no videos were passed over"
     assert len(scan.sources) == 2
+
+
+def test_one_nested_folder_among_loose_videos_is_no_class(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.mp4", "more/deep/d.mp4", "train/e.mp4", "train/x/f.mp4")
+    scan = scan_sources(tmp_path, CONFIG)
+    assert len(scan.sources) == 6
+    assert not scan.dropped
+    assert not scan.classes
+    told = "since 4 of its 6 videos lie in train and in no folders that name classes"
+    assert f"(data.layout=folder), {told} (data.layout=classes takes" in scan.what
+    insisted = scan_sources(tmp_path, replace(CONFIG, layout="classes"))
+    assert {(s.name, s.class_name) for s in insisted.sources} == {
+        ("more/deep/d.mp4", "more"),
+        ("train/x/f.mp4", "x"),
+    }
+    assert len(insisted.dropped) == 4
+    touch(tmp_path, "more/1.mp4", "more/2.mp4")
+    half = scan_sources(tmp_path, CONFIG)
+    assert half.classes == ["more", "x"]
+    assert len(half.dropped) == 4
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_folder_among_loose_videos_of_an_archive_is_no_class(tmp_path, count):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ["a.mp4", "b.mp4", *(f"more/{n}.mp4" for n in range(count))]:
+            archive.writestr(name, b"x")
+    scan = scan_sources(path, CONFIG)
+    assert scan.classes == ([] if count == 1 else ["more"])
+    assert len(scan.dropped) == (0 if count == 1 else 2)
+    assert ("2 of 3 videos have no class, so those of the others are not used" in scan.notes) == (
+        count == 1
+    )
 
 
 def test_a_link_to_a_folder_above_ends(tmp_path):

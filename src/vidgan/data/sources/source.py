@@ -69,8 +69,14 @@ class Scan:
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
+def names_classes(sources: Sequence[Source]) -> bool:
+    """Whether classes are meant: some video has one, and most do not lie outside of all."""
+    outside = sum(source.class_name is None for source in sources)
+    return outside < len(sources) and 2 * outside <= len(sources)
+
+
 def settle(scan: Scan, config: DataConfig) -> Scan:
-    """Drop what has no class where others have one, and hold out what no split is known for."""
+    """Drop what has no class where most have one, and hold out what no split is known for."""
     sources = sorted(scan.sources, key=lambda source: source.name)
     if config.group_by:
         sources = [_grouped(source, config.group_by) for source in sources]
@@ -80,9 +86,17 @@ def settle(scan: Scan, config: DataConfig) -> Scan:
     ]
     dropped, notes = list(scan.dropped), list(scan.notes)
     named = {source.class_name for source in sources} - {None}
+    if named and config.layout != "classes" and not names_classes(sources):
+        outside = sum(source.class_name is None for source in sources)
+        notes.append(
+            f"{outside} of {len(sources)} videos have no class, so those of the others are not used"
+        )
+        sources = [replace(source, class_name=None) for source in sources]
+        named = set()
     if named:
+        mend = ": data.layout=folder takes all, without classes" if scan.layout == "classes" else ""
         dropped += [
-            (source.name, "lies outside the class folders")
+            (source.name, f"lies outside the class folders{mend}")
             for source in sources
             if source.class_name is None
         ]

@@ -19,7 +19,7 @@ from vidgan.data.sources.containers.reading import (
 from vidgan.data.sources.containers.tfrecord import TFRECORD_SUFFIXES
 from vidgan.data.sources.layouts.base import Layout
 from vidgan.data.sources.layouts.videos import Coverage, group_of, read_text, split_word, stem_of
-from vidgan.data.sources.source import Scan, Source, split_and_class
+from vidgan.data.sources.source import Scan, Source, names_classes, split_and_class
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree, no_videos
 from vidgan.data.sources.videos import strip_length
 from vidgan.errors import UserError
@@ -34,9 +34,9 @@ _SHOWN = 3
 
 def _classes_why(tree: Tree, config: DataConfig) -> str | None:
     sources = _sources(tree, config.splits)
-    classes = sorted({source.class_name for source in sources if source.class_name is not None})
-    if not classes:
+    if not names_classes(sources):
         return None
+    classes = sorted({source.class_name for source in sources if source.class_name is not None})
     if len(classes) == 1:
         return f"its folder {classes[0]} names a class"
     more = f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""
@@ -48,8 +48,15 @@ def _folder_why(tree: Tree, config: DataConfig) -> str | None:
         return None
     splits = sorted({name.split("/")[0] for name in tree.names if "/" in name} & {*SPLITS})
     if config.splits == "auto" and splits:
-        return f"its videos lie in {', '.join(splits)} and in no folders that name classes"
-    return "its videos lie in no folders that name classes"
+        where = f"lie in {', '.join(splits)} and in no folders that name classes"
+    else:
+        where = "lie in no folders that name classes"
+    sources = _sources(tree, config.splits)
+    outside = sum(source.class_name is None for source in sources)
+    if outside == len(sources):
+        return f"its videos {where}"
+    of = f"{outside} of its {len(sources)} videos {where}"
+    return f"{of} (data.layout=classes takes the others alone)"
 
 
 def _find_classes(tree: Tree, config: DataConfig) -> Scan:
