@@ -187,8 +187,14 @@ def test_anchors_that_people_write_are_read() -> None:
         ["loss.penalties={drift: {weight: .nan}}"],
         ["loss.penalties=[1]"],
         ["init_from=" + "x" * 300],
+        *(["training.generator." + word] for word in ("lr=1e300", "lr=nan", "lr=11", "eps=1e-300")),
+        *(["training." + word] for word in ("discriminator.weight_decay=1e300", "minutes=1e308")),
+        *([word] for word in ("training.augment.colour=1e300", "hours=1e6", "hours=nan")),
+        *(["data.fps=" + word] for word in ("1e-300", "1e300", "0", "-1", "nan", "inf")),
+        *([f"loss.{word}=1e300"] for word in ("class_weight", "penalties.drift.weight")),
+        *(["model=" + model, "model.noise=1e300"] for model in ("tgan", "mocogan")),
     ],
-    ids=range(26),
+    ids=range(45),
 )
 def test_bad_words_of_train_are_one_sentence(
     words: list[str],

@@ -25,7 +25,11 @@ protocol: stswd
 set: [training.device=cpu, training.sample_every=0, training.checkpoint_every=100]
 systems:
   small: {preset: cpu/pvgan-motions-16x8, set: ["model.channels=[8, 4, 4]"]}
-  doomed: {preset: cpu/vgan-motions-16x8, set: [training.generator.lr=1e30]}
+  doomed:
+    preset: cpu/vgan-motions-16x8
+    set:
+      - loss.penalties.drift.weight=1e6
+      - "training.discriminator={kind: sgd, lr: 10}"
 """
 
 

@@ -126,6 +126,8 @@ def test_variant_is_chosen_by_name_and_checked_like_any_other() -> None:
         ({"betas": [0, 1]}, r"no setting betas; did you mean step\.betas\?"),
         ({"zzz": 1}, r"no setting zzz; known are shape, step, sizes"),
         ({"step": {"lr": "fast"}}, r"step\.lr must be a number, not 'fast'"),
+        ({"step": {"lr": "nan"}}, r"step\.lr must be a number, not 'nan', which is not finite"),
+        ({"step": {"lr": "-Inf"}}, r"step\.lr must be a number, not '-Inf', which is not finite"),
         ({"seed": True}, r"seed must be a whole number, not True"),
         ({"seed": 1.5}, r"seed must be a whole number, not 1\.5"),
         ({"seed": None}, r"seed must be a whole number, not None"),

@@ -83,7 +83,7 @@ def test_a_record_of_the_first_schema_is_read_and_a_newer_one_refused() -> None:
         ("scores.space_time_swd.value", ..., "scores.space_time_swd.value is missing"),
         ("scores.space_time_swd.value", "low", "must be a number, not 'low'"),
         ("scores.space_time_swd.value", None, "must be a number"),
-        ("scores.space_time_swd.value", float("nan"), "must be a number that is of use, not nan"),
+        ("scores.space_time_swd.value", float("nan"), "must be a finite number, not nan"),
         ("scores.space_time_swd.controls", {"noise": float("inf")}, "a value that is not finite"),
         ("scores.space_time_swd.better", "other", "better must be one of lower, higher"),
         ("data", 7, "data must be a group"),

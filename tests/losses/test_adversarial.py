@@ -183,7 +183,7 @@ def test_settings_change_a_recipe() -> None:
         ({"penalties": {"r1": {"weight": -1}}}, r"penalties.r1: weight=-1.0 must be 0 or more"),
         (
             {"penalties": {"gradient_penalty": {"target": 0}}},
-            "target=0.0 must be above 0; input_gradient is the penalty around 0",
+            "target=0.0 must be above 0 and at most 1,000,000; input_gradient is the penalty",
         ),
         ({"constraints": {"weight_clipping": {"every": -1}}}, "every=-1 must be 0 or more"),
         ({"constraints": {"weight_clipping": {"bound": 0}}}, "bound=0.0 must be above 0"),
@@ -193,9 +193,15 @@ def test_settings_change_a_recipe() -> None:
         ),
         (
             {"auxiliary": {"mask": {"weight": float("nan")}}},
-            "weight must be a number that is of use",
+            "weight must be a finite number, not nan",
         ),
         ({"class_weight": -0.5}, "loss.class_weight=-0.5 must be 0 or more"),
+        ({"class_weight": 1e300}, "must be 0 or more, and at most 1,000,000"),
+        (
+            {"penalties": {"r1": {"weight": 1e300}}},
+            "r1: weight=1e.300 must be .* at most 1,000,000",
+        ),
+        ({"auxiliary": {"mask": {"weight": 1e300}}}, "mask: weight=1e.300 must be .* at most"),
     ],
 )
 def test_wrong_settings_are_one_sentence(settings: dict[str, object], words: str) -> None:

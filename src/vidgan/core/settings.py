@@ -114,10 +114,20 @@ def _check(value: Any, allowed: Range | None, key: str) -> None:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         basic = ANY_INT if isinstance(value, int) else ANY_FLOAT
         if not basic.holds(value):
-            shown = f"a number of {len(str(value))} digits" if isinstance(value, int) else value
-            raise UserError(f"{key} must be a number that is of use, not {shown}")
+            raise UserError(f"{key} must be {_wanted(allowed)}, not {_shown(value)}")
         if allowed is not None and not allowed.holds(value):
             raise UserError(f"{key}={value} must be {allowed.in_words()}")
+
+
+def _wanted(allowed: Range | None) -> str:
+    bounds = allowed.in_words() if allowed is not None else ""
+    return f"a finite number {bounds}".rstrip()
+
+
+def _shown(value: float) -> str:
+    if isinstance(value, int):
+        return f"a number of {len(str(value))} digits"
+    return "nan (which is no number)" if math.isnan(value) else f"{value} (which has no end)"
 
 
 # ------------------------------------------------------------------------------------------------
@@ -434,9 +444,14 @@ class _Reader:
     def wrong_type(self, declared: Any, value: Any, key: str) -> UserError:
         """The sentence for a value of another type than the declared one."""
         shown = "a group of settings" if isinstance(value, Mapping) else shortened(value)
+        if isinstance(value, str) and value.strip("+-.").lower() in _NOT_FINITE:
+            shown += ", which is not finite"
         subject = key or "the whole"
         return UserError(f"{self.where}: {subject} must be {_in_words(declared)}, not {shown}")
 
+
+_NOT_FINITE = frozenset({"nan", "inf", "infinity"})
+"""Words that YAML takes for text without a dot in front."""
 
 _WORDS: dict[Any, str] = {
     bool: "true or false",

@@ -61,7 +61,7 @@ class DataConfig:
     resolution: Annotated[int, Range(1, 16_384)] = 64
     frames: Annotated[int, Range(1, 65_536)] = 16
     stride: Annotated[int, Range(1, 65_536)] = 1
-    fps: Annotated[float | None, Range(above=0)] = None
+    fps: Annotated[float | None, Range(0.01, 1000)] = None
     resize: ResizePolicy = "centre-crop"
     clip: ClipPolicy = "central"
     short: ShortPolicy = "drop"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import to_grey
-from vidgan.losses.penalties import ScoresLike, refuse_unless
+from vidgan.losses.penalties import ScoresLike, check_weight
 
 Distance = Literal["l1", "mse"]
 
@@ -53,7 +53,7 @@ class Auxiliary:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        refuse_unless(self.weight >= 0, f"weight={self.weight} must be 0 or more")
+        check_weight(self.weight)
 
     def __call__(self, at: AuxiliaryInputs) -> Tensor:
         """The unweighted loss, a scalar."""

@@ -123,6 +123,16 @@ def refuse_unless(holds: bool, sentence: str) -> None:
         raise ValueError(sentence)
 
 
+MAX_WEIGHT = 1_000_000
+"""A thousand times the largest of any paper, and with it no loss leaves float32 by itself."""
+
+
+def check_weight(weight: float, name: str = "weight") -> None:
+    """Raise ValueError if the weight of a loss is out of its range."""
+    bounds = f"must be 0 or more, and at most {MAX_WEIGHT:,}"
+    refuse_unless(0 <= weight <= MAX_WEIGHT, f"{name}={weight} {bounds}")
+
+
 class ScoresLike(Protocol):
     """The part of a discriminator's answer that penalties read."""
 
@@ -173,7 +183,7 @@ class Penalty:
     every: int = 1
 
     def __post_init__(self) -> None:
-        refuse_unless(self.weight >= 0, f"weight={self.weight} must be 0 or more")
+        check_weight(self.weight)
         refuse_unless(self.every >= 1, f"every={self.every} must be 1 or more")
 
     def __call__(self, at: PenaltyInputs) -> Tensor:
@@ -197,8 +207,9 @@ class GradientPenalty(Penalty):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_unless(
-            self.target > 0,
-            f"target={self.target} must be above 0; input_gradient is the penalty around 0",
+            0 < self.target <= MAX_WEIGHT,
+            f"target={self.target} must be above 0 and at most {MAX_WEIGHT:,};"
+            " input_gradient is the penalty around 0",
         )
 
     def __call__(self, at: PenaltyInputs) -> Tensor:

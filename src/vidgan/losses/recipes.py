@@ -15,7 +15,7 @@ from torch import Tensor
 from vidgan.core.settings import from_dict
 from vidgan.errors import UserError
 from vidgan.losses.auxiliary import AUXILIARY, Auxiliary
-from vidgan.losses.penalties import CONSTRAINTS, PENALTIES, Constraint, Penalty
+from vidgan.losses.penalties import CONSTRAINTS, PENALTIES, Constraint, Penalty, check_weight
 
 # ------------------------------------------------------------------------------------------------
 # Adversarial losses: pairs of pure functions of realness, one for each player.
@@ -192,8 +192,10 @@ class LossConfig:
                         f"loss.{kind}.{name} has no setting {min(unknown)!r}; it has "
                         f"{', '.join(known)}"
                     )
-        if not self.class_weight >= 0:
-            raise UserError(f"loss.class_weight={self.class_weight} must be 0 or more")
+        try:
+            check_weight(self.class_weight, "loss.class_weight")
+        except ValueError as error:
+            raise UserError(str(error)) from error
         make_loss(self)
 
     @property

@@ -97,7 +97,7 @@ class MoCoGANConfig(ModelConfig):
     conditioning: Literal["categorical", "none"] = "categorical"
     discriminator_norm: NormKind = "batch"
     categories: Annotated[int, Range(0, 65_536)] = 0
-    noise: Annotated[float, Range(0)] = 0.0
+    noise: Annotated[float, Range(0, 100)] = 0.0
     growing: bool = False
 
     def levels(self, clip_shape: ClipShape) -> Levels:

@@ -105,7 +105,7 @@ class TGANConfig(ModelConfig):
     init: Literal["uniform", "lecun"] = "uniform"
     discriminator_norm: NormKind = "batch"
     growing: bool = False
-    noise: Annotated[float, Range(0)] = 0.0
+    noise: Annotated[float, Range(0, 100)] = 0.0
 
     def levels(self, clip_shape: ClipShape) -> tuple[LevelShape, ...]:
         plan = plan_sizes(self.NAME, clip_shape, 1)

@@ -21,12 +21,13 @@ class AugmentConfig:
     """Strengths of the transformations; 0 switches one off.
 
     Attributes:
-        colour: range of brightness, saturation and contrast changes, 1 for the paper's.
+        colour: range of brightness, saturation and contrast changes, 1 for the paper's;
+            beyond 2 contrasts are turned round.
         translation: largest shift as a part of the frame's side, 0.125 in the paper.
         cutout: side of a grey square as a part of the frame's side, 0.5 in the paper.
     """
 
-    colour: Annotated[float, Range(0)] = 0.0
+    colour: Annotated[float, Range(0, 2)] = 0.0
     translation: Annotated[float, Range(0, 0.5)] = 0.0
     cutout: Annotated[float, Range(0, 1)] = 0.0
 

@@ -15,15 +15,15 @@ class OptimizerConfig:
         kind: `adam`, `rmsprop` or `sgd`.
         lr: learning rate, one or one per level.
         betas: decay of the first and second moments; RMSprop uses the second, SGD neither.
-        eps: added to the denominator.
+        eps: added to the denominator; float32 holds nothing much smaller than the least.
         weight_decay: L2 penalty added to the gradient.
     """
 
     kind: Literal["adam", "rmsprop", "sgd"] = "adam"
-    lr: Annotated[float | tuple[float, ...], Range(above=0)] = 1e-3
+    lr: Annotated[float | tuple[float, ...], Range(above=0, most=10)] = 1e-3
     betas: Annotated[tuple[float, float], Range(0, below=1)] = (0.0, 0.99)
-    eps: Annotated[float, Range(above=0)] = 1e-8
-    weight_decay: Annotated[float, Range(0)] = 0.0
+    eps: Annotated[float, Range(1e-30, 1)] = 1e-8
+    weight_decay: Annotated[float, Range(0, 10)] = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self, "optimizer")
@@ -87,7 +87,7 @@ class TrainingConfig:
     """
 
     total_clips: Annotated[int, Range(1)] = 1_000_000
-    minutes: Annotated[float | None, Range(above=0)] = None
+    minutes: Annotated[float | None, Range(above=0, most=366 * 24 * 60)] = None
     stable_clips: Annotated[int | tuple[int, ...], Range(0)] = 100_000
     fade_clips: Annotated[int | tuple[int, ...], Range(0)] = 100_000
     batch_size: Annotated[int | tuple[int, ...], Range(1, 65_536)] = 16
