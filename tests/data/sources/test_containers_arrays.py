@@ -447,3 +447,20 @@ def test_an_item_larger_than_the_memory_is_one_sentence(tmp_path):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def test_a_whole_array_beyond_the_address_space_is_not_called_damaged(tmp_path):
+    path = tmp_path / "a.npy"
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (65_536, 16, 64, 64, 3)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 65_536 * 16 * 64 * 64 * 3)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"larger than what this process may address.*ulimit"):
+            open_arrays(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert open_arrays(path).shapes == {"a": (65_536, 16, 64, 64, 3)}

@@ -169,3 +169,20 @@ def test_attributes_of_classes_are_read(tmp_path):
 def test_impossible_settings_are_named(wrong):
     with pytest.raises(UserError, match=f"data.{next(iter(wrong))}"):
         DataConfig(**wrong)
+
+
+def test_empty_members_of_an_archive_are_dropped_unopened(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for n in range(50):
+            archive.writestr(f"{n:02d}.mp4", b"")
+        archive.writestr("whole.mp4", b"x")
+    scan = scan_sources(path, CONFIG)
+    assert [source.name for source in scan.sources] == ["whole.mp4"]
+    assert scan.dropped == [(f"{n:02d}.mp4", "the file is empty") for n in range(50)]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.mp4", b"")
+        archive.writestr("b.npy", b"")
+    told = r"no videos.* and 2 that are not read \(the first one, a.mp4, the file is empty\)"
+    with pytest.raises(UserError, match=told):
+        scan_sources(path, CONFIG)

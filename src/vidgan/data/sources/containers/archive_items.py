@@ -42,8 +42,9 @@ def list_archive(path: Path) -> Scan:
     archive = open_archive(path)
     parts = _parts(archive)
     if not parts.videos:
-        first = next(iter(archive.dropped), None)
-        more = f" and {len(archive.dropped)} that are not read" if first else ""
+        dropped = (*archive.dropped, *parts.dropped)
+        first = next(iter(dropped), None)
+        more = f" and {len(dropped)} that are not read" if first else ""
         why = f" (the first one, {printable(first[0])}, {first[1]})" if first else ""
         raise UserError(
             f"{path} holds no videos, only {parts.num_others} other files{more}{why}: name an"
@@ -135,7 +136,11 @@ class _Parts:
             if any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
                 continue
             last = f".{suffix.rpartition('.')[2]}"
-            if last in VIDEO_SUFFIXES or last == ".npy":
+            is_empty = archive.members[name].size == 0
+            if is_empty and (last in VIDEO_SUFFIXES or last == ".npy"):
+                # Opening each of very many would take minutes.
+                self.dropped.append((printable(name), "the file is empty"))
+            elif last in VIDEO_SUFFIXES or last == ".npy":
                 self.videos[name] = key
             elif last in IMAGE_SUFFIXES:
                 if re.search("[0-9].*[.]", suffix):

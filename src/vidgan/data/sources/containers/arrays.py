@@ -1,5 +1,6 @@
 """Videos in NPY, NPZ and HDF5 files; no pickle is ever loaded and no other file is followed."""
 
+import errno
 import io
 import warnings
 from collections.abc import Iterator, Sequence
@@ -270,6 +271,11 @@ def _check_start(start: bytes) -> None:
 def _npy_fault(path: Path, error: Exception) -> str:
     if "bject" in str(error):
         return f"{path} holds pickled Python objects, which are never loaded: store plain numbers"
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return (
+            f"{path} cannot be mapped into memory, as it is larger than what this process may"
+            " address: raise that limit (ulimit -v unlimited), or store fewer videos in one file"
+        )
     reason = " ".join(str(error).split())
     return f"{path} is no whole NPY file ({reason}): store it anew with numpy.save"
 
