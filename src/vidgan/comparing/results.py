@@ -126,6 +126,7 @@ def _result(
         label=label,
         source=str(path),
         marks=tuple(f"{path}: {mark}" for mark in marks),
+        is_sealed=found.is_sealed,
     )
 
 

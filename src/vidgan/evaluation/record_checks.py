@@ -53,10 +53,12 @@ class CheckedRecord:
     Attributes:
         record: what it says.
         marks: phrases on why it may not be what an evaluation wrote; empty for a sealed record.
+        is_sealed: whether it has its seal, and that is whole.
     """
 
     record: Record
     marks: tuple[str, ...]
+    is_sealed: bool
 
 
 def read_checked_record(path: str | Path) -> CheckedRecord:
@@ -76,8 +78,9 @@ def read_checked_record(path: str | Path) -> CheckedRecord:
         raise UserError(f"{refused}: {error}") from None
     for flaw in [unfit] if unfit else contradictions(record, protocol):
         raise UserError(f"{refused}: {flaw}")
-    marks = *_seal_marks(plain, path), *_marks(record, plain, protocol)
-    return CheckedRecord(record=record, marks=marks)
+    seals = tuple(_seal_marks(plain, path))
+    marks = *seals, *_marks(record, plain, protocol)
+    return CheckedRecord(record=record, marks=marks, is_sealed=not seals)
 
 
 _Place = tuple[Any, "_Place"] | None
