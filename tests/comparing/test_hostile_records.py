@@ -12,11 +12,11 @@ from test_results import whole
 
 from vidgan.comparing.results import compare
 from vidgan.errors import UserError
-from vidgan.evaluation.record import read_records
+from vidgan.evaluation.record_checks import read_run_records
 from vidgan.evaluation.record_types import seal_of
 from vidgan.evaluation.verify import verify
 from vidgan.report.comparison import FORMS
-from vidgan.report.scores import tables_of_records
+from vidgan.report.scores import table_of_record
 
 WHOLE: dict[str, Any] = {
     **whole(),
@@ -84,7 +84,8 @@ def _compare(file: Path, record: dict[str, Any]) -> None:
 
 
 def _tabulate(file: Path, record: dict[str, Any]) -> None:
-    tables_of_records(read_records(file.parent))
+    for found in read_run_records(file.parent.parent)[0]:
+        table_of_record(found.record, found.marks)
 
 
 def _verify(file: Path, record: dict[str, Any]) -> None:

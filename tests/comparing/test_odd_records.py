@@ -3,6 +3,7 @@ silently, and none ends in a traceback."""
 
 import copy
 import csv
+import html
 import io
 import json
 import math
@@ -22,7 +23,7 @@ from vidgan.errors import UserError
 from vidgan.evaluation.clips import EvaluationOptions, evaluate_clips
 from vidgan.evaluation.protocols import changed_protocol
 from vidgan.evaluation.record import RECORD_BYTES, clip_list_path, save_record
-from vidgan.evaluation.record_checks import read_checked_record
+from vidgan.evaluation.record_checks import read_checked_record, read_run_records
 from vidgan.evaluation.record_types import seal_of
 from vidgan.evaluation.score import RealData
 from vidgan.extractors.judge import RealClips
@@ -339,6 +340,71 @@ def test_a_copied_run_is_no_second_seed_and_another_run_s_record_is_left_out(
     comparison = compare(runs)
     assert "model.name=vgan instead of tgan" in comparison.left_out[0]
     assert all("model.name=vgan" in text for text in as_forms(comparison).values())
+
+
+def test_records_of_a_run_come_newest_first_and_what_is_none_is_named(
+    plain: Plain, tmp_path: Path
+) -> None:
+    (tmp_path / "evals").mkdir()
+    for day in (2, 5, 1, 3):
+        record = edited(plain, ("created",), f"2024-01-0{day}", seal=True)
+        (tmp_path / "evals" / f"{day}.json").write_text(json.dumps(record), encoding="utf-8")
+    for name, text in (("cut", '{"scores": '), ("deep", "[" * 100_000), ("other", "[]")):
+        (tmp_path / "evals" / f"{name}.json").write_text(text, encoding="utf-8")
+    found, refused = read_run_records(tmp_path)
+    assert [checked.path.stem for checked in found] == ["5", "3", "2", "1"]
+    assert all(
+        f"{name}.json" in said for name, said in zip(("cut", "deep", "other"), refused, strict=True)
+    )
+    newest, _ = read_run_records(tmp_path, newest=2)
+    assert [checked.path.stem for checked in newest] == ["5", "3"]
+    assert read_run_records(tmp_path / "none") == ([], [])
+
+
+def test_the_page_of_a_run_says_what_a_comparison_says(
+    made: tuple[Path, Path], plain: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    save_config(run, load_config("cpu/tgan-motions-16x8", ["data=x", "seed=0"]))
+    (run / "evals").mkdir()
+
+    def report(record: Plain) -> tuple[str, str]:
+        (run / "evals" / "a.json").write_text(json.dumps(record))
+        assert run_cli(["report", str(run)]) == 0
+        return capsys.readouterr().err, html.unescape((run / "index.html").read_text("utf-8"))
+
+    said, page = report(plain)
+    assert "seal is broken" not in said + page
+    place = ("scores", "space_time_swd", "value")
+    title = "its field scores was edited after it was made: the seal is broken"
+    moved = edited(plain, ("scores", "space_time_swd", "real"), 1.5)
+    for text in report(moved):
+        assert title in text
+    assert title in "".join(compare([run]).tables[0].rows[0].remarks)
+    # A mean that is not that of its sets is no score, with or without a seal.
+    for seal in (False, True):
+        for text in report(edited(plain, place, 0.5, seal=seal)):
+            assert "contradicts itself" in text
+        assert "<h2>Scores" not in (run / "index.html").read_text("utf-8")
+    for text in report(edited(plain, ("generator", "model"), {"name": "vgan"}, seal=True)):
+        assert "is of another run: it has model.name=vgan instead of tgan" in text
+
+
+def test_the_page_of_a_run_names_a_generator_that_has_changed_since(
+    made: tuple[Path, Path], plain: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_config(tmp_path, load_config("cpu/tgan-motions-16x8", ["data=x", "seed=0"]))
+    file = tmp_path / "checkpoints" / "step-40" / "ema.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"other weights")
+    record = edited(plain, ("generator", "step"), 40)
+    record = edited(record, ("generator", "sha256"), "0" * 64, seal=True)
+    (tmp_path / "evals").mkdir()
+    (tmp_path / "evals" / "a.json").write_text(json.dumps(record))
+    assert run_cli(["report", str(tmp_path)]) == 0
+    mark = f"{file} is another file now than the one it is of"
+    assert mark in capsys.readouterr().err
+    assert mark in (tmp_path / "index.html").read_text("utf-8")
 
 
 def test_files_that_are_refused_in_a_folder_are_named(

@@ -4,6 +4,7 @@ import copy
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +178,64 @@ def test_systems_of_one_model_and_loss_are_told_apart_by_what_differs() -> None:
 
 def test_a_warning_is_one_footnote_with_the_share_of_seeds() -> None:
     warned = {"warnings": ["the generator has not learned the data"]}
-    comparison = compare_results([result(0), result(1, changes=warned)], [], "warned")
+    comparison = compare_results([result(0), result(1, 13.0, changes=warned)], [], "warned")
     (table,) = comparison.tables
     assert table.notes == ["the generator has not learned the data (1 of 2 seeds)"]
     assert table.marks(table.rows[0]) == "1"
     assert "<sup>1</sup> the generator has not learned" in comparison_page(comparison)
+
+
+def of_generator(seed: int, distance: float, *, source: str, **facts: Any) -> Result:
+    """A result of a generator that is named by hash."""
+    changes = {"generator": {"step": 40, **facts}}
+    return replace(result(seed, distance, changes), source=source)
+
+
+def test_one_generator_counts_once_however_its_file_was_written() -> None:
+    kept = of_generator(0, 12.0, source="a", sha256="a", clips_hash="c")
+    again = of_generator(1, 12.0, source="b", sha256="b", clips_hash="c")
+    unlike = of_generator(2, 18.0, source="d", sha256="d", clips_hash="other")
+    (table,) = compare_results([kept, unlike, again], [], "rewritten").tables
+    assert table.rows[0].cells[0].values == (12.0, 18.0)
+    said = "a and b made the same clips, so they hold one generator, which counts once"
+    assert table.notes == [said]
+    # A record that shares its file with one and its clips with another joins all three.
+    joint = of_generator(3, 12.0, source="j", sha256="d", clips_hash="c")
+    (table,) = compare_results([kept, unlike, again, joint], [], "joined").tables
+    assert table.rows[0].cells[0].values == (12.0,)
+    assert len(table.notes) == 3
+
+
+def test_generators_with_the_very_same_scores_are_looked_at() -> None:
+    results = [
+        of_generator(seed, 12.0, source=name, sha256=name, clips_hash=name)
+        for seed, name in enumerate("ab")
+    ]
+    (table,) = compare_results(results, [], "twins").tables
+    assert table.rows[0].cells[0].values == (12.0, 12.0)
+    assert table.notes == [
+        "a and b have scores that are equal to the last bit, as those of one generator are"
+    ]
+
+
+def test_of_two_records_that_disagree_the_sealed_one_is_kept_and_both_values_are_told() -> None:
+    edited = of_generator(0, 90.0, source="a", sha256="s", clips_hash="c")
+    whole = of_generator(0, 1012.0, source="b", sha256="s", clips_hash="c")
+    # More may be said against a record with its seal than against one whose seal is broken.
+    edited = replace(edited, is_sealed=False, marks=("a: its seal is broken",))
+    whole = replace(whole, marks=("b: its list of classes is odd", "b: and so is its step"))
+    for given in ([edited, whole], [whole, edited]):
+        (table,) = compare_results(given, [], "two").tables
+        assert table.rows[0].cells[0].values == (1012.0,)
+        assert table.notes[-1] == (
+            "b and a hold the same generator, which counts once, though they do not agree on "
+            "Frechet distance (1012 and 90): b is kept, since the seal of the other is broken or "
+            "missing"
+        )
+    first = replace(edited, is_sealed=True, marks=())
+    (table,) = compare_results([first, replace(whole, marks=())], [], "both").tables
+    assert table.rows[0].cells[0].values == (90.0,)
+    assert table.notes[-1].endswith("(90 and 1012): a is kept, since it was given first")
 
 
 def test_every_form_holds_the_numbers_and_is_well_formed() -> None:

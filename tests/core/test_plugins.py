@@ -69,7 +69,7 @@ def run_folder(path: Path, name: str) -> Path:
         "data": {"path": str(path), "resolution": 8, "frames": 4},
     }
     (path / "config.yaml").write_text(yaml.safe_dump(settings))
-    step = path / "checkpoints" / "step-1"
+    step = path / "checkpoints" / "step-0"
     step.mkdir(parents=True)
     generator_file(step / GENERATOR_FILE, name)
     return path

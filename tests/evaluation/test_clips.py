@@ -16,7 +16,7 @@ from vidgan.errors import UserError
 from vidgan.evaluation.clips import EvaluationOptions, evaluate_clips
 from vidgan.evaluation.protocols import PROTOCOLS, Protocol, find_protocol, protocol_id
 from vidgan.evaluation.record import format_record, save_record
-from vidgan.evaluation.record_types import Record, Score
+from vidgan.evaluation.record_types import GeneratorFacts, Record, Score
 from vidgan.evaluation.score import (
     RealData,
     frozen_frames,
@@ -339,3 +339,20 @@ def test_numbers_that_do_not_stand_in_order_are_named(
         assert re.search(said, warnings[0])
     # More is better: nothing is said of an Inception Score.
     assert score_warnings({"inception_score": Score.of({**entry, "better": "higher"})}) == []
+
+
+def test_clips_that_occur_twice_or_are_held_out_are_named(real: RealData) -> None:
+    fresh, heldout = moving_shapes(96, seed=7).clips, real.heldout.clips
+
+    def said(clips: Tensor, facts: GeneratorFacts | None = None) -> str:
+        record = evaluate_clips(clips, None, real, WEIGHT_FREE, generator_facts=facts)
+        return " ".join(record.warnings)
+
+    assert "100.0% of the generated clips are copies of another" in said(
+        fresh[:4].repeat_interleave(20, 0)
+    )
+    half = torch.cat([heldout[:24], fresh[:24]])
+    assert "50.0% of the generated clips are held-out clips" in said(half)
+    for healthy in (said(fresh), said(half, GeneratorFacts(given_frames=2))):
+        assert "copies of another" not in healthy
+        assert "held-out clip" not in healthy

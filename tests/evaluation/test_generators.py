@@ -201,6 +201,10 @@ def test_the_best_checkpoint_is_chosen_by_its_score(record: dict[str, Any], run:
     assert update_best(run, scored(5, 200.0, n=12), "space_time_swd")
     assert best() == (5, 200.0)
     assert load_generator(run).card.step == 5
+    # What somebody wrote there in its place is no rival.
+    (run / "best.json").write_text((run / "best.json").read_text().replace("200.0", "0.01"))
+    assert update_best(run, scored(9, 300.0, n=12), "space_time_swd")
+    assert best() == (9, 300.0)
     with pytest.raises(UserError, match=r"best\.metric=fvd"):
         update_best(run, Record.from_dict(record), "fvd")
     with pytest.raises(UserError, match="step None"):

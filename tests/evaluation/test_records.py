@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vidgan.errors import UserError
-from vidgan.evaluation.record import read_record, read_records, save_record
+from vidgan.evaluation.record import read_record
 from vidgan.evaluation.record_types import Record, broken_seals
 
 PLAIN: dict[str, Any] = {
@@ -107,15 +107,6 @@ def test_other_documents_are_no_records(values: Any, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(UserError, match=r"r\.json is no record of vidgan evaluate"):
         read_record(tmp_path / "r.json")
-    assert read_records(tmp_path) == []
-
-
-def test_saved_records_are_found_newest_first(tmp_path: Path) -> None:
-    for created in ("2026-01-02", "2026-01-03", "2026-01-01"):
-        save_record(Record.from_dict(edited("created", created)), tmp_path)
-    (tmp_path / "cut.json").write_text('{"scores": ', encoding="utf-8")
-    (tmp_path / "deep.json").write_text("[" * 100_000, encoding="utf-8")
-    assert [record.created[-1] for record in read_records(tmp_path)] == ["3", "2", "1"]
 
 
 def test_a_seal_names_every_field_that_was_touched() -> None:

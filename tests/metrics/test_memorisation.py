@@ -13,8 +13,10 @@ from vidgan.metrics.memorisation import (
     SIGNIFICANCE,
     SPACES,
     compare_nearest,
+    compare_repeats,
     copies_limit,
     nearest_clips,
+    nearest_others,
     nearest_rows,
     share_of_copies,
 )
@@ -121,3 +123,65 @@ def test_the_limit_follows_the_law_of_ranks(m: int, h: int, k: int) -> None:
     limit = round(copies_limit(m, h, k) * m)
     assert sum(law[limit + 1 :]) <= SIGNIFICANCE
     assert sum(law[limit:]) > SIGNIFICANCE
+
+
+# ------------------------------------------------------------------------------------------------
+# Clips that occur twice, and clips that were handed in as generated and are the held-out ones
+
+
+def beyond_limit(fake: Tensor, train: Tensor) -> set[str]:
+    """What `compare_repeats` finds beyond its limit, with 100 held-out clips."""
+    to_train = nearest_clips(fake, train, "thumbnails").distances
+    found = compare_repeats(fake, textures(100, "kept apart"), train, to_train, len(train))
+    return {name for name, part in found.items() if part["share"] > part["limit"]}
+
+
+def noisy(clips: Tensor) -> Tensor:
+    noise = torch.randint(-2, 3, clips.shape, generator=keyed_rng("noise of storage"))
+    return (clips.int() + noise).clamp(0, 255).to(torch.uint8)
+
+
+@pytest.mark.parametrize("change", [lambda clips: clips, noisy], ids=["exact", "noisy"])
+def test_clips_that_occur_twice_are_counted(
+    change: Callable[[Tensor], Tensor], train: Tensor
+) -> None:
+    assert beyond_limit(change(textures(4, "fresh").repeat_interleave(20, 0)), train) == {"repeats"}
+    fresh = textures(90, "fresh")
+    assert beyond_limit(torch.cat([fresh, change(fresh[:5])]), train) == {"repeats"}
+
+
+def test_fresh_sets_and_copies_of_training_clips_are_none_of_them(train: Tensor) -> None:
+    for count in (20, 80, 900):
+        assert beyond_limit(textures(count, "fresh"), train) == set()
+    assert beyond_limit(train[:200], train) == set()
+    # Blurred clips lie near to everything.
+    assert beyond_limit(textures(80, "fresh") // 8 + 112, train) == set()
+
+
+def test_data_that_hold_clips_twice_allow_as_much(train: Tensor) -> None:
+    twice = train[:150].repeat(2, 1, 1, 1, 1)
+    fresh = textures(60, "fresh")
+    assert beyond_limit(torch.cat([fresh, fresh[:30]]), twice) == set()
+
+
+@pytest.mark.parametrize("kind", ["exact", "noisy", "mirrored", "dimmed"])
+def test_held_out_clips_are_found(kind: str, train: Tensor) -> None:
+    heldout = textures(100, "kept apart")
+    changed = {
+        "exact": heldout,
+        "noisy": noisy(heldout),
+        "mirrored": heldout.flip(4),
+        "dimmed": (0.9 * heldout).to(torch.uint8),
+    }
+    found = beyond_limit(changed[kind], train)
+    assert "heldout_copies" in found
+    assert ("heldout_repeats" in found) == (kind != "dimmed")
+    few = torch.cat([textures(95, "fresh"), heldout[:5]])
+    assert beyond_limit(few, train) == {"heldout_repeats"}
+
+
+def test_distances_to_others_equal_a_loop() -> None:
+    rows = torch.randn(600, 5, generator=keyed_rng("rows"))
+    distances = torch.cdist(rows.double(), rows.double())
+    expected = distances.fill_diagonal_(float("inf")).min(1).values
+    assert torch.allclose(nearest_others(rows), expected, atol=1e-6)

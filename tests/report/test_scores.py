@@ -1,13 +1,10 @@
 """Evaluation records become tables."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-from vidgan.evaluation.record import read_records
 from vidgan.evaluation.record_types import Record
 from vidgan.report.page import run_page
-from vidgan.report.scores import tables_of_records
+from vidgan.report.scores import table_of_record
 
 
 def record(created: str, step: int | None = 40) -> dict[str, Any]:
@@ -38,7 +35,7 @@ def record(created: str, step: int | None = 40) -> dict[str, Any]:
 
 
 def test_a_record_becomes_a_table_with_reference_floor_and_controls() -> None:
-    (table,) = tables_of_records([Record.from_dict(record("2024-01-01"))])
+    table = table_of_record(Record.from_dict(record("2024-01-01")))
     assert table["title"] == "Checkpoint of step 40"
     assert table["protocol"] == "own-c3d"
     assert (table["num_generated"], table["num_real"], table["num_per_set"]) == (512, 100, 96)
@@ -58,17 +55,6 @@ def test_a_record_becomes_a_table_with_reference_floor_and_controls() -> None:
 
 def test_records_without_a_judge_or_a_step_have_tables_too() -> None:
     bare = record("2024-01-01", step=None) | {"agreement": None, "memorisation": {}}
-    (table,) = tables_of_records([Record.from_dict(bare)])
+    table = table_of_record(Record.from_dict(bare))
     assert table["title"] == ""
     assert len(table["rows"]) == 1
-
-
-def test_newest_records_come_first_and_damaged_files_are_left_out(tmp_path: Path) -> None:
-    for name in ("2024-01-02", "2024-01-05", "2024-01-01", "2024-01-03"):
-        (tmp_path / f"{name}.json").write_text(json.dumps(record(name)), encoding="utf-8")
-    (tmp_path / "cut.json").write_text('{"scores": ', encoding="utf-8")
-    (tmp_path / "other.json").write_text("[]", encoding="utf-8")
-    records = read_records(tmp_path)
-    assert [found.created[-1] for found in records] == ["5", "3", "2", "1"]
-    assert len(tables_of_records(records)) == 3
-    assert read_records(tmp_path / "none") == []

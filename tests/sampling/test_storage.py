@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,11 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vidgan
+from vidgan.core.files import sha256_of, write_json_atomically, write_sealed_json
 from vidgan.errors import UserError
 from vidgan.models.base import Generator, Stage
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.storage import (
+    STATE_FILE,
     GeneratorCard,
     card_of,
     checkpoint_folder,
@@ -143,7 +146,161 @@ def test_pointer_to_nothing_counts_as_none(tmp_path: Path) -> None:
     assert read_pointer(tmp_path, "best") is None
     (tmp_path / "best.json").write_text("{")
     assert read_pointer(tmp_path, "best") is None
+    (tmp_path / "best.json").unlink()
     assert card_of(load_generator(tmp_path)).step == 5
+
+
+# ------------------------------------------------------------------------------------------------
+# What is no longer as it was written
+
+
+@pytest.fixture
+def sealed_run(tmp_path: Path) -> Path:
+    """A run with three checkpoints, each with the checksum of its generator."""
+    for step in (3, 20, 100):
+        save_checkpoint(tmp_path, step)
+        seal(checkpoint_folder(tmp_path, step), step)
+    write_pointer(tmp_path, "last", 100)
+    return tmp_path
+
+
+def seal(folder: Path, step: int) -> None:
+    file = folder / "ema.safetensors"
+    write_sealed_json(folder / STATE_FILE, {"step": step, "sha256": {file.name: sha256_of(file)}})
+
+
+def flip_last_bit(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+def test_a_flipped_bit_of_weights_is_refused_however_they_are_named(sealed_run: Path) -> None:
+    folder = checkpoint_folder(sealed_run, 100)
+    flip_last_bit(folder / "ema.safetensors")
+    for source, checkpoint in [
+        (sealed_run, "best"),
+        (sealed_run, "last"),
+        (sealed_run, 100),
+        (folder, "best"),
+        (folder / "ema.safetensors", "best"),
+    ]:
+        with pytest.raises(UserError, match="does not match its checksum") as caught:
+            load_generator(source, checkpoint)
+        assert str(folder) in str(caught.value)
+        assert "step 20: choose --checkpoint 20" in str(caught.value)
+    assert card_of(load_generator(sealed_run, 20)).step == 20
+
+
+def test_the_way_out_of_damage_is_a_whole_checkpoint_or_none(sealed_run: Path) -> None:
+    files = {n: checkpoint_folder(sealed_run, n) / "ema.safetensors" for n in (3, 20, 100)}
+    for damaged, words in [
+        (20, "newest older checkpoint that is whole is step 3:"),
+        (3, "next checkpoint that is whole is step 100:"),
+        (100, "no other checkpoint of the run is whole"),
+    ]:
+        flip_last_bit(files[damaged])
+        with pytest.raises(UserError, match=words):
+            load_generator(sealed_run, damaged)
+
+
+@pytest.mark.parametrize("resealed", [False, True])
+def test_a_checkpoint_in_the_place_of_another_is_refused(resealed: bool, sealed_run: Path) -> None:
+    there = checkpoint_folder(sealed_run, 100)
+    shutil.copy(checkpoint_folder(sealed_run, 20) / "ema.safetensors", there)
+    if resealed:
+        seal(there, 100)
+    with pytest.raises(UserError, match="copy of step 20" if resealed else "checksum"):
+        load_generator(sealed_run, 100)
+
+
+def test_a_state_that_is_damaged_or_gone_vouches_for_nothing(sealed_run: Path) -> None:
+    folder = checkpoint_folder(sealed_run, 100)
+    (folder / "optimizers.safetensors").write_bytes(b"")
+    text = (folder / STATE_FILE).read_text()
+    for changed in ("{", text.replace("100", "101"), '{"sha256": 3}', '{"sha256": {}}'):
+        (folder / STATE_FILE).write_text(changed)
+        with pytest.raises(UserError, match="not what training wrote there"):
+            load_generator(sealed_run, 100)
+    (folder / STATE_FILE).unlink()
+    with pytest.raises(UserError, match=r"state\.json is gone"):
+        load_generator(sealed_run, 100)
+
+
+def test_a_generator_that_was_handed_on_alone_needs_no_checksum(
+    sealed_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    alone = tmp_path_factory.mktemp("alone")
+    shutil.copy(checkpoint_folder(sealed_run, 20) / "ema.safetensors", alone)
+    assert card_of(load_generator(alone / "ema.safetensors")).step == 20
+    assert card_of(load_generator(alone)).step == 20
+
+
+def evaluated(run: Path, step: int, value: float, **changes: object) -> None:
+    """A record in `evals` that has what the choice of the best checkpoint rests on."""
+    file = checkpoint_folder(run, step) / "ema.safetensors"
+    record = {
+        "protocol": {"id": "stswd"},
+        "counts": {"n": 36},
+        "data": {"hash": "d"},
+        "judge": None,
+        "seeds": {"evaluation": 0},
+        "generator": {"step": step, "sha256": sha256_of(file)},
+        "scores": {"overall": {"value": value, "better": "lower"}},
+    }
+    write_json_atomically(run / "evals" / f"{step}-{value}.json", record | changes)
+
+
+BEST = {"metric": "overall", "protocol": "stswd", "n": 36, "data": "d", "judge": None, "seed": 0}
+
+
+def test_the_best_checkpoint_is_that_of_the_records(sealed_run: Path) -> None:
+    write_pointer(sealed_run, "best", 20, value=15.25, **BEST)
+    assert card_of(load_generator(sealed_run)).step == 20
+    evaluated(sealed_run, 20, 15.25)
+    evaluated(sealed_run, 3, 16.0)
+    # Scores on another basis, and of a file that is gone by now, are no rivals.
+    evaluated(sealed_run, 3, 1.0, counts={"n": 8})
+    evaluated(sealed_run, 100, 2.0, generator={"step": 100, "sha256": "of another file"})
+    (sealed_run / "evals" / "odd.json").write_text("[]")
+    assert card_of(load_generator(sealed_run)).step == 20
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "words"),
+    [
+        (3, 0.01, r"gives step 3 the overall 0\.01"),
+        (3, 16.0, r"gives step 20 the better overall 15\.25"),
+        (20, 0.01, r"gives step 20 the overall 0\.01"),
+        (7, 15.25, "the run has no checkpoint 7"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["broken seal", "no seal", "sealed again"])
+def test_an_edited_choice_is_refused(
+    kind: str, step: int, value: float, words: str, sealed_run: Path
+) -> None:
+    evaluated(sealed_run, 20, 15.25)
+    evaluated(sealed_run, 3, 16.0)
+    write_pointer(sealed_run, "best", 20, value=15.25, **BEST)
+    file = sealed_run / "best.json"
+    plain = json.loads(file.read_text()) | {"step": step, "value": value}
+    if kind == "sealed again":
+        write_pointer(sealed_run, "best", step, value=value, **BEST)
+    else:
+        kept = {key: plain[key] for key in plain if key != "seal" or kind == "broken seal"}
+        file.write_text(json.dumps(kept))
+    with pytest.raises(UserError, match="checksum" if kind == "broken seal" else words) as caught:
+        load_generator(sealed_run)
+    assert f"{file} cannot be believed" in str(caught.value)
+    assert "or choose one of 3, 20, 100" in str(caught.value)
+    assert card_of(load_generator(sealed_run, "last")).step == 100
+
+
+def test_an_edited_last_checkpoint_is_refused(sealed_run: Path) -> None:
+    file = sealed_run / "last.json"
+    file.write_text(file.read_text().replace("100", "20"))
+    with pytest.raises(UserError, match=r"last\.json cannot be believed .*choose one of 3, 20"):
+        load_generator(sealed_run, "last")
 
 
 def test_every_kind_of_wrong_file_is_one_sentence(tmp_path: Path) -> None:

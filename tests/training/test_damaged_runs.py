@@ -10,15 +10,8 @@ from vidgan.core.files import read_sealed_json, sha256_of, write_json_atomically
 from vidgan.core.settings import to_dict
 from vidgan.errors import UserError
 from vidgan.models.base import Stage
-from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, read_pointer
-from vidgan.training.checkpoint import (
-    CHECKED_FILES,
-    SCHEMA,
-    STATE_FILE,
-    RunState,
-    find_checkpoint,
-    tidy,
-)
+from vidgan.sampling.storage import STATE_FILE, checkpoint_folder, list_checkpoints, read_pointer
+from vidgan.training.checkpoint import CHECKED_FILES, SCHEMA, RunState, find_checkpoint, tidy
 from vidgan.training.logs import LogFile, read_log
 from vidgan.training.presets import Config
 from vidgan.training.run_folder import check_run_folder, check_same_data

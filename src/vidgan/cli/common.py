@@ -204,7 +204,8 @@ def write_page_of(run: Path) -> None:
     log = read_log(run / LOG_FILE)
     is_complete = bool(log) and log[-1]["clips_seen"] >= total
     unfinished: Status = "training" if is_training(run) else "interrupted"
-    write_page(run, "done" if is_complete else unfinished, log)
+    for doubt in write_page(run, "done" if is_complete else unfinished, log):
+        say(doubt)
 
 
 def choose_best(run: Path, config: "Config", record: "Record") -> None:

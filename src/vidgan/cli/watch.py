@@ -16,7 +16,7 @@ from vidgan.errors import UserError, printable
 from vidgan.evaluation.gather import data_inputs
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
 from vidgan.evaluation.protocols import Protocol, protocol_id
-from vidgan.evaluation.record import read_records
+from vidgan.evaluation.record_checks import read_run_records
 from vidgan.evaluation.record_types import Record, Seeds
 from vidgan.sampling.storage import (
     GENERATOR_FILE,
@@ -203,10 +203,10 @@ def _step_back() -> None:
 
 
 def _evaluated(run: Path, protocol: str, seeds: Seeds, real: dict[str, Any]) -> frozenset[str]:
-    """Generator files that have a record of this protocol, these seeds and these real clips."""
+    """Generator files with a whole record of this protocol, these seeds and these real clips."""
     return frozenset(
         record.generator.sha256
-        for record in read_records(run / "evals")
+        for record in (found.record for found in read_run_records(run)[0] if found.is_sealed)
         if record.protocol_id == protocol
         and record.seeds == seeds
         and (record.inputs or {}).get("data") == real

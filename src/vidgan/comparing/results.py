@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vidgan.comparing.systems import MAX_NAMED, Result, label_systems, without_repeats
-from vidgan.core.files import sha256_of, write_text_atomically
-from vidgan.core.settings import NOT_SET, differences, load_yaml
+from vidgan.comparing.systems import Result, label_systems, without_repeats
+from vidgan.core.files import write_text_atomically
+from vidgan.core.settings import load_yaml
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import metric_title
-from vidgan.evaluation.record_checks import CheckedRecord, read_checked_record
+from vidgan.evaluation.record_checks import (
+    CheckedRecord,
+    read_checked_record,
+    read_run_records,
+)
 from vidgan.evaluation.record_types import Record
 from vidgan.models import MODEL_VARIANTS, list_models, model_config_class
 from vidgan.models.conformance.sheet import conformance_sheet
@@ -29,7 +33,7 @@ from vidgan.report.comparison import (
 )
 from vidgan.report.page import duration, number
 from vidgan.report.scores import basis_of, sentences_on
-from vidgan.sampling.storage import CHECKPOINTS_FOLDER, GENERATOR_FILE, read_pointer
+from vidgan.sampling.storage import EVALS_FOLDER, read_best
 from vidgan.training.presets import (
     CONFIG_FILE,
     config_from_dict,
@@ -40,7 +44,6 @@ from vidgan.training.run_folder import count_parameters, device_of, device_secon
 
 NOT_SHOWN = {"frozen", "reversed"}
 """Controls that stand in records alone: shuffled frames tell of motion as well."""
-EVALS = "evals"
 TRAINED_ON = "trained on"
 REFERENCE_TOLERANCE = 1e-4
 """Share of a score by which its real reference and floor may differ between machines."""
@@ -93,19 +96,12 @@ def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[
         if path.is_file():
             results.append(_result(read_checked_record(path), path, label))
             continue
-        records, refused = latest_records(path)
+        # Else a folder of clips that another program generated.
+        is_run = (path / CONFIG_FILE).exists() or not any((path / EVALS_FOLDER).glob("*.json"))
+        settings = settings_of(path) if is_run else None
+        records, refused = latest_records(path, settings)
+        results += [_result(found, path, label, settings) for found in records]
         left_out += refused
-        if (records or refused) and not (path / CONFIG_FILE).exists():
-            # A folder of clips that another program generated.
-            results += [_result(found, path, label) for found in records]
-            continue
-        settings = settings_of(path)
-        for found in records:
-            other = _of_another_run(found.record, settings)
-            if other:
-                left_out.append(f"a record in {path / EVALS} is of another run: it has {other}")
-            else:
-                results.append(_result(found, path, label, settings))
         if not (records or refused):
             left_out.append(f"{path} was never evaluated: run vidgan evaluate {path}")
     return results, left_out
@@ -114,29 +110,15 @@ def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[
 def _result(
     found: CheckedRecord, path: Path, label: str | None, settings: Mapping[str, Any] | None = None
 ) -> Result:
-    marks = list(found.marks)
-    generator = found.record.generator
-    file = path / CHECKPOINTS_FOLDER / f"step-{generator.step}" / GENERATOR_FILE
-    if settings and generator.sha256 and file.is_file() and sha256_of(file) != generator.sha256:
-        marks.append(f"{file} is another file now than the one it is of")
     return Result(
         record=found.record,
         run=path if settings else None,
         settings=settings or {},
         label=label,
         source=str(path),
-        marks=tuple(f"{path}: {mark}" for mark in marks),
+        marks=tuple(f"{path}: {mark}" for mark in found.marks),
+        is_sealed=found.is_sealed,
     )
-
-
-def _of_another_run(record: Record, settings: Mapping[str, Any]) -> str:
-    """Settings of the evaluated generator that are not the run's."""
-    generator = record.generator
-    told = {"model": generator.model or {}}
-    told |= {"loss": {"name": generator.loss}} if generator.loss is not None else {}
-    # What only one of both has is of another version.
-    found = [d for d in differences(settings, told) if NOT_SET not in (d.first, d.second)]
-    return ", ".join(f"{d.key}={d.second} instead of {d.first}" for d in found[:MAX_NAMED])
 
 
 def settings_of(run: Path) -> dict[str, Any]:
@@ -164,21 +146,22 @@ def _is_installed(model: Any) -> bool:
     return True
 
 
-def latest_records(run: Path) -> tuple[list[CheckedRecord], list[str]]:
+def latest_records(
+    run: Path, settings: Mapping[str, Any] | None
+) -> tuple[list[CheckedRecord], list[str]]:
     """For each protocol the newest record, of the best checkpoint if one was chosen.
 
+    Args:
+        run: the run folder, or an evaluated folder of clips.
+        settings: of the run as plain values.
+
     Returns:
-        The records, and a sentence for each file that is none or contradicts itself.
+        The records, and a sentence for each file that is none of this run or contradicts itself.
     """
-    best = read_pointer(run, "best")
-    records, refused = [], []
-    for path in sorted((run / EVALS).glob("*.json")):
-        try:
-            records.append(read_checked_record(path))
-        except UserError as error:
-            refused.append(str(error))
+    best = (read_best(run) or {}).get("step")
+    records, refused = read_run_records(run, settings)
     chosen: dict[str, CheckedRecord] = {}
-    for found in sorted(records, key=lambda found: found.record.created, reverse=True):
+    for found in records:
         name = found.record.protocol_id
         is_best = best is not None and found.record.generator.step == best
         was_best = name in chosen and chosen[name].record.generator.step == best

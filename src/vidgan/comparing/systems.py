@@ -35,6 +35,7 @@ class Result:
         label: a name given by the caller, or None.
         source: where the record was found, as it was given; empty for one in memory.
         marks: sentences on why the record may not be what an evaluation wrote.
+        is_sealed: whether the record has its seal, and that is whole.
     """
 
     record: Record
@@ -43,49 +44,105 @@ class Result:
     label: str | None = None
     source: str = ""
     marks: tuple[str, ...] = ()
+    is_sealed: bool = True
 
 
 def without_repeats(results: Sequence[Result]) -> list[Result]:
-    """The results with each generator once; the one that is kept says what it stands for."""
-    kept: dict[str, Result] = {}
+    """The results with each generator once; the one that is kept says what it stands for.
+
+    Records are of one generator if they name one file of weights, or if it made the same clips:
+    whoever writes a file anew changes its hash, and not what its generator makes.
+    """
+    groups: list[tuple[set[str], list[Result]]] = []
     for result in results:
-        content = _content(result.record)
-        first = kept.get(content)
-        if first is None:
-            kept[content] = result
-            continue
-        # The one that nothing is said against speaks for both.
-        stays, goes = (first, result) if len(first.marks) <= len(result.marks) else (result, first)
-        kept[content] = replace(stays, marks=(*stays.marks, _repeat(stays, goes)))
-    return list(kept.values())
+        contents = _contents(result.record)
+        same = [group for group in groups if group[0] & contents]
+        known, members = same[0] if same else (set(), [])
+        for group in same[1:]:
+            known |= group[0]
+            members += group[1]
+        known |= contents
+        members.append(result)
+        groups = [group for group in groups if group not in same[1:]]
+        groups += [] if same else [(known, members)]
+    return _with_twins_told([_one_of(members) for _, members in groups])
 
 
-def _content(record: Record) -> str:
-    """The generator or clips of a record, with all that its scores were measured against."""
+def _with_twins_told(results: Sequence[Result]) -> list[Result]:
+    """The results, each of which says so if another one has the very same scores."""
+    seen: dict[str, Result] = {}
+    told = []
+    for result in results:
+        scores = {key: [score.value, score.values] for key, score in result.record.scores.items()}
+        twin = seen.setdefault(json.dumps([basis_of(result.record), scores]), result)
+        mark = (
+            f"{twin.source or 'one'} and {result.source or 'another'} have scores that are equal "
+            "to the last bit, as those of one generator are"
+        )
+        told.append(result if twin is result else replace(result, marks=(*result.marks, mark)))
+    return told
+
+
+def _contents(record: Record) -> set[str]:
+    """What generator or clips a record is of, each with all that its scores were measured on."""
     generator, features = record.generator, record.features or {}
-    content = generator.sha256 or generator.clips_hash or features.get("generated")
-    if content is None:
+    told = {
+        "file": generator.sha256,
+        "clips": generator.clips_hash,
+        "features": features.get("generated"),
+    }
+    known: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+    if not known:
         whole = record.to_dict()
-        content = {name: whole[name] for name in whole if name not in OF_THIS_TIME}
-    return json.dumps([basis_of(record), content], sort_keys=True)
+        known["record"] = {name: whole[name] for name in whole if name not in OF_THIS_TIME}
+    basis = basis_of(record)
+    return {json.dumps([basis, item], sort_keys=True) for item in known.items()}
+
+
+def _one_of(group: Sequence[Result]) -> Result:
+    """The result that speaks for all of one generator, with what is said of the others."""
+    stays = min(group, key=lambda result: (not result.is_sealed, len(result.marks)))
+    others = [result for result in group if result is not stays]
+    return replace(stays, marks=(*stays.marks, *(_repeat(stays, other) for other in others)))
 
 
 def _repeat(stays: Result, goes: Result) -> str:
-    what = "clips" if stays.record.generator.sha256 is None else "generator"
-    other = [
-        metric_title(key)
+    names = f"{stays.source or 'one'} and {goes.source or 'another'}"
+    files = {stays.record.generator.sha256, goes.record.generator.sha256}
+    if files == {None}:
+        same = f"{names} hold the same clips, which count once"
+    elif len(files) == 1:
+        same = f"{names} hold the same generator, which counts once"
+    else:
+        same = f"{names} made the same clips, so they hold one generator, which counts once"
+    pairs = {
+        metric_title(key): (_value(stays.record, key), _value(goes.record, key))
         for key in {**stays.record.scores, **goes.record.scores}
-        if _differ(_value(stays.record, key), _value(goes.record, key))
+    }
+    other = [
+        f"{title} ({_exact(kept)} and {_exact(dropped)})"
+        for title, (kept, dropped) in pairs.items()
+        if _differ(kept, dropped)
     ]
-    though = f", though they do not agree on {', '.join(other)}" if other else ""
+    if not other:
+        return same
+    reason = "it was given first"
+    if stays.is_sealed != goes.is_sealed:
+        reason = "the seal of the other is broken or missing"
+    elif len(stays.marks) != len(goes.marks):
+        reason = "less is said against it"
     return (
-        f"{stays.source or 'one'} and {goes.source or 'another'} hold the same {what}, which count "
-        f"once{though}"
+        f"{same}, though they do not agree on {', '.join(other)}: "
+        f"{stays.source or 'the one'} is kept, since {reason}"
     )
 
 
 def _value(record: Record, key: str) -> float | None:
     return record.scores[key].value if key in record.scores else None
+
+
+def _exact(value: float | None) -> str:
+    return "none" if value is None else f"{value:.9g}"
 
 
 def _differ(one: float | None, other: float | None) -> bool:

@@ -13,10 +13,11 @@ from torch import Tensor
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import Protocol, find_metric
 from vidgan.evaluation.protocols import protocol_id
+from vidgan.evaluation.record_types import GeneratorFacts
 from vidgan.extractors.extractor import MEAN_WEIGHTS
 from vidgan.extractors.weights.store import weights_path
 from vidgan.metrics.intervals import AttributeGrid
-from vidgan.metrics.memorisation import CHANGES, QUANTILE
+from vidgan.metrics.memorisation import CHANGES, LEAST_DISTANCE, QUANTILE
 
 # ------------------------------------------------------------------------------------------------
 # Refusing what a protocol cannot compare, before anything is generated or extracted
@@ -108,9 +109,9 @@ HALF_WAY = 0.5
 """Share of the way from chance to real clips that agreement has to go: below it more clips ignore
 the class they were asked for than follow it."""
 
-LEAST_SPREAD, LEAST_DISTANCE = 0.5, 0.5
-"""Of the spread inside classes, and of the distance to the nearest training clip, over those of
-real clips. Real sets differ by a tenth; half is what no sampling explains."""
+LEAST_SPREAD = 0.5
+"""Of the spread inside classes over that of real clips: real sets differ by a tenth; half is what
+no sampling explains."""
 
 MOTION_FACTOR = 1.25
 """How many times more or less than real clips generated ones may change: sets of real clips differ
@@ -133,7 +134,11 @@ FLICKER = {"change": "change from frame to frame", "jerk": "change of that chang
 
 
 def check_warnings(
-    beside: Mapping[str, Any], classes: Sequence[str], labels: Tensor | None, sizes: tuple[int, int]
+    beside: Mapping[str, Any],
+    classes: Sequence[str],
+    labels: Tensor | None,
+    sizes: tuple[int, int],
+    generator: GeneratorFacts,
 ) -> list[str]:
     """Sentences on what stands beside the scores, where it is beyond its limit.
 
@@ -142,6 +147,7 @@ def check_warnings(
         classes: names of the data's classes.
         labels: classes that the generated clips should show, int64 `[M]`, or None.
         sizes: generated and held-out clips.
+        generator: where the clips came from.
     """
     counts = [] if labels is None else labels.bincount(minlength=len(classes)).tolist()
     large = {
@@ -150,6 +156,9 @@ def check_warnings(
     return [
         *agreement_warnings(beside["agreement"] or {}, classes, large),
         *spread_warnings(beside["diversity"] or {}, large),
+        *repeat_warnings(beside["memorisation"]),
+        # What continues a held-out clip ought to come near it.
+        *([] if generator.given_frames else heldout_warnings(beside["memorisation"])),
         *memorisation_warnings(beside["memorisation"]),
         *motion_warnings(beside["motion"] or {}, sizes),
     ]
@@ -252,6 +261,51 @@ def spread_warnings(found: Mapping[str, Any], large: set[str]) -> list[str]:
     ]
 
 
+def repeat_warnings(found: Mapping[str, Any]) -> list[str]:
+    """A sentence on clips that stand more than once among the generated ones.
+
+    Args:
+        found: of a record's `memorisation`, with what `compare_repeats` gives.
+    """
+    repeats = found.get("thumbnails", {}).get("repeats")
+    if repeats is None or repeats["share"] <= repeats["limit"]:
+        return []
+    return [
+        (
+            f"{repeats['share']:.1%} of the generated clips are copies of another generated clip "
+            f"({repeats['real']:.1%} of real ones are): the generator repeats clips, or they were "
+            "stored more than once"
+        )
+    ]
+
+
+def heldout_warnings(found: Mapping[str, Any]) -> list[str]:
+    """A sentence on generated clips that are the held-out ones they are compared with.
+
+    Args:
+        found: of a record's `memorisation`, with what `compare_repeats` gives.
+    """
+    plain = found.get("thumbnails", {})
+    copies, same = (plain.get(name) for name in ("heldout_copies", "heldout_repeats"))
+    seen = "whatever made them has seen the clips that it is compared with"
+    if same is not None and same["share"] > same["limit"]:
+        return [
+            (
+                f"{same['share']:.1%} of the generated clips are held-out clips "
+                f"({same['real']:.1%} of training clips are, with {_changes()}): {seen}"
+            )
+        ]
+    if has_copies(plain, "heldout_copies"):
+        return [
+            (
+                f"{copies['share']:.1%} of the generated clips lie nearer to a held-out clip than "
+                f"{1 - QUANTILE:.0%} of the training clips do (with {_changes()}), and chance "
+                f"explains {copies['limit']:.1%}: {seen}"
+            )
+        ]
+    return []
+
+
 def memorisation_warnings(found: Mapping[str, Any]) -> list[str]:
     """Sentences on copies of training clips, and on data in which none could be told.
 
@@ -286,9 +340,9 @@ def memorisation_warnings(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def has_copies(found: Mapping[str, Any]) -> bool:
-    """Whether more clips are as near to training clips as chance explains, in one space."""
-    copies = found.get("copies")
+def has_copies(found: Mapping[str, Any], of: str = "copies") -> bool:
+    """Whether more clips are as near to training or held-out clips as chance explains."""
+    copies = found.get(of)
     return copies is not None and bool(copies["share"] > copies["limit"])
 
 

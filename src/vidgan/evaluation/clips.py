@@ -53,6 +53,7 @@ from vidgan.metrics.memorisation import (
     SPACES,
     Nearest,
     compare_nearest,
+    compare_repeats,
     compare_spread,
     nearest_clips,
     nearest_rows,
@@ -160,9 +161,10 @@ def evaluate_clips(
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
     if options.pictures is not None:
         _show_nearest(Path(options.pictures), fake, seen, beside["memorisation"], tell)
+    sizes, facts = (len(clips), len(real.heldout)), generator_facts or GeneratorFacts()
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
-    warnings += check_warnings(beside, real.classes, labels, (len(clips), len(real.heldout)))
-    nothing = torch.zeros(0, dtype=torch.int64)
+    warnings += check_warnings(beside, real.classes, labels, sizes, facts)
+    shown = torch.zeros(0, dtype=torch.int64) if labels is None else labels
     return Record(
         created=time_stamp(),
         protocol=protocol_record(protocol),
@@ -173,9 +175,7 @@ def evaluate_clips(
         extractor=network,
         data=data_facts(real),
         generator=replace(
-            generator_facts or GeneratorFacts(),
-            clips_hash=clips_hash(rounded, nothing if labels is None else labels),
-            is_labelled=labels is not None,
+            facts, clips_hash=clips_hash(rounded, shown), is_labelled=labels is not None
         ),
         seeds=Seeds(evaluation=seed, judge=options.judge_seed),
         environment=environment_record(str(options.device)),
@@ -382,15 +382,21 @@ def _memorisation(
     sets, videos = (generated, heldout), real.train.video_ids
     num_videos = len(set(real.heldout.video_ids))
     found: dict[str, dict[str, Any]] = {}
+    to_train = torch.zeros(0)
     for name in SPACES:
         fake, unseen = (nearest_clips(part.clips, train.clips, name) for part in sets)
         medians = compare_nearest(fake.distances, unseen.distances)
+        to_train = to_train if found else fake.distances
         if found and medians["ratio"] is None:
             # Few shapes in many colours: without them real clips equal one another.
             continue
         copies = share_of_copies(fake.distances, unseen.distances, num_videos)
         pairs = _named_pairs(fake, videos)
         found[name] = {**medians, "copies": copies, "nearest": pairs}
+    if min(part.clips.shape[0] for part in (*sets, train)) > 1:
+        found["thumbnails"] |= compare_repeats(
+            generated.clips, heldout.clips, train.clips, to_train, len(set(videos))
+        )
     if all(part.extraction for part in (*sets, train)):
         fake, unseen = (nearest_rows(part.features, train.features) for part in sets)
         found[space] = dict(compare_nearest(fake.distances, unseen.distances))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from vidgan.core.files import read_json
 from vidgan.data.dataset import ClipDataset, open_dataset
 from vidgan.errors import UserError
 from vidgan.evaluation.checks import check_protocol
@@ -24,7 +23,7 @@ from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_types import Record
 from vidgan.evaluation.score import RealData
 from vidgan.extractors.judge import RealClips
-from vidgan.sampling.storage import read_pointer, write_pointer
+from vidgan.sampling.storage import read_best, write_pointer
 
 __all__ = [
     "EvaluationOptions",
@@ -98,7 +97,7 @@ def update_best(run: str | Path, record: Record, metric: str) -> bool:
     """Point a run's `best.json` to the evaluated checkpoint if it is the best so far.
 
     Scores are compared only between records of the same protocol, n and real clips; otherwise the
-    new record replaces the old choice.
+    new record replaces the old choice, and so it does one that contradicts the run's records.
 
     Args:
         run: the run folder.
@@ -126,8 +125,8 @@ def update_best(run: str | Path, record: Record, metric: str) -> bool:
         "judge": record.judge_hash,
         "seed": record.seeds.evaluation,
     }
-    if read_pointer(run, "best") is not None:
-        old = read_json(Path(run) / "best.json")
+    old = read_best(run)
+    if old is not None:
         is_same = all(old.get(key) == value for key, value in basis.items())
         sign = 1 if score.better == "lower" else -1
         value = old.get("value")

@@ -158,17 +158,6 @@ def read_plain_record(path: Path) -> Any:
     return _with_clips(record, path) if "clips" in seal else record
 
 
-def read_records(folder: str | Path) -> list[Record]:
-    """The evaluation records in a folder, the newest first; what is none is left out."""
-    records = []
-    for path in Path(folder).glob("*.json"):
-        try:
-            records.append(read_record(path))
-        except UserError:
-            continue
-    return sorted(records, key=lambda record: record.created, reverse=True)
-
-
 def read_sealed_record(path: str | Path) -> dict[str, Any]:
     """The plain values of a record, with its list of clips unless the file of that is gone.
 

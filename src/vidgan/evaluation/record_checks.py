@@ -8,11 +8,12 @@ import math
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidgan.core.settings import Difference, differences, from_dict, shortened
+from vidgan.core.files import sha256_of
+from vidgan.core.settings import NOT_SET, Difference, differences, from_dict, shortened
 from vidgan.errors import UserError
 from vidgan.evaluation.metric import (
     JUDGES,
@@ -30,6 +31,7 @@ from vidgan.evaluation.record import (
     comparability,
     comparable_protocols,
     read_plain_record,
+    read_record,
 )
 from vidgan.evaluation.record_types import (
     Plain,
@@ -39,9 +41,12 @@ from vidgan.evaluation.record_types import (
     unknown_fields,
 )
 from vidgan.evaluation.warnings import score_warnings
+from vidgan.sampling.storage import CHECKPOINTS_FOLDER, EVALS_FOLDER, GENERATOR_FILE
 
 MAX_NESTING = 32
 """Groups inside of groups; a record has eight at most."""
+MAX_NAMED = 3
+"""Settings that a sentence on a record of another run names."""
 ROUNDING = 1e-9
 """Relative difference of a mean that was computed twice from the same float64 numbers."""
 
@@ -52,11 +57,15 @@ class CheckedRecord:
 
     Attributes:
         record: what it says.
+        path: its file.
         marks: phrases on why it may not be what an evaluation wrote; empty for a sealed record.
+        is_sealed: whether it has its seal, and that is whole.
     """
 
     record: Record
+    path: Path
     marks: tuple[str, ...]
+    is_sealed: bool
 
 
 def read_checked_record(path: str | Path) -> CheckedRecord:
@@ -76,8 +85,63 @@ def read_checked_record(path: str | Path) -> CheckedRecord:
         raise UserError(f"{refused}: {error}") from None
     for flaw in [unfit] if unfit else contradictions(record, protocol):
         raise UserError(f"{refused}: {flaw}")
-    marks = *_seal_marks(plain, path), *_marks(record, plain, protocol)
-    return CheckedRecord(record=record, marks=marks)
+    seals = tuple(_seal_marks(plain, path))
+    marks = *seals, *_marks(record, plain, protocol)
+    return CheckedRecord(record=record, path=path, marks=marks, is_sealed=not seals)
+
+
+def read_run_records(
+    run: str | Path, settings: Mapping[str, Any] | None = None, newest: int | None = None
+) -> tuple[list[CheckedRecord], list[str]]:
+    """The records in `evals` of a run whose parts agree, the newest first.
+
+    Args:
+        run: the run folder, or an evaluated folder of clips.
+        settings: of the run as plain values, with which its records are compared; without them
+            nothing is asked of its generators either.
+        newest: as many are read at most; None reads all.
+
+    Returns:
+        The records, and a sentence for each file that is none, contradicts itself or is of another
+        run.
+    """
+    dated, refused = [], []
+    for path in sorted(Path(run, EVALS_FOLDER).glob("*.json")):
+        try:
+            dated.append((read_record(path).created, path))
+        except UserError as error:
+            refused.append(str(error))
+    found: list[CheckedRecord] = []
+    for _, path in sorted(dated, key=lambda pair: pair[0], reverse=True):
+        if newest is not None and len(found) == newest:
+            break
+        try:
+            checked = read_checked_record(path)
+            found.append(checked if settings is None else _of_run(checked, Path(run), settings))
+        except UserError as error:
+            refused.append(str(error))
+    return found, list(dict.fromkeys(refused))
+
+
+def _of_run(checked: CheckedRecord, run: Path, settings: Mapping[str, Any]) -> CheckedRecord:
+    """A record of the run in whose folder it lies, with what its generator has become.
+
+    Raises:
+        UserError: it is of another run.
+    """
+    generator = checked.record.generator
+    told = {"model": generator.model or {}}
+    told |= {"loss": {"name": generator.loss}} if generator.loss is not None else {}
+    # What only one of both has is of another version.
+    other = [d for d in differences(settings, told) if NOT_SET not in (d.first, d.second)]
+    if other:
+        named = ", ".join(f"{d.key}={d.second} instead of {d.first}" for d in other[:MAX_NAMED])
+        raise UserError(f"a record in {checked.path.parent} is of another run: it has {named}")
+    file = run / CHECKPOINTS_FOLDER / f"step-{generator.step}" / GENERATOR_FILE
+    if generator.sha256 and file.is_file() and sha256_of(file) != generator.sha256:
+        mark = f"{file} is another file now than the one it is of"
+        return replace(checked, marks=(*checked.marks, mark))
+    return checked
 
 
 _Place = tuple[Any, "_Place"] | None

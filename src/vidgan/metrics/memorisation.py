@@ -276,3 +276,78 @@ def copies_limit(num_generated: int, num_heldout: int, count: int) -> float:
         x += 1
         below += probability
     return x / m
+
+
+# ------------------------------------------------------------------------------------------------
+# Does a set hold clips more than once, or clips that it was to be compared with?
+
+NEAR = 0.1
+"""Share of the usual distance between held-out neighbours below which two clips are one: what noise
+and lossy storage do to a clip. A set of k times as many clips has neighbours k^(-1/d) times as far
+apart, d the number of ways in which clips differ, so that size alone explains no tenth."""
+
+LEAST_DISTANCE = 0.5
+"""Of the distance to the nearest training clip over that of real clips: real sets differ by a
+tenth; half is what no sampling explains."""
+
+REPEATED = 0.02
+"""Share of clips that may occur twice beyond what real sets hold: as many move no score by more
+than it scatters."""
+
+
+def nearest_others(rows: Tensor) -> Tensor:
+    """Distance of every row of `[M, F]` to the nearest other one, float64 `[M]`.
+
+    Example:
+        >>> import torch
+        >>> nearest_others(torch.tensor([[0.0], [1.0], [3.0]])).tolist()
+        [1.0, 1.0, 2.0]
+    """
+    rows = rows.double() - rows.double().mean(0)
+    squares = rows.square().sum(1)
+    found = []
+    for start in range(0, rows.shape[0], BLOCK):
+        block = rows[start : start + BLOCK]
+        order = squares - 2 * block @ rows.T
+        order.diagonal(start).fill_(float("inf"))
+        found.append((block - rows[order.min(1).indices]).norm(dim=1))
+    return torch.cat(found)
+
+
+def compare_repeats(
+    fake: Tensor, heldout: Tensor, train: Tensor, to_train: Tensor, num_videos: int
+) -> dict[str, dict[str, float]]:
+    """Generated clips that occur twice, and that are held-out clips, beside the same of real ones.
+
+    A copy of a held-out clip may have been stored at another size or with loss. It lies nearer to
+    that clip than training clips do to any, and half as far as from the nearest training clip:
+    blurred clips lie near to both.
+
+    Args:
+        fake, heldout, train: uint8 `[M, C, T, H, W]`, two clips at least.
+        to_train: distances of the generated clips to the nearest training clip, `[M]`.
+        num_videos: different videos behind the training clips.
+
+    Returns:
+        By name the `share` of generated clips and the `limit`: `repeats`, `heldout_repeats` (one
+        and the same clip, with the share of `real` ones: among held-out or as many training clips,
+        and of training clips) and `heldout_copies` (see `share_of_copies`).
+    """
+    # Evenly spread over the set, whose clips lie in the order of their classes or videos.
+    step = max(1, train.shape[0] // fake.shape[0])
+    train = train[::step][: fake.shape[0]]
+    others = [nearest_others(thumbnails(part)) for part in (fake, heldout, train)]
+    threshold = max(NEAR * float(others[1].median()), ROUNDING)
+    twice, *real = (_share_below(found, threshold) for found in others)
+    ours, theirs = (nearest_clips(part, heldout, "thumbnails").distances for part in (fake, train))
+    same, by_chance = (_share_below(found, threshold) for found in (ours, theirs))
+    between = ours.where(ours < LEAST_DISTANCE * to_train, float("inf"))
+    return {
+        "repeats": {"share": twice, "real": max(real), "limit": max(real) + REPEATED},
+        "heldout_repeats": {"share": same, "real": by_chance, "limit": by_chance + REPEATED},
+        "heldout_copies": share_of_copies(between, theirs, min(num_videos, train.shape[0])),
+    }
+
+
+def _share_below(distances: Tensor, threshold: float) -> float:
+    return float((distances <= threshold).double().mean())

@@ -1,6 +1,6 @@
 """Evaluation records as the tables of a page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidgan.core.settings import differences
@@ -86,16 +86,14 @@ def sentences_on(first: Mapping[str, str], other: Mapping[str, str]) -> tuple[st
 # ------------------------------------------------------------------------------------------------
 # Evaluation records as the tables of a page
 
-MAX_TABLES = 3
 
+def table_of_record(record: Record, marks: Sequence[str] = ()) -> Scores:
+    """The table of one record: every score with its real reference, floor and controls.
 
-def tables_of_records(records: list[Record]) -> list[Scores]:
-    """One table for each of the newest records, given the newest first."""
-    return [table_of_record(record) for record in records[:MAX_TABLES]]
-
-
-def table_of_record(record: Record) -> Scores:
-    """The table of one record: every score with its real reference, floor and controls."""
+    Args:
+        record: the record.
+        marks: phrases on why it may not be what an evaluation wrote.
+    """
     step = record.generator.step
     counts = record.counts
     rows = [score_row(key, score) for key, score in record.scores.items()]
@@ -105,7 +103,9 @@ def table_of_record(record: Record) -> Scores:
         "num_generated": counts.generated,
         "num_real": counts.heldout or 0,
         "num_per_set": counts.n,
-        "note": " ".join([*(f"Warning: {said}." for said in record.warnings), record.sentence]),
+        "note": " ".join(
+            [*(f"Warning: {said}." for said in (*marks, *record.warnings)), record.sentence]
+        ),
         "rows": [
             *rows,
             *agreement_rows(record),

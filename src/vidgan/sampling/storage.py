@@ -4,14 +4,15 @@ The header carries a `GeneratorCard` as JSON: the model's settings, the clip's s
 names, the stage of growth. Nothing in the file is code, so a file from a stranger is safe to open.
 
 A run folder keeps checkpoints as `checkpoints/step-N/ema.safetensors`, and names two of them in
-`last.json` and `best.json`.
+`last.json` and `best.json`. What is read from it is compared with what was written: a generator
+with its checksum in `state.json`, the choice of the best one with the evaluations.
 """
 
 import dataclasses
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,14 @@ import torch
 from torch import Tensor
 
 from vidgan.core.code_version import VERSION
-from vidgan.core.files import parse_json, read_json, write_file_atomically, write_json_atomically
+from vidgan.core.files import (
+    parse_json,
+    read_json,
+    read_sealed_json,
+    sha256_of,
+    write_file_atomically,
+    write_sealed_json,
+)
 from vidgan.core.settings import Range, from_dict, to_dict
 from vidgan.errors import UserError, printable
 from vidgan.models import MODEL_VARIANTS, outline_gan
@@ -31,7 +39,9 @@ SCHEMA = 1
 MAX_CLASSES = 65_536
 
 GENERATOR_FILE = "ema.safetensors"
+STATE_FILE = "state.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+EVALS_FOLDER = "evals"
 _CARD_KEY = "vidgan"
 _CARD_ATTRIBUTE = "card"
 
@@ -276,50 +286,237 @@ def list_checkpoints(run: str | Path) -> list[int]:
 
 def write_pointer(run: str | Path, name: str, step: int, **facts: Any) -> None:
     """Name a checkpoint in `NAME.json` of a run folder: `last`, or `best` with its score."""
-    write_json_atomically(Path(run) / f"{name}.json", {"step": step, **facts})
+    write_sealed_json(Path(run) / f"{name}.json", {"step": step, **facts})
 
 
 def read_pointer(run: str | Path, name: str) -> int | None:
     """The step that `NAME.json` of a run folder names, or None if it names no checkpoint."""
     try:
-        step = read_json(Path(run) / f"{name}.json").get("step")
+        step = read_sealed_json(Path(run) / f"{name}.json", unsealed=True).get("step")
     except (OSError, ValueError):
         return None
     return step if type(step) is int and step in list_checkpoints(run) else None
 
 
 def find_generator_file(source: str | Path, checkpoint: str | int = "best") -> Path:
-    """The generator file of a run folder, checkpoint folder, file or hub id."""
+    """The generator file of a run folder, checkpoint folder, file or hub id.
+
+    Raises:
+        UserError: there is none, or it is not what training wrote into its checkpoint.
+    """
     path = Path(source)
-    if path.is_file():
-        return path
     if (path / GENERATOR_FILE).is_file():
-        return path / GENERATOR_FILE
-    if path.is_dir():
-        return checkpoint_folder(path, _choose_step(path, str(checkpoint))) / GENERATOR_FILE
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        return _fetch_from_hub(str(source))
-    raise UserError(f"there is no run folder or generator file {source}")
+        path /= GENERATOR_FILE
+    elif path.is_dir():
+        path = checkpoint_folder(path, _choose_step(path, str(checkpoint))) / GENERATOR_FILE
+    elif not path.is_file():
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+            return _fetch_from_hub(str(source))
+        raise UserError(f"there is no run folder or generator file {source}")
+    if path.name == GENERATOR_FILE:
+        _check_generator(path.absolute().parent, path)
+    return path
 
 
 def _choose_step(run: Path, checkpoint: str) -> int:
     steps = list_checkpoints(run)
     if not steps:
         raise UserError(f"{run} holds no checkpoint; give a folder that vidgan train wrote to")
+    listed = ", ".join(map(str, steps))
     if checkpoint == "best":
-        best = read_pointer(run, "best")
+        best = _believed(run, "best", steps)
         if best is not None:
-            return best
+            return int(best["step"])
         sentence = f"{run} has no best checkpoint yet (vidgan evaluate chooses it)"
         print(printable(f"{sentence}; using the last one"), file=sys.stderr)
     if checkpoint in ("best", "last"):
-        last = read_pointer(run, "last")
-        return steps[-1] if last is None else last
+        last = _believed(run, "last", steps)
+        return steps[-1] if last is None else int(last["step"])
     digits = checkpoint.removeprefix("step-")
     if digits.isdecimal() and int(digits) in steps:
         return int(digits)
-    listed = ", ".join(map(str, steps))
     raise UserError(f"{run} has no checkpoint {checkpoint}; choose best, last or one of {listed}")
+
+
+# ------------------------------------------------------------------------------------------------
+# Whether a run folder still holds what was written to it
+
+
+class DamagedError(ValueError):
+    """A checkpoint is not what was written."""
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `state.json` of a checkpoint folder holds, without its seal.
+
+    Raises:
+        OSError: it is not there or may not be read.
+        DamagedError: it is not what was written.
+    """
+    file = folder / STATE_FILE
+    try:
+        return read_sealed_json(file, unsealed=True)
+    except UserError as error:
+        raise DamagedError(str(error).removeprefix(f"{file} is damaged").strip(": ")) from error
+
+
+def check_file(path: Path, checksum: Any) -> None:
+    """Compare a file of a checkpoint with its SHA-256 in `state.json`.
+
+    Raises:
+        OSError: it may not be read.
+        DamagedError: it is no file, or not what was written.
+    """
+    if not path.is_file():
+        raise DamagedError(f"{path.name} is no file")
+    if sha256_of(path) != checksum:
+        raise DamagedError(f"{path.name} does not match its checksum")
+
+
+def _check_generator(folder: Path, path: Path) -> None:
+    """Refuse a generator that is not what training wrote, and name one that is."""
+    flaw = _flaw_of(folder)
+    if flaw is None:
+        return
+    run, step = folder.parent.parent, _step_of(folder)
+    others = [] if step is None else list_checkpoints(run)
+    # The next older one first; newer ones only where no older one is whole.
+    others.sort(key=lambda other: (other > (step or 0), abs(other - (step or 0))))
+    whole = next((n for n in others if n != step and _is_whole(checkpoint_folder(run, n))), None)
+    way_out = "and no other checkpoint of the run is whole: train it again"
+    if whole is not None:
+        age = "newest older" if whole < (step or 0) else "next"
+        way_out = f"the {age} checkpoint that is whole is step {whole}: choose --checkpoint {whole}"
+    raise UserError(f"{path} is not what training wrote there ({flaw}); {way_out}")
+
+
+def _flaw_of(folder: Path) -> str | None:
+    """Why the generator of a checkpoint folder is not what was written there; None if it is.
+
+    One that lies alone, without the files that training continues from, has no checksum.
+
+    Raises:
+        UserError: it holds no generator that this vidgan reads.
+    """
+    file = folder / GENERATOR_FILE
+    try:
+        if (folder / STATE_FILE).exists() or len(list(folder.glob("*.safetensors"))) > 1:
+            hashes = read_state(folder).get("sha256")
+            check_file(file, hashes.get(GENERATOR_FILE) if isinstance(hashes, dict) else None)
+        step = _step_of(folder)
+        found = None if step is None else _read_file(file, with_weights=False)[0].step
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is gone"
+    except OSError as error:
+        return f"{error.filename} may not be read: {error.strerror}"
+    except DamagedError as error:
+        return str(error)
+    return None if found == step else f"it is a copy of step {found}"
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return _flaw_of(folder) is None
+    except UserError:
+        return False
+
+
+def _step_of(folder: Path) -> int | None:
+    """The step that a checkpoint folder is named after; None for any other folder."""
+    found = re.fullmatch(r"step-(\d{1,18})", folder.name)
+    return int(found[1]) if found and folder.parent.name == CHECKPOINTS_FOLDER else None
+
+
+def read_best(run: str | Path) -> dict[str, Any] | None:
+    """What `best.json` of a run says, or None if there is none that can be believed."""
+    try:
+        return _believed(Path(run), "best", list_checkpoints(run))
+    except UserError:
+        return None
+
+
+def _believed(run: Path, name: str, steps: Sequence[int]) -> dict[str, Any] | None:
+    """What `NAME.json` of a run says, or None without that file.
+
+    Raises:
+        UserError: it is damaged, names no checkpoint, or contradicts the evaluations of the run.
+    """
+    file = run / f"{name}.json"
+    way_out = f"choose one of {', '.join(map(str, steps))}"
+    if name == "best":
+        way_out = f"have it chosen anew (vidgan evaluate {run} --checkpoint STEP), or {way_out}"
+    try:
+        found = read_sealed_json(file, unsealed=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, UserError) as error:
+        raise UserError(f"{file} cannot be believed ({error}): {way_out}") from error
+    step = found.get("step")
+    flaw = _contradiction(run, found) if name == "best" else None
+    if type(step) is not int or step not in steps:
+        flaw = f"the run has no checkpoint {step}"
+    if flaw:
+        raise UserError(f"{file} cannot be believed ({flaw}): {way_out}")
+    return found
+
+
+BASIS = {
+    "protocol": ("protocol", "id"),
+    "n": ("counts", "n"),
+    "data": ("data", "hash"),
+    "judge": ("judge", "hash"),
+    "seed": ("seeds", "evaluation"),
+}
+"""What `best.json` says of the evaluations behind it, and where that stands in a record."""
+
+
+def _contradiction(run: Path, best: Mapping[str, Any]) -> str | None:
+    """How the evaluations of a run contradict its `best.json`; None if they do not."""
+    metric, step, value = best.get("metric"), best.get("step"), best.get("value")
+    records = list(_records_of(run))
+    if not records or metric is None:
+        return None
+    alike = [
+        (_part(record, "generator", "step"), _part(record, "scores", str(metric)) or {}, record)
+        for record in records
+        if all(_part(record, *place) == best.get(key) for key, place in BASIS.items())
+    ]
+    if not any(at == step and score.get("value") == value for at, score, _ in alike):
+        return f"no record in {run / EVALS_FOLDER} gives step {step} the {metric} {value}"
+    for at, score, record in alike:
+        found, sign = score.get("value"), -1 if score.get("better") == "higher" else 1
+        if not isinstance(found, int | float) or not isinstance(value, int | float):
+            continue
+        if at != step and sign * found < sign * value and _is_of_checkpoint(run, record):
+            return f"{run / EVALS_FOLDER} gives step {at} the better {metric} {found:g}"
+    return None
+
+
+def _records_of(run: Path) -> Iterator[dict[str, Any]]:
+    """The evaluation records of a run as plain values; what is none is left out."""
+    for path in sorted((run / EVALS_FOLDER).glob("*.json")):
+        try:
+            record = read_json(path)
+        except (OSError, UserError):
+            continue
+        if _part(record, "generator", "step") is not None:
+            yield record
+
+
+def _part(record: Any, *keys: str) -> Any:
+    for key in keys:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
+
+
+def _is_of_checkpoint(run: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a record is of the generator that its checkpoint holds now."""
+    try:
+        hashes = read_state(checkpoint_folder(run, _part(record, "generator", "step")))["sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
+    written = _part(hashes, GENERATOR_FILE)
+    return written is not None and bool(written == _part(record, "generator", "sha256"))
 
 
 def _fetch_from_hub(hub_id: str) -> Path:

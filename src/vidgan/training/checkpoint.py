@@ -21,7 +21,6 @@ from vidgan.core.files import (
     DiskFullError,
     disk_errors_named,
     is_leftover,
-    read_sealed_json,
     sha256_of,
     write_folder_atomically,
     write_sealed_json,
@@ -32,11 +31,15 @@ from vidgan.models.base import GAN, Stage
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,
     GENERATOR_FILE,
+    STATE_FILE,
+    DamagedError,
     GeneratorCard,
+    check_file,
     checkpoint_folder,
     checkpoint_steps,
     list_checkpoints,
     read_pointer,
+    read_state,
     save_generator,
     write_pointer,
 )
@@ -46,7 +49,6 @@ from vidgan.training.step import TrainingStep
 SCHEMA = 2
 """Version of a checkpoint's layout; raised when an older reader could misread a newer one."""
 
-STATE_FILE = "state.json"
 NETWORK_FILES = {
     "generator": "generator.safetensors",
     "discriminator": "discriminators.safetensors",
@@ -203,16 +205,8 @@ def find_checkpoint(run: str | Path, warn: Callable[[str], None]) -> RunState | 
     return None
 
 
-class DamagedError(ValueError):
-    """A checkpoint is not what was written."""
-
-
 def _read_state(folder: Path, step: int) -> RunState:
-    file = folder / STATE_FILE
-    try:
-        record = read_sealed_json(file, unsealed=True)
-    except UserError as error:
-        raise DamagedError(str(error).removeprefix(f"{file} is damaged").strip(": ")) from error
+    record = read_state(folder)
     schema, hashes = record.pop("schema", None), record.pop("sha256", None)
     if type(schema) is int and schema > SCHEMA:
         raise UserError(
@@ -222,10 +216,7 @@ def _read_state(folder: Path, step: int) -> RunState:
     if not isinstance(hashes, dict) or set(hashes) != CHECKED_FILES:
         raise DamagedError(f"{STATE_FILE} does not name the files of a checkpoint")
     for name, expected in hashes.items():
-        if not (folder / name).is_file():
-            raise DamagedError(f"{name} is no file")
-        if sha256_of(folder / name) != expected:
-            raise DamagedError(f"{name} does not match its checksum")
+        check_file(folder / name, expected)
     try:
         state = from_dict(RunState, record, STATE_FILE)
     except UserError as error:

@@ -9,9 +9,9 @@ from typing import Any
 
 from vidgan.core.files import read_bytes, read_text, write_text_atomically
 from vidgan.errors import UserError
-from vidgan.evaluation.record import read_records
+from vidgan.evaluation.record_checks import read_run_records
 from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, run_page
-from vidgan.report.scores import tables_of_records
+from vidgan.report.scores import table_of_record
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import Config, config_to_dict, load_run_config
@@ -24,6 +24,8 @@ from vidgan.training.run_folder import (
     sample_films,
 )
 
+MAX_TABLES = 3
+"""Records that the page shows, the newest first."""
 MAX_EARLIER = 3
 """Sample videos of earlier sizes that the page shows besides the newest."""
 
@@ -33,7 +35,7 @@ def write_page(
     status: Status,
     log: Sequence[dict[str, Any]] | None = None,
     remaining_seconds: float | None = None,
-) -> None:
+) -> list[str]:
     """Write `index.html` of a run folder.
 
     Args:
@@ -41,11 +43,30 @@ def write_page(
         status: what the run does now.
         log: its log lines; None reads them.
         remaining_seconds: time to the end, if known.
+
+    Returns:
+        What the page says against the evaluations of the run, a sentence each.
     """
     run = Path(run)
     lines = read_log(run / LOG_FILE) if log is None else log
-    page = page_of_run(run, load_run_config(run), status, lines, remaining_seconds)
+    config = load_run_config(run)
+    page = page_of_run(run, config, status, lines, remaining_seconds)
+    # Hashing weights takes too long between two steps.
+    settings = None if status == "training" else config_to_dict(config)
+    records, refused = read_run_records(run, settings, MAX_TABLES)
+    doubts = [f"{found.path.name}: {mark}" for found in records for mark in found.marks]
+    doubts += [f"left out: {sentence}" for sentence in refused]
+    if records:
+        page["scores"] = [table_of_record(found.record, found.marks) for found in records]
+    warnings = [
+        *doubts,
+        *(records[0].record.warnings if records else ()),
+        *page.get("warnings", ()),
+    ]
+    if warnings:
+        page["warnings"] = warnings
     write_text_atomically(run / "index.html", run_page(page))
+    return doubts
 
 
 def page_of_run(
@@ -82,10 +103,6 @@ def page_of_run(
         remarks += [f"left out of environment.json: {name[:100]}" for name in odd]
     checks = page.get("environment", {}).get(CHECKS, {}).values()
     warnings = [check["sentence"] for check in checks if check["float32"] != "nothing"]
-    records = read_records(run / "evals")
-    if records:
-        page["scores"] = tables_of_records(records)
-        warnings += records[0].warnings
     with told_in(remarks):
         facts = read_clip_facts(run)
         if facts is not None:
