@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
-# A file stays with one worker: what its tests share is then made once.
 
 # One thread a process: the test workers already fill the cores, and results do not depend on luck.
 SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
@@ -39,10 +38,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(STAMP)
-	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
 
 test-slow: $(STAMP)
-	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not gpu and not weights"
+	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
 EXTRAS := arrays,faces,oracles,cluster,cloud,tfrecords
@@ -85,7 +84,7 @@ test-processors: $(STAMP)
 	      told="$$told\nnot run  $$leg (this processor cannot)"; continue;; esac; \
 	  printf '\n%s\n' "$$leg"; \
 	  env OMP_WAIT_POLICY=PASSIVE $$(echo $$leg | tr , ' ') \
-	    $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS); \
+	    $(BIN)/python -m pytest -q -n $(WORKERS) $(TESTS); \
 	  case $$? in 0) told="$$told\ngreen    $$leg";; 2) exit 2;; \
 	    *) told="$$told\nRED      $$leg"; failed=1;; esac; \
 	done; done; \

@@ -140,19 +140,20 @@ def _known(features: Iterable[str]) -> list[str]:
 def keep_freed_memory() -> bool:
     """Let the C library keep what this process frees, from here on; whether that can be asked for.
 
-    glibc gives large tensors pages of their own and returns them at once, so every step asks the
-    kernel for hundreds of thousands of pages that it had a moment ago. Other libraries have no such
-    switch. The peak of memory stays, but what was freed is not there for other processes.
+    glibc returns what lies free at the end of its heap, so every step asks the kernel for hundreds
+    of thousands of pages that it had a moment ago. Other libraries have no such switch. Blocks above
+    32 MiB, glibc's largest limit, keep pages of their own: those have to be returned, and zeros in
+    them cost nothing until they are touched.
     """
     try:
         library = ctypes.CDLL(None)
         if not hasattr(library, "gnu_get_libc_version"):
             return False
-        settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 2**26))
+        settings = (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 2**26)
         return all(library.mallopt(name, value) == 1 for name, value in settings)
     except (OSError, TypeError, AttributeError):
         return False
 
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 """Parameters of mallopt(3)."""

@@ -6,7 +6,7 @@ time x rate, which are wrong for variable frame rates, transport streams and cut
 
 import statistics
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -338,6 +338,10 @@ def _decode(
 
 def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> DecodedFrames:
     num_corrupt = [0]
+    if resolution is None:
+        # Frames that stay as large as they are take memory: what a file claims is looked at first.
+        with _open(path) as (container, stream), suppress(NoVideoStreamError):
+            frame_index(path, container, stream)
     with _open(path) as (container, stream):
         fit = Fitter(resolution, resize, pixel_aspect(stream))
         frames = [fit(frame) for frame in _decode(container, stream, num_corrupt)]

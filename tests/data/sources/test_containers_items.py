@@ -124,7 +124,7 @@ def test_samples_of_every_kind(tmp_path):
             "0002.00.png": picture(5),
             "0002.01.png": picture(6),
             "0002.json": b'{"label": "jump\\n"}',
-            "0003.mp4": b"",
+            "0003.mp4": b"cut",
             "0003.json": b"{broken",
             "0004.txt": b"a caption",
             "0005.cls": b"1",

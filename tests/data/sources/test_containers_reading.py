@@ -181,7 +181,7 @@ def scan(root: Path, splits: bool = True):
 
 def test_folders_of_an_archive_and_the_one_around_them(tmp_path):
     names = ["UCF-101/run/a.mp4", "UCF-101/walk/b.mp4"]
-    found = scan(write_zip(tmp_path / "a.zip", dict.fromkeys(names, b"")))
+    found = scan(write_zip(tmp_path / "a.zip", dict.fromkeys(names, b"x")))
     assert found.what == "a zip archive"
     assert [(item.name, item.folder) for item in found.sources] == [
         ("UCF-101/run/a.mp4", "run"),
@@ -189,7 +189,7 @@ def test_folders_of_an_archive_and_the_one_around_them(tmp_path):
     ]
     assert found.notes == ["the folder UCF-101 holds everything and names nothing"]
     names = ["set/train/run/a.mp4", "set/train/walk/b.mp4"]
-    found = scan(write_zip(tmp_path / "b.zip", dict.fromkeys(names, b"")))
+    found = scan(write_zip(tmp_path / "b.zip", dict.fromkeys(names, b"x")))
     assert [item.folder for item in found.sources] == ["train/run", "train/walk"]
 
 
@@ -198,7 +198,7 @@ def test_shards_name_splits_and_keep_their_places(tmp_path):
         for number in range(2):
             write_tar(
                 tmp_path / f"{split}-00000{number}.tar",
-                {f"{number}.mp4": b"", f"{number}.cls": b"1"},
+                {f"{number}.mp4": b"x", f"{number}.cls": b"1"},
             )
     found = scan(tmp_path)
     assert found.what == "4 files of the kind 'WebDataset shard'"
@@ -225,7 +225,7 @@ def test_class_folders_of_arrays(tmp_path):
 
 
 def test_an_unreadable_file_among_others_is_dropped_and_named(tmp_path):
-    write_zip(tmp_path / "a.zip", {"a.mp4": b"", "../b.mp4": b""})
+    write_zip(tmp_path / "a.zip", {"a.mp4": b"x", "../b.mp4": b""})
     (tmp_path / "b.zip").write_bytes(b"PK\x03\x04broken")
     found = scan(tmp_path)
     assert len(found.sources) == 1
