@@ -141,9 +141,9 @@ def keep_freed_memory() -> bool:
     """Let the C library keep what this process frees, from here on; whether that can be asked for.
 
     glibc returns what lies free at the end of its heap, so every step asks the kernel for hundreds
-    of thousands of pages that it had a moment ago. Other libraries have no such switch. Blocks above
-    32 MiB, glibc's largest limit, keep pages of their own: those have to be returned, and zeros in
-    them cost nothing until they are touched.
+    of thousands of pages that it had a moment ago. Other libraries have no such switch. Blocks
+    above 32 MiB, glibc's largest limit, keep pages of their own: those have to be returned, and
+    zeros in them cost nothing until they are touched.
     """
     try:
         library = ctypes.CDLL(None)
