@@ -39,12 +39,19 @@ def softplus(x: float) -> float:
         ("least-squares", (5.5 / 4 + 10 / 4) / 2, 18 / 4 / 2),
         # max(0, 1 - real) = 0, 2, 0.5, 0.5; max(0, 1 + fake) = 0, 2, 1, 1.
         ("hinge", 0.75 + 1.0, 0.5),
+        # fake - real = -5, 2, -0.5, -0.5.
+        (
+            "relativistic",
+            (softplus(-5) + softplus(2) + 2 * softplus(-0.5)) / 4,
+            (softplus(5) + softplus(-2) + 2 * softplus(0.5)) / 4,
+        ),
     ],
 )
 def test_losses_by_hand(name: str, discriminator: float, generator: float) -> None:
     loss = ADVERSARIAL_LOSSES[name]
     assert float(loss.discriminator(REAL, FAKE)) == pytest.approx(discriminator, rel=1e-12)
-    assert float(loss.generator(FAKE)) == pytest.approx(generator, rel=1e-12)
+    of_generator = loss.generator(FAKE, *[REAL] * loss.is_paired)
+    assert float(of_generator) == pytest.approx(generator, rel=1e-12)
 
 
 def test_every_adversarial_loss_stands_in_the_table_above() -> None:
@@ -54,6 +61,7 @@ def test_every_adversarial_loss_stands_in_the_table_above() -> None:
         "non-saturating",
         "least-squares",
         "hinge",
+        "relativistic",
     }
 
 
@@ -63,7 +71,8 @@ def test_players_pull_in_opposite_directions(name: str) -> None:
     real = torch.full((2, 1), 0.5, requires_grad=True)
     fake = torch.full((2, 1), 0.5, requires_grad=True)
     on_real, on_fake = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
-    (wanted,) = torch.autograd.grad(loss.generator(fake), fake)
+    of_generator = loss.generator(fake, *[real.detach()] * loss.is_paired)
+    (wanted,) = torch.autograd.grad(of_generator, fake)
     assert bool((on_real * on_fake < 0).all())
     assert bool((wanted * on_fake < 0).all())
     # Scores are high on reals, except where the name says the opposite.
@@ -73,7 +82,9 @@ def test_players_pull_in_opposite_directions(name: str) -> None:
 def test_extreme_scores_stay_finite() -> None:
     huge = torch.tensor([[1e4], [-1e4]], requires_grad=True)
     for loss in ADVERSARIAL_LOSSES.values():
-        total = loss.discriminator(huge, huge) + loss.generator(huge)
+        other = -huge.detach()
+        of_generator = loss.generator(huge, *[other] * loss.is_paired)
+        total = loss.discriminator(other, huge) + of_generator
         (gradient,) = torch.autograd.grad(total, huge)
         assert total.isfinite()
         assert gradient.isfinite().all()
@@ -105,6 +116,7 @@ def test_extreme_scores_stay_finite() -> None:
             {"head": "sliced_wasserstein"},
         ),
         ("ns-r1", "non-saturating", {"r1": 1.0}, {"head": "linear"}),
+        ("r3gan", "relativistic", {"r1": 1.0, "r2": 1.0}, {"head": "linear"}),
         ("bce", "non-saturating", {}, {"head": "linear"}),
         ("lsgan", "least-squares", {}, {"head": "linear"}),
         ("wgan-clip", "wasserstein", {}, {"head": "linear"}),
@@ -123,7 +135,7 @@ def test_recipes_hold_the_published_weights(
 
 
 def test_every_recipe_stands_in_the_table_above() -> None:
-    progressive = {"wgan-gp", "swgan", "swgan-reference", "ns-r1", "hinge"}
+    progressive = {"wgan-gp", "swgan", "swgan-reference", "ns-r1", "r3gan", "hinge"}
     assert set(RECIPES) == progressive | {"bce", "lsgan", "wgan-clip", "wgan-svc"}
 
 

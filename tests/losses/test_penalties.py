@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vidgan.core.randomness import BatchRandom
 from vidgan.losses.penalties import (
     Drift,
+    FakeGradient,
     GradientPenalty,
     InputGradient,
     Penalty,
@@ -125,6 +126,13 @@ def test_r1_is_half_the_squared_gradient_at_reals() -> None:
     assert value(RealGradient(), Quadratic(2.0)) == pytest.approx(6, rel=1e-12)
 
 
+def test_r2_is_half_the_squared_gradient_at_fakes() -> None:
+    assert value(FakeGradient(), Linear(W)) == pytest.approx(12.5, rel=1e-12)
+    square = float(FAKE.flatten(1).square().sum(dim=1).mean())
+    assert value(FakeGradient(), Quadratic(2.0)) == pytest.approx(4 * square / 2, rel=1e-12)
+    assert square != float(REAL.flatten(1).square().sum(dim=1).mean())
+
+
 def test_drift_is_the_mean_square_of_real_scores() -> None:
     # w . real = 11 and -4.
     assert value(Drift(), Linear(W)) == pytest.approx((121 + 16) / 2, rel=1e-12)
@@ -161,7 +169,7 @@ def test_penalty_gradient_matches_finite_differences() -> None:
             return Scores(self.network(clip))
 
     discriminator = Smooth()
-    for penalty in (GradientPenalty(), InputGradient(), RealGradient()):
+    for penalty in (GradientPenalty(), InputGradient(), RealGradient(), FakeGradient()):
         weight: Any = network[1].weight
         (exact,) = torch.autograd.grad(penalty(inputs(discriminator, REAL, FAKE)), weight)
         step = 1e-6
@@ -303,8 +311,8 @@ def test_penalties_see_labels_context_and_view() -> None:
     labels, context, view = torch.zeros(2), torch.ones(2), torch.ones(3)
     at = inputs(Recorder(W), REAL, FAKE)._replace(labels=labels, context=context, view=view)
     seen.clear()
-    for penalty in (GradientPenalty(), InputGradient(), RealGradient()):
+    for penalty in (GradientPenalty(), InputGradient(), RealGradient(), FakeGradient()):
         penalty(at)
-    assert len(seen) == 3
+    assert len(seen) == 4
     for given in seen:
         assert all(a is b for a, b in zip(given, (labels, context, view), strict=True))

@@ -61,7 +61,7 @@ def assert_equal(pair: list[TrainingStep], logs: list[list[Logs]]) -> None:
 SMALL = Stage(level=0, frames=SHAPE.frames, resolution=4, batch_size=4)
 
 
-@pytest.mark.parametrize("loss", ["wgan-gp", "swgan", "ns-r1", "wgan-svc"])
+@pytest.mark.parametrize("loss", ["wgan-gp", "swgan", "ns-r1", "r3gan", "wgan-svc"])
 def test_a_fade_and_lazy_penalties_keep_their_bits(loss: str) -> None:
     # A fade whose weight differs from step to step, then the stable level; penalties and
     # constraints that are due now and then.

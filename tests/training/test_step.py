@@ -1,6 +1,7 @@
 """One training step: golden losses, micro-batches, the sliced head's constraint, the guard."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from vidgan.models.base import ClipShape, Stage
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
-from vidgan.training.step import Batch, Logs, TrainingStep
+from vidgan.training.step import Batch, Logs, TrainingStep, UpdateKey
 
 GOLDEN_FILE = Path(__file__).with_name("golden_losses.json")
 SHAPE = ClipShape(3, 4, 8, 8)
@@ -85,7 +86,7 @@ def test_losses_after_twenty_steps_are_what_they_were(loss: str) -> None:
 # ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["wgan-gp", "swgan"])
+@pytest.mark.parametrize("loss", ["wgan-gp", "swgan", "r3gan"])
 def test_two_micro_batches_equal_one_batch(loss: str) -> None:
     whole, halves = make_step(loss, fakes="fresh"), make_step(loss, fakes="fresh", accumulate=2)
     for step in (whole, halves):
@@ -93,6 +94,22 @@ def test_two_micro_batches_equal_one_batch(loss: str) -> None:
     second = weights(halves)
     for name, value in weights(whole).items():
         torch.testing.assert_close(value, second[name], rtol=0, atol=1e-10, msg=name)
+
+
+def test_a_relativistic_generator_is_compared_with_the_real_clip_of_its_row() -> None:
+    step = make_step("r3gan")
+    step.enter(FADE)
+    key = UpdateKey(seed=1)
+    batch = step.split(real_batches()(), key)[0]
+    parts = step.generate(batch, key)
+    loss, _ = step.generator_loss(batch, parts, key)
+    discriminator = step.gan.discriminators["discriminator"]
+    with torch.no_grad():
+        real, fake = (
+            discriminator(clip, batch.labels).realness for clip in (batch.real, parts["clip"])
+        )
+    pairs = [math.log1p(math.exp(float(r - f))) for r, f in zip(real, fake, strict=True)]
+    assert loss.item() == pytest.approx(sum(pairs) / 4, rel=1e-12)
 
 
 def test_shared_fakes_give_the_generator_the_discriminators_fakes() -> None:

@@ -255,8 +255,17 @@ class RealGradient(Penalty):
     every: int = 8
 
     def __call__(self, at: PenaltyInputs) -> Tensor:
-        gradient = input_gradient(at, at.real)
-        return gradient.flatten(1).square().sum(dim=1).mean() / 2
+        return half_square(input_gradient(at, at.real))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeGradient(Penalty):
+    """R2: E ||grad D(fake)||_2^2 / 2 (Mescheder et al. 2018, eq. 10); the weight is gamma."""
+
+    differentiates_clips: ClassVar[bool] = True
+
+    def __call__(self, at: PenaltyInputs) -> Tensor:
+        return half_square(input_gradient(at, at.fake))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,10 +328,16 @@ def input_gradient(at: PenaltyInputs, clip: Tensor) -> Tensor:
     return gradient
 
 
+def half_square(gradient: Tensor) -> Tensor:
+    """Half of the mean squared length of the rows."""
+    return gradient.flatten(1).square().sum(dim=1).mean() / 2
+
+
 PENALTIES: dict[str, type[Penalty]] = {
     "gradient_penalty": GradientPenalty,
     "input_gradient": InputGradient,
     "r1": RealGradient,
+    "r2": FakeGradient,
     "drift": Drift,
     "slope": Slope,
 }

@@ -30,14 +30,17 @@ class AdversarialLoss:
 
     Attributes:
         discriminator: (real realness, fake realness) -> scalar.
-        generator: fake realness -> scalar.
+        generator: fake realness -> scalar; (fake realness, real realness) -> scalar if `is_paired`.
         needs_bound: whether larger scores always lower the discriminator's loss, which diverges
             unless something bounds how fast they may change.
+        is_paired: whether the generator's loss compares each fake with the real clip of its row,
+            which has the same label.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
+    generator: Callable[..., Tensor]
     needs_bound: bool = False
+    is_paired: bool = False
 
 
 def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
@@ -85,6 +88,16 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
+def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log sigmoid(D(real) - D(fake)) over pairs (Jolicoeur-Martineau 2018, RSGAN)."""
+    return F.softplus(fake - real).mean()
+
+
+def relativistic_generator(fake: Tensor, real: Tensor) -> Tensor:
+    """-E log sigmoid(D(fake) - D(real)) over pairs (Jolicoeur-Martineau 2018, RSGAN)."""
+    return F.softplus(real - fake).mean()
+
+
 ADVERSARIAL_LOSSES = {
     "wasserstein": AdversarialLoss(
         wasserstein_discriminator, wasserstein_generator, needs_bound=True
@@ -95,6 +108,9 @@ ADVERSARIAL_LOSSES = {
     "non-saturating": AdversarialLoss(non_saturating_discriminator, non_saturating_generator),
     "least-squares": AdversarialLoss(least_squares_discriminator, least_squares_generator),
     "hinge": AdversarialLoss(hinge_discriminator, wasserstein_generator),
+    "relativistic": AdversarialLoss(
+        relativistic_discriminator, relativistic_generator, is_paired=True
+    ),
 }
 
 
@@ -138,6 +154,8 @@ RECIPES = {
     ),
     # Goodfellow et al. 2014 with Mescheder et al. 2018, applied lazily.
     "ns-r1": Recipe("non-saturating", {"r1": {}}, LINEAR),
+    # Huang et al. 2024 (R3GAN): relativistic pairs with both zero-centred gradient penalties.
+    "r3gan": Recipe("relativistic", {"r1": {"every": 1}, "r2": {}}, LINEAR),
     # Goodfellow et al. 2014: binary cross-entropy; two-way cross-entropy of two logits is the same
     # on their difference.
     "bce": Recipe("non-saturating", {}, LINEAR),

@@ -323,19 +323,22 @@ class TrainingStep:
         """Adversarial loss and class loss, summed over discriminators, and auxiliary losses."""
         total = torch.zeros((), device=parts["clip"].device)
         fake = self.augmented(parts["clip"], batch, key, "augment generator")
+        game, auxiliaries = self.loss.adversarial, self.loss.auxiliary.values()
+        needs_real = game.is_paired or any(term.needs_real_scores for term in auxiliaries)
+        scores_real = self.score_real(batch, key) if needs_real else {}
         all_scores: dict[str, Scores] = {}
         for name, discriminator in self.gan.discriminators.items():
             view = self.view(name, batch, key, "generator", "view")
             with self.autocast():
                 scores = discriminator(fake, batch.labels, batch.context, view)
             all_scores[name] = scores
-            total = total + self.loss.adversarial.generator(scores.realness)
+            pair = [scores_real[name].realness] if game.is_paired else []
+            total = total + game.generator(scores.realness, *pair)
             asked_for = parts.get("category") if batch.labels is None else batch.labels
             if scores.class_logits is not None and asked_for is not None:
                 total = total + self.loss.class_weight * self.class_loss(scores, asked_for)
         logs: Logs = {}
         for kind, auxiliary in self.loss.auxiliary.items():
-            real = self.score_real(batch, key) if auxiliary.needs_real_scores else {}
             value = auxiliary(
                 AuxiliaryInputs(
                     parts=parts,
@@ -343,7 +346,7 @@ class TrainingStep:
                     real=batch.real,
                     labels=batch.labels,
                     scores=all_scores,
-                    scores_real=real,
+                    scores_real=scores_real,
                     generator=self.gan.generator,
                 )
             )
