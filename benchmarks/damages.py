@@ -65,7 +65,7 @@ def rendered(out: Path, scene: str) -> dict[str, Tensor]:
         for split, count in (("train", NUM_TRAIN), ("fresh", NUM_FRESH)):
             pairs = [motion_clip(SCENES[scene], i, split) for i in range(count)]
             clips, labels = zip(*pairs, strict=True)
-            data[split] = pool_uint8(torch.stack(clips), (1, 4, 4))
+            data[split] = torch.stack([pool_uint8(clip, (1, 4, 4)) for clip in clips])
             data[f"{split}_labels"] = torch.tensor(labels)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file_atomically(path, lambda place: torch.save(data, place))

@@ -29,9 +29,16 @@ from beside import (
 from torch import Tensor, nn
 
 from vidgan.models.base import GAN, ClipShape
+from vidgan.training.shares import shares_of
 from vidgan.training.step import TrainingStep, UpdateKey
 
 CLASSES, CLIPS, FRAMES = 3, 2, 16
+SHAPE = ClipShape(3, FRAMES, 64, 64)
+BATCHES = [
+    f"training.batch_size={2 * CLIPS}",
+    f"training.discriminator_batch_size.image={CLIPS}",
+    f"training.discriminator_batch_size.video={CLIPS}",
+]
 
 WIDTH = 8
 PRESET, WORDS = "paper/mocogan-ucf101-64x16", ["model.noise=0", f"model.width={WIDTH}"]
@@ -52,8 +59,8 @@ def compare(folder: Path) -> list[Row]:
     with imports_from(folder / "src", stand_ins("logger", Logger=lambda folder: None)):
         models = translated(folder / "src" / "models.py", SMALLER)
         trainers = translated(folder / "src" / "trainers.py", PYTHON_2)
-    config = preset(PRESET, *WORDS, f"training.batch_size={CLIPS}")
-    gan = config.model.build(ClipShape(3, FRAMES, 64, 64), CLASSES)
+    config = preset(PRESET, *WORDS, *BATCHES)
+    gan = config.model.build(SHAPE, CLASSES)
     theirs = {
         "generator": models.VideoGenerator(3, 50, CLASSES, 10, FRAMES),
         "image": models.PatchImageDiscriminator(3),
@@ -64,7 +71,8 @@ def compare(folder: Path) -> list[Row]:
     real = torch.rand(CLIPS, 3, FRAMES, 64, 64) * 2 - 1
     labels = torch.arange(CLIPS) % CLASSES
     rows = networks(step, theirs, pairs, real, labels)
-    rows.append(whole_step(step, theirs, pairs, trainers, real, labels))
+    step.shares = shares_of(config.training, 0, 1, 2 * CLIPS)
+    rows.append(whole_step(step, theirs, pairs, trainers))
     patches = compare_other_discriminators(models)
     return [*rows, patches, *REMARKS]
 
@@ -189,10 +197,14 @@ def whole_step(
     theirs: dict[str, nn.Module],
     pairs: dict[str, list[Pair]],
     trainers: types.ModuleType,
-    real: Tensor,
-    labels: Tensor,
 ) -> Row:
-    """`Trainer.train` of theirs for one batch, and one step of the preset."""
+    """`Trainer.train` of theirs for one batch, and one step of the preset.
+
+    Ours gives every other clip to the image discriminator and the rest to the video discriminator.
+    """
+    real = torch.rand(2 * CLIPS, *SHAPE) * 2 - 1
+    labels = torch.arange(2 * CLIPS) % CLASSES
+    for_image, for_video = slice(0, None, 2), slice(1, None, 2)
     batch = batch_of(real, labels)
     moves = Moves([pair for name in pairs for pair in pairs[name]])
     step.run(0, 0, lambda: batch)
@@ -204,30 +216,34 @@ def whole_step(
     words = [("view",), ("generator", "view")]
     image: Any = step.gan.discriminators["image"]
     places = [
-        image.frame_of(real, step.view("image", batch, key, *word))
+        image.frame_of(real, step.view("image", batch, key, *word))[for_image]
         for key, word in zip(keys, words, strict=True)
     ]
 
     generator: Any = theirs["generator"]
     Latents(generator, [latents[0], latents[0], latents[1], latents[1]], labels)
-    rows = torch.arange(CLIPS)
+    rows, sample_all = torch.arange(CLIPS), generator.sample_videos
 
     def sample_images(count: int) -> tuple[Tensor, None]:
-        return generator.sample_videos(count)[0][rows, :, queue.pop(0)], None
+        return sample_all(2 * count)[0][for_image][rows, :, queue.pop(0)], None
+
+    def sample_videos(count: int) -> tuple[Tensor, Tensor]:
+        clips, categories = sample_all(2 * count)
+        return clips[for_video], categories[for_video]
 
     queue = list(places)
-    generator.sample_images = sample_images
-    frames = OneBatch([{"images": real[rows, :, places[0]]}])
-    clips = OneBatch([{"images": real, "categories": labels}])
+    generator.sample_images, generator.sample_videos = sample_images, sample_videos
+    frames = OneBatch([{"images": real[for_image][rows, :, places[0]]}])
+    clips = OneBatch([{"images": real[for_video], "categories": labels[for_video]}])
     trainer = trainers.Trainer(frames, clips, 10, 1, "", use_categories=True)
     with patch("torch.save"):
         trainer.train(generator, theirs["image"], theirs["video"])
     return Row(
         "one whole step of their `Trainer.train` (three networks, Adam)",
         moves.difference(),
-        "image fakes are frames of whole clips here and normalised with them, there of clips of "
-        "their own and normalised alone (given ours); one batch size serves both discriminators; "
-        "without labels theirs asks the generator for categories that nothing taught",
+        "image fakes are frames of whole clips here, and all clips of a step are normalised "
+        "together, there the picked frames and the clips each alone (given ours); without labels "
+        "theirs asks the generator for categories that nothing taught",
     )
 
 

@@ -207,7 +207,7 @@ def test_discriminator_of_batch_norm_scores_reals_and_fakes_apart() -> None:
     discriminator = step.gan.discriminators["discriminator"]
     batch = batches(play)()
     fake = torch.randn_like(batch.real)
-    real_scores, fake_scores = step.score_both(discriminator, batch.real, fake, batch, None)
+    real_scores, fake_scores = step.score_both(discriminator, batch, fake, None)
     torch.testing.assert_close(real_scores.realness, discriminator(batch.real).realness)
     torch.testing.assert_close(fake_scores.realness, discriminator(fake).realness)
 

@@ -168,7 +168,7 @@ def test_reals_and_fakes_share_no_group_of_clips(count: int) -> None:
     rng = keyed_rng("test clips", count)
     real, fake = torch.randn(2, count, *SHAPE, generator=rng, dtype=torch.float64)
     batch = Batch(real, None, len(real), 0)
-    scores = step.score_both(discriminator, real, fake, batch, None)
+    scores = step.score_both(discriminator, batch, fake, None)
     for found, clips in zip(scores, (real, fake), strict=True):
         torch.testing.assert_close(found.realness, discriminator(clips).realness)
 

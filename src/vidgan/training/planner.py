@@ -11,6 +11,7 @@ from vidgan.training.ema import PLAYERS, player_settings
 from vidgan.training.presets import Config
 from vidgan.training.schedule import Schedule, make_schedule, per_level, stage_at
 from vidgan.training.settings import TrainingConfig
+from vidgan.training.shares import check_shares
 
 
 def plan_schedule(config: Config, clip_shape: Sequence[int]) -> Schedule:
@@ -63,6 +64,7 @@ def check_batches(
             f"training.batch_size={min(schedule.batch_sizes)} is too small for this model, which "
             f"normalises over the clips of a batch; use at least 2"
         )
+    check_shares(schedule, gan, settings, processes)
     group = clips_of_a_group(gan)
     parts = processes.count * settings.accumulate
     for level, (shape, size) in enumerate(zip(schedule.levels, schedule.batch_sizes, strict=True)):

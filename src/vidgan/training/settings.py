@@ -1,9 +1,11 @@
 """Settings of training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from vidgan.core.settings import Range, check_fields
+from vidgan.errors import UserError
 from vidgan.training.augment import AugmentConfig
 
 
@@ -56,6 +58,8 @@ class TrainingConfig:
         stable_clips: clips each level but the last stays stable; one number or one per level.
         fade_clips: clips each level but the first takes to fade in; likewise.
         batch_size: clips of one discriminator update over all processes, one or one per level.
+        discriminator_batch_size: clips of the batch for a discriminator, by its name; those that
+            are named take theirs one after the other, the others take all.
         accumulate: micro-batches one update is computed in, to save memory.
         discriminator_steps: discriminator updates for each generator update.
         order: which network moves first in a step.
@@ -91,6 +95,7 @@ class TrainingConfig:
     stable_clips: Annotated[int | tuple[int, ...], Range(0)] = 100_000
     fade_clips: Annotated[int | tuple[int, ...], Range(0)] = 100_000
     batch_size: Annotated[int | tuple[int, ...], Range(1, 65_536)] = 16
+    discriminator_batch_size: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     accumulate: Annotated[int, Range(1, 65_536)] = 1
     discriminator_steps: Annotated[int, Range(1, 65_536)] = 1
     order: Literal["discriminator_first", "generator_first"] = "discriminator_first"
@@ -118,3 +123,6 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
+        for name, count in self.discriminator_batch_size.items():
+            if min(count if isinstance(count, tuple) else (count,), default=0) < 1:
+                raise UserError(f"training.discriminator_batch_size.{name} must be at least 1")

@@ -7,7 +7,7 @@ same result whatever the number of processes or micro-batches.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -34,6 +34,7 @@ from vidgan.training.ema import (
 )
 from vidgan.training.loss_checks import check_loss
 from vidgan.training.settings import TrainingConfig
+from vidgan.training.shares import WHOLE, Share, SharedRandom, shares_of
 
 Logs = dict[str, Tensor]
 Parts = Mapping[str, Tensor]
@@ -68,6 +69,12 @@ class Batch:
             start=self.start + first,
             context=None if self.context is None else self.context[first:last],
         )
+
+    def of(self, share: Share) -> "Batch":
+        """The rows that a discriminator sees; random rows are those of the whole."""
+        real, labels, context = (share.rows(t) for t in (self.real, self.labels, self.context))
+        assert real is not None
+        return replace(self, real=real, labels=labels, context=context)
 
 
 class UpdateKey(NamedTuple):
@@ -133,6 +140,7 @@ class TrainingStep:
                 layer.processes = self.processes
         self.optimizers = make_optimizers(gan, settings)
         self.stage: Stage | None = None
+        self.shares: dict[str, Share] = {}
         self.last_batch: Batch | None = None
         self.tape: Tape | None = None
 
@@ -146,6 +154,7 @@ class TrainingStep:
         before, self.stage = self.stage, stage
         self.gan.set_stage(stage)
         self.averaged.set_stage(stage)
+        self.shares = shares_of(self.settings, stage.level, self.num_levels, stage.batch_size)
         self.averaged.requires_grad_(False)
         level_begins = before is None or stage.level != before.level
         fade_ends = before is not None and fades(before) and not fades(stage)
@@ -283,17 +292,18 @@ class TrainingStep:
         real = self.augmented(batch.real, batch, key, "augment real")
         fake = self.augmented(parts["clip"].detach(), batch, key, "augment fake")
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, batch, key, "view")
+            share = self.shares.get(name, WHOLE)
+            own, own_fake = replace(batch, real=real).of(share), share.rows(fake)
+            view = share.rows(self.view(name, batch, key, "view"))
             with self.autocast(), discriminator.observing():
-                scores_real, scores_fake = self.score_both(discriminator, real, fake, batch, view)
+                scores_real, scores_fake = self.score_both(discriminator, own, own_fake, view)
             loss = self.loss.adversarial.discriminator(scores_real.realness, scores_fake.realness)
             logs[f"{name}/adversarial"] = loss
             logs[f"{name}/real"] = scores_real.realness.mean()
             logs[f"{name}/fake"] = scores_fake.realness.mean()
 
-            classes = self.discriminator_class_loss(
-                scores_real, scores_fake, batch, parts.get("category")
-            )
+            category = share.rows(parts.get("category"))
+            classes = self.discriminator_class_loss(scores_real, scores_fake, own.labels, category)
             if classes is not None:
                 logs[f"{name}/classes"] = classes
                 loss = loss + self.loss.class_weight * classes
@@ -303,14 +313,14 @@ class TrainingStep:
                     continue
                 at = PenaltyInputs(
                     discriminator=discriminator,
-                    real=real,
-                    fake=fake,
+                    real=own.real,
+                    fake=own_fake,
                     scores_real=scores_real,
                     scores_fake=scores_fake,
-                    labels=batch.labels,
-                    context=batch.context,
+                    labels=own.labels,
+                    context=own.context,
                     view=view,
-                    rng=self.random(batch, key, "penalty", name, kind),
+                    rng=SharedRandom(self.random(batch, key, "penalty", name, kind), share),
                 )
                 with self.autocast(self.settings.precision.penalty == "bf16"):
                     value = penalty(at)
@@ -328,13 +338,15 @@ class TrainingStep:
         scores_real = self.score_real(batch, key) if needs_real else {}
         all_scores: dict[str, Scores] = {}
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, batch, key, "generator", "view")
+            share = self.shares.get(name, WHOLE)
+            labels, context = share.rows(batch.labels), share.rows(batch.context)
+            view = share.rows(self.view(name, batch, key, "generator", "view"))
             with self.autocast():
-                scores = discriminator(fake, batch.labels, batch.context, view)
+                scores = discriminator(share.rows(fake), labels, context, view)
             all_scores[name] = scores
             pair = [scores_real[name].realness] if game.is_paired else []
             total = total + game.generator(scores.realness, *pair)
-            asked_for = parts.get("category") if batch.labels is None else batch.labels
+            asked_for = share.rows(parts.get("category")) if labels is None else labels
             if scores.class_logits is not None and asked_for is not None:
                 total = total + self.loss.class_weight * self.class_loss(scores, asked_for)
         logs: Logs = {}
@@ -359,23 +371,20 @@ class TrainingStep:
         real = self.augmented(batch.real, batch, key, "augment generator")
         scores = {}
         for name, discriminator in self.gan.discriminators.items():
-            view = self.view(name, batch, key, "generator", "view")
+            share = self.shares.get(name, WHOLE)
+            own = replace(batch, real=real).of(share)
+            view = share.rows(self.view(name, batch, key, "generator", "view"))
             with torch.no_grad(), self.autocast():
-                scores[name] = discriminator(real, batch.labels, batch.context, view)
+                scores[name] = discriminator(own.real, own.labels, own.context, view)
         return scores
 
     def score_both(
-        self,
-        discriminator: Discriminator,
-        real: Tensor,
-        fake: Tensor,
-        batch: Batch,
-        view: Tensor | None,
+        self, discriminator: Discriminator, own: Batch, fake: Tensor, view: Tensor | None
     ) -> tuple[Scores, Scores]:
         """Scores of reals and fakes, in one pass unless that would let them see each other."""
+        real, labels, context = own.real, own.labels, own.context
         count, group = len(real), discriminator.group_size
         coupling = discriminator.couples_batch
-        labels, context = batch.labels, batch.context
         if coupling == "batch" or (coupling == "group" and count % group):
             return (
                 discriminator(real, labels, context, view),
@@ -387,16 +396,16 @@ class TrainingStep:
         return _rows(both, slice(count)), _rows(both, slice(count, None))
 
     def discriminator_class_loss(
-        self, real: Scores, fake: Scores, batch: Batch, category: Tensor | None
+        self, real: Scores, fake: Scores, labels: Tensor | None, category: Tensor | None
     ) -> Tensor | None:
         """What a classifier learns from: labels, or else the categories of fakes (InfoGAN)."""
         if real.class_logits is None:
             return None
-        if batch.labels is None:
+        if labels is None:
             return None if category is None else self.class_loss(fake, category)
-        classes = self.class_loss(real, batch.labels)
+        classes = self.class_loss(real, labels)
         if self.loss.class_clips == "both":
-            classes = classes + self.class_loss(fake, batch.labels)
+            classes = classes + self.class_loss(fake, labels)
         return classes
 
     def class_loss(self, scores: Scores, classes: Tensor) -> Tensor:
