@@ -1,4 +1,4 @@
-"""Games and penalties of every system beside PyTorch-StudioGAN, on a small smooth critic."""
+"""Games and penalties of every system beside PyTorch-StudioGAN, on a small smooth discriminator."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ GAMES = {
 }
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """A discriminator that both can call, by images or by clips of one frame."""
 
     def __init__(self) -> None:
@@ -78,23 +78,34 @@ def games(theirs: object) -> Row:
 
 
 def penalties(theirs: object) -> Row:
-    """Gradient penalty and R1: values, and gradients of the critic's weights."""
-    critic = Critic()
+    """Gradient penalty and R1: values, and gradients of the discriminator's weights."""
+    discriminator = Discriminator()
     real, fake = torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8)
     torch.manual_seed(1)
     share_of_real = torch.rand(4, 1)
     torch.manual_seed(1)
     code = SimpleNamespace(**vars(theirs))
-    given = [code.cal_grad_penalty(real, torch.zeros(4), fake, critic.images, "cpu")]
+    given = [code.cal_grad_penalty(real, torch.zeros(4), fake, discriminator.images, "cpu")]
     seen = real.clone().requires_grad_()
-    given.append(code.cal_r1_reg(critic.images(seen, torch.zeros(4))["adv_output"], seen, "cpu"))
+    given.append(
+        code.cal_r1_reg(discriminator.images(seen, torch.zeros(4))["adv_output"], seen, "cpu")
+    )
 
     rng = Shares(("shares",), 4, 0, 4, torch.device("cpu"))
     rng.shares = 1 - share_of_real[:, 0]
     clips = [frames[:, :, None] for frames in (real, fake)]
-    at = PenaltyInputs(critic, *clips, critic(clips[0]), critic(clips[1]), None, None, None, rng)
+    at = PenaltyInputs(
+        discriminator,
+        *clips,
+        discriminator(clips[0]),
+        discriminator(clips[1]),
+        None,
+        None,
+        None,
+        rng,
+    )
     values = [GradientPenalty()(at), RealGradient()(at)]
-    weights = [p for p in critic.parameters() if p.dim() > 1]
+    weights = [p for p in discriminator.parameters() if p.dim() > 1]
     ours = [*values, *(g for value in values for g in gradients(value, weights))]
     others = [*given, *(g for value in given for g in gradients(value, weights))]
     return Row(

@@ -61,7 +61,7 @@ def beside(chainer: Any, modules: list[Any], updaters: Any) -> list[Row]:
     theirs = SimpleNamespace(
         temporal=modules[0].FrameSeedGeneratorNoBetaInitDefault(FRAMES, LATENT, LATENT),
         image=modules[1].VideoGeneratorInitUniform(LATENT, LATENT, 3, 4, 8 * WIDTH),
-        critic=modules[2].VideoDiscriminatorNoBetaInitDefault(3, 4, WIDTH),
+        discriminator=modules[2].VideoDiscriminatorNoBetaInitDefault(3, 4, WIDTH),
     )
     pairs = share_with_links(gan, theirs)
     step = training_step(config, gan)
@@ -89,9 +89,13 @@ REMARKS = [
 
 def share_with_links(gan: GAN, theirs: SimpleNamespace) -> dict[str, list[tuple[Tensor, Any]]]:
     """Give ours the weights of their links: our parameters and theirs."""
-    generator, critic = (net for net in gan.networks.values())
-    nets: Any = SimpleNamespace(generator=generator, critic=critic)
-    temporal, image, critic = nets.generator.temporal, nets.generator.image, nets.critic
+    generator, discriminator = (net for net in gan.networks.values())
+    nets: Any = SimpleNamespace(generator=generator, discriminator=discriminator)
+    temporal, image, discriminator = (
+        nets.generator.temporal,
+        nets.generator.image,
+        nets.discriminator,
+    )
     names: dict[nn.Module, tuple[str, str]] = {temporal.first: ("temporal", "dc0")}
     names |= {conv: ("temporal", f"dc{i}") for i, conv in enumerate(temporal.convs, 1)}
     names |= {norm: ("temporal", f"bn{i}") for i, norm in enumerate(temporal.norms)}
@@ -99,11 +103,11 @@ def share_with_links(gan: GAN, theirs: SimpleNamespace) -> dict[str, list[tuple[
     names |= {image.latent_norm: ("image", "bn0s"), image.code_norm: ("image", "bn0f")}
     names |= {conv: ("image", f"dc{i}") for i, conv in enumerate(image.convs, 1)}
     names |= {norm: ("image", f"bn{i}") for i, norm in enumerate(image.norms, 1)}
-    names |= {image.to_rgb: ("image", "dc5"), critic.first: ("critic", "c0")}
-    names |= {conv: ("critic", f"c{i}") for i, conv in enumerate(critic.convs, 1)}
-    names |= {norm: ("critic", f"bn{i}") for i, norm in enumerate(critic.norms, 1)}
-    names |= {critic.to_score: ("critic", "c4")}
-    pairs: dict[str, list[tuple[Tensor, Any]]] = {"generator": [], "critic": []}
+    names |= {image.to_rgb: ("image", "dc5"), discriminator.first: ("discriminator", "c0")}
+    names |= {conv: ("discriminator", f"c{i}") for i, conv in enumerate(discriminator.convs, 1)}
+    names |= {norm: ("discriminator", f"bn{i}") for i, norm in enumerate(discriminator.norms, 1)}
+    names |= {discriminator.to_score: ("discriminator", "c4")}
+    pairs: dict[str, list[tuple[Tensor, Any]]] = {"generator": [], "discriminator": []}
     for layer, (net, link_name) in names.items():
         link = getattr(getattr(theirs, net), link_name)
         for ours, other in (("weight", ("W", "gamma")), ("bias", ("b", "beta"))):
@@ -118,7 +122,7 @@ def share_with_links(gan: GAN, theirs: SimpleNamespace) -> dict[str, list[tuple[
                 mine.copy_(torch.from_numpy(given.array).view_as(mine))
                 mine.add_(torch.randn_like(mine), alpha=0.05)
                 given.array[...] = mine.numpy().reshape(given.array.shape)
-            pairs["critic" if net == "critic" else "generator"].append((mine, given))
+            pairs["discriminator" if net == "discriminator" else "generator"].append((mine, given))
     return pairs
 
 
@@ -126,7 +130,7 @@ def their_updater(
     chainer: Any, updaters: Any, theirs: SimpleNamespace, real: Tensor, latent: Tensor
 ) -> Any:
     """Their updater on given clips and latents, with the optimizers of their `train.py`."""
-    nets = {"fsgen": theirs.temporal, "vgen": theirs.image, "vdis": theirs.critic}
+    nets = {"fsgen": theirs.temporal, "vgen": theirs.image, "vdis": theirs.discriminator}
     optimizers = {name: chainer.optimizers.RMSprop(lr=0.00005).setup(n) for name, n in nets.items()}
     updater = updaters.TGANUpdaterWGANSVC(
         models=tuple(nets.values()), iterator={"main": None}, optimizer=optimizers, freq=5
@@ -143,14 +147,14 @@ def rows_of_step(
     """Outputs, losses, gradients and the whole step."""
     batch, key = batch_of(real), UpdateKey(step.seed)
     parts = step.generate(batch, key)
-    critic = step.gan.discriminators["critic"]
+    discriminator = step.gan.discriminators["discriminator"]
     fake = parts["clip"]
-    scores = [critic(clip).realness for clip in (fake, real)]
+    scores = [discriminator(clip).realness for clip in (fake, real)]
     loss_g, _ = step.generator_loss(batch, parts, key)
     loss, _ = step.discriminator_loss(batch, parts, key, 0)
     found = {
         "generator": gradients(loss_g, [mine for mine, _ in pairs["generator"]]),
-        "critic": gradients(loss, [mine for mine, _ in pairs["critic"]]),
+        "discriminator": gradients(loss, [mine for mine, _ in pairs["discriminator"]]),
     }
     _, fake_theirs, *scores_theirs = updater.forward()
     on_fake, on_real = (torch.from_numpy(s.array).view(CLIPS, 1) for s in scores_theirs)

@@ -164,7 +164,7 @@ def test_one_standing_batch_samples_as_the_authors_of_ivgan_do() -> None:
 def test_tgan_scores_time_steps_one_by_one() -> None:
     """The authors' reshape mixes channels and time wherever more than one step is left."""
     case = CASES["tgan-layer-norm"]
-    discriminator = case.build().discriminators["critic"].double()
+    discriminator = case.build().discriminators["discriminator"].double()
     assert isinstance(discriminator, TGANDiscriminator)
     seen: list[Tensor] = []
     discriminator.norms[-1].register_forward_hook(lambda *call: seen.append(call[2]))
@@ -183,7 +183,7 @@ def test_tgan_makes_any_even_number_of_frames() -> None:
         gan = config.build(ClipShape(3, frames, 8, 8))
         clips = gan.generator(torch.randn(2, gan.generator.latent_dim()))
         assert clips.shape == (2, 3, frames, 8, 8)
-        assert gan.discriminators["critic"](clips).realness.isfinite().all()
+        assert gan.discriminators["discriminator"](clips).realness.isfinite().all()
     with pytest.raises(UserError, match="even number of frames"):
         config.levels(ClipShape(3, 5, 8, 8))
 
@@ -205,7 +205,7 @@ def test_label_reaches_discriminator_and_generator_of_its_row_only() -> None:
     gan = case.build()
     clips, labels = case.clips(3).detach(), torch.tensor([0, 1, 2])
     other = torch.tensor([0, 1, 0])
-    discriminator = gan.discriminators["critic"]
+    discriminator = gan.discriminators["discriminator"]
     moved = (
         (discriminator(clips, labels).realness - discriminator(clips, other).realness)
         .abs()

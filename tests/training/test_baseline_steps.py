@@ -216,7 +216,7 @@ def test_singular_values_stay_bounded_while_training() -> None:
     play = PLAYS["tgan"]
     fast = OptimizerConfig(kind="rmsprop", lr=0.05, betas=(0.0, 0.99))
     step, draw = make_step(play, side=16, discriminator=fast), batches(play, 16)
-    discriminator = step.gan.discriminators["critic"]
+    discriminator = step.gan.discriminators["discriminator"]
 
     def largest() -> float:
         weights = [p.detach().flatten(1) for p in discriminator.parameters() if p.dim() >= 4]
@@ -241,7 +241,7 @@ def test_first_clamp_of_gamma_knows_ten_passes() -> None:
     step, draw = make_step(play, side=16), batches(play, 16)
     for index in range(5):
         step.run(index, 0, draw)
-    (norm,) = norms_of(step.gan.discriminators["critic"])
+    (norm,) = norms_of(step.gan.discriminators["discriminator"])
     # The batches' own variance is far below the initial 1, of which 0.9^10 is left.
     limit = norm.running_var.sqrt()
     torch.testing.assert_close(limit, torch.full_like(limit, 0.9**5), atol=0.01, rtol=0)
@@ -253,7 +253,7 @@ def test_weights_are_clipped_after_every_update() -> None:
     play = Play(PLAYS["tgan"].model, LossConfig(name="wgan-clip"), (0.0, 0.0))
     step = make_step(play, discriminator=OptimizerConfig(kind="sgd", lr=1.0))
     step.run(0, 0, batches(play))
-    for parameter in step.gan.discriminators["critic"].parameters():
+    for parameter in step.gan.discriminators["discriminator"].parameters():
         assert float(parameter.detach().abs().max()) <= 0.01
 
 

@@ -94,7 +94,7 @@ def test_noisy_discriminator_learns_to_score_reals_higher() -> None:
     step, draw = make_step(play, generator=STILL, discriminator=fast), batches(play)
     for index in range(40):
         logs = step.run(index, 0, draw)
-    assert float(logs["critic/real"]) > float(logs["critic/fake"]) + 0.5
+    assert float(logs["discriminator/real"]) > float(logs["discriminator/fake"]) + 0.5
 
 
 def test_pixel_error_is_part_of_one_generator_loss() -> None:
@@ -104,8 +104,8 @@ def test_pixel_error_is_part_of_one_generator_loss() -> None:
     parts = {name: float(value) for name, value in logs.items()}
     batch = step.split(batches(play)(), KEY)[0]
     made = step.generate(batch, KEY)
-    critic = step.gan.discriminators["critic"]
-    adversarial = -float(critic(made["clip"], None, batch.context).realness.mean())
+    discriminator = step.gan.discriminators["discriminator"]
+    adversarial = -float(discriminator(made["clip"], None, batch.context).realness.mean())
     expected = adversarial + 1000 * parts["generator/pixels"]
     assert parts["loss/generator"] == pytest.approx(expected, rel=1e-9)
     assert len(step.optimizers) == 2

@@ -169,7 +169,7 @@ class Job:
     seed: int
     data: Path
     run: Path
-    desk: Path
+    work_dir: Path
 
 
 def run_bench(
@@ -208,11 +208,11 @@ def run_bench(
         _render_all(jobs, suite.motions, tell)
     _check_scorable(suite, jobs, tell)
     for job in jobs:
-        if (job.desk / "settings.yaml").exists():
+        if (job.work_dir / "settings.yaml").exists():
             _check_model(suite, job)
         else:
             config = _within_budget(suite, job, out, tell)
-            write_text_atomically(job.desk / "settings.yaml", dump_yaml(config_to_dict(config)))
+            write_text_atomically(job.work_dir / "settings.yaml", dump_yaml(config_to_dict(config)))
 
     failed = _train_all(suite, jobs, workers, tell)
     trained = [job for job in jobs if job not in failed and not _is_evaluated(job.run)]
@@ -310,7 +310,7 @@ def _check_model(suite: Suite, job: Job) -> None:
 
     Training takes them for the user's own, so they must not bring in code.
     """
-    file = job.desk / "settings.yaml"
+    file = job.work_dir / "settings.yaml"
     section = load_yaml(file).get("model")
     name = section.get("name") if isinstance(section, dict) else section
     expected = model_name(type(_settings(suite, job).model))
@@ -346,7 +346,7 @@ def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, tell: Tell) -> d
     environment = {**os.environ, "OMP_NUM_THREADS": str(suite.threads)}
     if suite.threads == 1:
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    waiting = [job for job in jobs if not (job.desk / "finished.json").exists()]
+    waiting = [job for job in jobs if not (job.work_dir / "finished.json").exists()]
     running: dict[Job, subprocess.Popen[bytes]] = {}
     failed: dict[Job, str] = {}
     try:
@@ -357,9 +357,9 @@ def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, tell: Tell) -> d
                 running[job] = _start(job, environment)
             for job in [job for job, process in running.items() if process.poll() is not None]:
                 if running.pop(job).returncode == 0:
-                    write_json_atomically(job.desk / "finished.json", {"seed": job.seed})
+                    write_json_atomically(job.work_dir / "finished.json", {"seed": job.seed})
                 else:
-                    failed[job] = _last_line(job.desk / "train.log")
+                    failed[job] = _last_line(job.work_dir / "train.log")
                     tell(f"{job.label}, seed {job.seed} failed: {failed[job]}")
             time.sleep(0.2)
     finally:
@@ -372,8 +372,8 @@ def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, tell: Tell) -> d
 
 
 def _start(job: Job, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-P", "-m", "vidgan", "train", str(job.desk / "settings.yaml")]
-    with (job.desk / "train.log").open("ab") as log:
+    command = [sys.executable, "-P", "-m", "vidgan", "train", str(job.work_dir / "settings.yaml")]
+    with (job.work_dir / "train.log").open("ab") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 

@@ -103,7 +103,7 @@ class IVGANConfig(ModelConfig):
         plan = plan_sizes(self.NAME, clip_shape, LEAST_FRAMES)
         return GAN(
             generator=IVGANGenerator(self, plan, clip_shape),
-            discriminators={"critic": IVGANDiscriminator(self, plan, clip_shape)},
+            discriminators={"discriminator": IVGANDiscriminator(self, plan, clip_shape)},
         )
 
 

@@ -129,7 +129,9 @@ class TGANConfig(ModelConfig):
         classes = 0 if self.conditioning == "none" else num_classes
         return GrowingGAN(
             generator=TGANGenerator(self, levels, plan, clip_shape, classes),
-            discriminators={"critic": TGANDiscriminator(self, levels, plan, clip_shape, classes)},
+            discriminators={
+                "discriminator": TGANDiscriminator(self, levels, plan, clip_shape, classes)
+            },
             levels=levels,
         )
 

@@ -114,10 +114,10 @@ def ivgan() -> Sheet:
     return Sheet(
         "Kratzwald et al. 2017, authors' code",
         rows("generator", gan.generator, IVGAN_GENERATOR, latents)
-        + rows("discriminator", gan.discriminators["critic"], IVGAN_DISCRIMINATOR, clips),
+        + rows("discriminator", gan.discriminators["discriminator"], IVGAN_DISCRIMINATOR, clips),
         (
             total("generator", gan.generator, 12_678_531),
-            total("discriminator", gan.discriminators["critic"], 11_057_990),
+            total("discriminator", gan.discriminators["discriminator"], 11_057_990),
             *others,
         ),
     )
@@ -148,11 +148,11 @@ def tgan() -> Sheet:
     return Sheet(
         "Saito et al. 2017, authors' code",
         rows("generator", gan.generator, TGAN_GENERATOR, latents)
-        + rows("discriminator", gan.discriminators["critic"], TGAN_DISCRIMINATOR, clips),
+        + rows("discriminator", gan.discriminators["discriminator"], TGAN_DISCRIMINATOR, clips),
         (
             total("temporal generator", temporal, 825_444),
             total("image generator", image, 3_622_691),
-            total("discriminator", gan.discriminators["critic"], 11_032_385),
+            total("discriminator", gan.discriminators["discriminator"], 11_032_385),
         ),
     )
 
