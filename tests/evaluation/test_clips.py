@@ -20,9 +20,9 @@ from vidgan.evaluation.record_types import GeneratorFacts, Record, Score
 from vidgan.evaluation.score import (
     RealData,
     frozen_frames,
-    mean_clip,
     plan_comparison,
     proportional_labels,
+    repeated_mean_clip,
     shuffled_frames,
 )
 from vidgan.evaluation.warnings import score_warnings
@@ -117,7 +117,7 @@ def test_failures_are_seen(perfect: dict[str, Any], real: RealData, judges: Path
     """Frozen copies of the mean clip, copies of training clips, and clips of the wrong class."""
     train = real.train
     collapsed = evaluate_clips(
-        mean_clip(train.clips[:96]),
+        repeated_mean_clip(train.clips[:96]),
         train.labels[:96],
         real,
         protocol=QUICK,

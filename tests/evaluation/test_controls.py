@@ -6,10 +6,10 @@ from metric_clips import Labelled
 
 from vidgan.evaluation.score import (
     CONTROLS,
-    mean_clip,
     motion_sensitivity,
     nearest_pairs,
     nearest_picture,
+    repeated_mean_clip,
 )
 from vidgan.metrics.memorisation import nearest_clips
 
@@ -34,7 +34,7 @@ def test_reordering_keeps_every_frame(name: str, other_shapes: Labelled) -> None
 
 def test_mean_clip_by_hand() -> None:
     clips = torch.tensor([10, 20, 60], dtype=torch.uint8).reshape(3, 1, 1, 1, 1)
-    assert mean_clip(clips).flatten().tolist() == [30, 30, 30]
+    assert repeated_mean_clip(clips).flatten().tolist() == [30, 30, 30]
 
 
 def test_motion_sensitivity() -> None:

@@ -23,7 +23,7 @@ from vidgan.evaluation.record_types import seal_of
 from vidgan.extractors.extractor import EXTRACTORS, build_network
 from vidgan.extractors.networks.inception import seeded_weights
 from vidgan.extractors.weights.checking import shapes_of
-from vidgan.extractors.weights.store import Source, save_weights
+from vidgan.extractors.weights.store import WeightSource, save_weights
 from vidgan.video import write_mp4, write_png
 
 Capture = pytest.CaptureFixture[str]
@@ -379,7 +379,9 @@ def test_edited_weights_of_a_published_network_are_named(capsys: Capture) -> Non
     spec = replace(EXTRACTORS["inception-tf"], width=1 / 32)
     network = build_network(spec)
     drawn = seeded_weights(shapes_of(network), 0)
-    source = Source(file="f", bytes=1, sha256="0", git_blob="0", layout="pt", is_verified=False)
+    source = WeightSource(
+        file="f", bytes=1, sha256="0", git_blob="0", layout="pt", is_verified=False
+    )
     path = save_weights("inception-2015", drawn, source)
     words = ["network.width=0.03125", "metrics=[kernel_distance]", "num_clips=10"]
     words = [f"protocol.{word}" for word in [*words, "set_size=0", "reference_size=0"]]

@@ -15,7 +15,7 @@ from vidgan.cli import main as cli
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import seal_of
 from vidgan.extractors.lpips import backbone_shapes, channel_shapes
-from vidgan.extractors.weights.store import Source, load_weights, save_weights, weights_path
+from vidgan.extractors.weights.store import WeightSource, load_weights, save_weights, weights_path
 from vidgan.video import write_mp4
 
 Capture = pytest.CaptureFixture[str]
@@ -27,7 +27,9 @@ data: {resolution: 16, frames: 6}
 loss: {name: wgan-gp}
 training: {total_clips: 8, batch_size: 4, device: cpu, threads: 1}
 """
-SOURCE = Source(file="f", bytes=1, sha256="0", git_blob="0", layout="LPIPS", is_verified=False)
+SOURCE = WeightSource(
+    file="f", bytes=1, sha256="0", git_blob="0", layout="LPIPS", is_verified=False
+)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from vidgan.extractors.networks.preprocessing import MEAN_SHAPE
 from vidgan.extractors.weights.checking import MissingEntryError, WrongShapeError, shapes_of
 from vidgan.extractors.weights.store import (
     HEADER_KEY,
-    Source,
+    WeightSource,
     load_weights,
     save_weights,
     weights_path,
@@ -41,8 +41,8 @@ def clips_of(count: int, frames: int = 9, side: int = 12, seed: int = 0) -> torc
     return torch.randint(256, (count, 3, frames, side, side), generator=rng, dtype=torch.uint8)
 
 
-def source() -> Source:
-    return Source(
+def source() -> WeightSource:
+    return WeightSource(
         file="there.pt", bytes=7, sha256="ab", git_blob="cd", layout="test", is_verified=False
     )
 
@@ -285,7 +285,7 @@ def test_random_features_tell_noise_from_clips() -> None:
 
 def test_the_trained_judge_is_an_extractor_too() -> None:
     shape = (3, 8, 16, 16)
-    network = own_c3d.C3D(shape, 3, width=1 / 16)
+    network = own_c3d.ClipClassifier(shape, 3, width=1 / 16)
     judge: Extractor = OwnClassifier(network, ["a", "b", "c"], shape, ClassifierSettings(), {})
     arrays = judge.arrays(clips_of(2, frames=8, side=16))
     assert arrays["features"].shape == (2, judge.dim)

@@ -18,13 +18,13 @@ from vidgan.extractors.judge import (
     ClassifierSettings,
     OwnClassifier,
     RealClips,
-    augment,
+    augment_keeping_motion,
     obtain_judge,
     shuffled_batches,
     split_by_video,
     train_own_classifier,
 )
-from vidgan.extractors.networks.own_c3d import C3D, ClassHead
+from vidgan.extractors.networks.own_c3d import ClassHead, ClipClassifier
 from vidgan.metrics.intervals import agreement
 
 SMALL = ClassifierSettings(width=0.125, feature_dim=32, clips_seen=4800)
@@ -183,9 +183,9 @@ def test_single_videos_train() -> None:
 
 def test_augmentation_keeps_motion_and_order() -> None:
     clips = torch.randint(256, (16, 3, 4, 8, 8), dtype=torch.uint8)
-    plain = augment(clips, keyed_rng(0), colour=False, shift=0, mirror=False)
+    plain = augment_keeping_motion(clips, keyed_rng(0), colour=False, shift=0, mirror=False)
     assert torch.equal(plain, clips / 127.5 - 1)
-    shifted = augment(clips, keyed_rng(0), colour=False, shift=0.25, mirror=False)
+    shifted = augment_keeping_motion(clips, keyed_rng(0), colour=False, shift=0.25, mirror=False)
     middle = slice(2, 6)
     moves = [
         [
@@ -201,7 +201,7 @@ def test_augmentation_keeps_motion_and_order() -> None:
     ]
     assert all(len(found) == 1 for found in moves)
     assert len({found[0] for found in moves}) > 5
-    mirrored = augment(clips, keyed_rng(0), colour=False, shift=0, mirror=True)
+    mirrored = augment_keeping_motion(clips, keyed_rng(0), colour=False, shift=0, mirror=True)
     same = [torch.equal(a, b) for a, b in zip(mirrored, plain, strict=True)]
     turned = [torch.equal(a, b.flip(-1)) for a, b in zip(mirrored, plain, strict=True)]
     assert all(a != b for a, b in zip(same, turned, strict=True))
@@ -210,8 +210,8 @@ def test_augmentation_keeps_motion_and_order() -> None:
 
 def test_colour_maps_are_one_a_clip_and_linear() -> None:
     clips = torch.randint(256, (8, 3, 4, 8, 8), dtype=torch.uint8)
-    plain = augment(clips, keyed_rng(0), colour=False, shift=0, mirror=False)
-    changed = augment(clips, keyed_rng(0), colour=True, shift=0, mirror=False)
+    plain = augment_keeping_motion(clips, keyed_rng(0), colour=False, shift=0, mirror=False)
+    changed = augment_keeping_motion(clips, keyed_rng(0), colour=True, shift=0, mirror=False)
     for before, after in zip(plain.flatten(2), changed.flatten(2), strict=True):
         # Every new channel is a positive multiple of one old channel plus an offset.
         correlation = torch.corrcoef(torch.cat([before, after]))[3:, :3]
@@ -235,7 +235,7 @@ def test_every_clip_is_seen_once_an_epoch() -> None:
 def test_the_network_fits_the_clip(
     shape: tuple[int, int, int, int], grid: tuple[int, int, int]
 ) -> None:
-    network = C3D(shape, 5, width=0.125, feature_dim=16)
+    network = ClipClassifier(shape, 5, width=0.125, feature_dim=16)
     clips = torch.randn(2, *shape)
     assert network.stages(clips).shape[2:] == grid
     features, logits = network(clips)
@@ -246,7 +246,7 @@ def test_the_network_fits_the_clip(
 def test_short_axes_train_in_float32_under_autocast() -> None:
     """bfloat16 weight gradients of these stages equal float32 ones, whatever the depth."""
     torch.manual_seed(0)
-    network = C3D((3, 4, 16, 16), 3, width=0.5, feature_dim=16)
+    network = ClipClassifier((3, 4, 16, 16), 3, width=0.5, feature_dim=16)
     clips = torch.randn(4, 3, 4, 16, 16)
     gradients = []
     for is_low in (False, True):
@@ -303,7 +303,7 @@ def test_features_of_a_clip_do_not_depend_on_its_batch() -> None:
     shape, count = (3, 8, 16, 16), EXTRACTION_BATCH + 9
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = C3D(shape, 4, width=1 / 16)
+        network = ClipClassifier(shape, 4, width=1 / 16)
     judge = OwnClassifier(network, list("abcd"), shape, ClassifierSettings(), {})
     rng = torch.Generator().manual_seed(0)
     clips = torch.randint(256, (count, *shape), generator=rng, dtype=torch.uint8)

@@ -17,7 +17,7 @@ from array_layers import (
     windows,
 )
 
-from vidgan.extractors.networks.i3d import I3D, i3d_shapes, same_padding
+from vidgan.extractors.networks.i3d import I3D, i3d_shapes, pad_amounts
 from vidgan.extractors.weights.checking import shapes_of
 
 Array = numpy.ndarray
@@ -109,7 +109,7 @@ def test_counts_are_the_published_ones(num_classes: int, count: int) -> None:
 def test_same_padding_puts_the_odd_step_behind(
     size: int, kernel: int, stride: int, pads: tuple[int, int]
 ) -> None:
-    assert same_padding(size, kernel, stride) == pads
+    assert pad_amounts(size, kernel, stride) == pads
 
 
 def test_sixteenth_width_has_64_features() -> None:

@@ -14,7 +14,7 @@ cv2 = pytest.importorskip("cv2", reason="needs the extra faces")
 from vidgan.cli import main as cli  # noqa: E402
 from vidgan.data.build.packing import DataConfig, build_clips  # noqa: E402
 from vidgan.errors import UserError  # noqa: E402
-from vidgan.films.item_work import SiftMatcher, to_grey  # noqa: E402
+from vidgan.films.item_work import SiftMatcher, grey_image  # noqa: E402
 from vidgan.films.stabilize import (  # noqa: E402
     StabilizeConfig,
     bring_back,
@@ -107,7 +107,7 @@ def test_homographies_agree_with_the_true_motion(videos):
     path = videos / "train" / "lawn" / "shaken.mp4"
     matcher = SiftMatcher(400, 0.7)
     (_, first), (_, second) = FrameStream(path, (4, 5))
-    features = [matcher.features(to_grey(frame)) for frame in (first, second)]
+    features = [matcher.features(grey_image(frame)) for frame in (first, second)]
     pairs = matcher.matches(features[1][1], features[0][1])
     found = homography(features[1][0][pairs[:, 0]], features[0][0][pairs[:, 1]], 5.0)
     true = np.linalg.inv(shaking(4)) @ shaking(5)

@@ -19,7 +19,7 @@ from vidgan.models.hrvgan import (
     InstanceNorm,
     ResamplingConv3d,
 )
-from vidgan.models.parts.layers import Conv3d
+from vidgan.models.parts.layers import ScaledConv3d
 from vidgan.models.parts.norms import BatchNorm
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.ema import copy_generator
@@ -53,7 +53,9 @@ def test_convolutions_at_256_px_have_the_recorded_count() -> None:
             if isinstance(module, ResamplingConv3d):
                 module.register_forward_hook(lambda m, i, o: shapes.append(tuple(o.shape[1:])))
         assert gan.generator(latent).shape == (1, 3, 32, 256, 256)
-    convolutions = [m for m in gan.generator.modules() if isinstance(m, (ResamplingConv3d, Conv3d))]
+    convolutions = [
+        m for m in gan.generator.modules() if isinstance(m, (ResamplingConv3d, ScaledConv3d))
+    ]
     assert sum(count(m) for m in convolutions) == 2_393_091
     assert shapes == [
         (128, 8, 8, 8),

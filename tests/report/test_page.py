@@ -10,9 +10,9 @@ import pytest
 
 from vidgan.report.page import (
     Medium,
-    Progress,
     RunPage,
-    Scores,
+    RunProgress,
+    ScoreTable,
     StageRow,
     Status,
     duration,
@@ -59,7 +59,7 @@ def parsed(html: str) -> Checker:
 
 EVIL = "<script>alert(1)</script>"
 
-SCORES: Scores = {
+SCORES: ScoreTable = {
     "protocol": "own-c3d-v1",
     "num_generated": 2048,
     "num_real": 96,
@@ -83,7 +83,7 @@ STAGES: list[StageRow] = [
     {"frames": 8, "resolution": 16, "batch_size": 16, "start": 9000, "fade": 4000, "end": 96000},
 ]
 
-PROGRESS: Progress = {
+PROGRESS: RunProgress = {
     "step": 1500,
     "clips_seen": 24000,
     "total_clips": 96000,

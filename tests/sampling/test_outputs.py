@@ -13,7 +13,7 @@ from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling import outputs
 from vidgan.sampling.outputs import (
-    fingerprint,
+    generator_fingerprint,
     interpolate_seeds,
     labels_of,
     sample,
@@ -159,10 +159,10 @@ def test_fingerprint_follows_the_weights(unconditional: Generator) -> None:
     import copy
 
     changed = copy.deepcopy(unconditional)
-    assert fingerprint(changed) == fingerprint(unconditional)
+    assert generator_fingerprint(changed) == generator_fingerprint(unconditional)
     with torch.no_grad():
         next(changed.parameters()).view(-1)[0] += 1e-3
-    assert fingerprint(changed) != fingerprint(unconditional)
+    assert generator_fingerprint(changed) != generator_fingerprint(unconditional)
 
 
 def test_interpolation_film_and_figure(conditional: Generator, tmp_path: Path) -> None:

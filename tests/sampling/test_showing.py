@@ -16,7 +16,7 @@ from vidgan.models.vgan import VGANConfig
 from vidgan.sampling.generate import sample_pictures
 from vidgan.sampling.outputs import labels_of
 from vidgan.sampling.showing import (
-    Table,
+    ClipTable,
     layers_table,
     motions_table,
     rows_of_square,
@@ -114,7 +114,7 @@ def test_squares_hold_no_more_clips_than_asked_for() -> None:
 
 def test_tables_become_films_and_pictures_with_names(layered: Generator, tmp_path: Path) -> None:
     table = layers_table(layered, [0, 1])
-    bare = Table(table.clips, table.columns)
+    bare = ClipTable(table.clips, table.columns)
     for suffix in (".gif", ".webp", ".mp4", ".png"):
         for name, shown in (("named", table), ("bare", bare)):
             write_table(tmp_path / f"{name}{suffix}", shown, fps=8)
@@ -136,6 +136,6 @@ def test_tables_become_films_and_pictures_with_names(layered: Generator, tmp_pat
 
 def test_grey_clips_are_drawn(tmp_path: Path) -> None:
     clips = torch.zeros(2, 1, 3, 8, 8, dtype=torch.uint8)
-    write_table(tmp_path / "grey.png", Table(clips, 2, ("clip", "mask")), fps=8)
+    write_table(tmp_path / "grey.png", ClipTable(clips, 2, ("clip", "mask")), fps=8)
     with Image.open(tmp_path / "grey.png") as picture:
         assert picture.mode == "RGB"

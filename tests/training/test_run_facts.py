@@ -16,9 +16,9 @@ from vidgan.training.presets import save_config
 from vidgan.training.run_folder import (
     FILM_WIDTH,
     device_of,
+    environment_facts,
     media_of,
     read_clip_facts,
-    read_environment,
     sample_films,
 )
 from vidgan.video import probe, read_frames, write_mp4
@@ -117,7 +117,7 @@ def test_values_of_an_environment_that_do_not_fit_are_left_out_by_name(tmp_path:
     odd = {"deep": {"a": [1]}, "processes": "two", "device_name": "card"}
     odd |= {"gradient_checks": {"level 0": check, "level 1": {"sentence": 5}, "level 2": 7}}
     (tmp_path / "environment.json").write_text(json.dumps(odd))
-    kept, left_out = read_environment(tmp_path)
+    kept, left_out = environment_facts(tmp_path)
     assert kept["gradient_checks"] == {"level 0": check}
     assert left_out == ["deep"]
     assert device_of(tmp_path) is None

@@ -13,7 +13,7 @@ from vidgan.errors import UserError
 from vidgan.sampling.storage import list_checkpoints, read_pointer
 from vidgan.training.loop import train
 from vidgan.training.presets import Config
-from vidgan.training.run_folder import locked
+from vidgan.training.run_folder import run_lock
 
 LONG = ("training.total_clips=40000", "training.checkpoint_every=100000", "training.log_every=2")
 
@@ -95,7 +95,7 @@ def test_a_run_folder_that_was_moved_is_named_and_goes_on_elsewhere(
 
 
 def save_in_vain(run: Path, moved: Path | None) -> None:
-    with locked(run):
+    with run_lock(run):
         if moved is not None:
             run.rename(moved)
         raise UserError("last.json cannot be written")

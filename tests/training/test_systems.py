@@ -10,7 +10,7 @@ import pytest
 
 from vidgan.core import files
 from vidgan.errors import UserError
-from vidgan.training.run_folder import locked
+from vidgan.training.run_folder import run_lock
 
 WORK = """
 import os, shutil, signal, sys
@@ -64,7 +64,7 @@ def test_a_file_system_without_locks_gives_a_warning(
 
     monkeypatch.setattr(files, "lock_descriptor", refuse)
     monkeypatch.setattr("fcntl.lockf", refuse)
-    with locked(tmp_path / "run") as check, files.one_at_a_time(tmp_path / "lock", "busy"):
+    with run_lock(tmp_path / "run") as check, files.one_at_a_time(tmp_path / "lock", "busy"):
         check()
     told = capsys.readouterr().err
     assert told.count("knows no locks") == 2

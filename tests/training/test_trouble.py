@@ -15,15 +15,16 @@ from training_cases import hash_of_ema, start_child, tiny_config
 
 from vidgan.core.files import read_sealed_json, write_sealed_json
 from vidgan.core.machine import processor_id
+from vidgan.core.progress import say
 from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.models.base import GAN, ClipShape
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
 from vidgan.training.checkpoint import find_checkpoint
-from vidgan.training.logs import read_log, say
+from vidgan.training.logs import read_log
 from vidgan.training.loop import open_clips, train
-from vidgan.training.run_folder import locked
+from vidgan.training.run_folder import run_lock
 from vidgan.training.step import TrainingStep
 
 
@@ -219,7 +220,7 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path, packed_clips: Pat
 
 
 def test_two_processes_cannot_train_in_one_folder(half: Path, packed_clips: Path) -> None:
-    with locked(half):
+    with run_lock(half):
         said = start_child(tiny_config(half, packed_clips)).result()
     assert said.startswith(f"UserError: another process is training in {half}")
 

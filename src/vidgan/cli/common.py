@@ -3,15 +3,16 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
-from vidgan.core import terminal
+from vidgan.core import progress
 from vidgan.core.escaping import terminal as escaped
+from vidgan.core.progress import say
 from vidgan.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ SECONDS_BETWEEN_LINES = 10.0
 
 # ------------------------------------------------------------------------------------------------
 # Printing
-
-
-def say(sentence: str) -> None:
-    """One line on stderr."""
-    print(printable(sentence), file=sys.stderr, flush=True)
 
 
 def print_lines(*values: object, end: str = "\n") -> None:
@@ -91,7 +87,7 @@ def in_words(value: Any) -> str:
 
 
 @contextmanager
-def progress_on_stderr() -> Iterator[Callable[[int, int, str], None]]:
+def progress_on_stderr() -> Iterator[progress.Progress]:
     """A function to be called with (done, total, what) as work goes on."""
     if not sys.stderr.isatty():
         yield _Lines()
@@ -108,17 +104,17 @@ def progress_on_stderr() -> Iterator[Callable[[int, int, str], None]]:
     def show(done: int, total: int, what: str) -> None:
         if what not in tasks:
             tasks[what] = bar.add_task(what, total=total)
-        terminal.start(bar)
+        progress.start(bar)
         bar.update(tasks[what], completed=done, total=total)
         if bar.finished:
             # What comes next, perhaps for minutes, shows itself.
-            terminal.stop(bar)
+            progress.stop(bar)
             bar.remove_task(tasks.pop(what))
 
     try:
         yield show
     finally:
-        terminal.stop(bar)
+        progress.stop(bar)
 
 
 class _Lines:
@@ -185,10 +181,10 @@ def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "Data
 
 def is_training(run: Path) -> bool:
     """Whether another process trains in a run folder right now."""
-    from vidgan.training.run_folder import locked
+    from vidgan.training.run_folder import run_lock
 
     try:
-        with locked(run):
+        with run_lock(run):
             return False
     except UserError:
         return True

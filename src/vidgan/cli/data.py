@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vidgan.data.settings import DataConfig
     from vidgan.films.faces.build import FacesReport
     from vidgan.films.faces.film import FacesConfig
-    from vidgan.report.page import Sheet
+    from vidgan.report.page import FilmSheet
 
 
 Levels = list[tuple[int, int]]
@@ -496,13 +496,13 @@ def render_faces_page(report: "FacesReport", config: "FacesConfig", command: str
     return faces_page(page)
 
 
-def _sheets(report: "FacesReport") -> "list[Sheet]":
+def _sheets(report: "FacesReport") -> "list[FilmSheet]":
     """Contact sheets of some films, evenly spread over all, cut to a few clips each."""
     from vidgan.video.pictures import open_picture
 
     count = min(len(report.sheets), _PAGE_SHEETS)
     chosen = [report.sheets[n * len(report.sheets) // count] for n in range(count)]
-    sheets: list[Sheet] = []
+    sheets: list[FilmSheet] = []
     for file, film in chosen:
         with open_picture(Path(report.out) / file) as picture:
             rows = min(picture.height, _PAGE_ROWS * picture.width // 8 + 2)

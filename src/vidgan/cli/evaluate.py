@@ -17,9 +17,9 @@ from vidgan.cli.common import (
     open_data,
     print_json,
     print_lines,
-    say,
 )
 from vidgan.core.files import cache_folder, check_place
+from vidgan.core.progress import say
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def evaluate(
         features=cache_folder() / "features",
         pictures=folder,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        tell=say,
+        notify=say,
     )
     record = generators.evaluate(run, data, choose(data.classes), options)
     if folder is not None:
@@ -131,7 +131,7 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
             "--verify, if the real clips have moved"
         )
     data = words[-1].removeprefix("data=") if words else None
-    verdict = verify(path, data, cache=cache_folder() / "judges", progress=say)
+    verdict = verify(path, data, cache=cache_folder() / "judges", notify=say)
     digits = f"to {TOLERANCE:g}" if verdict.elsewhere else "to the last bit"
     if json:
         print_json({"record": path, "agrees": verdict.agrees, **asdict(verdict)})

@@ -20,10 +20,10 @@ from vidgan.cli.common import (
     print_note,
     print_table,
     progress_on_stderr,
-    say,
     write_page_of,
 )
 from vidgan.core.files import cache_folder, check_place
+from vidgan.core.progress import say
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def predict(
     )
     if files:
         labels = labels_for_files(generator, flags.class_name)
-        told = predict_files(generator, settings_of(run, words), files, labels, wanted)
+        told = predict_files(generator, clip_settings(run, words), files, labels, wanted)
     else:
         told = predict_heldout(file, run, words, flags.num_clips or DEFAULT_CLIPS, wanted)
     if flags.json:
@@ -432,7 +432,7 @@ def labels_for_files(generator: "Generator", class_name: str | None) -> "Tensor 
     return labels_of(generator, [0], class_name)
 
 
-def settings_of(run: str, words: tuple[str, ...]) -> "DataConfig":
+def clip_settings(run: str, words: tuple[str, ...]) -> "DataConfig":
     """How a clip is cut: as in the run, or as the generator's size demands."""
     config = config_of_run(run, words)
     return data_settings(run, words, CHECKPOINT) if config is None else config.data
@@ -484,7 +484,7 @@ def predict_heldout(
             judge_seed=wanted.seed,
             cache=cache_folder() / "judges",
             device="cuda" if torch.cuda.is_available() else "cpu",
-            tell=say,
+            notify=say,
         ),
     )
     saved = save_record(record, Path(run) / "evals" if config is not None else wanted.folder)

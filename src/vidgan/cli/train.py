@@ -8,7 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from vidgan.cli.common import Words, print_json, print_lines, progress_on_stderr, say, write_page_of
+from vidgan.cli.common import Words, print_json, print_lines, progress_on_stderr, write_page_of
+from vidgan.core.progress import say
 from vidgan.errors import UserError, printable
 
 TrainWords = Annotated[

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from vidgan.cli.common import choose_best, is_training, open_data, say
+from vidgan.cli.common import choose_best, is_training, open_data
 from vidgan.core.files import cache_folder, sha256_of
+from vidgan.core.progress import Notify, say
 from vidgan.errors import UserError, printable
 from vidgan.evaluation.gather import data_inputs
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
@@ -51,7 +52,7 @@ class Watch:
         run: the run folder.
         score: makes the record of a step's checkpoint.
         choose: told of every record.
-        tell: told in a few words what happens next.
+        notify: told in a few words what happens next.
         known: SHA-256 of generator files that were evaluated before.
         done: the same of those that this watch has looked at.
         records: made by this watch.
@@ -61,7 +62,7 @@ class Watch:
     run: Path
     score: Callable[[int], Record]
     choose: Chooser
-    tell: Callable[[str], None]
+    notify: Notify
     known: frozenset[str] = frozenset()
     done: set[str] = field(default_factory=set)
     records: int = 0
@@ -80,7 +81,7 @@ class Watch:
     def take(self, step: int, json_lines: bool) -> None:
         """Evaluate one checkpoint; what goes wrong with it is told, and the watch goes on."""
         digest = self._hash(step)
-        self.tell(f"step {step}")
+        self.notify(f"step {step}")
         try:
             record = self.score(step)
         except UserError as error:
@@ -89,11 +90,11 @@ class Watch:
             is_gone = not checkpoint_folder(self.run, step).exists()
             sentence = "was removed before it could be evaluated" if is_gone else f"{error}"
             self.faults.append(f"step {step}: {sentence}")
-            self.tell(self.faults[-1])
+            self.notify(self.faults[-1])
             return
         self.done |= {record.generator.sha256 or "", digest or ""}
         self.records += 1
-        self.tell(f"the record is {save_record(record, self.run / 'evals')}")
+        self.notify(f"the record is {save_record(record, self.run / 'evals')}")
         self.choose(record)
         line = json.dumps(record.without_clips().to_dict()) if json_lines else _line(record)
         print(printable(line), flush=True)
@@ -162,7 +163,7 @@ def watch_run(
                 seed=seed,
                 judge_seed=judge_seed,
                 cache=cache_folder() / "judges",
-                tell=say,
+                notify=say,
             ),
         )
 
@@ -186,13 +187,13 @@ def _follow(watch: Watch, json_lines: bool) -> None:
             continue
         is_late = time.monotonic() - idle_since > SECONDS_OF_PATIENCE
         if is_late and not was_told and not is_training(watch.run):
-            watch.tell(f"nothing trains in {watch.run} now; waiting until it goes on")
+            watch.notify(f"nothing trains in {watch.run} now; waiting until it goes on")
             was_told = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
     if watch.faults and not watch.records and not watch.known:
         raise UserError(f"no checkpoint of {watch.run} could be evaluated: {watch.faults[-1]}")
     best = read_pointer(watch.run, "best")
-    watch.tell(f"{watch.run} is finished, and its best checkpoint is step {best}")
+    watch.notify(f"{watch.run} is finished, and its best checkpoint is step {best}")
 
 
 def _step_back() -> None:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
@@ -23,6 +23,7 @@ from vidgan.core.code_version import code_version
 from vidgan.core.files import check_place, read_json, write_json_atomically, write_text_atomically
 from vidgan.core.machine import processor_id
 from vidgan.core.plugins import safe_path_for_children, trust_typed
+from vidgan.core.progress import Notify
 from vidgan.core.settings import dump_yaml, from_dict, load_yaml
 from vidgan.data.dataset import ClipDataset
 from vidgan.data.scorable import why_unscorable
@@ -39,7 +40,7 @@ from vidgan.report.comparison import FORMS, Comparison
 from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
 from vidgan.sampling.predict import (
-    Row,
+    LabelledClip,
     part_windows,
     picture_name,
     rows_of_clip,
@@ -155,7 +156,6 @@ def read_suite(path: str | Path) -> Suite:
 # ------------------------------------------------------------------------------------------------
 # A suite of systems, trained on one data set under one budget and evaluated by one protocol
 
-Tell = Callable[[str], None]
 
 NUM_PICTURES = 2
 """Predicted clips of a run that are drawn."""
@@ -175,7 +175,7 @@ class Job:
 def run_bench(
     suite: Suite,
     out: str | Path,
-    tell: Tell = print,
+    notify: Notify = print,
     workers: int = 1,
     title: str = "Comparison",
 ) -> Comparison:
@@ -184,7 +184,7 @@ def run_bench(
     Args:
         suite: what is compared.
         out: folder of runs, data and comparison.
-        tell: told in a sentence what happens.
+        notify: told in a sentence what happens.
         workers: runs side by side.
         title: of the comparison.
 
@@ -205,18 +205,18 @@ def run_bench(
         _settings(suite, job)
     check_protocol(_protocol(suite))
     if not suite.data:
-        _render_all(jobs, suite.motions, tell)
-    _check_scorable(suite, jobs, tell)
+        _render_all(jobs, suite.motions, notify)
+    _check_scorable(suite, jobs, notify)
     for job in jobs:
         if (job.work_dir / "settings.yaml").exists():
             _check_model(suite, job)
         else:
-            config = _within_budget(suite, job, out, tell)
+            config = _within_budget(suite, job, out, notify)
             write_text_atomically(job.work_dir / "settings.yaml", dump_yaml(config_to_dict(config)))
 
-    failed = _train_all(suite, jobs, workers, tell)
+    failed = _train_all(suite, jobs, workers, notify)
     trained = [job for job in jobs if job not in failed and not _is_evaluated(job.run)]
-    _evaluate_all(suite, trained, out / "judges", workers, tell)
+    _evaluate_all(suite, trained, out / "judges", workers, notify)
 
     labels = {str(job.run): job.label for job in jobs if job not in failed}
     results, left_out = read_results(labels)
@@ -254,11 +254,11 @@ def _claim(out: Path, suite: Suite) -> None:
     write_json_atomically(marker, record)
 
 
-def _render_all(jobs: Sequence[Job], spec: MotionsSpec, tell: Tell) -> None:
+def _render_all(jobs: Sequence[Job], spec: MotionsSpec, notify: Notify) -> None:
     for folder in dict.fromkeys(job.data for job in jobs):
         # _jobs names the folders by their length.
         frames = int(folder.name.rpartition("-")[2])
-        tell(f"rendering {spec.videos} videos of {frames} frames into {folder}")
+        notify(f"rendering {spec.videos} videos of {frames} frames into {folder}")
         render_motions(
             folder,
             motion_settings(
@@ -291,7 +291,7 @@ def _settings(suite: Suite, job: Job) -> Config:
     return load_config(system.preset, words)
 
 
-def _check_scorable(suite: Suite, jobs: Sequence[Job], tell: Tell) -> None:
+def _check_scorable(suite: Suite, jobs: Sequence[Job], notify: Notify) -> None:
     """Refuse data on which systems could be trained and never scored."""
     known: list[DataConfig] = []
     for job in jobs:
@@ -299,7 +299,7 @@ def _check_scorable(suite: Suite, jobs: Sequence[Job], tell: Tell) -> None:
         if config.data in known:
             continue
         known.append(config.data)
-        items = open_clips(config, tell).store.items
+        items = open_clips(config, notify).store.items
         reason = why_unscorable(items, config.data.frames)
         if reason:
             raise UserError(f"{job.label}: {reason}")
@@ -321,7 +321,7 @@ def _check_model(suite: Suite, job: Job) -> None:
         )
 
 
-def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
+def _within_budget(suite: Suite, job: Job, out: Path, notify: Notify) -> Config:
     """Settings whose schedule is stretched or shrunk to the budget."""
     config = _settings(suite, job)
     if suite.budget.clips is not None:
@@ -329,11 +329,11 @@ def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
     note = out / "budgets.json"
     factors: dict[str, float] = read_json(note) if note.exists() else {}
     if job.label not in factors:
-        needed = predict_seconds(config, tell)
+        needed = predict_seconds(config, notify)
         assert suite.budget.device_seconds is not None
         factors[job.label] = suite.budget.device_seconds / needed
         write_json_atomically(note, factors)
-        tell(f"{job.label}: the preset would take {needed:.0f} device-seconds")
+        notify(f"{job.label}: the preset would take {needed:.0f} device-seconds")
     return scale_schedule(config, factors[job.label])
 
 
@@ -341,7 +341,7 @@ def _within_budget(suite: Suite, job: Job, out: Path, tell: Tell) -> Config:
 # Training and after
 
 
-def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, tell: Tell) -> dict[Job, str]:
+def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, notify: Notify) -> dict[Job, str]:
     """Train what is not finished, `workers` at a time; the reasons of those that failed."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(suite.threads)}
     if suite.threads == 1:
@@ -353,14 +353,14 @@ def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, tell: Tell) -> d
         while waiting or running:
             while waiting and len(running) < workers:
                 job = waiting.pop(0)
-                tell(f"training {job.label}, seed {job.seed} ({len(waiting)} more)")
+                notify(f"training {job.label}, seed {job.seed} ({len(waiting)} more)")
                 running[job] = _start(job, environment)
             for job in [job for job, process in running.items() if process.poll() is not None]:
                 if running.pop(job).returncode == 0:
                     write_json_atomically(job.work_dir / "finished.json", {"seed": job.seed})
                 else:
                     failed[job] = _last_line(job.work_dir / "train.log")
-                    tell(f"{job.label}, seed {job.seed} failed: {failed[job]}")
+                    notify(f"{job.label}, seed {job.seed} failed: {failed[job]}")
             time.sleep(0.2)
     finally:
         # Whoever is interrupted saves and ends; the next call goes on from there.
@@ -387,7 +387,7 @@ def _is_evaluated(run: Path) -> bool:
 
 
 def _evaluate_all(
-    suite: Suite, jobs: Sequence[Job], judges: Path, workers: int, tell: Tell
+    suite: Suite, jobs: Sequence[Job], judges: Path, workers: int, notify: Notify
 ) -> None:
     """Evaluate what was trained, `workers` at a time."""
     if not jobs:
@@ -403,11 +403,11 @@ def _evaluate_all(
             initargs=(suite.threads, models),
         ) as pool,
     ):
-        tell(f"evaluating {len(jobs)} runs")
+        notify(f"evaluating {len(jobs)} runs")
         tasks = {pool.submit(_evaluate, suite, job, judges): job for job in jobs}
         for task in as_completed(tasks):
             task.result()
-            tell(f"evaluated {tasks[task].label}, seed {tasks[task].seed}")
+            notify(f"evaluated {tasks[task].label}, seed {tasks[task].seed}")
 
 
 def _start_evaluating(threads: int, models: set[str]) -> None:
@@ -459,7 +459,7 @@ def _predict(suite: Suite, job: Job, data: ClipDataset, judges: Path) -> None:
 
 def _draw_systems(jobs: Sequence[Job], out: Path) -> None:
     """Write a strip with one clip of every system; systems of another length get another strip."""
-    strips: dict[int, list[Row]] = {}
+    strips: dict[int, list[LabelledClip]] = {}
     for job in jobs:
         data = open_clips(load_config(str(job.run)), lambda _: None)
         real, made = _one_clip(job, data)
@@ -468,15 +468,15 @@ def _draw_systems(jobs: Sequence[Job], out: Path) -> None:
         write_strip(out / f"samples-{length}.png", rows)
 
 
-def _one_clip(job: Job, data: ClipDataset) -> tuple[Row, Row]:
+def _one_clip(job: Job, data: ClipDataset) -> tuple[LabelledClip, LabelledClip]:
     """A real held-out clip, and what the system makes of its class or of its first frames."""
     generator = load_generator(job.run, "last")
     clips, labels = data.real_clips(1, 0, data.heldout_split)
     latents = sample_latents(generator, [0])
     asked = labels if generator.num_classes else None
-    real = Row("real", clips[0], clips.shape[2])
+    real = LabelledClip("real", clips[0], clips.shape[2])
     if not generator.context_frames:
-        return real, Row(job.label, sample_clips(generator, latents, asked)[0], 0)
+        return real, LabelledClip(job.label, sample_clips(generator, latents, asked)[0], 0)
     parted = part_windows(generator, clips)
     made = sample_clips(generator, latents, asked, parted.context)
     *_, row = rows_of_clip(parted, parted.new_frames(generator, made)[:, None], {})

@@ -5,7 +5,7 @@ interpolate, evaluate. An interrupted demo goes on where it was.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from vidgan.core.files import check_place
+from vidgan.core.progress import Notify, Progress
 from vidgan.data.synthetic.motions import DIGITS, motion_settings, render_motions
 from vidgan.errors import UserError
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record, update_best
@@ -50,15 +51,12 @@ VIDEO_SIZE, NUM_FRAMES = 64, 8
 JUDGE_SEED = 101
 """The recipe was chosen with another judge (seed 11), so this one has not been tuned for."""
 
-Tell = Callable[[str], None]
-Progress = Callable[[int, int, str], None]
-
 
 def run_demo(
     out: str | Path,
     overrides: Sequence[str] = (),
     cache: str | Path | None = None,
-    tell: Tell = print,
+    notify: Notify = print,
     progress: Progress | None = None,
     scene: str = "shapes",
     num_videos: int = 0,
@@ -69,7 +67,7 @@ def run_demo(
         out: folder of the run; the rendered videos go to `<out>-videos` beside it.
         overrides: `key=value` settings that differ from the demo's preset.
         cache: where judges are kept; None trains the judge anew.
-        tell: called with a sentence at every stage.
+        notify: called with a sentence at every stage.
         progress: called with (done, total, what) while rendering.
         scene: name out of `SCENES`.
         num_videos: videos to render, one in eleven held out; 0 takes the number of the scene.
@@ -92,7 +90,7 @@ def run_demo(
     start = time.monotonic()
 
     def stage(sentence: str) -> None:
-        tell(f"[{time.monotonic() - start:4.0f} s] {sentence}")
+        notify(f"[{time.monotonic() - start:4.0f} s] {sentence}")
 
     # The judge computes as training does: the same scores on any number of cores.
     with _threads(config.training.threads):

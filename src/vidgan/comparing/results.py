@@ -98,7 +98,7 @@ def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[
             continue
         # Else a folder of clips that another program generated.
         is_run = (path / CONFIG_FILE).exists() or not any((path / EVALS_FOLDER).glob("*.json"))
-        settings = settings_of(path) if is_run else None
+        settings = run_settings(path) if is_run else None
         records, refused = latest_records(path, settings)
         results += [_result(found, path, label, settings) for found in records]
         left_out += refused
@@ -121,7 +121,7 @@ def _result(
     )
 
 
-def settings_of(run: Path) -> dict[str, Any]:
+def run_settings(run: Path) -> dict[str, Any]:
     """Settings of a run as plain values; its scores count where the model's package is missing.
 
     Raises:

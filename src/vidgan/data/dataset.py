@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.clip_ops import pool_uint8
+from vidgan.core.progress import Notify
 from vidgan.core.randomness import derive_seed
 from vidgan.core.settings import apply_overrides, from_dict, load_yaml
 from vidgan.core.shapes import LevelShape
@@ -281,7 +282,7 @@ def open_dataset(
     words: Sequence[str] = (),
     *,
     size: tuple[int, int] | None = None,
-    tell: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> ClipDataset:
     """The real clips in a folder, an archive, a packed set, or of a run, ready to be served.
 
@@ -293,7 +294,7 @@ def open_dataset(
         words: settings of the data, such as `resolution=64`, `frames=16` or `clip=first`.
         size: frames and pixels a side where `words` do not say; None takes those of a packed set or
             of a run, else 16 and 64.
-        tell: told in a few words what happens.
+        notify: told in a few words what happens.
 
     Raises:
         UserError: there is nothing of the kind, or the clips do not fit the settings.
@@ -321,5 +322,5 @@ def open_dataset(
         model = from_dict(ModelConfig, run["model"], f"the model of {source}", (MODEL_VARIANTS,))
         shape = ClipShape(3, config.frames, config.resolution, config.resolution)
         levels = [(level.frames, level.resolution) for level in model.levels(shape)][:-1]
-    packed = cached_build(config, levels, tell=tell)
+    packed = cached_build(config, levels, notify=notify)
     return ClipDataset(open_store(packed), config, seed=0 if run is None else run.get("seed", 0))

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from vidgan.core import stop_signals
 from vidgan.core.files import DISK_FULL
 from vidgan.core.plugins import safe_path_for_children
+from vidgan.core.progress import Notify
 from vidgan.core.randomness import send
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
@@ -40,7 +41,7 @@ def make_loader(
     batches: Iterable[list[ClipRequest]],
     num_workers: int,
     device: torch.device | str = "cpu",
-    tell: Callable[[str], None] = print,
+    notify: Notify = print,
 ) -> Iterator[Batch]:
     """Yield one batch for every list of requests, in order.
 
@@ -53,7 +54,7 @@ def make_loader(
             their length and size from one to the next (the sizes inside one list are equal).
         num_workers: Processes that read ahead; 0 reads in this one.
         device: Where clips and labels are put.
-        tell: Told once, in a sentence, that shared memory is too small.
+        notify: Told once, in a sentence, that shared memory is too small.
 
     Yields:
         Clips uint8 `[B, C, T, H, W]` and labels int64 `[B]` on `device`, and the clips' numbers
@@ -82,7 +83,7 @@ def make_loader(
             clips, labels, indices = batch
             if isinstance(clips, np.ndarray):
                 if not is_told:
-                    tell(_small_memory(clips.nbytes, num_workers))
+                    notify(_small_memory(clips.nbytes, num_workers))
                     is_told = True
                 clips = torch.from_numpy(clips)
             # Not by the loader's thread for pinned memory: what that asks of a card while a CUDA

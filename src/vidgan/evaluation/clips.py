@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.clip_ops import to_uint8
+from vidgan.core.progress import Notify, ignore
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 from vidgan.evaluation.checks import (
@@ -33,8 +34,8 @@ from vidgan.evaluation.record import (
 )
 from vidgan.evaluation.record_types import Counts, DataFacts, GeneratorFacts, Record, Seeds
 from vidgan.evaluation.score import (
+    ClipSelection,
     ComparedSets,
-    Comparison,
     RealData,
     compute_scores,
     missing_scores,
@@ -65,13 +66,6 @@ from vidgan.video.writing import write_png
 # ------------------------------------------------------------------------------------------------
 # What an evaluation is told besides source, data and protocol
 
-Progress = Callable[[str], None]
-"""Told in a few words what happens next."""
-
-
-def say_nothing(_: str) -> None:
-    """The progress of callers who want none."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
@@ -95,7 +89,7 @@ class EvaluationOptions:
     none."""
     device: torch.device | str = "cpu"
     """Where the generator and the judge compute."""
-    tell: Progress = say_nothing
+    notify: Notify = ignore
     """Told in a few words what happens next."""
 
 
@@ -135,7 +129,7 @@ def evaluate_clips(
         UserError: shapes differ, there are too few clips, or weights are missing.
     """
     started = time.perf_counter()
-    seed, tell = options.seed, options.tell
+    seed, notify = options.seed, options.notify
     clips, protocol, notes = _as_applied(find_protocol(protocol), clips)
     labels = None if labels is None else labels[: protocol.num_clips]
     check_protocol(protocol, options.weights)
@@ -145,7 +139,7 @@ def evaluate_clips(
     comparison = plan_comparison(real, clips.shape[0], seed, protocol)
     judge, extractor, said = _find_extractor(real, protocol, options)
     store = None if options.features is None else FeatureStore(options.features)
-    tell("scoring")
+    notify("scoring")
     rounded = clips if clips.dtype == torch.uint8 else to_uint8(clips)
     extract = partial(ScoredSet.of, extractor=extractor, store=store)
     fake = extract(rounded, seen=clips)
@@ -160,7 +154,7 @@ def evaluate_clips(
     network = _network_record(extractor, protocol)
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
     if options.pictures is not None:
-        _show_nearest(Path(options.pictures), fake, seen, beside["memorisation"], tell)
+        _show_nearest(Path(options.pictures), fake, seen, beside["memorisation"], notify)
     sizes, facts = (len(clips), len(real.heldout)), generator_facts or GeneratorFacts()
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
     warnings += check_warnings(beside, real.classes, labels, sizes, facts)
@@ -173,7 +167,7 @@ def evaluate_clips(
         **beside,
         judge=card,
         extractor=network,
-        data=data_facts(real),
+        data=real_data_facts(real),
         generator=replace(
             facts, clips_hash=clips_hash(rounded, shown), is_labelled=labels is not None
         ),
@@ -187,7 +181,7 @@ def evaluate_clips(
 
 
 def _reference_of_floor(
-    same: ScoredSet, comparison: Comparison, reference: Reference
+    same: ScoredSet, comparison: ClipSelection, reference: Reference
 ) -> Reference | None:
     """What the floor is measured to, where the reference holds the floor's own clips."""
     if reference.protocol.reference_rule != "whole split":
@@ -223,7 +217,7 @@ def _beside_scores(
 
 
 def _show_nearest(
-    folder: Path, fake: ScoredSet, train: ScoredSet, found: dict[str, Any], tell: Progress
+    folder: Path, fake: ScoredSet, train: ScoredSet, found: dict[str, Any], notify: Notify
 ) -> None:
     """Write `nearest-<hash>.png`: generated clips that lie nearest to a training clip."""
     # Features of a network know what looks alike; copies that were counted come first.
@@ -233,7 +227,7 @@ def _show_nearest(
     nothing = torch.zeros(0, dtype=torch.int64)
     path = folder / f"nearest-{clips_hash(fake.clips, nothing)}.png"
     write_png(path, picture)
-    tell(f"generated clips above their nearest training clips: {path}")
+    notify(f"generated clips above their nearest training clips: {path}")
 
 
 def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, list[str]]:
@@ -264,11 +258,11 @@ def _find_extractor(
 ) -> tuple[OwnClassifier | None, Extractor | None, list[str]]:
     """The judge if the protocol wants one, what gives features, and what has to be said."""
     if protocol.network is not None:
-        options.tell(f"loading {protocol.network.name}")
+        options.notify(f"loading {protocol.network.name}")
         loaded = load_extractor(protocol.network, folder=options.weights, device=options.device)
         return None, shown_frames(loaded, protocol), []
     if protocol.extractor is not None:
-        options.tell("training the judge, or loading it")
+        options.notify("training the judge, or loading it")
     judge, said = find_judge(real, protocol, options)
     return judge, judge if judge is not None and judge.passed else None, said
 
@@ -282,7 +276,7 @@ def shown_frames(extractor: Extractor, protocol: Protocol) -> Extractor:
     return ShownFrames(extractor, protocol.frame_step, one_frame)
 
 
-def _counts(clips: Tensor, real: RealData, comparison: Comparison) -> Counts:
+def _counts(clips: Tensor, real: RealData, comparison: ClipSelection) -> Counts:
     return Counts(
         n=comparison.n,
         generated=clips.shape[0],
@@ -436,7 +430,7 @@ def _thumbnails_of_some(clips: Tensor, labels: Tensor | None) -> tuple[Tensor, T
     return thumbnails(clips[rows]), kept[rows]
 
 
-def data_facts(real: RealData) -> DataFacts:
+def real_data_facts(real: RealData) -> DataFacts:
     """What a record tells of the real clips."""
     channels, frames, height, width = real.train.clips.shape[1:]
     hashes = [clips_hash(part.clips, part.labels) for part in (real.train, real.heldout)]

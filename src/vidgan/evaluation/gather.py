@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.files import sha256_of
+from vidgan.core.progress import Notify
 from vidgan.core.randomness import derive_seed, keyed_rng
 from vidgan.core.settings import Range, from_dict, to_dict
 from vidgan.data.dataset import ClipDataset, Window, central_window, first_window
@@ -20,7 +21,7 @@ from vidgan.data.settings import DataConfig
 from vidgan.data.sources.generated import first_shape, is_clip_source, read_generated
 from vidgan.errors import UserError
 from vidgan.evaluation.checks import check_clip_shape
-from vidgan.evaluation.clips import EvaluationOptions, Progress
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.metric import ClipRule
 from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record_types import GeneratorFacts, Record
@@ -211,9 +212,9 @@ def gather(
     Raises:
         UserError: the source or the data do not serve.
     """
-    seed, tell = options.seed, options.tell
+    seed, notify = options.seed, options.notify
     if isinstance(source, str | Path) and is_folder_of_clips(source):
-        return _gather_from_folder(source, data, protocol, seed, tell)
+        return _gather_from_folder(source, data, protocol, seed, notify)
     facts = GeneratorFacts()
     origin: dict[str, Any] = dict(IN_MEMORY)
     if isinstance(source, str | Path):
@@ -223,11 +224,11 @@ def gather(
         origin = generator_origin(file, facts)
         source = load_generator(file)
     if not isinstance(source, Generator):
-        return _gather_from_batches(source, data, protocol, seed, tell)
+        return _gather_from_batches(source, data, protocol, seed, notify)
     check_classes(source, data)
     facts = with_context(facts, source)
     collect = _gather_continued if source.context_frames else _gather_from_generator
-    found = collect(source.to(options.device), data, protocol, seed, tell)
+    found = collect(source.to(options.device), data, protocol, seed, notify)
     return replace(found, facts=facts, origin=origin)
 
 
@@ -343,24 +344,24 @@ def _window(rule: ClipRule, seed: int) -> Window:
 
 
 def _gather_from_generator(
-    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, notify: Notify
 ) -> Gathered:
     # Two clips tell the size at the generator's present stage.
     shape = _generate(generator, torch.zeros(2, dtype=torch.int64), seed)[0].shape
     check_clip_shape(protocol, shape[1:])
-    tell("reading real clips")
+    notify("reading real clips")
     real = gather_real(data, shape[2], shape[3], protocol, seed)
     n = plan_comparison(real, protocol.num_clips, seed, protocol).n
-    tell(f"generating {protocol.num_clips} clips")
+    notify(f"generating {protocol.num_clips} clips")
     asked = _asked_labels(real.train.labels, protocol.num_clips, n, seed)
     return Gathered(*_generate(generator, asked, seed, quantise=_rounds(protocol)), real)
 
 
 def _gather_continued(
-    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, notify: Notify
 ) -> Gathered:
     """What a generator makes of held-out clips, in seeded order, and what it should make."""
-    tell("reading real clips")
+    notify("reading real clips")
     windows = gather_real(data, data.config.frames, data.config.resolution, protocol, seed)
     parted = part_windows(generator, windows.heldout.clips, seed)
     train = replace(windows.train, clips=targets_of(generator, windows.train.clips))
@@ -370,7 +371,7 @@ def _gather_continued(
         # Given the same frames again, another latent makes another clip.
         order = order.repeat(-(-protocol.num_clips // len(order)))
     rows = order[: protocol.num_clips]
-    tell(f"continuing {len(rows)} held-out clips")
+    notify(f"continuing {len(rows)} held-out clips")
     asked = heldout.labels[rows]
     clips, _ = _generate(generator, asked, seed, parted.context[rows], _rounds(protocol))
     real = replace(windows, train=train, heldout=heldout)
@@ -383,22 +384,22 @@ def _rounds(protocol: Protocol) -> bool:
 
 
 def _gather_from_batches(
-    batches: GeneratedBatches, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+    batches: GeneratedBatches, data: ClipDataset, protocol: Protocol, seed: int, notify: Notify
 ) -> Gathered:
     clips, labels = _collect(batches, protocol.num_clips)
-    tell("reading real clips")
+    notify("reading real clips")
     real = gather_real(data, clips.shape[2], clips.shape[3], protocol, seed)
     return Gathered(clips, labels, real)
 
 
 def _gather_from_folder(
-    source: str | Path, data: ClipDataset, protocol: Protocol, seed: int, tell: Progress
+    source: str | Path, data: ClipDataset, protocol: Protocol, seed: int, notify: Notify
 ) -> Gathered:
     """Clips that another program left in files."""
-    tell(f"reading the generated clips in {source}")
+    notify(f"reading the generated clips in {source}")
     size = data.config.frames, data.config.resolution
     found = read_generated(source, *size, data.classes, protocol.num_clips, seed)
-    tell("reading real clips")
+    notify("reading real clips")
     real = gather_real(data, found.clips.shape[2], found.clips.shape[3], protocol, seed)
     return Gathered(
         found.clips,

@@ -68,7 +68,7 @@ def evaluate(
         UserError: the source or the data do not serve.
     """
     if not isinstance(data, ClipDataset):
-        data = open_dataset(data, size=clip_size(source, options.checkpoint), tell=options.tell)
+        data = open_dataset(data, size=clip_size(source, options.checkpoint), notify=options.notify)
     protocol = find_protocol(default_protocol(data.classes) if protocol is None else protocol)
     check_protocol(protocol, options.weights)
     gathered = gather(source, data, protocol, options)

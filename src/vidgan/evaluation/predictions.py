@@ -19,7 +19,13 @@ from torch import Tensor
 from vidgan.core.randomness import keyed_rng
 from vidgan.data.dataset import ClipDataset, open_dataset
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import DEFAULTS, EvaluationOptions, data_facts, find_judge, judge_card
+from vidgan.evaluation.clips import (
+    DEFAULTS,
+    EvaluationOptions,
+    find_judge,
+    judge_card,
+    real_data_facts,
+)
 from vidgan.evaluation.gather import (
     IN_MEMORY,
     check_classes,
@@ -96,18 +102,18 @@ def evaluate_predictions(
     Raises:
         UserError: the generator takes no context, the data do not fit it, or weights are missing.
     """
-    started, seed, tell = time.perf_counter(), options.seed, options.tell
+    started, seed, notify = time.perf_counter(), options.seed, options.notify
     if not isinstance(data, ClipDataset):
-        data = open_dataset(data, size=clip_size(source, options.checkpoint), tell=tell)
+        data = open_dataset(data, size=clip_size(source, options.checkpoint), notify=notify)
     generator, facts, origin = _open(source, options.checkpoint)
     check_classes(generator, data)
     perceptual = _perceptual(lpips, options)
     generator = generator.to(options.device)
-    tell("reading real clips")
+    notify("reading real clips")
     windows, real, parted = _part_heldout(generator, data, num_clips, seed, box)
     if perceptual is not None:
         perceptual.check_side(min(parted.target.shape[-2:]))
-    tell(f"predicting {len(real.heldout)} held-out clips")
+    notify(f"predicting {len(real.heldout)} held-out clips")
     predictions = _predict(generator, real, parted, num_samples, seed)
     frames = score_frames(predictions.samples, parted.target, predictions.baselines, perceptual)
     scores = {key: Score.of(entry) for key, entry in frames.items()}
@@ -126,7 +132,7 @@ def evaluate_predictions(
         mask=None if box is None else tuple(box),
         perceptual=None if perceptual is None else perceptual.record(),
         judge=card,
-        data=data_facts(real),
+        data=real_data_facts(real),
         generator=facts,
         inputs={
             "source": origin,
@@ -294,13 +300,13 @@ class Judged(NamedTuple):
 
 def _judge(predictions: Predictions, real: RealData, options: EvaluationOptions) -> Judged:
     """What the judge says, as far as the data allow one."""
-    options.tell("training the judge, or loading it")
+    options.notify("training the judge, or loading it")
     judge, notes = find_judge(real, JUDGE_PROTOCOL, options)
     if judge is None:
         return Judged(None, {}, None, notes)
     if not judge.passed:
         return Judged(judge_card(judge), {}, None, notes)
-    options.tell("judging")
+    options.notify("judging")
     scores, shares, said = _judged(predictions, real, judge, options.seed)
     return Judged(judge_card(judge), scores, shares, [*notes, *said])
 

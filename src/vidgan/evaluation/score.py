@@ -49,7 +49,7 @@ def uniform_noise(clips: Tensor, seed: int = 0) -> Tensor:
     return torch.randint(256, clips.shape, dtype=torch.uint8, generator=rng)
 
 
-def mean_clip(clips: Tensor, seed: int = 0) -> Tensor:
+def repeated_mean_clip(clips: Tensor, seed: int = 0) -> Tensor:
     """The pixel-wise mean of the clips, repeated: what a generator without diversity may reach."""
     total = torch.zeros(clips.shape[1:], dtype=torch.float64)
     for clip in clips:
@@ -78,7 +78,7 @@ Control = Callable[[Tensor, int], Tensor]
 
 CONTROLS: dict[str, Control] = {
     "noise": uniform_noise,
-    "mean clip": mean_clip,
+    "mean clip": repeated_mean_clip,
     "shuffled": shuffled_frames,
     "frozen": frozen_frames,
     "reversed": reversed_frames,
@@ -264,7 +264,7 @@ class RealData:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClipSelection:
     """Which clips take part in an evaluation, as int64 rows of the splits; see the module.
 
     Attributes:
@@ -284,7 +284,7 @@ class Comparison:
 
 def plan_comparison(
     real: RealData, num_generated: int, seed: int, protocol: Protocol | None = None
-) -> Comparison:
+) -> ClipSelection:
     """Choose n and the real clips.
 
     A protocol with a `set_size` fixes n; where there are not as many real clips, floor and held-out
@@ -328,7 +328,7 @@ def plan_comparison(
     reference, others = (
         part[: wanted or None] for part in (reference, outside.flip(0) if is_whole else outside)
     )
-    return Comparison(n, reference, rows[:m], others, chosen)
+    return ClipSelection(n, reference, rows[:m], others, chosen)
 
 
 def _split_name(protocol: Protocol | None) -> str:
@@ -365,7 +365,7 @@ class ComparedSets:
         generated: ScoredSet,
         same: ScoredSet,
         other: ScoredSet,
-        comparison: Comparison,
+        comparison: ClipSelection,
         protocol: Protocol,
     ) -> "ComparedSets":
         """The sets that a comparison chooses from at least n generated and all real clips.

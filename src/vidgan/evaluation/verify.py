@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from vidgan.core.files import sha256_of
+from vidgan.core.progress import Notify, ignore
 from vidgan.core.settings import from_dict, load_yaml
 from vidgan.data.build.packing import cached_build
 from vidgan.data.dataset import RUN_SETTINGS, ClipDataset
@@ -22,7 +23,7 @@ from vidgan.data.packed.cloud import refuse_told_address
 from vidgan.data.packed.manifest import MANIFEST_NAME, is_packed
 from vidgan.data.packed.store import open_store
 from vidgan.errors import UserError
-from vidgan.evaluation.clips import EvaluationOptions, Progress, say_nothing
+from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.gather import DataInputs, SourceInputs, read_inputs
 from vidgan.evaluation.generators import evaluate
 from vidgan.evaluation.predictions import PREDICTION, evaluate_predictions
@@ -47,7 +48,7 @@ FOUNDATION = {"protocol", "inputs", "seeds", "mask", "perceptual"}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What came of verifying a record.
 
     Attributes:
@@ -69,8 +70,8 @@ def verify(
     data: str | None = None,
     *,
     cache: str | Path | None = None,
-    progress: Progress | None = None,
-) -> Verdict:
+    notify: Notify = ignore,
+) -> Verification:
     """Compute a record again from its inputs.
 
     Videos are decoded anew, into a folder that is deleted afterwards; features are extracted anew.
@@ -80,17 +81,17 @@ def verify(
         path: the record.
         data: where the real clips lie now; None takes the path in the record.
         cache: folder where judges are kept.
-        progress: told in a few words what happens next.
+        notify: told in a few words what happens next.
 
     Raises:
         UserError: the file is no sealed record, or what it was made from is gone or was never in
             files.
     """
-    path, tell = Path(path), progress or say_nothing
+    path = Path(path)
     plain = read_sealed_record(path)
     seals = _seal_findings(plain, path)
     if seals.keys() & FOUNDATION:
-        return Verdict(tuple(seals.values()))
+        return Verification(tuple(seals.values()))
     record = Record.from_dict(plain, str(path))
     inputs = read_inputs(record, str(path))
     source = _find_source(inputs.source, path)
@@ -102,25 +103,27 @@ def verify(
         judge_seed=record.seeds.judge or 0,
         cache=cache,
         device=device,
-        tell=tell,
+        notify=notify,
     )
     with (
         _threads_of(inputs.options.threads),
-        _real_clips(inputs.data, data, path, tell) as clips,
+        _real_clips(inputs.data, data, path, notify) as clips,
     ):
         findings += _manifest_findings(inputs.data, clips)
         elsewhere = same_machine(record.environment, environment_record(device))
         try:
             again = again_from(record, source, clips, options)
         except UserError as error:
-            return Verdict((*findings, f"it cannot be computed again: {error}"), tuple(elsewhere))
+            return Verification(
+                (*findings, f"it cannot be computed again: {error}"), tuple(elsewhere)
+            )
     # As a file would hold it: lists for tuples, words for keys.
     now = json.loads(json.dumps(again.to_dict()))
     # Earlier versions wrote the seed by which a run orders its clips.
     if inputs.data.seed in (0, _seed_of_run(source)):
         now["inputs"]["data"]["seed"] = inputs.data.seed
     findings += _changes(plain, now, bool(elsewhere))
-    return Verdict(tuple(findings), tuple(elsewhere))
+    return Verification(tuple(findings), tuple(elsewhere))
 
 
 def _scored_again(
@@ -217,7 +220,7 @@ def _threads_of(threads: int) -> Iterator[None]:
 
 @contextmanager
 def _real_clips(
-    inputs: DataInputs, data: str | None, path: Path, tell: Progress
+    inputs: DataInputs, data: str | None, path: Path, notify: Notify
 ) -> Iterator[ClipDataset]:
     """The real clips, packed anew if they come from videos."""
     if inputs.kind == "memory":
@@ -235,7 +238,7 @@ def _real_clips(
         )
     with tempfile.TemporaryDirectory(prefix="vidgan-verify-") as folder:
         if not is_packed(config.path):
-            tell(f"reading the videos in {config.path} anew")
+            notify(f"reading the videos in {config.path} anew")
         packed = cached_build(config, inputs.levels, cache_dir=folder)
         yield ClipDataset(open_store(packed), config, seed=inputs.seed)
 

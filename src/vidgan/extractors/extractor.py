@@ -25,10 +25,10 @@ from vidgan.extractors.networks.inception import InceptionV3, pool3_dim, scaled,
 from vidgan.extractors.networks.preprocessing import Preprocessing, check_clips
 from vidgan.extractors.weights.checking import load_into, shapes_of
 from vidgan.extractors.weights.store import (
-    Source,
     StoredWeights,
-    fingerprint,
+    WeightSource,
     load_weights,
+    weights_fingerprint,
     weights_path,
 )
 
@@ -373,7 +373,7 @@ class RandomC3D:
     def __init__(self, spec: ExtractorSpec, device: torch.device | str = "cpu") -> None:
         self.spec = spec
         self._device = torch.device(device)
-        self._networks: dict[own_c3d.ClipShape, own_c3d.C3D] = {}
+        self._networks: dict[own_c3d.ClipShape, own_c3d.ClipClassifier] = {}
 
     @property
     def name(self) -> str:
@@ -428,9 +428,9 @@ class RandomC3D:
             arrays["probabilities"] = output.logits.softmax(1)
         return arrays
 
-    def _network(self, shape: own_c3d.ClipShape) -> own_c3d.C3D:
+    def _network(self, shape: own_c3d.ClipShape) -> own_c3d.ClipClassifier:
         if shape not in self._networks:
-            network = own_c3d.C3D(shape, self.spec.num_classes, width=self.spec.width)
+            network = own_c3d.ClipClassifier(shape, self.spec.num_classes, width=self.spec.width)
             load_into(network, seeded_weights(shapes_of(network), self.spec.seed), "seeded weights")
             self._networks[shape] = network.to(self._device).eval()
         return self._networks[shape]
@@ -522,8 +522,8 @@ def load_extractor(
 
 def _seeded(spec: ExtractorSpec) -> StoredWeights:
     tensors = seeded_weights(shapes_of(build_network(spec)), spec.seed)
-    digest = fingerprint(tensors)
-    source = Source(
+    digest = weights_fingerprint(tensors)
+    source = WeightSource(
         file=f"seed {spec.seed}",
         bytes=sum(value.nbytes for value in tensors.values()),
         sha256=digest,

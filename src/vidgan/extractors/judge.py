@@ -34,7 +34,7 @@ from vidgan.core.randomness import Key, derive_seed, keyed_rng
 from vidgan.core.settings import from_dict
 from vidgan.errors import UserError
 from vidgan.extractors.extractor import exact_arithmetic
-from vidgan.extractors.networks.own_c3d import C3D, ClipShape
+from vidgan.extractors.networks.own_c3d import ClipClassifier, ClipShape
 from vidgan.extractors.pretext import PRETEXT_CLASSES, change_clips, every_change, random_changes
 from vidgan.metrics.intervals import (
     AttributeGrid,
@@ -107,7 +107,7 @@ def split_by_video(
     return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]
 
 
-def augment(
+def augment_keeping_motion(
     clips: Tensor, rng: torch.Generator, *, colour: bool, shift: float, mirror: bool
 ) -> Tensor:
     """Float clips `[B, C, T, H, W]` with one random colour map, shift and mirror a clip.
@@ -228,7 +228,7 @@ class OwnClassifier:
 
     def __init__(
         self,
-        network: C3D,
+        network: ClipClassifier,
         classes: Sequence[str],
         clip_shape: ClipShape,
         settings: ClassifierSettings,
@@ -438,9 +438,11 @@ def train_own_classifier(
     return judge
 
 
-def _build(settings: ClassifierSettings, shape: ClipShape, classes: Sequence[str]) -> C3D:
+def _build(
+    settings: ClassifierSettings, shape: ClipShape, classes: Sequence[str]
+) -> ClipClassifier:
     grid = AttributeGrid.of(classes)
-    return C3D(
+    return ClipClassifier(
         shape,
         len(classes),
         width=settings.width,
@@ -450,7 +452,7 @@ def _build(settings: ClassifierSettings, shape: ClipShape, classes: Sequence[str
     )
 
 
-def _place(network: C3D, device: torch.device | str) -> None:
+def _place(network: ClipClassifier, device: torch.device | str) -> None:
     """Move to `device` with weights in the layout in which 3-D convolutions are fastest."""
     network.to(device)
     for parameter in network.parameters():
@@ -459,7 +461,7 @@ def _place(network: C3D, device: torch.device | str) -> None:
 
 
 def _fit(
-    network: C3D,
+    network: ClipClassifier,
     clips: Tensor,
     labels: Tensor,
     rows: Tensor,
@@ -479,7 +481,7 @@ def _fit(
     batches = shuffled_batches(rows, settings.batch_size, num_steps, (seed, "judge order"))
     network.train()
     for batch in batches:
-        augmented = augment(
+        augmented = augment_keeping_motion(
             clips[batch],
             rng,
             colour=settings.colour,

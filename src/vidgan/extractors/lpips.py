@@ -49,27 +49,27 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class Stage:
+class BackboneStage:
     """What lies between two activations that are read: max pooling (kernel, stride), then convs."""
 
     pool: tuple[int, int] | None
     convs: tuple[Conv, ...]
 
 
-BACKBONES: dict[str, tuple[Stage, ...]] = {
+BACKBONES: dict[str, tuple[BackboneStage, ...]] = {
     "alex": (
-        Stage(None, (Conv(0, 3, 64, 11, 4, 2),)),
-        Stage((3, 2), (Conv(3, 64, 192, 5, 1, 2),)),
-        Stage((3, 2), (Conv(6, 192, 384),)),
-        Stage(None, (Conv(8, 384, 256),)),
-        Stage(None, (Conv(10, 256, 256),)),
+        BackboneStage(None, (Conv(0, 3, 64, 11, 4, 2),)),
+        BackboneStage((3, 2), (Conv(3, 64, 192, 5, 1, 2),)),
+        BackboneStage((3, 2), (Conv(6, 192, 384),)),
+        BackboneStage(None, (Conv(8, 384, 256),)),
+        BackboneStage(None, (Conv(10, 256, 256),)),
     ),
     "vgg": (
-        Stage(None, (Conv(0, 3, 64), Conv(2, 64, 64))),
-        Stage((2, 2), (Conv(5, 64, 128), Conv(7, 128, 128))),
-        Stage((2, 2), (Conv(10, 128, 256), Conv(12, 256, 256), Conv(14, 256, 256))),
-        Stage((2, 2), (Conv(17, 256, 512), Conv(19, 512, 512), Conv(21, 512, 512))),
-        Stage((2, 2), (Conv(24, 512, 512), Conv(26, 512, 512), Conv(28, 512, 512))),
+        BackboneStage(None, (Conv(0, 3, 64), Conv(2, 64, 64))),
+        BackboneStage((2, 2), (Conv(5, 64, 128), Conv(7, 128, 128))),
+        BackboneStage((2, 2), (Conv(10, 128, 256), Conv(12, 256, 256), Conv(14, 256, 256))),
+        BackboneStage((2, 2), (Conv(17, 256, 512), Conv(19, 512, 512), Conv(21, 512, 512))),
+        BackboneStage((2, 2), (Conv(24, 512, 512), Conv(26, 512, 512), Conv(28, 512, 512))),
     ),
 }
 """AlexNet and VGG-16 down to the last activation that is read."""

@@ -23,6 +23,7 @@ from vidgan.core.files import (
     read_json,
     write_json_atomically,
 )
+from vidgan.core.progress import Progress
 from vidgan.core.settings import differences
 from vidgan.data.build.engine import Crashed, Engine, num_cores
 from vidgan.data.sources.tree import list_videos
@@ -58,7 +59,7 @@ def opencv() -> Any:
     return cv2
 
 
-def to_grey(pixels: Pixels) -> Pixels:
+def grey_image(pixels: Pixels) -> Pixels:
     """RGB `[H, W, 3]` to grey `[H, W]`."""
     cv2 = opencv()
     grey: Pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -125,9 +126,6 @@ class SiftMatcher:
 
 Job = TypeVar("Job")
 
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what) after every video."""
-
 TIME_LIMIT_S = 3600.0
 """Longest time for one video; a trailer takes minutes."""
 
@@ -176,7 +174,7 @@ def video_names(root: Path) -> list[str]:
     return list_videos(root)
 
 
-def fingerprint(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
     """Tells a changed video without reading all of it: size, beginning and end."""
     digest = hashlib.blake2b(digest_size=16)
     for file in (f for f in files_at(path) if f.is_file()):

@@ -22,22 +22,22 @@ import numpy as np
 import torch
 
 from vidgan.core.files import TEMPORARY_MARK
+from vidgan.core.progress import Progress
 from vidgan.core.settings import to_dict
 from vidgan.data.build.engine import Engine
-from vidgan.data.build.report import Report, shortened
+from vidgan.data.build.report import Report, indented
 from vidgan.errors import UserError
 from vidgan.films.item_work import (
     Floats,
     Pixels,
-    Progress,
     SiftMatcher,
     Work,
     WorkFolder,
     WorkItem,
-    fingerprint,
+    file_fingerprint,
+    grey_image,
     guarded_record,
     opencv,
-    to_grey,
     video_names,
     work_through,
 )
@@ -124,7 +124,7 @@ def stabilize(frames: FrameStream, config: StabilizeConfig) -> Iterator[StableCl
     for number, pixels in frames:
         if number < config.skip_frames:
             continue
-        features = matcher.features(to_grey(pixels))
+        features = matcher.features(grey_image(pixels))
         if running is None:
             running = _Running(pixels, features)
             continue
@@ -297,7 +297,7 @@ class StabilizeReport(Report):
             text.append("without a clip:")
             text += [f"  {count:,} x {why}" for why, count in reasons.most_common()]
             text.append("namely:")
-            text += shortened([f"{name!r}: {why}" for name, why in self.dropped], limit)
+            text += indented([f"{name!r}: {why}" for name, why in self.dropped], limit)
         return text
 
 
@@ -334,7 +334,7 @@ def stabilize_folder(
     # Absolute: the workers of a cluster run elsewhere.
     root, out = Path(source).absolute(), Path(out).absolute()
     folder = WorkFolder(out, "stabilize", SCHEMA, "stabilised clips")
-    items = [WorkItem(n, _key(n), fingerprint(root / n)) for n in video_names(root)]
+    items = [WorkItem(n, _key(n), file_fingerprint(root / n)) for n in video_names(root)]
     targets = {item.key: out / "clips" / item.name for item in items}
 
     def job(item: WorkItem) -> StabilizeJob:

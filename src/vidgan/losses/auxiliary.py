@@ -150,11 +150,11 @@ class Orthogonality(Auxiliary):
             if not isinstance(weight, nn.Parameter) or isinstance(module, nn.Embedding):
                 continue
             if weight.requires_grad and weight.dim() >= 2:
-                total = total + overlap(weight.flatten(1))
+                total = total + row_overlap(weight.flatten(1))
         return total
 
 
-def overlap(rows: Tensor) -> Tensor:
+def row_overlap(rows: Tensor) -> Tensor:
     """Sum of the squared inner products of different rows `[M, F]`."""
     # W W^T and W^T W have one norm: take the smaller, a first layer has many rows.
     wide = rows.shape[0] <= rows.shape[1]

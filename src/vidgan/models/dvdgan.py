@@ -39,7 +39,12 @@ from vidgan.models.base import (
 from vidgan.models.parts.attention import FrameAttention, SeparableAttention
 from vidgan.models.parts.convolution import convolve, full_precision
 from vidgan.models.parts.dcgan import BASE_RESOLUTION, num_doublings
-from vidgan.models.parts.layers import Conv2d, Conv3d, Linear, update_spectral_norms
+from vidgan.models.parts.layers import (
+    ScaledConv2d,
+    ScaledConv3d,
+    ScaledLinear,
+    update_spectral_norms,
+)
 from vidgan.models.parts.norms import TimeBatchNorm
 from vidgan.models.parts.sliced_head import class_conditional_scores
 
@@ -151,9 +156,9 @@ def by_clip(frames: Tensor, num_clips: int) -> Tensor:
 
 def conv2d(
     in_channels: int, out_channels: int, kernel_size: int = 3, spectral_norm: bool = True
-) -> Conv2d:
+) -> ScaledConv2d:
     """A convolution of frames, orthogonal at the start."""
-    return Conv2d(
+    return ScaledConv2d(
         in_channels,
         out_channels,
         kernel_size,
@@ -162,9 +167,9 @@ def conv2d(
     )
 
 
-def linear(in_features: int, out_features: int, bias: bool, spectral_norm: bool) -> Linear:
+def linear(in_features: int, out_features: int, bias: bool, spectral_norm: bool) -> ScaledLinear:
     """A fully connected layer, orthogonal at the start."""
-    return Linear(
+    return ScaledLinear(
         in_features,
         out_features,
         bias=bias,
@@ -422,9 +427,9 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         self.first = first
         self.downsample, self.is_3d = downsample, is_3d
-        layer = Conv3d if is_3d else Conv2d
+        layer = ScaledConv3d if is_3d else ScaledConv2d
 
-        def conv(before: int, kernel_size: int) -> Conv3d:
+        def conv(before: int, kernel_size: int) -> ScaledConv3d:
             return layer(
                 before,
                 channels,

@@ -43,8 +43,8 @@ from vidgan.models.base import (
 from vidgan.models.parts.convolution import convolve
 from vidgan.models.parts.growth import GrowingGAN, growth_factors, plan_levels
 from vidgan.models.parts.layers import (
-    Conv3d,
-    Linear,
+    ScaledConv3d,
+    ScaledLinear,
     WeightLayer,
     leaky_relu,
 )
@@ -152,7 +152,7 @@ class InstanceNorm(nn.Module):
 # Generator
 
 
-class ContextEncoder(nn.Module):
+class FrameCodeEncoder(nn.Module):
     """Given frames `[B, C, T0, H, W]` to a code `[B, code_dim]`; convolution, BN, ReLU."""
 
     def __init__(self, config: HRVGANConfig, context: ClipShape) -> None:
@@ -160,7 +160,7 @@ class ContextEncoder(nn.Module):
         widths = config.widths(context.height)
         levels = plan_levels(context, "auto")
         layers: list[nn.Module] = [
-            Conv3d(context.channels, widths[-1], initialise=initialise),
+            ScaledConv3d(context.channels, widths[-1], initialise=initialise),
             BatchNorm(widths[-1]),
             nn.ReLU(),
         ]
@@ -170,7 +170,7 @@ class ContextEncoder(nn.Module):
             layers += [ResamplingConv3d(before, after, factor), BatchNorm(after), nn.ReLU()]
         num_units = widths[0] * levels[0].frames * levels[0].resolution ** 2
         self.features = nn.Sequential(*layers)
-        self.code = Linear(num_units, config.code_dim, initialise=initialise)
+        self.code = ScaledLinear(num_units, config.code_dim, initialise=initialise)
 
     def forward(self, context: Tensor) -> Tensor:
         features = self.features(context)  # [B, C, T0, 4, 4]
@@ -194,14 +194,16 @@ class HRVGenerator(Generator):
         self.context_frames = config.context_frames
         in_dim = config.latent + num_classes
         if config.context_frames:
-            self.encoder = ContextEncoder(config, clip_shape._replace(frames=config.context_frames))
+            self.encoder = FrameCodeEncoder(
+                config, clip_shape._replace(frames=config.context_frames)
+            )
             in_dim += config.code_dim
 
         # One block for each size: convolution, batch norm, ReLU.
         frames, resolution = levels[0]
         self.first_shape = (widths[0], frames, resolution, resolution)
         num_units = widths[0] * frames * resolution**2
-        self.first = Linear(in_dim, num_units, initialise=initialise)
+        self.first = ScaledLinear(in_dim, num_units, initialise=initialise)
         self.first_norm = BatchNorm(widths[0])
         layers: list[nn.Module] = []
         for level in range(1, len(levels)):
@@ -210,7 +212,7 @@ class HRVGenerator(Generator):
             up = ResamplingConv3d(before, after, factor, transposed=True)
             layers += [up, BatchNorm(after), nn.ReLU()]
         self.blocks = nn.Sequential(*layers)
-        self.to_rgb = Conv3d(widths[-1], future.channels, initialise=initialise)
+        self.to_rgb = ScaledConv3d(widths[-1], future.channels, initialise=initialise)
 
     def latent_dim(self, num_frames: int | None = None) -> int:
         self.check_frames(num_frames, self.num_frames)
@@ -261,7 +263,7 @@ class HRVDiscriminator(Discriminator):
         levels = plan_levels(clip_shape, "auto")
         self.context_frames = config.context_frames
         self.conditioning = config.conditioning if num_classes else "none"
-        self.from_rgb = Conv3d(clip_shape.channels, widths[-1], initialise=initialise)
+        self.from_rgb = ScaledConv3d(clip_shape.channels, widths[-1], initialise=initialise)
         convolutions, norms = [], []
         for level in range(len(levels) - 1, 0, -1):
             factor = growth_factors(levels)[level]
@@ -270,12 +272,12 @@ class HRVDiscriminator(Discriminator):
         self.convolutions = nn.ModuleList(convolutions)
         self.norms = nn.ModuleList(norms)
         num_units = widths[0] * levels[0].frames * levels[0].resolution ** 2
-        self.head = Linear(num_units, 1, initialise=initialise)
+        self.head = ScaledLinear(num_units, 1, initialise=initialise)
         self.class_vectors = self.classifier = None
         if self.conditioning == "projection":
             self.class_vectors = nn.Parameter(initialise(torch.empty(num_classes, num_units)))
         if self.conditioning == "auxiliary":
-            self.classifier = Linear(num_units, num_classes, initialise=initialise)
+            self.classifier = ScaledLinear(num_units, num_classes, initialise=initialise)
 
     def forward(
         self,

@@ -53,9 +53,9 @@ from vidgan.models.parts.growth import (
     train_only,
 )
 from vidgan.models.parts.layers import (
-    Conv3d,
     ConvPool3d,
-    Linear,
+    ScaledConv3d,
+    ScaledLinear,
     UpsampleConv3d,
     leaky_pixel_norm,
     leaky_relu,
@@ -162,9 +162,9 @@ class FirstBlock(nn.Module):
         self.shape = (channels, num_frames, BASE_RESOLUTION, BASE_RESOLUTION)
         # Gain sqrt(2) / 4 instead of sqrt(2): Karras et al. 2018, official code.
         num_units = channels * num_frames * BASE_RESOLUTION**2
-        self.linear = Linear(in_dim, num_units, gain=2**0.5 / 4, bias=False)
+        self.linear = ScaledLinear(in_dim, num_units, gain=2**0.5 / 4, bias=False)
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.conv = Conv3d(channels, channels, kernel_frames=kernel_frames)
+        self.conv = ScaledConv3d(channels, channels, kernel_frames=kernel_frames)
 
     def forward(self, latent: Tensor) -> Tensor:
         x = self.linear(latent).unflatten(1, self.shape)  # [B, C, T0, 4, 4]
@@ -182,7 +182,7 @@ class UpBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.up = UpsampleConv3d(in_channels, channels, factor, fast, kernel_frames)
-        self.conv = Conv3d(channels, channels, kernel_frames=kernel_frames)
+        self.conv = ScaledConv3d(channels, channels, kernel_frames=kernel_frames)
 
     def forward(self, x: Tensor) -> Tensor:
         x = leaky_pixel_norm(self.up(x))  # [B, C, T or 2T, 2H, 2W]
@@ -218,7 +218,7 @@ class ProgressiveGenerator(Generator):
             blocks.append(UpBlock(widths[level - 1], widths[level], factor, config.fast, taps))
         self.blocks = nn.ModuleList(blocks)
         self.to_rgb = nn.ModuleList(
-            Conv3d(width, channels, kernel_size=1, gain=1.0) for width in widths
+            ScaledConv3d(width, channels, kernel_size=1, gain=1.0) for width in widths
         )
 
     def latent_dim(self, num_frames: int | None = None) -> int:
@@ -282,7 +282,9 @@ class DownBlock(nn.Module):
     ) -> None:
         super().__init__()
         spectral = config.spectral_norm
-        self.conv = Conv3d(channels, channels, spectral_norm=spectral, kernel_frames=kernel_frames)
+        self.conv = ScaledConv3d(
+            channels, channels, spectral_norm=spectral, kernel_frames=kernel_frames
+        )
         self.down = ConvPool3d(
             channels,
             out_channels,
@@ -308,10 +310,10 @@ class LastBlock(nn.Module):
         num_units = channels * num_frames * BASE_RESOLUTION**2
         spectral = config.spectral_norm
         self.group_size = config.group_size
-        self.conv = Conv3d(
+        self.conv = ScaledConv3d(
             channels + 1, channels, spectral_norm=spectral, kernel_frames=kernel_frames
         )
-        self.linear = Linear(num_units, channels, spectral_norm=spectral)
+        self.linear = ScaledLinear(num_units, channels, spectral_norm=spectral)
 
     def forward(self, x: Tensor) -> Tensor:
         x = minibatch_stddev(x, self.group_size)  # [B, C + 1, T0, 4, 4]
@@ -338,7 +340,7 @@ class ProgressiveDiscriminator(Discriminator):
         self.group_size = config.group_size
         self.conditioning = config.conditioning if num_classes else "none"
         self.from_rgb = nn.ModuleList(
-            Conv3d(channels, width, kernel_size=1, spectral_norm=spectral) for width in widths
+            ScaledConv3d(channels, width, kernel_size=1, spectral_norm=spectral) for width in widths
         )
         taps = kernel_frames(levels)
         blocks: list[nn.Module] = [LastBlock(widths[0], levels[0].frames, config, taps)]
@@ -355,11 +357,11 @@ class ProgressiveDiscriminator(Discriminator):
                 widths[0], config.head_blocks, num_classes * projects, config.head_keeps_signs
             )
         else:
-            self.head = Linear(widths[0], 1, gain=1.0, spectral_norm=spectral)
+            self.head = ScaledLinear(widths[0], 1, gain=1.0, spectral_norm=spectral)
             if projects:
                 self.class_vectors = nn.Parameter(torch.randn(num_classes, widths[0]))
         if self.conditioning == "auxiliary":
-            self.classifier = Linear(widths[0], num_classes, gain=1.0, spectral_norm=spectral)
+            self.classifier = ScaledLinear(widths[0], num_classes, gain=1.0, spectral_norm=spectral)
 
     def set_stage(self, stage: Stage) -> None:
         self.stage = stage

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Status = Literal["waiting", "training", "done", "interrupted", "unhealthy"]
 
 
-class Progress(TypedDict, total=False):
+class RunProgress(TypedDict, total=False):
     """How far a run is: updates and real clips, and seconds where they are known."""
 
     step: int
@@ -63,7 +63,7 @@ class ScoreRow(TypedDict, total=False):
     percent: bool
 
 
-class Scores(TypedDict, total=False):
+class ScoreTable(TypedDict, total=False):
     """The scores of one evaluation, never without their protocol and counts."""
 
     title: str
@@ -100,14 +100,14 @@ class RunPage(TypedDict, total=False):
     title: str
     status: Status
     model: str
-    progress: Progress
+    progress: RunProgress
     alpha: float
     level: int
     stages: list[StageRow]
     warnings: list[str]
     log: list[dict[str, Any]]
     media: list[Medium]
-    scores: list[Scores]
+    scores: list[ScoreTable]
     data: DataReport
     settings: dict[str, Any]
     environment: dict[str, Any]
@@ -253,7 +253,7 @@ class LengthBar(TypedDict):
     compared: float
 
 
-class Sheet(TypedDict):
+class FilmSheet(TypedDict):
     """The contact sheet of one film as a JPEG."""
 
     film: str
@@ -273,7 +273,7 @@ class FacesPage(TypedDict, total=False):
     lengths: dict[str, int]
     thesis: dict[str, int]
     failed: list[tuple[str, str]]
-    sheets: list[Sheet]
+    sheets: list[FilmSheet]
     num_sheets: int
     settings: dict[str, Any]
     command: str

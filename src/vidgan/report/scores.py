@@ -9,7 +9,7 @@ from vidgan.evaluation.protocols import PROTOCOLS, protocol_record
 from vidgan.evaluation.record_types import GeneratorFacts, Record, Score
 from vidgan.metrics.memorisation import QUANTILE
 from vidgan.report.comparison import known_facts
-from vidgan.report.page import ScoreRow, Scores
+from vidgan.report.page import ScoreRow, ScoreTable
 
 # ------------------------------------------------------------------------------------------------
 # What has to be equal for two scores to share a column of a comparison
@@ -87,7 +87,7 @@ def sentences_on(first: Mapping[str, str], other: Mapping[str, str]) -> tuple[st
 # Evaluation records as the tables of a page
 
 
-def table_of_record(record: Record, marks: Sequence[str] = ()) -> Scores:
+def table_of_record(record: Record, marks: Sequence[str] = ()) -> ScoreTable:
     """The table of one record: every score with its real reference, floor and controls.
 
     Args:

@@ -207,7 +207,7 @@ def write_sample_folder(
         raise UserError(f"num={num} must be at least 1, and the seeds follow each other")
     folder, card = Path(folder), card_of(generator)
     request = {
-        "generator": fingerprint(generator),
+        "generator": generator_fingerprint(generator),
         "step": card.step,
         "num": num,
         "seed": seeds.start,
@@ -235,7 +235,7 @@ def write_sample_folder(
     write_text_atomically(folder / LABELS_FILE, _labels_table(seeds, labels, card))
 
 
-def fingerprint(generator: Generator) -> str:
+def generator_fingerprint(generator: Generator) -> str:
     """A short hash of a generator's weights."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in generator.state_dict().items():

@@ -223,7 +223,7 @@ WHITE = 255
 
 
 @dataclass(frozen=True)
-class Row:
+class LabelledClip:
     """One clip to be shown.
 
     Attributes:
@@ -239,7 +239,7 @@ class Row:
 
 def rows_of_clip(
     parted: Parted, samples: Tensor, baselines: Mapping[str, Tensor], index: int = 0
-) -> list[Row]:
+) -> list[LabelledClip]:
     """What is shown of one clip: the truth if it is known, predictions, and their rivals.
 
     Args:
@@ -253,11 +253,14 @@ def rows_of_clip(
     others = {name: clips[index] for name, clips in baselines.items()}
     length = truth.shape[1]
     if parted.restores:
-        rows = [Row("given", given.expand_as(truth), length), Row("truth", truth, length)]
-        return rows + [Row(name, clip, 0) for name, clip in made.items()]
+        rows = [
+            LabelledClip("given", given.expand_as(truth), length),
+            LabelledClip("truth", truth, length),
+        ]
+        return rows + [LabelledClip(name, clip, 0) for name, clip in made.items()]
 
-    def behind_given(name: str, future: Tensor, num_real: int) -> Row:
-        return Row(name, torch.cat([given, future], dim=1), given.shape[1] + num_real)
+    def behind_given(name: str, future: Tensor, num_real: int) -> LabelledClip:
+        return LabelledClip(name, torch.cat([given, future], dim=1), given.shape[1] + num_real)
 
     rows = [behind_given("truth", truth, length)] if length else []
     return rows + [behind_given(name, clip, 0) for name, clip in (made | others).items()]
@@ -290,7 +293,7 @@ def write_pictures(
     return film, strip
 
 
-def write_film(path: str | Path, rows: Sequence[Row], fps: float) -> None:
+def write_film(path: str | Path, rows: Sequence[LabelledClip], fps: float) -> None:
     """Write all rows side by side as one MP4, each below its name."""
     clips = _framed(rows)
     width = clips.shape[-1]
@@ -303,7 +306,7 @@ def write_film(path: str | Path, rows: Sequence[Row], fps: float) -> None:
     write_mp4(path, tile_clips(torch.stack(cells), columns=min(MAX_COLUMNS, len(cells))), fps)
 
 
-def write_strip(path: str | Path, rows: Sequence[Row]) -> None:
+def write_strip(path: str | Path, rows: Sequence[LabelledClip]) -> None:
     """Write the frames of every row side by side as one PNG, each row behind its name."""
     strip = frame_strip(_framed(rows), max_frames=MAX_FRAMES)
     write_png(path, beside_rows(strip, [row.name for row in rows]))
@@ -334,7 +337,7 @@ def text_image(text: str) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
-def _framed(rows: Sequence[Row]) -> Tensor:
+def _framed(rows: Sequence[LabelledClip]) -> Tensor:
     """Clips of all rows, enlarged, in colour and with borders: uint8 `[B, 3, T, H, W]`."""
     scale = display_scale(rows[0].frames[None])
     framed = []

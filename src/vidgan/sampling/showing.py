@@ -24,7 +24,7 @@ PADDING = 2
 
 
 @dataclass(frozen=True)
-class Table:
+class ClipTable:
     """Clips in rows and columns.
 
     Attributes:
@@ -44,7 +44,7 @@ def layers_table(
     class_name: str | None = None,
     truncation: float | None = None,
     num_frames: int | None = None,
-) -> Table:
+) -> ClipTable:
     """For every seed a row: the clip and the pictures that it is made of.
 
     Raises:
@@ -57,7 +57,7 @@ def layers_table(
     pictures = sample_pictures(generator, latents, labels, None, truncation, num_frames)
     like = pictures["clip"]
     layers = [picture.expand_as(like) for picture in pictures.values()]
-    return Table(torch.stack(layers, dim=1).flatten(0, 1), len(layers), tuple(pictures))
+    return ClipTable(torch.stack(layers, dim=1).flatten(0, 1), len(layers), tuple(pictures))
 
 
 def motions_table(
@@ -66,7 +66,7 @@ def motions_table(
     class_name: str | None = None,
     truncation: float | None = None,
     num_frames: int | None = None,
-) -> Table:
+) -> ClipTable:
     """A square of clips that share their content along rows and their motion along columns.
 
     Row i shows what the clip of seed i shows, its class included; column j moves as the clip of
@@ -95,7 +95,7 @@ def motions_table(
     latents = torch.where(moves, own[columns], own[rows])
     labels = labels_of(generator, seeds, class_name)
     labels = None if labels is None else labels[rows]
-    return Table(sample_clips(generator, latents, labels, None, truncation, num_frames), count)
+    return ClipTable(sample_clips(generator, latents, labels, None, truncation, num_frames), count)
 
 
 def rows_of_square(num: int) -> int:
@@ -103,7 +103,7 @@ def rows_of_square(num: int) -> int:
     return isqrt(num)
 
 
-def write_table(path: str | Path, table: Table, fps: float) -> str:
+def write_table(path: str | Path, table: ClipTable, fps: float) -> str:
     """Write a table as one film (.mp4, .gif, .webp), or as frames side by side (.png).
 
     Returns:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidgan.core.distributed import Processes
+from vidgan.core.progress import Notify
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.loader import make_loader
 from vidgan.errors import UserError
@@ -77,7 +78,7 @@ def fit_minutes(
     schedule: Schedule,
     dataset: ClipDataset,
     prepare: Callable[[TrainingStep], object],
-    tell: Callable[[str], None],
+    notify: Notify,
 ) -> Config:
     """Settings whose schedule takes `training.minutes`, judged by a few steps at each level.
 
@@ -89,7 +90,7 @@ def fit_minutes(
         schedule: of the settings.
         dataset: the clips.
         prepare: as for `measure_seconds`.
-        tell: takes what was found.
+        notify: takes what was found.
     """
     minutes = config.training.minutes
     assert minutes is not None
@@ -101,7 +102,7 @@ def fit_minutes(
     settings = fitted.training
     clips_of_step = max(schedule.batch_sizes) * settings.discriminator_steps
     every = max(1, settings.total_clips // clips_of_step // FEWEST_SAMPLES)
-    tell(
+    notify(
         f"{minutes:g} minutes: the settings would take {needed / 60:.1f} on this machine, so the "
         f"schedule is scaled to training.total_clips={settings.total_clips}, stable_clips="
         f"{settings.stable_clips}, fade_clips={settings.fade_clips}"

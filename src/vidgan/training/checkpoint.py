@@ -8,7 +8,7 @@ other file and of itself, so that one damaged afterwards is noticed and the one 
 import dataclasses
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from vidgan.core.files import (
     write_folder_atomically,
     write_sealed_json,
 )
+from vidgan.core.progress import Notify
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.models.base import GAN, Stage
@@ -172,7 +173,7 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 # Finding
 
 
-def find_checkpoint(run: str | Path, warn: Callable[[str], None]) -> RunState | None:
+def find_checkpoint(run: str | Path, warn: Notify) -> RunState | None:
     """The newest undamaged checkpoint of a run, or None if it has not made one yet.
 
     Damaged newer ones are pointed out.
@@ -273,7 +274,7 @@ def tidy(run: str | Path, state: RunState | None) -> None:
 def load_checkpoint(run: str | Path, step: TrainingStep, state: RunState) -> None:
     """Set networks, averaged generator and optimizers to what `find_checkpoint` found."""
     folder = checkpoint_folder(run, state.step)
-    load_weights(folder, step)
+    load_networks(folder, step)
     step.stage = None
     step.enter(state.stage)
 
@@ -290,7 +291,7 @@ def load_checkpoint(run: str | Path, step: TrainingStep, state: RunState) -> Non
                     optimizer.state[parameter][full.removeprefix(prefix)] = value.to(place)
 
 
-def load_weights(folder: Path, step: TrainingStep) -> None:
+def load_networks(folder: Path, step: TrainingStep) -> None:
     """Copy the weights of a checkpoint folder into the networks and the averaged generator.
 
     Raises:
@@ -301,7 +302,7 @@ def load_weights(folder: Path, step: TrainingStep) -> None:
     _copy(_read_tensors(folder / GENERATOR_FILE), step.averaged.state_dict(), folder)
 
 
-def init_from(run: str | Path, step: TrainingStep, warn: Callable[[str], None]) -> None:
+def init_from(run: str | Path, step: TrainingStep, warn: Notify) -> None:
     """Start with the newest undamaged weights of another run.
 
     Raises:
@@ -312,7 +313,7 @@ def init_from(run: str | Path, step: TrainingStep, warn: Callable[[str], None]) 
         raise UserError(
             f"init_from={run} holds no checkpoint; give a folder that vidgan train wrote to"
         )
-    load_weights(checkpoint_folder(run, found.step), step)
+    load_networks(checkpoint_folder(run, found.step), step)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

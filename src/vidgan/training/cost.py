@@ -1,11 +1,11 @@
 """What a training costs on one device."""
 
 import time
-from collections.abc import Callable
 
 import torch
 
 from vidgan.core.distributed import Processes
+from vidgan.core.progress import Notify
 from vidgan.training.budget import measure_seconds
 from vidgan.training.gradient_check import GradientCheck
 from vidgan.training.loop import build_step, open_clips
@@ -13,12 +13,12 @@ from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import Config
 
 
-def predict_seconds(config: Config, tell: Callable[[str], None]) -> float:
+def predict_seconds(config: Config, notify: Notify) -> float:
     """Device-seconds that a training will take, judged by a few steps at each level.
 
     On a CPU they are seconds of all cores together.
     """
-    dataset = open_clips(config, tell)
+    dataset = open_clips(config, notify)
     schedule = plan_schedule(config, dataset.full_shape)
     device = config.training.device
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())

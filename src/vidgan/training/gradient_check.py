@@ -24,6 +24,7 @@ from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
 from vidgan.core.files import cache_folder, read_json, write_json_atomically
 from vidgan.core.machine import has_bfloat16, processor_id
+from vidgan.core.progress import Notify
 from vidgan.core.settings import from_dict
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UserError
@@ -230,7 +231,7 @@ class GradientCheck:
         config: Config,
         dataset: ClipDataset,
         processes: Processes,
-        tell: Callable[[str], None],
+        notify: Notify,
         record: Callable[[int, dict[str, Any]], None] = lambda level, facts: None,
     ) -> None:
         """Prepare for a run.
@@ -239,7 +240,7 @@ class GradientCheck:
             config: settings of the run.
             dataset: its clips; the first ones serve.
             processes: that share the work.
-            tell: takes a sentence about what was found.
+            notify: takes a sentence about what was found.
             record: takes a level and plain values about its check.
         """
         self.asked = config.training.precision
@@ -250,7 +251,7 @@ class GradientCheck:
         self.config = config
         self.dataset = dataset
         self.processes = processes
-        self.tell = tell
+        self.notify = notify
         self.record = record
         self.float32: dict[int, Float32] = {}
 
@@ -293,7 +294,7 @@ class GradientCheck:
                 facts = {**asdict(verdict), "float32": names[chosen], "sentence": sentence}
                 self.record(level, facts)
                 if is_new or chosen:
-                    self.tell(sentence)
+                    self.notify(sentence)
         chosen = self.processes.from_first(-1 if refusal else chosen)
         if chosen < 0:
             raise UserError(refusal or "the first process refused to train")
@@ -310,7 +311,7 @@ class GradientCheck:
         try:
             verdict = compare_formats(step, batch, self.checked)
         except torch.OutOfMemoryError:
-            self.tell(f"gradients at level {level} are not checked: that needs more memory")
+            self.notify(f"gradients at level {level} are not checked: that needs more memory")
             return None, False
         with suppress(OSError):  # a cache that cannot be written to costs the next run a check
             write_json_atomically(path, asdict(verdict))

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vidgan.core.progress import Notify
 from vidgan.core.randomness import BatchRandom
 from vidgan.models.parts.growth import alpha_from, fades
 from vidgan.training.step import Batch, Logs, TrainingStep, UpdateKey
@@ -37,7 +38,7 @@ class StepGraphs:
 
     Args:
         step: whose steps are taken.
-        tell: takes the sentence about steps that cannot be captured.
+        notify: takes the sentence about steps that cannot be captured.
         make_capture: makes what captures the graphs of one phase, the time in which a graph can
             be taken again; None captures nothing.
     """
@@ -45,10 +46,10 @@ class StepGraphs:
     def __init__(
         self,
         step: TrainingStep,
-        tell: Callable[[str], None],
+        notify: Notify,
         make_capture: Callable[[], Capture] | None,
     ) -> None:
-        self.step, self.tell, self.make_capture = step, tell, make_capture
+        self.step, self.notify, self.make_capture = step, notify, make_capture
         self.capture: Capture | None = None
         self.kinds: dict[Any, _Kind] = {}
         self.phase: Any = None
@@ -106,7 +107,7 @@ class StepGraphs:
             for layer in network.running_layers():
                 layer.forget()
         reason = " ".join(str(error).split("\n", 1)[0].split())[:120]
-        self.tell(f"steps run without CUDA graphs, which takes longer: {reason}")
+        self.notify(f"steps run without CUDA graphs, which takes longer: {reason}")
 
     def name_of(self, number: int) -> tuple[Any, ...]:
         """What decides which calls step `number` makes within a phase."""
@@ -134,7 +135,7 @@ class StepGraphs:
         self.phase, self.kinds, self.capture = (phase, moments), {}, make_capture()
 
 
-def step_graphs(step: TrainingStep, tell: Callable[[str], None]) -> StepGraphs:
+def step_graphs(step: TrainingStep, notify: Notify) -> StepGraphs:
     """Takes the steps of `step`, as graphs where its device and settings allow it."""
     # RMSprop counts its steps on the CPU, and the processes of a group meet outside of a graph.
     kinds = {type(optimizer) for optimizer in step.optimizers.values()}
@@ -144,7 +145,7 @@ def step_graphs(step: TrainingStep, tell: Callable[[str], None]) -> StepGraphs:
         and step.processes.count == 1
         and kinds <= {torch.optim.Adam, torch.optim.SGD}
     )
-    return StepGraphs(step, tell, CardCapture if allowed else None)
+    return StepGraphs(step, notify, CardCapture if allowed else None)
 
 
 class CardCapture:

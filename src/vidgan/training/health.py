@@ -3,7 +3,7 @@
 NaN detection, arithmetic that repeats itself, and a memory that is too small.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vidgan.core.distributed import Processes
 from vidgan.core.machine import processor_id
+from vidgan.core.progress import Notify
 from vidgan.errors import UserError, describe_memory_error
 from vidgan.models.base import GAN
 from vidgan.training.settings import TrainingConfig
@@ -61,7 +62,7 @@ def choose_arithmetic(
     settings: TrainingConfig,
     processes: Processes,
     before: Mapping[str, str],
-    tell: Callable[[str], None],
+    notify: Notify,
 ) -> dict[str, str]:
     """What the bits of a sum depend on: device, threads, processes, version, processor.
 
@@ -72,7 +73,7 @@ def choose_arithmetic(
         settings: `device` and `threads` are used.
         processes: that share the work.
         before: what this function returned when the run was saved; empty at its start.
-        tell: takes the sentence about differences.
+        notify: takes the sentence about differences.
     """
     now = {
         "device": processes.device.type,
@@ -83,7 +84,7 @@ def choose_arithmetic(
     }
     changes = [f"{key} {before[key]} -> {now[key]}" for key in before if before[key] != now[key]]
     if changes:
-        tell(
+        notify(
             f"going on with {', '.join(changes)}: rounding differs, so the result will not be bit "
             f"for bit that of an uninterrupted run"
         )

@@ -8,10 +8,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from vidgan.core import terminal
+from vidgan.core import progress
 from vidgan.core.files import parse_json, read_text, write_text_atomically
+from vidgan.core.progress import say
 from vidgan.core.settings import MAX_INT
-from vidgan.errors import UserError, printable
+from vidgan.errors import UserError
 from vidgan.training.checkpoint import RunState
 from vidgan.training.schedule import Schedule
 
@@ -175,7 +176,7 @@ class Console:
         if self._bar is not None:
             rate = f"{speed.clips_per_second:.1f} clips/s"
             text = f"{stage} | {rate} | {left} left"
-            terminal.start(self._bar)
+            progress.start(self._bar)
             self._bar.update(self._task, completed=state.clips_seen, text=text)
         elif time.monotonic() - self._last_line_s >= PLAIN_INTERVAL_S:
             self._last_line_s = time.monotonic()
@@ -186,7 +187,7 @@ class Console:
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
-            terminal.stop(self._bar)
+            progress.stop(self._bar)
 
 
 def _make_bar(total: int, done: int) -> tuple[Any, Any]:
@@ -211,8 +212,3 @@ def in_time(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
-
-
-def say(sentence: str) -> None:
-    """One line on stderr."""
-    print(printable(sentence), file=sys.stderr, flush=True)

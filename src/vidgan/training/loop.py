@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from vidgan.core.distributed import Processes, join_processes
 from vidgan.core.files import check_place
 from vidgan.core.machine import keep_freed_memory
+from vidgan.core.progress import Notify, Progress, ignore, say
 from vidgan.core.randomness import derive_seed
 from vidgan.core.stop_signals import StopSignals
 from vidgan.data.build.packing import cached_build
@@ -47,16 +48,14 @@ from vidgan.training.health import (
     repeatable_arithmetic,
     weights_are_finite,
 )
-from vidgan.training.logs import PLAIN_INTERVAL_S, say
+from vidgan.training.logs import PLAIN_INTERVAL_S
 from vidgan.training.planner import batch_requests, check_batches, plan_schedule
 from vidgan.training.presets import CONFIG_FILE, Config
-from vidgan.training.records import Recorder, data_facts, describe_run
-from vidgan.training.run_folder import check_run_folder, check_same_data, locked
+from vidgan.training.records import Recorder, describe_run, run_data_facts
+from vidgan.training.run_folder import check_run_folder, check_same_data, run_lock
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import Batch, TrainingStep
-
-Tell = Callable[[str], None]
 
 MAX_NAMED = 10
 """Lines about videos that are left out."""
@@ -95,29 +94,31 @@ def train(config: Config) -> Path:
         processes = stack.enter_context(join_processes(config.training.device))
         if config.training.keep_memory and processes.device.type == "cpu":
             keep_freed_memory()
-        tell: Tell = say if processes.is_first else lambda sentence: None
+        notify: Notify = say if processes.is_first else ignore
         stack.enter_context(explained_disk_errors(run))
         stack.enter_context(lost_workers_named())
         check_before(config)
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
-        dataset = open_clips(config, tell)
-        config = scheduled(config, dataset, processes, tell)
+        dataset = open_clips(config, notify)
+        config = scheduled(config, dataset, processes, notify)
         settings = config.training
         schedule = plan_schedule(config, dataset.full_shape)
         step = build_step(config, dataset, schedule, processes)
         check_batches(schedule, step.gan, settings, processes)
         check_place(run, checkpoint_bytes(step))
         stack.enter_context(explained_memory_errors(run, step))
-        check_same_data(run, data_facts(dataset), tell)
+        check_same_data(run, run_data_facts(dataset), notify)
 
         # Where the run stands: at a checkpoint, or at the start.
-        still_there = stack.enter_context(locked(run)) if processes.is_first else None
-        found = find_checkpoint(run, tell)
+        still_there = stack.enter_context(run_lock(run)) if processes.is_first else None
+        found = find_checkpoint(run, notify)
         processes.barrier()
-        arithmetic = choose_arithmetic(settings, processes, found.arithmetic if found else {}, tell)
+        arithmetic = choose_arithmetic(
+            settings, processes, found.arithmetic if found else {}, notify
+        )
         stack.enter_context(repeatable_arithmetic(processes.device, arithmetic))
-        state = replace(restore(config, step, schedule, found, tell), arithmetic=arithmetic)
+        state = replace(restore(config, step, schedule, found, notify), arithmetic=arithmetic)
 
         # From here on a stop signal saves first.
         stop = stack.enter_context(StopSignals().listening())
@@ -129,17 +130,17 @@ def train(config: Config) -> Path:
             describe_run(config, dataset, processes)
             device = processes.device.type
             recorder = stack.enter_context(Recorder(config, dataset, schedule, state, device))
-        tell(opening(config, dataset, schedule, state))
+        notify(opening(config, dataset, schedule, state))
         reason = why_unscorable(dataset.store.items, config.data.frames)
         if reason:
-            tell(reason)
+            notify(reason)
         if dataset.num_classes and not step.gan.generator.num_classes:
             name = model_name(type(config.model))
-            tell(f"{name} makes clips of no chosen class: what it generates carries no label")
+            notify(f"{name} makes clips of no chosen class: what it generates carries no label")
 
         # The number formats of a level are those in which its gradients are right.
         note = recorder.write_check if recorder else lambda level, facts: None
-        checked = GradientCheck(config, dataset, processes, tell, note)
+        checked = GradientCheck(config, dataset, processes, notify, note)
         if found is None:
             state = checked(step, state)
             if recorder:
@@ -148,7 +149,7 @@ def train(config: Config) -> Path:
         # Steps; clips_seen is the clock.
         batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
         stack.callback(lambda: batches.close())
-        means, graphs = LossMeans(), step_graphs(step, tell)
+        means, graphs = LossMeans(), step_graphs(step, notify)
         while state.clips_seen < schedule.total:
             step.enter(stage_at(state.clips_seen, schedule))
             state = checked(step, state)
@@ -169,7 +170,7 @@ def train(config: Config) -> Path:
             # Losses or weights that are no numbers: back to the last good checkpoint.
             losses = means.take(processes)
             if not all_finite(losses) or (saves and not weights_are_finite(step.gan)):
-                state = roll_back(config, step, state, tell)
+                state = roll_back(config, step, state, notify)
                 batches.close()
                 batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
                 if recorder:
@@ -187,9 +188,9 @@ def train(config: Config) -> Path:
                 if saves:
                     save(config, dataset, step, state)
             if stopped and not finished:
-                tell(f"stopped and saved at step {state.step}; the same command goes on from there")
+                notify(f"stopped and saved at step {state.step}; run the same command to continue")
                 raise TrainingStopped(0)
-        tell(f"finished at step {state.step} after {counted(state.clips_seen, 'clip')}: {run}")
+        notify(f"finished at step {state.step} after {counted(state.clips_seen, 'clip')}: {run}")
     return run
 
 
@@ -214,7 +215,7 @@ def clip_shape(config: Config) -> ClipShape:
     return ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
 
 
-def scheduled(config: Config, dataset: ClipDataset, processes: Processes, tell: Tell) -> Config:
+def scheduled(config: Config, dataset: ClipDataset, processes: Processes, notify: Notify) -> Config:
     """The settings of a new run in minutes, with the schedule that takes them; all others as is."""
     if config.training.minutes is None or (Path(config.run) / CONFIG_FILE).exists():
         return config
@@ -222,26 +223,26 @@ def scheduled(config: Config, dataset: ClipDataset, processes: Processes, tell: 
     # Networks of their own: the run begins with those that its seed gives.
     step = build_step(config, dataset, schedule, processes)
     check_batches(schedule, step.gan, config.training, processes)
-    arithmetic = choose_arithmetic(config.training, processes, {}, tell)
+    arithmetic = choose_arithmetic(config.training, processes, {}, notify)
     with (
         explained_memory_errors(Path(config.run), step),
         repeatable_arithmetic(processes.device, arithmetic),
     ):
         # What the check finds is told when the run makes it, from the cache.
         check = GradientCheck(config, dataset, processes, lambda sentence: None)
-        return fit_minutes(config, step, schedule, dataset, check.prepare, tell)
+        return fit_minutes(config, step, schedule, dataset, check.prepare, notify)
 
 
-def open_clips(config: Config, tell: Tell) -> ClipDataset:
+def open_clips(config: Config, notify: Notify) -> ClipDataset:
     """The training clips, decoded into the cache if need be.
 
     Every process asks; one builds, the others wait for it.
     """
     levels = [(level.frames, level.resolution) for level in config.model.levels(clip_shape(config))]
-    path = cached_build(config.data, levels[:-1], progress=spoken_progress(tell), tell=tell)
+    path = cached_build(config.data, levels[:-1], progress=spoken_progress(notify), notify=notify)
     store = open_store(path)
     for line in listed("videos left out", store.manifest.dropped, MAX_NAMED):
-        tell(line)
+        notify(line)
     return ClipDataset(store, config.data, config.seed)
 
 
@@ -268,14 +269,14 @@ def build_step(
 
 
 def restore(
-    config: Config, step: TrainingStep, schedule: Schedule, found: RunState | None, tell: Tell
+    config: Config, step: TrainingStep, schedule: Schedule, found: RunState | None, notify: Notify
 ) -> RunState:
     """Bring the networks to where the run stands, and say where that is."""
     if found is not None:
         load_checkpoint(config.run, step, found)
         return found
     if config.init_from is not None:
-        init_from(config.init_from, step, tell)
+        init_from(config.init_from, step, notify)
     stage = stage_at(0, schedule)
     step.enter(stage)
     return RunState(stage=stage)
@@ -290,8 +291,8 @@ def open_batches(
 ) -> Generator[Batch]:
     """This process' share of the real clips of every discriminator update from `clips_seen` on."""
     requests = batch_requests(clips_seen, schedule, settings, processes)
-    tell: Tell = say if processes.is_first else lambda sentence: None
-    loader = make_loader(dataset, requests, settings.workers, processes.device, tell)
+    notify: Notify = say if processes.is_first else ignore
+    loader = make_loader(dataset, requests, settings.workers, processes.device, notify)
     try:
         for clip, labels, _ in loader:
             size = len(clip)
@@ -315,7 +316,7 @@ def opening(config: Config, dataset: ClipDataset, schedule: Schedule, state: Run
     )
 
 
-def spoken_progress(tell: Tell) -> Callable[[int, int, str], None]:
+def spoken_progress(notify: Notify) -> Progress:
     """Progress of decoding as a line every ten seconds."""
     last_s = time.monotonic()
 
@@ -323,7 +324,7 @@ def spoken_progress(tell: Tell) -> Callable[[int, int, str], None]:
         nonlocal last_s
         if time.monotonic() - last_s >= PLAIN_INTERVAL_S:
             last_s = time.monotonic()
-            tell(f"{what}: {done} of {total}")
+            notify(f"{what}: {done} of {total}")
 
     return progress
 
@@ -367,7 +368,7 @@ def save(config: Config, dataset: ClipDataset, step: TrainingStep, state: RunSta
     save_checkpoint(config.run, step, state, card, config.training.keep_checkpoints)
 
 
-def roll_back(config: Config, step: TrainingStep, state: RunState, tell: Tell) -> RunState:
+def roll_back(config: Config, step: TrainingStep, state: RunState, notify: Notify) -> RunState:
     """Return to the newest checkpoint; the next attempt at the same steps draws other noise.
 
     Raises:
@@ -379,8 +380,8 @@ def roll_back(config: Config, step: TrainingStep, state: RunState, tell: Tell) -
             f"roll-backs: lower training.generator.lr and training.discriminator.lr, or set "
             f"training.precision.networks=fp32, in a new run with init_from={config.run}"
         )
-    good = find_checkpoint(config.run, tell)
+    good = find_checkpoint(config.run, notify)
     assert good is not None
-    tell(f"losses or weights are not finite at step {state.step}: back to step {good.step}")
+    notify(f"losses or weights are not finite at step {state.step}: back to step {good.step}")
     load_checkpoint(config.run, step, good)
     return replace(good, attempt=state.attempt + 1, arithmetic=state.arithmetic)

@@ -19,8 +19,8 @@ from vidgan.training.run_folder import (
     CHECKS,
     MEDIUM_BYTES,
     ClipFacts,
+    environment_facts,
     read_clip_facts,
-    read_environment,
     sample_films,
 )
 
@@ -99,7 +99,7 @@ def page_of_run(
         "written_at": time.time(),
     }
     with told_in(remarks):
-        page["environment"], odd = read_environment(run)
+        page["environment"], odd = environment_facts(run)
         remarks += [f"left out of environment.json: {name[:100]}" for name in odd]
     checks = page.get("environment", {}).get(CHECKS, {}).values()
     warnings = [check["sentence"] for check in checks if check["float32"] != "nothing"]

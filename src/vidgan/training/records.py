@@ -192,7 +192,7 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
     known = read_environment(run).get(CHECKS, {})
     checks = {CHECKS: known} if known else {}
     write_json_atomically(run / ENVIRONMENT_FILE, environment(processes) | checks)
-    write_sealed_json(run / "data.json", data_facts(dataset))
+    write_sealed_json(run / "data.json", run_data_facts(dataset))
 
 
 def read_environment(run: Path) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def environment(processes: Processes) -> dict[str, Any]:
     }
 
 
-def data_facts(dataset: ClipDataset) -> dict[str, Any]:
+def run_data_facts(dataset: ClipDataset) -> dict[str, Any]:
     """What the networks were built for and which clips they see, as plain values."""
     store = dataset.store
     manifest = store.manifest

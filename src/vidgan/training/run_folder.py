@@ -13,6 +13,7 @@ import torch
 
 from vidgan.core.clip_ops import pool_uint8
 from vidgan.core.files import read_bytes, read_json, read_sealed_json, take_lock
+from vidgan.core.progress import Notify
 from vidgan.core.settings import MAX_INT, from_dict
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
@@ -53,7 +54,7 @@ def check_run_folder(config: Config) -> None:
             )
 
 
-def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str], None]) -> None:
+def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> None:
     """Refuse data that the run's networks were not built for, and point out other changes.
 
     Raises:
@@ -65,7 +66,7 @@ def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str]
     try:
         before = read_sealed_json(path, unsealed=True)
     except UserError as error:
-        tell(f"{error}; it is written anew from the data at hand")
+        notify(f"{error}; it is written anew from the data at hand")
         return
     for key, what in (("clip_shape", "clips of shape"), ("classes", "classes")):
         if before.get(key) != facts[key]:
@@ -74,14 +75,14 @@ def check_same_data(run: str | Path, facts: dict[str, Any], tell: Callable[[str]
                 f"{facts[key]}; give the old data, or another folder with run=FOLDER"
             )
     if before.get("source_hash") != facts["source_hash"]:
-        tell(
+        notify(
             f"the videos are not those that {run} began with ({before.get('num_clips')} clips "
             f"then, {facts['num_clips']} now); training goes on with the new ones"
         )
 
 
 @contextmanager
-def locked(run: str | Path) -> Iterator[Callable[[], None]]:
+def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
     """Keep other processes from training in the same folder; the lock dies with this process.
 
     Yields:
@@ -146,14 +147,14 @@ def device_seconds(run: Path) -> float | None:
         or any("device_seconds" not in line for line in lines)
     ):
         return None
-    processes = read_environment(run)[0].get("processes")
+    processes = environment_facts(run)[0].get("processes")
     seconds = sum(line["device_seconds"] for line in lines)
     return float(seconds) * processes if type(processes) is int else None
 
 
 def device_of(run: Path) -> str | None:
     """What a run was trained on, such as `2 x NVIDIA H200`; None if it does not say."""
-    found, _ = read_environment(run)
+    found, _ = environment_facts(run)
     name, count = found.get("device_name"), found.get("processes", 1)
     if not isinstance(name, str) or type(count) is not int:
         return None
@@ -203,7 +204,7 @@ def read_clip_facts(run: Path) -> ClipFacts | None:
 _OF_CHECK = ("sentence", "float32")
 
 
-def read_environment(run: Path) -> tuple[dict[str, Any], list[str]]:
+def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     """The plain values of `environment.json`, and the names of those that are left out.
 
     Kept are words, numbers, and what was found of each level's arithmetic.

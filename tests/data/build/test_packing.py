@@ -394,11 +394,11 @@ def test_settings_that_a_packed_set_was_not_built_with_are_said(motions, tmp_pat
     build_clips(motions, tmp_path / "central", SMALL)
     build_clips(motions, tmp_path / "whole", whole)
     told: list[str] = []
-    cached_build(replace(SMALL, path=str(tmp_path / "central")), tell=told.append)
-    cached_build(replace(whole, path=str(tmp_path / "whole"), clip="first"), tell=told.append)
+    cached_build(replace(SMALL, path=str(tmp_path / "central")), notify=told.append)
+    cached_build(replace(whole, path=str(tmp_path / "whole"), clip="first"), notify=told.append)
     assert told == []
     config = replace(whole, path=str(tmp_path / "central"), stride=2)
-    cached_build(config, tell=told.append)
+    cached_build(config, notify=told.append)
     assert len(told) == 1
     assert "built with stride=1 and not 2, clip=central and not random" in told[0]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vidgan.core.crc32c import _native, crc32c, crc32c_by_lanes, masked_crc32c
-from vidgan.data.sources.containers.tfrecord import index_records, parse_record, read_record
+from vidgan.data.sources.containers.tfrecord import index_records, parse_example, read_record_bytes
 from vidgan.video import UnreadableVideoError
 
 FOREIGN = Path(__file__).parent / "containers"
@@ -77,7 +77,7 @@ def test_examples_of_another_writer_are_read():
     assert index.damage is None
     assert len(index.offsets) == 3
     for number, offset in enumerate(index.offsets):
-        record = parse_record(read_record(path, offset))
+        record = parse_example(read_record_bytes(path, offset))
         assert record.lists == {}
         assert record.features["shape"] == [4, 3, 4, 4]
         (data,) = record.features["data"]
@@ -87,7 +87,7 @@ def test_examples_of_another_writer_are_read():
 
 def test_sequences_of_another_writer_are_read():
     path = FOREIGN / "sequences.tfrecord"
-    records = [parse_record(read_record(path, at)) for at in index_records(path).offsets]
+    records = [parse_example(read_record_bytes(path, at)) for at in index_records(path).offsets]
     assert [record.features["clip/label/index"] for record in records] == [[0], [1]]
     assert records[1].features["clip/label/string"] == [b"wave"]
     assert records[0].features["speed"] == [0.5]
@@ -103,12 +103,12 @@ def test_unpacked_numbers_are_read_too():
     feature = b"\x1a" + bytes([len(numbers)]) + numbers
     entry = b"\x0a\x01n\x12" + bytes([len(feature)]) + feature
     features = b"\x0a" + bytes([len(entry)]) + entry
-    assert parse_record(b"\x0a" + bytes([len(features)]) + features).features == {"n": [5, -3]}
+    assert parse_example(b"\x0a" + bytes([len(features)]) + features).features == {"n": [5, -3]}
     floats = b"\x0d" + struct.pack("<f", 1.5) + b"\x0d" + struct.pack("<f", -2)
     feature = b"\x12" + bytes([len(floats)]) + floats
     entry = b"\x0a\x01x\x12" + bytes([len(feature)]) + feature
     features = b"\x0a" + bytes([len(entry)]) + entry
-    assert parse_record(b"\x0a" + bytes([len(features)]) + features).features == {"x": [1.5, -2]}
+    assert parse_example(b"\x0a" + bytes([len(features)]) + features).features == {"x": [1.5, -2]}
 
 
 def test_a_flipped_byte_of_the_data_is_one_bad_record(tmp_path):
@@ -120,8 +120,8 @@ def test_a_flipped_byte_of_the_data_is_one_bad_record(tmp_path):
     offsets = index_records(path).offsets
     assert len(offsets) == 3
     with pytest.raises(UnreadableVideoError, match="the checksum of the record differs"):
-        read_record(path, second)
-    assert len(read_record(path, offsets[2])) > 0
+        read_record_bytes(path, second)
+    assert len(read_record_bytes(path, offsets[2])) > 0
 
 
 def test_a_flipped_byte_of_a_length_ends_the_file_there(tmp_path):
@@ -134,7 +134,7 @@ def test_a_flipped_byte_of_a_length_ends_the_file_there(tmp_path):
     assert len(index.offsets) == 1
     assert index.damage == "record 1 has a damaged length, behind which no record can be found"
     with pytest.raises(UnreadableVideoError, match="damaged length"):
-        read_record(path, second)
+        read_record_bytes(path, second)
 
 
 def test_a_length_of_exabytes_is_not_believed(tmp_path):
@@ -143,7 +143,7 @@ def test_a_length_of_exabytes_is_not_believed(tmp_path):
     path.write_bytes(length + struct.pack("<I", masked_crc32c(length)) + bytes(100))
     assert index_records(path).damage == "record 0 is cut off"
     with pytest.raises(UnreadableVideoError, match="cut off"):
-        read_record(path, 0)
+        read_record_bytes(path, 0)
 
 
 def test_cut_files_keep_their_whole_records(tmp_path):
@@ -159,7 +159,7 @@ def test_cut_files_keep_their_whole_records(tmp_path):
 
 def test_no_bytes_make_the_parser_raise_anything_else():
     path = FOREIGN / "sequences.tfrecord"
-    whole = read_record(path, 0)
+    whole = read_record_bytes(path, 0)
     rng = np.random.default_rng(0)
     refused = 0
     for _ in range(500):
@@ -167,7 +167,7 @@ def test_no_bytes_make_the_parser_raise_anything_else():
         for place in rng.integers(0, len(data), 3):
             data[place] = rng.integers(256)
         try:
-            parse_record(bytes(data[: rng.integers(len(data))]))
+            parse_example(bytes(data[: rng.integers(len(data))]))
         except ValueError:
             refused += 1
     assert refused > 100

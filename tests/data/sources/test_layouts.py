@@ -241,8 +241,8 @@ def test_an_explicit_layout_overrides_what_is_seen(videos, tmp_path):
 def test_training_says_which_layout_it_reads(videos, tmp_path):
     said: list[str] = []
     config = replace(CONFIG, path=str(zipped(videos, tmp_path / "a.zip")))
-    cached_build(config, tell=said.append)
-    cached_build(config, tell=said.append)
+    cached_build(config, notify=said.append)
+    cached_build(config, notify=said.append)
     sentence, held_out = said
     assert "were held out by a fixed draw" in held_out
     assert sentence == (

@@ -11,10 +11,10 @@ from torch import Tensor
 from vidgan.core.clip_ops import Factor
 from vidgan.models.parts.convolution import convolve
 from vidgan.models.parts.layers import (
-    Conv2d,
-    Conv3d,
     ConvPool3d,
-    Linear,
+    ScaledConv2d,
+    ScaledConv3d,
+    ScaledLinear,
     UpsampleConv3d,
     conv3d_pool,
     conv3d_pool_plain,
@@ -211,18 +211,18 @@ def test_unsound_length_keeps_the_precision_it_was_given() -> None:
 
 def test_equalized_weights_are_unit_normal_and_scaled_by_fan_in() -> None:
     torch.manual_seed(0)
-    layer = Conv3d(16, 32, kernel_size=3)
+    layer = ScaledConv3d(16, 32, kernel_size=3)
     assert float(layer.weight.detach().std()) == pytest.approx(1, abs=0.02)
     assert layer.scale == pytest.approx(math.sqrt(2 / (16 * 27)))
     torch.testing.assert_close(layer.scaled_weight(), layer.weight * layer.scale)
     assert layer.bias is not None
     assert layer.bias.tolist() == [0.0] * 32
-    assert Linear(9, 4, gain=1.0).scale == pytest.approx(1 / 3)
-    assert Linear(9, 4, bias=False).bias is None
+    assert ScaledLinear(9, 4, gain=1.0).scale == pytest.approx(1 / 3)
+    assert ScaledLinear(9, 4, bias=False).bias is None
 
 
-@pytest.mark.parametrize("layer", [Linear, Conv3d])
-def test_spectral_norm_divides_by_the_largest_singular_value(layer: type[Linear]) -> None:
+@pytest.mark.parametrize("layer", [ScaledLinear, ScaledConv3d])
+def test_spectral_norm_divides_by_the_largest_singular_value(layer: type[ScaledLinear]) -> None:
     torch.manual_seed(0)
     module = layer(4, 6, spectral_norm=True).double()
     module.update_spectral_norm(num_rounds=500)
@@ -233,7 +233,7 @@ def test_spectral_norm_divides_by_the_largest_singular_value(layer: type[Linear]
 
 def test_spectral_norm_gradient_matches_the_singular_value_decomposition() -> None:
     torch.manual_seed(0)
-    module = Linear(5, 4, spectral_norm=True).double()
+    module = ScaledLinear(5, 4, spectral_norm=True).double()
     module.update_spectral_norm(num_rounds=500)
     target = double(4, 5)
     (ours,) = torch.autograd.grad((module.scaled_weight() * target).sum(), module.weight)
@@ -245,7 +245,7 @@ def test_spectral_norm_gradient_matches_the_singular_value_decomposition() -> No
 
 def test_spectral_norm_moves_only_when_told() -> None:
     torch.manual_seed(0)
-    module = Linear(5, 4, spectral_norm=True).train()
+    module = ScaledLinear(5, 4, spectral_norm=True).train()
     before = module.spectral_vector.clone()
     module(torch.randn(3, 5))
     assert torch.equal(module.spectral_vector, before)
@@ -261,7 +261,7 @@ def test_spectral_norm_moves_only_when_told() -> None:
 
 
 def test_weights_with_a_start_of_their_own_are_used_as_they_are() -> None:
-    layer = Conv2d(3, 5, initialise=torch.nn.init.orthogonal_).double()
+    layer = ScaledConv2d(3, 5, initialise=torch.nn.init.orthogonal_).double()
     assert layer.weight.shape == (5, 3, 3, 3)
     matrix = layer.weight.detach().flatten(1)
     torch.testing.assert_close(matrix @ matrix.t(), torch.eye(5).double(), atol=1e-6, rtol=0)
@@ -272,9 +272,9 @@ def test_weights_with_a_start_of_their_own_are_used_as_they_are() -> None:
 
 @torch.no_grad()
 def test_spectral_vectors_of_a_network_move_when_told() -> None:
-    network = torch.nn.Sequential(Linear(4, 3, spectral_norm=True), Linear(3, 2))
+    network = torch.nn.Sequential(ScaledLinear(4, 3, spectral_norm=True), ScaledLinear(3, 2))
     layer = network[0]
-    assert isinstance(layer, Linear)
+    assert isinstance(layer, ScaledLinear)
     layer.weight.copy_(torch.diag(torch.tensor([1.0, 5.0, 2.0, 0.0]))[:3])
     for _ in range(50):
         update_spectral_norms(network)

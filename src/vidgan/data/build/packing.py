@@ -9,13 +9,14 @@ import hashlib
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vidgan.core.code_version import VERSION
 from vidgan.core.files import DiskFullError, cache_folder, disk_errors_named
+from vidgan.core.progress import Notify, Progress
 from vidgan.core.shapes import LevelShape
 from vidgan.data.build.duplicates import DuplicateGate
 from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_levels
@@ -24,16 +25,16 @@ from vidgan.data.build.report import (
     BuildReport,
     make_manifest,
     make_record,
-    make_report,
     refuse_misfit,
     refuse_unusable,
+    report_of_manifest,
     unmet_settings,
 )
 from vidgan.data.packed.cloud import is_url
 from vidgan.data.packed.export import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.packed.manifest import is_packed, read_manifest, write_manifest
 from vidgan.data.packed.store import open_store
-from vidgan.data.packed.writer import ChunkWriter, locked
+from vidgan.data.packed.writer import ChunkWriter, build_lock
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.layouts import scan_sources
 from vidgan.data.sources.source import Scan, Source
@@ -50,9 +51,6 @@ __all__ = [
     "is_packed",
     "verify_set",
 ]
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what) after every video."""
 
 _CHUNK_BYTES = 64 << 20
 _MAX_NAMED = 5
@@ -92,7 +90,7 @@ def build_clips(
     stored = full_levels(config, levels)
     scan = scan_sources(source, config)
     plan = _plan(scan, config, stored)
-    with disk_errors_named(out), locked(out, wait=wait) as folder:
+    with disk_errors_named(out), build_lock(out, wait=wait) as folder:
         if out.exists():
             shutil.rmtree(folder)
             return _finished_report(out, scan, plan)
@@ -107,7 +105,7 @@ def build_clips(
             # Other videos or settings are needed, with which nothing here can be continued.
             shutil.rmtree(folder)
             raise
-        report = make_report(scan.root, scan.what, manifest, out)
+        report = report_of_manifest(scan.root, scan.what, manifest, out)
         writer.finish()
         write_manifest(folder, manifest)
         writer.publish(out)
@@ -155,7 +153,7 @@ def check_source(
     if contact_sheet_path is not None:
         clips = [clip for name in sorted(previews) for clip in previews[name]]
         draw_sheet(contact_sheet_path, clips)
-    return make_report(scan.root, scan.what, manifest, None)
+    return report_of_manifest(scan.root, scan.what, manifest, None)
 
 
 def verify_set(path: str | Path, progress: Progress | None = None) -> BuildReport:
@@ -190,7 +188,7 @@ def verify_set(path: str | Path, progress: Progress | None = None) -> BuildRepor
             f"{len(damaged)} of the {len(store)} clips in {path} are damaged or missing, numbers"
             f" {', '.join(names[:_MAX_NAMED])}{more}: build the set again"
         )
-    return make_report(path, f"{path} is a packed clip set", store.manifest, None)
+    return report_of_manifest(path, f"{path} is a packed clip set", store.manifest, None)
 
 
 def cached_build(
@@ -198,13 +196,13 @@ def cached_build(
     levels: Sequence[tuple[int, int]] = (),
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
-    tell: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> Path | str:
     """The packed clip set for `config.path`, built into the user's cache if need be.
 
     The cache is `cache_dir`, else the environment variable VIDGAN_CACHE, else ~/.cache/vidgan; a
     set is found again by the names, sizes and times of its files and by the clip settings. If
-    `config.path` is a packed set itself, it is returned, once it is known to fit. `tell` gets a
+    `config.path` is a packed set itself, it is returned, once it is known to fit. `notify` gets a
     sentence about the layout that was recognised, or about settings that a packed set was not
     built with.
 
@@ -218,8 +216,8 @@ def cached_build(
         manifest = open_store(config.path).manifest
         refuse_misfit(manifest, config, path)
         unmet = unmet_settings(manifest, config)
-        if unmet and tell:
-            tell(f"{path} was built with {', '.join(unmet)}: build it again to change that")
+        if unmet and notify:
+            notify(f"{path} was built with {', '.join(unmet)}: build it again to change that")
         return config.path if is_url(config.path) else path
     cache = Path(cache_dir or cache_folder())
     scan = scan_sources(path, config)
@@ -227,12 +225,12 @@ def cached_build(
     key = _hash([_plan(scan, config, stored), str(path.resolve())])
     out = cache / "clips" / f"{path.resolve().name}-{key}"
     if not is_packed(out):
-        if tell:
-            tell(scan.what)
+        if notify:
+            notify(scan.what)
         report = build_clips(path, out, config, levels, progress, wait=True)
-        if tell:
+        if notify:
             for note in report.set_notes:
-                tell(note)
+                notify(note)
     return out
 
 
@@ -324,4 +322,4 @@ def _finished_report(out: Path, scan: Scan, plan: dict[str, Any]) -> BuildReport
     if manifest is None or not same:
         what = "a clip set of other videos or settings" if manifest else "something else"
         raise UserError(f"{out} holds {what} already: choose another folder or delete it")
-    return make_report(scan.root, scan.what, manifest, out)
+    return report_of_manifest(scan.root, scan.what, manifest, out)

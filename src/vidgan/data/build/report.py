@@ -43,7 +43,7 @@ class Report:
         raise NotImplementedError
 
 
-def shortened(lines: Sequence[str], limit: int) -> list[str]:
+def indented(lines: Sequence[str], limit: int) -> list[str]:
     """Indented lines, and how many more there are than `limit`."""
     more = [f"  and {len(lines) - limit:,} more"] if len(lines) > limit else []
     return [*(f"  {line}" for line in lines[:limit]), *more]
@@ -115,7 +115,7 @@ def listed(title: str, pairs: Sequence[tuple[str, str]], limit: int = 20) -> lis
     """Names and what happened to them under a title with their number, in `limit` lines at most."""
     if not pairs:
         return []
-    text = [f"{title}: {len(pairs)}", *shortened(_grouped(pairs), limit)]
+    text = [f"{title}: {len(pairs)}", *indented(_grouped(pairs), limit)]
     return [printable(line) for line in text]
 
 
@@ -225,7 +225,9 @@ def _mixed_rates(kept: list[dict[str, Any]]) -> list[str]:
     return [told]
 
 
-def make_report(root: str | Path, what: str, manifest: Manifest, out: Path | None) -> BuildReport:
+def report_of_manifest(
+    root: str | Path, what: str, manifest: Manifest, out: Path | None
+) -> BuildReport:
     """The report on a manifest, of a set that was or would be made out of `root`.
 
     Args:

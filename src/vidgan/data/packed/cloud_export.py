@@ -1,19 +1,18 @@
 """Writing packed clip sets with litdata's chunks, to folders and to object stores."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from vidgan.core.files import write_folder_atomically
+from vidgan.core.progress import Progress
 from vidgan.core.shapes import LevelShape
 from vidgan.data.packed.cloud import is_url, litdata, upload_set, write_level
 from vidgan.data.packed.export import ExportReport
 from vidgan.data.packed.manifest import level_folder, write_manifest
 from vidgan.data.packed.store import PackedStore, open_store
 from vidgan.errors import UserError
-
-Progress = Callable[[int, int, str], None]
 
 
 def export_to_litdata(

@@ -4,7 +4,6 @@ import io
 import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.files import write_folder_atomically, write_json_atomically
+from vidgan.core.progress import Progress
 from vidgan.data.packed.payload import shrunk
 from vidgan.data.packed.store import PackedStore, open_store
 from vidgan.errors import UserError
@@ -21,8 +21,6 @@ from vidgan.video import frame_strip, mp4_bytes, write_png
 from vidgan.video.frames import Pixels
 
 ClipFormat = Literal["npy", "mp4"]
-Progress = Callable[[int, int, str], None]
-
 _SHARD_BYTES = 1 << 30
 """Pixels in a shard at most, so that several workers find one each to read."""
 

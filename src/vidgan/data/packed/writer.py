@@ -192,7 +192,7 @@ def working_folder(out: Path) -> Path:
 
 
 @contextmanager
-def locked(out: Path, *, wait: bool) -> Iterator[Path]:
+def build_lock(out: Path, *, wait: bool) -> Iterator[Path]:
     """Hold the building folder of `out` for this process alone; the lock dies with the process.
 
     Raises:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.files import is_vacant, read_json, remove_leftovers, write_json_atomically
+from vidgan.core.progress import Progress
 from vidgan.core.randomness import derive_seed
 from vidgan.errors import UserError
 from vidgan.video import write_mp4
@@ -96,9 +97,6 @@ def _images(digit: int, for_training: bool) -> npt.NDArray[np.uint8]:
 
 # ------------------------------------------------------------------------------------------------
 # The demonstration set: an object times a motion, rendered as ordinary labelled video files
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what) after every item."""
 
 MOTIONS = ("left", "right", "up", "down", "rotate-left", "rotate-right", "grow", "shrink")
 SHAPES = ("disc", "square", "triangle", "cross", "star", "ring")

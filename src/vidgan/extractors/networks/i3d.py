@@ -74,7 +74,7 @@ def feature_dim(width: float = 1.0) -> int:
     return b0 + b1b + b2b + b3b
 
 
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+def pad_amounts(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Steps that TensorFlow's "SAME" adds before and behind an axis of `size` steps."""
     missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return missing // 2, missing - missing // 2
@@ -83,7 +83,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 def pad_same(x: Tensor, kernel: Triple, stride: Triple, value: float = 0.0) -> Tensor:
     """Pad `[B, C, T, H, W]` as TensorFlow's "SAME" does."""
     sizes = x.shape[2:]
-    pads = [same_padding(n, k, s) for n, k, s in zip(sizes, kernel, stride, strict=True)]
+    pads = [pad_amounts(n, k, s) for n, k, s in zip(sizes, kernel, stride, strict=True)]
     # F.pad takes the last axis first.
     flat = [step for pair in reversed(pads) for step in pair]
     return F.pad(x, flat, value=value) if any(flat) else x
@@ -94,7 +94,7 @@ def max_pool_same(x: Tensor, kernel: Triple, stride: Triple) -> Tensor:
     return F.max_pool3d(pad_same(x, kernel, stride, float("-inf")), kernel, stride)
 
 
-class Unit(nn.Module):
+class ConvUnit3d(nn.Module):
     """Convolution with "SAME" padding, batch normalisation and ReLU; the class layer, which has no
     `epsilon`, is only the convolution, with a bias."""
 
@@ -115,7 +115,7 @@ class Unit(nn.Module):
 class Mixed(nn.Module):
     """Four branches side by side: 1; 1 and 3; 1 and 3; max pooling and 1."""
 
-    def __init__(self, units: dict[str, Unit]) -> None:
+    def __init__(self, units: dict[str, ConvUnit3d]) -> None:
         super().__init__()
         for name, unit in units.items():
             self.add_module(name, unit)
@@ -146,18 +146,18 @@ class I3D(nn.Module):
     ) -> None:
         super().__init__()
         units, epsilon = i3d_units(width), norm_epsilon
-        self.Conv3d_1a_7x7 = Unit(*units["Conv3d_1a_7x7"], stride=2, epsilon=epsilon)
-        self.Conv3d_2b_1x1 = Unit(*units["Conv3d_2b_1x1"], epsilon=epsilon)
-        self.Conv3d_2c_3x3 = Unit(*units["Conv3d_2c_3x3"], epsilon=epsilon)
+        self.Conv3d_1a_7x7 = ConvUnit3d(*units["Conv3d_1a_7x7"], stride=2, epsilon=epsilon)
+        self.Conv3d_2b_1x1 = ConvUnit3d(*units["Conv3d_2b_1x1"], epsilon=epsilon)
+        self.Conv3d_2c_3x3 = ConvUnit3d(*units["Conv3d_2c_3x3"], epsilon=epsilon)
         for block in MIXED:
             prefix = f"Mixed_{block}."
             inside = {
-                name.removeprefix(prefix): Unit(*sizes, epsilon=epsilon)
+                name.removeprefix(prefix): ConvUnit3d(*sizes, epsilon=epsilon)
                 for name, sizes in units.items()
                 if name.startswith(prefix)
             }
             self.add_module(f"Mixed_{block}", Mixed(inside))
-        self.logits = Unit(feature_dim(width), num_classes, 1)
+        self.logits = ConvUnit3d(feature_dim(width), num_classes, 1)
 
     def forward(self, clip: Tensor) -> dict[str, Tensor]:
         """Features of a float clip `[B, 3, T, 224, 224]` in [-1, 1], T at least 9.

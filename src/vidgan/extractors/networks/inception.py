@@ -190,7 +190,7 @@ def pool3_dim(width: float = 1.0) -> int:
     return sum(units[f"Mixed_7c.{name}"][1] for name in BLOCK_OUTPUTS["E"])
 
 
-class Unit(nn.Module):
+class ConvUnit2d(nn.Module):
     """Convolution, batch normalisation and ReLU."""
 
     def __init__(self, sizes: UnitSizes, stride: int, is_padded: bool) -> None:
@@ -214,7 +214,9 @@ class Block(nn.Module):
         halving = {"B": ("branch3x3", "branch3x3dbl_3"), "D": ("branch3x3_2", "branch7x7x3_4")}
         for part, sizes in units.items():
             halves = part in halving.get(self.kind, ())
-            self.add_module(part, Unit(sizes, stride=2 if halves else 1, is_padded=not halves))
+            self.add_module(
+                part, ConvUnit2d(sizes, stride=2 if halves else 1, is_padded=not halves)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         unit = self.get_submodule
@@ -249,11 +251,11 @@ class InceptionV3(nn.Module):
     def __init__(self, num_classes: int = NUM_CLASSES, *, width: float = 1.0) -> None:
         super().__init__()
         units = inception_units(width)
-        self.Conv2d_1a_3x3 = Unit(units["Conv2d_1a_3x3"], 2, is_padded=False)
-        self.Conv2d_2a_3x3 = Unit(units["Conv2d_2a_3x3"], 1, is_padded=False)
-        self.Conv2d_2b_3x3 = Unit(units["Conv2d_2b_3x3"], 1, is_padded=True)
-        self.Conv2d_3b_1x1 = Unit(units["Conv2d_3b_1x1"], 1, is_padded=False)
-        self.Conv2d_4a_3x3 = Unit(units["Conv2d_4a_3x3"], 1, is_padded=False)
+        self.Conv2d_1a_3x3 = ConvUnit2d(units["Conv2d_1a_3x3"], 2, is_padded=False)
+        self.Conv2d_2a_3x3 = ConvUnit2d(units["Conv2d_2a_3x3"], 1, is_padded=False)
+        self.Conv2d_2b_3x3 = ConvUnit2d(units["Conv2d_2b_3x3"], 1, is_padded=True)
+        self.Conv2d_3b_1x1 = ConvUnit2d(units["Conv2d_3b_1x1"], 1, is_padded=False)
+        self.Conv2d_4a_3x3 = ConvUnit2d(units["Conv2d_4a_3x3"], 1, is_padded=False)
         for block, (_, parts) in BLOCKS.items():
             inside = {name: units[f"{block}.{name}"] for name, *_ in parts}
             self.add_module(block, Block(block, inside))

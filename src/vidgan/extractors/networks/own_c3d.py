@@ -28,7 +28,7 @@ class ClassifierOutput(NamedTuple):
     logits: Tensor
 
 
-class Stage(nn.Module):
+class ConvStage(nn.Module):
     """Convolution, batch normalisation, ReLU and a halving of the axes that are long enough."""
 
     def __init__(
@@ -89,7 +89,7 @@ class ClassHead(nn.Module):
         return logits
 
 
-class C3D(nn.Module):
+class ClipClassifier(nn.Module):
     """C3D-like classifier of clips of one shape.
 
     Args:
@@ -114,10 +114,10 @@ class C3D(nn.Module):
         super().__init__()
         channels, *rest = clip_shape
         size = (rest[0], rest[1], rest[2])
-        stages: list[Stage] = []
+        stages: list[ConvStage] = []
         while max(size[1:]) >= 4 or len(stages) < MIN_STAGES:
             out = max(4, round(width * min(MAX_CHANNELS, BASE_CHANNELS * 2 ** len(stages))))
-            stages.append(Stage(channels, out, size, is_first=not stages))
+            stages.append(ConvStage(channels, out, size, is_first=not stages))
             channels, size = out, stages[-1].out_size
         self.stages = nn.Sequential(*stages)
         self.features = nn.Linear(channels * size[0] * size[1] * size[2], feature_dim)

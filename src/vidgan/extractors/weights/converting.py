@@ -11,13 +11,18 @@ from vidgan.extractors.weights.catalogue import CATALOGUE, WeightFile, candidate
 from vidgan.extractors.weights.checking import WrongWeightsError, check_tensors
 from vidgan.extractors.weights.reading import FileIdentity, identify, read_tensors
 from vidgan.extractors.weights.store import (
-    Source,
+    WeightSource,
     is_converted,
     load_weights,
     save_weights,
     weights_path,
 )
-from vidgan.extractors.weights.tensor_table import Layout, find_layouts, num_classes_of, shapes_for
+from vidgan.extractors.weights.tensor_table import (
+    WeightLayout,
+    find_layouts,
+    num_classes_of,
+    shapes_for,
+)
 
 
 class HashMismatchError(UserError):
@@ -41,7 +46,7 @@ class Examined:
     """
 
     identity: FileIdentity
-    layout: Layout
+    layout: WeightLayout
     classes: int
     tensors: dict[str, Tensor]
     published: WeightFile | None
@@ -77,7 +82,7 @@ def examine(path: str | Path, width: float = 1.0) -> Examined:
 
 
 def _fitted(
-    layout: Layout, entries: Mapping[str, Tensor], file: str, width: float
+    layout: WeightLayout, entries: Mapping[str, Tensor], file: str, width: float
 ) -> tuple[int, dict[str, Tensor]]:
     """Rows of the class layer, and tensors by the names of the network, which they fit."""
     tensors = layout.convert(entries)
@@ -157,7 +162,7 @@ def convert(
     trust: bool = False,
     folder: str | Path | None = None,
     width: float = 1.0,
-) -> tuple[Path, Source]:
+) -> tuple[Path, WeightSource]:
     """Convert a published file into the folder of weights.
 
     Args:
@@ -178,7 +183,7 @@ def convert(
         )
     found = examine(path, width)
     chosen = choose(found, name, trust)
-    source = Source(
+    source = WeightSource(
         file=found.identity.file,
         bytes=found.identity.bytes,
         sha256=found.identity.sha256,

@@ -24,7 +24,7 @@ HEADER_KEY = "vidgan_weights"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class WeightSource:
     """The file that weights were converted from.
 
     Attributes:
@@ -57,7 +57,7 @@ class StoredWeights:
 
     name: str
     tensors: dict[str, Tensor]
-    source: Source
+    source: WeightSource
     fingerprint: str
 
 
@@ -74,7 +74,7 @@ def weights_path(name: str, folder: str | Path | None = None) -> Path:
     return Path(folder or weights_folder()) / f"{name}{SUFFIX}"
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over the sorted names, shapes, types and values of tensors."""
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
@@ -84,7 +84,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(
-    name: str, tensors: Mapping[str, Tensor], source: Source, folder: str | Path | None = None
+    name: str, tensors: Mapping[str, Tensor], source: WeightSource, folder: str | Path | None = None
 ) -> Path:
     """Write converted weights; the path of the file is returned."""
     kept = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
@@ -92,7 +92,7 @@ def save_weights(
         "schema": SCHEMA_VERSION,
         "name": name,
         "source": asdict(source),
-        "fingerprint": fingerprint(kept),
+        "fingerprint": weights_fingerprint(kept),
     }
     metadata = {HEADER_KEY: json.dumps(header, sort_keys=True)}
     path = weights_path(name, folder)
@@ -126,14 +126,14 @@ def load_weights(path: str | Path) -> StoredWeights:
             names = list(file.keys())
             tensors = {key: file.get_tensor(key) for key in names}
         is_known = header["schema"] == SCHEMA_VERSION
-        source = Source(**header["source"])
+        source = WeightSource(**header["source"])
         name, expected = header["name"], header["fingerprint"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, UserError) as error:
         raise UserError(
             f"{path} is not a file that 'vidgan weights convert' wrote, or it is damaged "
             f"({error!r}); convert the published file again"
         ) from error
-    found = fingerprint(tensors)
+    found = weights_fingerprint(tensors)
     if not is_known or found != expected:
         raise UserError(
             f"{path} was changed after it was converted (its values have the hash {found[:16]} and "

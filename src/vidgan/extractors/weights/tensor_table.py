@@ -268,7 +268,7 @@ def flat(value: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """One way of naming the weights of a network.
 
     Attributes:
@@ -321,7 +321,7 @@ class Layout:
 
 def _c3d(
     name: str, renamed: Mapping[str, str], weight: str, bias: str, has_classes: bool = True
-) -> Layout:
+) -> WeightLayout:
     layers = [layer for layer, *_ in CONVOLUTIONS] + ["fc6", "fc7"]
     layers += ["fc8"] if has_classes else []
     entries: dict[str, tuple[str, Change]] = {}
@@ -329,7 +329,7 @@ def _c3d(
         theirs = renamed.get(layer, layer)
         entries[f"{layer}.weight"] = (theirs + weight, as_is)
         entries[f"{layer}.bias"] = (theirs + bias, as_is)
-    return Layout(name, "c3d", entries)
+    return WeightLayout(name, "c3d", entries)
 
 
 def _i3d_names(
@@ -342,7 +342,7 @@ def _i3d_names(
     }
 
 
-def _tensorflow_i3d() -> Layout:
+def _tensorflow_i3d() -> WeightLayout:
     """DeepMind's checkpoints and the module of TensorFlow Hub.
 
     Their second unit of branch 2 in `Mixed_5b` is called 0a where all others are called 0b.
@@ -369,7 +369,7 @@ def _tensorflow_i3d() -> Layout:
     entries = _i3d_names(units, weights)
     entries["logits.conv3d.weight"] = ("Logits/Conv3d_0c_1x1/conv_3d/w", kernel_first)
     entries["logits.conv3d.bias"] = ("Logits/Conv3d_0c_1x1/conv_3d/b", flat)
-    return Layout(
+    return WeightLayout(
         "TensorFlow",
         "i3d",
         entries,
@@ -379,12 +379,12 @@ def _tensorflow_i3d() -> Layout:
     )
 
 
-def _piergiaj_i3d() -> Layout:
+def _piergiaj_i3d() -> WeightLayout:
     entries: dict[str, tuple[str, Change]] = {name: (name, as_is) for name in i3d_shapes()}
-    return Layout("pytorch-i3d", "i3d", entries, ignored=("num_batches_tracked",))
+    return WeightLayout("pytorch-i3d", "i3d", entries, ignored=("num_batches_tracked",))
 
 
-def _i3dpt() -> Layout:
+def _i3dpt() -> WeightLayout:
     """The names of kinetics_i3d_pytorch, which the TorchScript file shares."""
     places = {
         "b0": "branch_0",
@@ -405,25 +405,25 @@ def _i3dpt() -> Layout:
     entries = _i3d_names(units, weights)
     for entry in ("weight", "bias"):
         entries[f"logits.conv3d.{entry}"] = (f"conv3d_0c_1x1.conv3d.{entry}", as_is)
-    return Layout("i3dpt", "i3d", entries, ignored=("num_batches_tracked",))
+    return WeightLayout("i3dpt", "i3d", entries, ignored=("num_batches_tracked",))
 
 
-def _pytorch_inception() -> Layout:
+def _pytorch_inception() -> WeightLayout:
     entries: dict[str, tuple[str, Change]] = {name: (name, as_is) for name in inception_shapes()}
-    return Layout("pytorch-fid", "inception", entries, ignored=("num_batches_tracked",))
+    return WeightLayout("pytorch-fid", "inception", entries, ignored=("num_batches_tracked",))
 
 
-def _torchvision(name: str, network: NetworkName, backbone: str) -> Layout:
+def _torchvision(name: str, network: NetworkName, backbone: str) -> WeightLayout:
     """Files of torchvision's classifiers, of which LPIPS reads the features alone."""
     entries: dict[str, tuple[str, Change]] = {n: (n, as_is) for n in backbone_shapes(backbone)}
     hidden = tuple(f"classifier.{i}.{end}" for i in (0, 1, 3, 4, 6) for end in ("weight", "bias"))
-    return Layout(name, network, entries, ignored=hidden)
+    return WeightLayout(name, network, entries, ignored=hidden)
 
 
-def _lpips(name: str, network: NetworkName, backbone: str) -> Layout:
+def _lpips(name: str, network: NetworkName, backbone: str) -> WeightLayout:
     """Channel weights as version 0.1 of LPIPS stores them, behind a dropout layer."""
     names = channel_shapes(backbone)
-    return Layout(
+    return WeightLayout(
         name, network, {n: (n.replace(".weight", ".model.1.weight"), as_is) for n in names}
     )
 
@@ -460,12 +460,12 @@ _MMACTION = {
     "fc8": "cls_head.fc_cls",
 }
 
-LAYOUTS: tuple[Layout, ...] = (
+LAYOUTS: tuple[WeightLayout, ...] = (
     _c3d("Chainer", {}, "/W", "/b"),
     _c3d("c3d-pytorch", {"conv1a": "conv1", "conv2a": "conv2"}, ".weight", ".bias"),
     _c3d("pytorch-video-recognition", _FEATURES, ".weight", ".bias", has_classes=False),
     _c3d("MMAction2", _MMACTION, ".weight", ".bias"),
-    Layout("mean", "mean", {"mean": ("mean", mean_clip)}),
+    WeightLayout("mean", "mean", {"mean": ("mean", mean_clip)}),
     _tensorflow_i3d(),
     _piergiaj_i3d(),
     _i3dpt(),
@@ -493,7 +493,7 @@ def shapes_for(network: NetworkName, classes: int, width: float) -> Shapes:
     return {"mean": MEAN_SHAPE}
 
 
-def find_layouts(tensors: Mapping[str, Tensor], where: str) -> list[Layout]:
+def find_layouts(tensors: Mapping[str, Tensor], where: str) -> list[WeightLayout]:
     """The layouts that fit the names of a file's entries best; of several, shapes have to decide.
 
     Raises:
@@ -509,7 +509,7 @@ def find_layouts(tensors: Mapping[str, Tensor], where: str) -> list[Layout]:
     return [layout for layout in LAYOUTS if layout.share(tensors) == best]
 
 
-def num_classes_of(layout: Layout, converted: Mapping[str, Tensor]) -> int:
+def num_classes_of(layout: WeightLayout, converted: Mapping[str, Tensor]) -> int:
     """Rows of the class layer; 0 without one."""
     last = {"c3d": "fc8.weight", "i3d": "logits.conv3d.weight", "inception": "fc.weight"}
     value = converted.get(last.get(layout.network, ""))

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from vidgan.core.files import TEMPORARY_MARK
+from vidgan.core.progress import Progress
 from vidgan.core.randomness import derive_seed
 from vidgan.core.settings import to_dict
 from vidgan.data.build.engine import Engine
-from vidgan.data.build.report import Report, shortened
+from vidgan.data.build.report import Report, indented
 from vidgan.films.faces.film import FUNNEL, FacesConfig, FilmJob, process_film
 from vidgan.films.faces.landmarks import make_landmarker
 from vidgan.films.faces.shots import cut_detector
 from vidgan.films.item_work import (
-    Progress,
     Work,
     WorkFolder,
     WorkItem,
-    fingerprint,
+    file_fingerprint,
     opencv,
     video_names,
     work_through,
@@ -93,11 +93,11 @@ class FacesReport(Report):
             text += [f"splits: {splits}", f"clips by number of frames: {lengths}"]
         if self.dropped:
             text.append(f"films without a result: {len(self.dropped)}")
-            text += shortened([f"{name!r}: {why}" for name, why in self.dropped], limit)
+            text += indented([f"{name!r}: {why}" for name, why in self.dropped], limit)
         return text
 
 
-def make_report(out: Path, records: Sequence[dict[str, Any]]) -> FacesReport:
+def report_of_films(out: Path, records: Sequence[dict[str, Any]]) -> FacesReport:
     """Add up the records of films.
 
     Args:
@@ -220,7 +220,7 @@ def build_faces(
             retry=retry,
             progress=progress,
         )
-        return make_report(out, folder.records())
+        return report_of_films(out, folder.records())
 
 
 def read_report(out: str | Path) -> FacesReport:
@@ -231,7 +231,7 @@ def read_report(out: str | Path) -> FacesReport:
     """
     folder = _folder(Path(out))
     folder.plan()
-    return make_report(Path(out), folder.records())
+    return report_of_films(Path(out), folder.records())
 
 
 def film_key(name: str) -> str:
@@ -260,7 +260,7 @@ def _find_films(root: Path, config: FacesConfig) -> list[WorkItem]:
         return "heldout" if held_out else "train"
 
     return [
-        WorkItem(name, film_key(name), fingerprint(root / name), {"split": split(name)})
+        WorkItem(name, film_key(name), file_fingerprint(root / name), {"split": split(name)})
         for name in names
     ]
 

@@ -17,7 +17,7 @@ from vidgan.core.plugins import Registry, trust_typed
 from vidgan.core.settings import from_dict
 from vidgan.errors import UserError
 from vidgan.films.faces.tracks import Box, Face
-from vidgan.films.item_work import Floats, Pixels, opencv, to_grey
+from vidgan.films.item_work import Floats, Pixels, grey_image, opencv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +226,7 @@ class OnnxLandmarker:
     def _prepare(self, crop: Pixels) -> Any:
         spec = self._input
         if spec.channels == "grey":
-            crop = to_grey(crop)[..., None]
+            crop = grey_image(crop)[..., None]
         elif spec.channels == "bgr":
             crop = crop[..., ::-1]
         mean, std = (np.array(value, np.float32) for value in (spec.mean, spec.std))
@@ -283,7 +283,7 @@ class LbfLandmarker:
     def locate(self, pixels: Pixels, face: Face) -> Landmarks | None:
         """Fit the model to the box of `face`."""
         box = np.array([face.box]).round().astype(np.int32)
-        found, points = self._mark.fit(to_grey(pixels), box)
+        found, points = self._mark.fit(grey_image(pixels), box)
         if not found:
             return None
         return Landmarks(np.asarray(points[0], np.float64).reshape(-1, 2), 1.0)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidgan.errors import UserError
-from vidgan.films.item_work import Pixels, SiftMatcher, shrink, to_grey
+from vidgan.films.item_work import Pixels, SiftMatcher, grey_image, shrink
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class SiftCuts:
 
     def see(self, number: int, pixels: Pixels) -> None:
         """Compare a frame, RGB `[H, W, 3]`, with the one before."""
-        grey = to_grey(shrink(pixels, self._config.width))
+        grey = grey_image(shrink(pixels, self._config.width))
         last, self._last = self._last, grey
         last_features, self._last_features = self._last_features, None
         if last is None:

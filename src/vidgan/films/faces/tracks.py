@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vidgan.errors import UserError
 from vidgan.films.faces.align import EyeFinder
 from vidgan.films.faces.shots import Shot
-from vidgan.films.item_work import Floats, Pixels, SiftMatcher, opencv, shrink, to_grey
+from vidgan.films.item_work import Floats, Pixels, SiftMatcher, grey_image, opencv, shrink
 
 # ------------------------------------------------------------------------------------------------
 # Finding faces in frames: OpenCV's frontal Haar cascade, checked by two eyes
@@ -91,7 +91,7 @@ class FaceFinder:
     def boxes(self, pixels: Pixels) -> list[Box]:
         """Boxes of the faces in a frame, RGB `[H, W, 3]`, largest first."""
         config = self._config
-        grey = to_grey(shrink(pixels, config.width))
+        grey = grey_image(shrink(pixels, config.width))
         scale = grey.shape[1] / pixels.shape[1]
         least = round(max(config.min_share * min(grey.shape), config.min_pixels * scale))
         found = self._cascade.detectMultiScale(
@@ -108,7 +108,7 @@ class FaceFinder:
         boxes = self.boxes(pixels)
         if not boxes:
             return []
-        grey = to_grey(pixels)
+        grey = grey_image(pixels)
         return [Face(box, self._eyes.find(grey, box)) for box in boxes]
 
 
@@ -186,7 +186,7 @@ def follow_faces(
         found = faces.get(number, ())
         alive = [t for t in tracks if number - max(t) <= 1 + config.gap_frames]
         pairs = sorted(
-            (-overlap(track[max(track)].box, face.box), t, f)
+            (-box_overlap(track[max(track)].box, face.box), t, f)
             for t, track in enumerate(alive)
             for f, face in enumerate(found)
         )
@@ -202,11 +202,11 @@ def follow_faces(
     return [Track(track) for track in tracks]
 
 
-def overlap(first: Box, second: Box) -> float:
+def box_overlap(first: Box, second: Box) -> float:
     """Intersection over union of two boxes.
 
     Example:
-        >>> overlap((0, 0, 2, 2), (1, 0, 2, 2))
+        >>> box_overlap((0, 0, 2, 2), (1, 0, 2, 2))
         0.3333333333333333
     """
     width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
@@ -279,7 +279,7 @@ def find_change(frames: Sequence[Pixels], config: PersonConfig) -> str | None:
         return None
     matcher = SiftMatcher(config.features, config.ratio)
     numbers = sorted({*range(0, len(frames), config.step), len(frames) - 1})
-    features = [matcher.features(to_grey(shrink(frames[n], config.width)))[1] for n in numbers]
+    features = [matcher.features(grey_image(shrink(frames[n], config.width)))[1] for n in numbers]
     if min(map(len, features)) < config.min_features:
         return "too blurred to tell whether it is one person"
     pairs = list(itertools.pairwise(features))

@@ -17,7 +17,7 @@ from vidgan.models.dvdgan_fp import DVDGANFPConfig
 from vidgan.models.hrvgan import HRVGANConfig, HRVGANRepoConfig, HRVGenerator, ResamplingConv3d
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.mocogan import MoCoGANConfig
-from vidgan.models.parts.layers import Conv3d
+from vidgan.models.parts.layers import ScaledConv3d
 from vidgan.models.pvgan import ProgressiveConfig, ProgressiveDiscriminator
 from vidgan.models.tgan import TGANConfig
 from vidgan.models.vgan import VGANConfig
@@ -397,7 +397,7 @@ Linear | 8,193 | head
 def convolutions(gan: GAN) -> int:
     """Parameters of the convolutions between the first layer and the pixels."""
     assert isinstance(gan.generator, HRVGenerator)
-    layers = [m for m in gan.generator.modules() if isinstance(m, ResamplingConv3d | Conv3d)]
+    layers = [m for m in gan.generator.modules() if isinstance(m, ResamplingConv3d | ScaledConv3d)]
     return sum(parameter.numel() for parameter in nn.ModuleList(layers).parameters())
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidgan.models.parts.layers import Linear
+from vidgan.models.parts.layers import ScaledLinear
 
 
 class SelfAttention(nn.Module):
@@ -22,8 +22,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         narrow, half = max(channels // 8, 1), max(channels // 2, 1)
 
-        def linear(before: int, after: int) -> Linear:
-            return Linear(
+        def linear(before: int, after: int) -> ScaledLinear:
+            return ScaledLinear(
                 before,
                 after,
                 bias=False,

@@ -260,7 +260,7 @@ class WeightLayer(nn.Module):
         self.spectral_vector.copy_(vector)
 
 
-class Linear(WeightLayer):
+class ScaledLinear(WeightLayer):
     """Fully connected layer `[B, in] -> [B, out]`."""
 
     def __init__(
@@ -282,7 +282,7 @@ class Linear(WeightLayer):
         return F.linear(x * self.scale, self.weight, self.bias)
 
 
-class Conv3d(WeightLayer):
+class ScaledConv3d(WeightLayer):
     """Convolution with an odd kernel, stride 1 and zero padding that keeps the size.
 
     The kernel is a cube, or as many frames long as `kernel_frames` says.
@@ -312,13 +312,13 @@ class Conv3d(WeightLayer):
         return convolve(x, weight, self.bias, padding=same_padding(weight))
 
 
-class Conv2d(Conv3d):
+class ScaledConv2d(ScaledConv3d):
     """The same on frames `[B, C, H, W]`, with a square kernel."""
 
     num_axes = 2
 
 
-class UpsampleConv3d(Conv3d):
+class UpsampleConv3d(ScaledConv3d):
     """Nearest-neighbour upsampling by `factor` and a 3x3x3 convolution."""
 
     def __init__(
@@ -338,7 +338,7 @@ class UpsampleConv3d(Conv3d):
         return function(x, self.scaled_weight(), self.bias, self.factor)
 
 
-class ConvPool3d(Conv3d):
+class ConvPool3d(ScaledConv3d):
     """A 3x3x3 convolution, average pooling by `factor` and leaky ReLU, in a named order.
 
     `conv-pool-act` averages before the activation, as the authors' code does, and runs as one

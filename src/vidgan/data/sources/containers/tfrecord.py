@@ -65,7 +65,7 @@ class RecordIndex:
 
 
 @dataclass(frozen=True)
-class Record:
+class ParsedExample:
     """One parsed record.
 
     Attributes:
@@ -97,7 +97,7 @@ def index_records(path: str | Path) -> RecordIndex:
     return RecordIndex(tuple(offsets), None)
 
 
-def read_record(path: str | Path, offset: int) -> bytes:
+def read_record_bytes(path: str | Path, offset: int) -> bytes:
     """The data of the record whose header lies at `offset`.
 
     Raises:
@@ -120,7 +120,7 @@ def read_record(path: str | Path, offset: int) -> bytes:
     return data
 
 
-def parse_record(data: bytes) -> Record:
+def parse_example(data: bytes) -> ParsedExample:
     """Parse a `tf.train.Example` or `tf.train.SequenceExample`.
 
     Raises:
@@ -135,7 +135,7 @@ def parse_record(data: bytes) -> Record:
             for name, body in _map(_bytes(value)):
                 steps = (_bytes(step) for place, step in _fields(body) if place == 1)
                 lists[name] = [_feature(step) for step in steps]
-    return Record(features, lists)
+    return ParsedExample(features, lists)
 
 
 def _read_length(file: BinaryIO) -> int | str:
@@ -326,9 +326,9 @@ def read_record_item(path: Path, member: str) -> Content:
     Raises:
         UnreadableVideoError: the record is damaged or holds no video.
     """
-    data = read_record(path, int(member))
+    data = read_record_bytes(path, int(member))
     try:
-        record = parse_record(data)
+        record = parse_example(data)
         content = _array(record, path) or _pictures(record) or _video(record)
     except ValueError as error:
         raise UnreadableVideoError(path, f"the record cannot be parsed ({error})") from error
@@ -338,7 +338,7 @@ def read_record_item(path: Path, member: str) -> Content:
     return content
 
 
-def _array(record: Record, path: Path) -> Frames | None:
+def _array(record: ParsedExample, path: Path) -> Frames | None:
     shape, data = record.features.get("shape"), record.features.get("data")
     if not shape or not data or not isinstance(data[0], bytes):
         return None
@@ -356,7 +356,7 @@ def _array(record: Record, path: Path) -> Frames | None:
     return Frames(clip_frames(array, 0, axes, "bytes"))
 
 
-def _pictures(record: Record) -> Pictures | None:
+def _pictures(record: ParsedExample) -> Pictures | None:
     sequences: list[Sequence[object]] = [
         [step[0] if step else None for step in steps] for steps in record.lists.values()
     ]
@@ -368,7 +368,7 @@ def _pictures(record: Record) -> Pictures | None:
     return None
 
 
-def _video(record: Record) -> VideoBytes | None:
+def _video(record: ParsedExample) -> VideoBytes | None:
     for feature in record.features.values():
         if feature and isinstance(feature[0], bytes):
             data = feature[0]
@@ -400,7 +400,7 @@ def _label_features(path: Path, offsets: Sequence[int]) -> list[str] | None:
 
 def _label_of(path: Path, offset: int) -> int | str | None:
     try:
-        features = parse_record(read_record(path, offset)).features
+        features = parse_example(read_record_bytes(path, offset)).features
     except ValueError:
         return None
     words = {name: value[0] for name, value in features.items() if len(value) == 1}

@@ -18,7 +18,7 @@ from vidgan.data.sources.containers.reading import (
 )
 from vidgan.data.sources.containers.tfrecord import TFRECORD_SUFFIXES
 from vidgan.data.sources.layouts.base import Layout
-from vidgan.data.sources.layouts.videos import Coverage, group_of, read_text, split_word, stem_of
+from vidgan.data.sources.layouts.videos import Coverage, group_of, split_word, stem_of, table_text
 from vidgan.data.sources.source import Scan, Source, names_classes, split_and_class
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree, no_videos
 from vidgan.data.sources.videos import strip_length
@@ -329,7 +329,7 @@ def _lists(tree: Tree) -> dict[str, list[str]]:
     """Paths of pictures, with forward slashes, in every text file that has nothing else."""
     found = {}
     for name in tree.tables(".txt"):
-        lines = [line.split() for line in read_text(tree.root / name).splitlines()]
+        lines = [line.split() for line in table_text(tree.root / name).splitlines()]
         # Older lists have a count behind the path.
         paths = [line[0].replace("\\", "/") for line in lines if line]
         if paths and all(_names_picture(path) for path in paths[:_HEAD_LINES]):

@@ -81,7 +81,7 @@ def split_word(text: str) -> str | None:
     return told.pop() if len(told) == 1 else None
 
 
-def read_text(file: Path) -> str:
+def table_text(file: Path) -> str:
     """Text of a table, whatever its line ends; bytes that are no UTF-8 are replaced."""
     with io.TextIOWrapper(open_file(file), "utf-8-sig", "replace") as opened:
         return opened.read()
@@ -215,7 +215,7 @@ def _database(file: Path, time: int) -> dict[str, Any]:
     if not any(mark in head for mark in _MARKS):
         return {}
     try:
-        table = json.loads(read_text(file))
+        table = json.loads(table_text(file))
     except (ValueError, RecursionError):
         return {}
     database = table.get("database") if isinstance(table, dict) else None
@@ -266,7 +266,7 @@ def _miscounted(tree: Tree, names: list[str]) -> list[str]:
 
 def _is_counted(folder: Path) -> bool:
     try:
-        told = int(read_text(folder / _COUNT_FILE).strip())
+        told = int(table_text(folder / _COUNT_FILE).strip())
     except (OSError, ValueError):
         return True
     return told == sum(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir())
@@ -381,7 +381,7 @@ def _rows(file: Path) -> Iterator[_Row | None]:
     """The rows of a table; None for one that names no clip."""
     told = split_word(file.stem) or "train"
     try:
-        lines = list(csv.reader(io.StringIO(read_text(file), newline="")))
+        lines = list(csv.reader(io.StringIO(table_text(file), newline="")))
     except csv.Error as error:
         raise UserError(f"{file} is damaged ({error}): fetch it again") from error
     header = [_plain(name) for name in lines[0]]
@@ -476,7 +476,7 @@ def _list_folder(tree: Tree) -> Path | None:
 
 def _class_order(folder: Path) -> list[str]:
     file = folder / _CLASS_FILE
-    rows = [line.split() for line in read_text(file).splitlines()] if file.is_file() else []
+    rows = [line.split() for line in table_text(file).splitlines()] if file.is_file() else []
     numbered = [(int(row[0]), row[1]) for row in rows if len(row) == 2 and row[0].isdecimal()]
     return [name for _, name in sorted(numbered)]
 
@@ -491,7 +491,7 @@ def _read_lists(folder: Path, fold: int) -> dict[str, tuple[str, str, str]]:
                 f"data.fold={fold} needs the list {file}, which is not there: UCF-101 has the"
                 " splits 1, 2 and 3"
             )
-        for line in read_text(file).splitlines():
+        for line in table_text(file).splitlines():
             # The lists of the training clips have a label behind the name.
             name = line.strip().partition(" ")[0].replace("\\", "/")
             if name:
