@@ -129,7 +129,7 @@ def test_sample_writes_grids_and_folders(capsys: Capture) -> None:
     assert [line.split(",")[1] for line in table[1:]] == ["5", "6", "7"]
 
 
-def test_interpolate_writes_film_and_picture_and_the_page_shows_them(capsys: Capture) -> None:
+def test_interpolate_writes_film_and_image_and_the_page_shows_them(capsys: Capture) -> None:
     assert cli.run(["interpolate", RUN, "--steps", "3", "--mode", "slerp"]) == 0
     assert capsys.readouterr().out == f"{RUN}/interpolation.mp4\n{RUN}/interpolation.png\n"
     before = Path(RUN, "index.html").read_text(encoding="utf-8")
@@ -146,8 +146,8 @@ def test_interpolate_writes_film_and_picture_and_the_page_shows_them(capsys: Cap
 )
 def test_a_walk_is_the_kind_of_film_that_was_asked_for(suffix: str, start: bytes) -> None:
     assert cli.run(["interpolate", RUN, f"walk{suffix}", "--steps", "2"]) == 0
-    film = Path(f"walk{suffix or '.mp4'}")
-    assert film.read_bytes().startswith(start)
+    video = Path(f"walk{suffix or '.mp4'}")
+    assert video.read_bytes().startswith(start)
     assert Path("walk.png").exists()
 
 
@@ -196,7 +196,7 @@ def test_check_is_strict_on_request(capsys: Capture) -> None:
 @pytest.mark.parametrize("name", ["sheet.txt", "sheet", "sheet.jpg"])
 def test_a_contact_sheet_is_a_png_by_its_name(name: str, capsys: Capture) -> None:
     assert cli.run(["data", "check", "videos", "--sheet", name]) == 2
-    assert "must be a picture: give it a name that ends in .png" in capsys.readouterr().err
+    assert "must be an image: give it a name that ends in .png" in capsys.readouterr().err
     assert not Path(name).exists()
 
 
@@ -273,9 +273,9 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["sample", RUN, "x.mp4", "--frames", "0"], "--frames 0 asks for no frame"),
         (["sample", RUN, "x.mp4", "--show", "layers"], "has no mask or background to show"),
         (["sample", RUN, "x.mp4", "--show", "motions"], "cannot exchange motions"),
-        (["sample", RUN, "x", "--show", "layers"], "name a file that ends in one of"),
+        (["sample", RUN, "x", "--show", "layers"], "writes a single image or video"),
         (["interpolate", RUN, "x.mp4", "--steps", "1"], "steps"),
-        (["sample", RUN, "x.avi"], "x.avi is no kind of file that samples are written as"),
+        (["sample", RUN, "x.avi"], "x.avi is not a supported output format"),
         (["report", "videos"], "videos is no run folder: it holds no config.yaml"),
     ],
 )

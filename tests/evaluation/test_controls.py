@@ -7,8 +7,8 @@ from metric_clips import Labelled
 from vidgan.evaluation.score import (
     CONTROLS,
     motion_sensitivity,
+    nearest_image,
     nearest_pairs,
-    nearest_picture,
     repeated_mean_clip,
 )
 from vidgan.metrics.memorisation import nearest_clips
@@ -53,9 +53,9 @@ def test_the_nearest_training_clips_are_shown_below_the_generated_ones(
     assert pairs[0]["distance"] == pairs[1]["distance"] == 0
     assert pairs[2]["distance"] > 0
     assert len(nearest_pairs(nearest_clips(fake, train[:2], "thumbnails"))) <= 2
-    picture = nearest_picture(fake, train, pairs[:1])
-    assert picture.dtype == torch.uint8
+    image = nearest_image(fake, train, pairs[:1])
+    assert image.dtype == torch.uint8
     # Above and below are the same frames, four of 16 pixels, six times enlarged.
     height, width = 2 * (96 + 2) + 2 + 4 * 6, 4 * (96 + 2) + 2
-    assert tuple(picture.shape) == (3, height, width)
-    assert torch.equal(picture[:, 2:98], picture[:, 100:196])
+    assert tuple(image.shape) == (3, height, width)
+    assert torch.equal(image[:, 2:98], image[:, 100:196])

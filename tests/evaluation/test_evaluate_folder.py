@@ -67,15 +67,15 @@ def evaluated(folder: str, capsys: Capture) -> dict[str, Any]:
 
 
 def test_png_sequences_and_lossless_video_score_the_same(capsys: Capture) -> None:
-    pictures, videos = evaluated("png", capsys), evaluated("lossless", capsys)
-    assert pictures["scores"] == videos["scores"]
-    assert pictures["generator"]["clips_hash"] == videos["generator"]["clips_hash"]
-    assert pictures["generator"]["is_labelled"]
-    assert pictures["generator"]["formats"] == {"images rgb24": NUM_FAKE}
-    assert pictures["counts"]["generated"] == NUM_FAKE
+    images, videos = evaluated("png", capsys), evaluated("lossless", capsys)
+    assert images["scores"] == videos["scores"]
+    assert images["generator"]["clips_hash"] == videos["generator"]["clips_hash"]
+    assert images["generator"]["is_labelled"]
+    assert images["generator"]["formats"] == {"images rgb24": NUM_FAKE}
+    assert images["counts"]["generated"] == NUM_FAKE
     assert not any("loss" in warning for warning in videos["warnings"])
     (saved,) = Path("png/evals").glob("*.json")
-    assert json.loads(saved.read_text(encoding="utf-8")) == pictures
+    assert json.loads(saved.read_text(encoding="utf-8")) == images
 
 
 def test_lossy_clips_warn_in_the_record_and_on_the_terminal(capsys: Capture) -> None:

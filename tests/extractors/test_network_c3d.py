@@ -26,7 +26,7 @@ def written_out(clip: numpy.ndarray, w: dict[str, numpy.ndarray], behind: int) -
         x = relu(conv(x, w[f"{name}.weight"], pads=[(1, 1)] * 3) + bias)
         if pool:
             x = max_pool(x, pool, pool, [(0, 0)] * 3)
-    # Caffe's window leaves the picture behind it, that of the ports on both sides.
+    # Caffe's window leaves the image behind it, that of the ports on both sides.
     pads = [(0, 0), (1 - behind, 1), (1 - behind, 1)]
     x = max_pool(x, (2, 2, 2), (2, 2, 2), pads).reshape(clip.shape[0], -1)
     fc6 = relu(x @ w["fc6.weight"].T + w["fc6.bias"])

@@ -38,7 +38,7 @@ class Written:
         return x
 
     def average(self, x: Array) -> Array:
-        """Mean over the cells of a 3x3 window that lie in the picture."""
+        """Mean over the cells of a 3x3 window that lie in the image."""
         ones = numpy.ones((1, 1, *x.shape[2:]))
         pads = [(0, 0), (0, 0), (1, 1), (1, 1)]
         total = windows(numpy.pad(x, pads), (3, 3), (1, 1)).sum(axis=(-2, -1))

@@ -19,12 +19,12 @@ for places in ((10, 12, 14), (17, 19, 21), (24, 26, 28)):
 STEPS = {"alex": ALEX, "vgg": VGG}
 
 
-def written_out(pictures: Array, truth: Array, w: dict[str, Array], steps: list) -> Array:
-    # ImageNet's mean and deviation, for pictures in -1..1.
+def written_out(images: Array, truth: Array, w: dict[str, Array], steps: list) -> Array:
+    # ImageNet's mean and deviation, for images in -1..1.
     centre = numpy.array([-0.030, -0.088, -0.188]).reshape(1, 3, 1, 1)
     spread = numpy.array([0.458, 0.448, 0.450]).reshape(1, 3, 1, 1)
-    x, y = ((part - centre) / spread for part in (pictures, truth))
-    total, layer = numpy.zeros(len(pictures)), 0
+    x, y = ((part - centre) / spread for part in (images, truth))
+    total, layer = numpy.zeros(len(images)), 0
     for kind, *sizes in steps:
         if kind == "conv":
             place, stride, pad = sizes
@@ -53,14 +53,14 @@ def network_of(backbone: str) -> LPIPS:
 @pytest.mark.parametrize("backbone", STEPS)
 def test_distances_equal_a_written_out_evaluation(backbone: str) -> None:
     rng = torch.Generator().manual_seed(3)
-    pictures, truth = (torch.rand(3, 3, 37, 45, generator=rng) * 2 - 1 for _ in range(2))
+    images, truth = (torch.rand(3, 3, 37, 45, generator=rng) * 2 - 1 for _ in range(2))
     network = network_of(backbone)
     with torch.no_grad():
-        found = network(pictures, truth)
-        alone = network(pictures[2:], truth[2:])
-        turned = network(truth, pictures)
+        found = network(images, truth)
+        alone = network(images[2:], truth[2:])
+        turned = network(truth, images)
         same = network(truth, truth)
-    parts = (pictures.double().numpy(), truth.double().numpy())
+    parts = (images.double().numpy(), truth.double().numpy())
     expected = written_out(*parts, as_arrays(network.state_dict()), STEPS[backbone])
     assert expected.min() > 0.01
     assert largest_error(found, expected) < 1e-5

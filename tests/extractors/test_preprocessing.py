@@ -48,7 +48,7 @@ def matrix(kernel: str, old: int, new: int) -> Array:
         else:
             source = (target + 0.5) * old / new - 0.5
         if kernel == "bicubic-antialias":
-            # Pillow: the kernel grows with the shrinkage, its part outside the picture is cut off.
+            # Pillow: the kernel grows with the shrinkage, its part outside the image is cut off.
             scale = max(old / new, 1.0)
             values = [cubic((place - source) / scale, -0.5) for place in range(old)]
             weights[target] = numpy.array(values) / sum(values)
@@ -103,8 +103,8 @@ def test_the_antialiased_kernel_is_pillows(old: int, new: int) -> None:
     frame = frames_of(old, old, 1)
     found = resize_frames(frame, (new, new), "bicubic-antialias")
     for channel in range(3):
-        picture = Image.fromarray(frame[0, channel].numpy())
-        expected = numpy.asarray(picture.resize((new, new), Image.Resampling.BICUBIC))
+        image = Image.fromarray(frame[0, channel].numpy())
+        expected = numpy.asarray(image.resize((new, new), Image.Resampling.BICUBIC))
         assert numpy.abs(found[0, channel].numpy() - expected).max() < 1e-4
 
 
@@ -112,9 +112,9 @@ def test_the_antialiased_kernel_is_pillows(old: int, new: int) -> None:
 def test_the_cubic_and_linear_kernels_are_those_of_opencv(old: int, new: int) -> None:
     cv2 = pytest.importorskip("cv2", reason="OpenCV is in the extra faces")
     frame = frames_of(old, old, 1)
-    picture = frame[0].permute(1, 2, 0).numpy().copy()
+    image = frame[0].permute(1, 2, 0).numpy().copy()
     for kernel, flag in (("bicubic", cv2.INTER_CUBIC), ("bilinear", cv2.INTER_LINEAR)):
-        expected = cv2.resize(picture, (new, new), interpolation=flag)
+        expected = cv2.resize(image, (new, new), interpolation=flag)
         found = resize_frames(frame, (new, new), kernel)[0].permute(1, 2, 0).numpy()
         assert numpy.abs(found - expected).max() < 2e-3
 

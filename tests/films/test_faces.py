@@ -38,7 +38,7 @@ from vidgan.video import FrameStream, probe  # noqa: E402
 
 CONFIG = FacesConfig(faces=FaceConfig(width=240))
 SMALL = FacesConfig(faces=FaceConfig(width=160), align=AlignConfig(size=64))
-"""Quick, where the pictures do not matter."""
+"""Quick, where the images do not matter."""
 
 SHORT = (talking("somebody", 1, 34, 7),)
 
@@ -156,8 +156,8 @@ def test_contact_sheet_has_a_row_for_every_clip(built):
 def read_frames_size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
-    with Image.open(path) as picture:
-        return picture.size
+    with Image.open(path) as image:
+        return image.size
 
 
 def test_data_build_reads_the_clips(built, tmp_path):
@@ -236,9 +236,9 @@ def test_unusable_films_are_named_and_the_rest_goes_on(tmp_path):
 
 def marked(scene: Scene, colour: tuple[int, int, int]) -> Scene:
     def frame(n: int) -> np.ndarray:
-        picture = scene.frame(n).copy()
-        picture[:MARK, :MARK] = colour
-        return picture
+        image = scene.frame(n).copy()
+        image[:MARK, :MARK] = colour
+        return image
 
     return replace(scene, frame=frame)
 

@@ -119,10 +119,10 @@ def test_outliers_are_found_on_a_moving_face():
 
 def test_warp_puts_points_where_the_map_says():
     for scale in (0.3, 0.6, 1.0, 2.5):
-        picture = np.zeros((200, 200, 3), np.float64)
+        image = np.zeros((200, 200, 3), np.float64)
         y, x = np.mgrid[:200, :200]
-        picture += np.exp(-((x - 120.3) ** 2 + (y - 80.6) ** 2) / (2 * 9.0**2))[..., None]
-        pixels = (255 * picture).round().astype(np.uint8)
+        image += np.exp(-((x - 120.3) ** 2 + (y - 80.6) ** 2) / (2 * 9.0**2))[..., None]
+        pixels = (255 * image).round().astype(np.uint8)
         factor = scale * np.exp(0.2j)
         turn = Similarity(factor, 151.4 + 160.7j - factor * (120.3 + 80.6j))
         wanted = turn(np.array([120.3, 80.6]))

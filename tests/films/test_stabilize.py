@@ -31,16 +31,16 @@ CONFIG = StabilizeConfig(size=64, features=400)
 
 
 def scenery(seed: int = 0) -> np.ndarray:
-    """A wide picture with features everywhere, RGB [300, 400, 3]."""
+    """A wide image with features everywhere, RGB [300, 400, 3]."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(60, 196, (15, 20, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (400, 300), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, (400, 300), interpolation=cv2.INTER_CUBIC)
     for _ in range(500):
         corner = rng.integers(0, (400, 300))
         size = rng.integers(3, 12, 2)
         colour = tuple(int(c) for c in rng.integers(0, 256, 3))
-        cv2.rectangle(picture, corner.tolist(), (corner + size).tolist(), colour, -1)
-    return picture
+        cv2.rectangle(image, corner.tolist(), (corner + size).tolist(), colour, -1)
+    return image
 
 
 def shaking(n: int) -> np.ndarray:
@@ -56,9 +56,9 @@ def panning(n: int) -> np.ndarray:
     return np.array([[1, 0, 60.0 + 5 * n], [0, 1, 90], [0, 0, 1]])
 
 
-def view(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def view(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpPerspective(picture, matrix, (WIDTH, HEIGHT), flags=flags)
+    return cv2.warpPerspective(image, matrix, (WIDTH, HEIGHT), flags=flags)
 
 
 def write_frames(path: Path, frames: list[np.ndarray]) -> Path:

@@ -23,17 +23,17 @@ PORTRAIT_EYES = np.array([[107.0, 100.4], [150.6, 102.9]])
 
 @cache
 def portrait(person: int) -> np.ndarray:
-    """RGB picture of person 1 or 2."""
-    picture = np.asarray(Image.open(Path(__file__).parent / "portrait.jpg").convert("RGB"))
+    """RGB image of person 1 or 2."""
+    image = np.asarray(Image.open(Path(__file__).parent / "portrait.jpg").convert("RGB"))
     if person == 1:
-        return picture
-    mirrored = picture[:, ::-1].astype(np.float64)
+        return image
+    mirrored = image[:, ::-1].astype(np.float64)
     toned = 255 * (mirrored / 255) ** 1.25 * np.array([0.85, 0.95, 1.0])
     return toned.round().astype(np.uint8)
 
 
 def eyes_of(person: int) -> np.ndarray:
-    """Eyes [2, 2] in the portrait of a person, the left one in the picture first."""
+    """Eyes [2, 2] in the portrait of a person, the left one in the image first."""
     if person == 1:
         return PORTRAIT_EYES
     mirrored = PORTRAIT_EYES[::-1].copy()
@@ -54,31 +54,31 @@ def texture(seed: int, num_marks: int = 60) -> np.ndarray:
     """A background with features but without faces."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(40, 216, (9, 12, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     for _ in range(num_marks):
         corner = rng.integers(0, (WIDTH, HEIGHT))
         size = rng.integers(4, 14, 2)
         colour = tuple(int(c) for c in rng.integers(0, 256, 3))
-        cv2.rectangle(picture, corner.tolist(), (corner + size).tolist(), colour, -1)
-    return picture
+        cv2.rectangle(image, corner.tolist(), (corner + size).tolist(), colour, -1)
+    return image
 
 
 def with_face(background: np.ndarray, person: int, matrix: np.ndarray) -> np.ndarray:
     """The portrait of a person, mapped by `matrix` and faded into the background at its edge."""
-    picture = portrait(person)
-    height, width = picture.shape[:2]
+    image = portrait(person)
+    height, width = image.shape[:2]
     mask = np.zeros((height, width), np.float32)
     cv2.ellipse(mask, (width // 2, 115), (80, 105), 0, 0, 360, 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), 4)
     size = (WIDTH, HEIGHT)
-    moved = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_CUBIC)
+    moved = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC)
     alpha = cv2.warpAffine(mask, matrix, size)[..., None]
     return (alpha * moved + (1 - alpha) * background).round().astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One shot of the film: length, and the picture of its n-th frame."""
+    """One shot of the film: length, and the image of its n-th frame."""
 
     name: str
     num_frames: int

@@ -246,7 +246,7 @@ def tfrecords() -> dict[str, tuple[str, bytes]]:
         "varint": b"\xff" * 20,
         "group": b"\x0b\x0b\x0b",
         "long field": b"\x0a\xff\xff\xff\xff\x0f",
-        "pictures": example(frames=png),
+        "images": example(frames=png),
         "shape without data": example(shape=shape),
         "shape and little data": example(shape=shape, data=_field(1, _field(1, b"x"))),
         "negative shape": example(shape=negative, data=_field(1, _field(1, b"x"))),

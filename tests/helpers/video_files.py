@@ -43,7 +43,7 @@ def write_video(
 ) -> Path:
     """Encode numbered frames; `times` are presentation times in units of 1/1000 s.
 
-    An MP4 gets its index in front of the pictures, or with `faststart=False` behind them.
+    An MP4 gets its index in front of the images, or with `faststart=False` behind them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     in_front = faststart and path.suffix in (".mp4", ".mov")

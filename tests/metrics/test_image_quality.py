@@ -26,7 +26,7 @@ RECORDED = {
 
 
 def noisy_pair(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Random pictures, and the same ones darker and with noise."""
+    """Random images, and the same ones darker and with noise."""
     rng = keyed_rng("image quality", *shape)
     clips = torch.randint(256, shape, generator=rng, dtype=torch.uint8)
     noise = torch.randint(-40, 41, shape, generator=rng)

@@ -18,8 +18,8 @@ def flat(*values: int) -> Tensor:
 def sliding(count: int, dy: int, dx: int, size: int = 32, frames: int = 4) -> Tensor:
     """Smooth noise that moves by (dy, dx) pixels a frame, without edges."""
     rng = keyed_rng("sliding", dy, dx)
-    picture = torch.rand(count, 3, size, size, generator=rng)
-    clip = torch.stack([picture.roll((dy * t, dx * t), (2, 3)) for t in range(frames)], 2)
+    image = torch.rand(count, 3, size, size, generator=rng)
+    clip = torch.stack([image.roll((dy * t, dx * t), (2, 3)) for t in range(frames)], 2)
     return (clip * 255).to(torch.uint8)
 
 

@@ -71,7 +71,7 @@ def test_forward_is_the_clip_among_the_parts(case: Case) -> None:
             gan.generator.parts(*inputs, num_frames=longer)
 
 
-def test_pictures_beside_the_clip_are_those_declared(case: Case) -> None:
+def test_images_beside_the_clip_are_those_declared(case: Case) -> None:
     gan = case.build().train(False)
     parts = gan.generator.parts(*inputs_of(case, gan, 2))
     assert set(parts) - {"clip", "category"} == set(gan.generator.shows)

@@ -60,8 +60,8 @@ def test_grid_in_other_formats(conditional: Generator, tmp_path: Path, suffix: s
 
     path = tmp_path / f"grid{suffix}"
     write_sample_grid(path, sample(conditional, [0, 1]), fps=10.0)
-    with Image.open(path) as picture:
-        assert getattr(picture, "n_frames", 1) == (1 if suffix == ".png" else 6)
+    with Image.open(path) as image:
+        assert getattr(image, "n_frames", 1) == (1 if suffix == ".png" else 6)
 
 
 def test_unknown_suffix_is_refused(conditional: Generator, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Predictions, windows and their pictures, for every way in which a model takes a context."""
+"""Predictions, windows and their images, for every way in which a model takes a context."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from vidgan.sampling.predict import (
     rows_of_clip,
     targets_of,
     text_image,
-    write_film,
+    write_rows,
     write_strip,
 )
 from vidgan.video import read_frames
@@ -203,7 +203,7 @@ def test_frames_of_another_size_are_refused_by_the_card(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------
-# Pictures
+# Images
 
 
 def test_rows_show_truth_predictions_and_baselines_behind_the_given_frames() -> None:
@@ -245,10 +245,10 @@ def test_borders_tell_given_from_made(tmp_path: Path) -> None:
     samples = vidgan.predict(generator, parted.context, 2)
     rows = rows_of_clip(parted, samples, {}, index=0)
     write_strip(tmp_path / "strip.png", rows)
-    with Image.open(tmp_path / "strip.png") as picture:
+    with Image.open(tmp_path / "strip.png") as image:
         side = 96 + 8 + 2
-        left = picture.width - 12 * side - 2
-        assert picture.height == 3 * side + 2
+        left = image.width - 12 * side - 2
+        assert image.height == 3 * side + 2
         for row, column, colour in [
             (0, 0, GIVEN_COLOUR),
             (0, 11, GIVEN_COLOUR),
@@ -257,13 +257,13 @@ def test_borders_tell_given_from_made(tmp_path: Path) -> None:
             (2, 11, MADE_COLOUR),
         ]:
             top_left = (left + 2 + column * side, 2 + row * side)
-            assert picture.getpixel(top_left) == colour
+            assert image.getpixel(top_left) == colour
             # Inside the border stands the clip, six times as large.
             pixel = rows[row].frames[:, column, 1, 2].tolist()
             inside = (top_left[0] + 4 + 2 * 6 + 3, top_left[1] + 4 + 6 + 3)
-            assert list(picture.getpixel(inside)) == pixel
+            assert list(image.getpixel(inside)) == pixel
         # The name stands left of its row.
-        assert min(picture.crop((0, side, left, 2 * side)).convert("L").tobytes()) < 128
+        assert min(image.crop((0, side, left, 2 * side)).convert("L").tobytes()) < 128
 
 
 def test_a_film_plays_all_rows_under_their_names(tmp_path: Path) -> None:
@@ -271,13 +271,13 @@ def test_a_film_plays_all_rows_under_their_names(tmp_path: Path) -> None:
     parted = part_windows(generator, windows())
     samples = vidgan.predict(generator, parted.context, 2)
     rows = rows_of_clip(parted, samples, parted.baselines(8))
-    write_film(tmp_path / "film.mp4", rows, fps=8)
-    film = read_frames(tmp_path / "film.mp4").clip
+    write_rows(tmp_path / "video.mp4", rows, fps=8)
+    video = read_frames(tmp_path / "video.mp4").clip
     name = text_image("truth").shape[1]
-    assert film.shape[1] == 12
-    assert film.shape[2] in (name + 104 + 4, name + 104 + 5)
-    assert film.shape[3] == 5 * 106 + 2
+    assert video.shape[1] == 12
+    assert video.shape[2] in (name + 104 + 4, name + 104 + 5)
+    assert video.shape[3] == 5 * 106 + 2
     # On the left border of sample 1: blue while frames are given, orange afterwards.
-    spot = film[:, :, name + 50, 106 + 3].int()
+    spot = video[:, :, name + 50, 106 + 3].int()
     assert int(spot[2, 3]) > int(spot[0, 3]) + 80
     assert int(spot[0, 4]) > int(spot[2, 4]) + 80

@@ -13,7 +13,7 @@ from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.models.mocogan import MoCoGANConfig
 from vidgan.models.vgan import VGANConfig
-from vidgan.sampling.generate import sample_pictures
+from vidgan.sampling.generate import sample_images
 from vidgan.sampling.outputs import labels_of
 from vidgan.sampling.showing import (
     ClipTable,
@@ -61,16 +61,16 @@ def test_layers_stand_beside_the_clip_that_they_make(layered: Generator) -> None
 
 def test_a_mask_is_black_for_nothing_and_white_for_all(layered: Generator) -> None:
     latents = vidgan.sample_latents(layered, [0, 1, 2])
-    pictures = sample_pictures(layered, latents)
+    images = sample_images(layered, latents)
     with torch.no_grad():
         parts = layered.parts(latents)
-    assert list(pictures) == ["clip", "mask", "foreground", "background"]
-    assert pictures["mask"].shape == (3, 1, *SHAPE[1:])
+    assert list(images) == ["clip", "mask", "foreground", "background"]
+    assert images["mask"].shape == (3, 1, *SHAPE[1:])
     # Batches of other sizes round single values the other way.
     expected = (parts["mask"] * 255).round()
-    assert float((pictures["mask"] - expected).abs().max()) <= 1
+    assert float((images["mask"] - expected).abs().max()) <= 1
     foreground = to_uint8(parts["foreground"]).int()
-    assert int((pictures["foreground"].int() - foreground).abs().max()) <= 1
+    assert int((images["foreground"].int() - foreground).abs().max()) <= 1
 
 
 def test_rows_keep_content_and_columns_keep_motion(moving: Generator) -> None:
@@ -112,20 +112,20 @@ def test_squares_hold_no_more_clips_than_asked_for() -> None:
     assert [rows_of_square(num) for num in (1, 3, 4, 15, 16)] == [1, 1, 2, 3, 4]
 
 
-def test_tables_become_films_and_pictures_with_names(layered: Generator, tmp_path: Path) -> None:
+def test_tables_become_films_and_images_with_names(layered: Generator, tmp_path: Path) -> None:
     table = layers_table(layered, [0, 1])
     bare = ClipTable(table.clips, table.columns)
     for suffix in (".gif", ".webp", ".mp4", ".png"):
         for name, shown in (("named", table), ("bare", bare)):
             write_table(tmp_path / f"{name}{suffix}", shown, fps=8)
-    film, plain = (read_frames(tmp_path / f"{n}.mp4").clip for n in ("named", "bare"))
+    video, plain = (read_frames(tmp_path / f"{n}.mp4").clip for n in ("named", "bare"))
     # 16 px clips enlarged 6 times, 2 px between them; the names add a line above.
     assert plain.shape[1:] == (6, 2 * 98 + 2, 4 * 98 + 2)
-    assert film.shape[3] == plain.shape[3]
-    heads = film.shape[2] - plain.shape[2]
+    assert video.shape[3] == plain.shape[3]
+    heads = video.shape[2] - plain.shape[2]
     assert 8 < heads < 30
     for column in range(4):
-        head = film[:, 0, :heads, column * 98 : (column + 1) * 98]
+        head = video[:, 0, :heads, column * 98 : (column + 1) * 98]
         assert int(head.min()) < 100, "a name is missing"
     with Image.open(tmp_path / "named.png") as named, Image.open(tmp_path / "bare.png") as without:
         assert named.height == without.height == 8 * 98 + 2
@@ -137,5 +137,5 @@ def test_tables_become_films_and_pictures_with_names(layered: Generator, tmp_pat
 def test_grey_clips_are_drawn(tmp_path: Path) -> None:
     clips = torch.zeros(2, 1, 3, 8, 8, dtype=torch.uint8)
     write_table(tmp_path / "grey.png", ClipTable(clips, 2, ("clip", "mask")), fps=8)
-    with Image.open(tmp_path / "grey.png") as picture:
-        assert picture.mode == "RGB"
+    with Image.open(tmp_path / "grey.png") as image:
+        assert image.mode == "RGB"

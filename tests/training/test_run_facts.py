@@ -14,17 +14,17 @@ from vidgan.training.logs import LOG_FILE, read_log
 from vidgan.training.page import write_page
 from vidgan.training.presets import save_config
 from vidgan.training.run_folder import (
-    FILM_WIDTH,
+    VIDEO_WIDTH,
     device_of,
     environment_facts,
     media_of,
     read_clip_facts,
-    sample_films,
+    sample_videos,
 )
 from vidgan.video import probe, read_frames, write_mp4
 
 
-def film(run: Path, step: int, width: int) -> Path:
+def video(run: Path, step: int, width: int) -> Path:
     """Samples of a run: blocks of 4 px of one brightness each."""
     rng = torch.Generator().manual_seed(step)
     blocks = torch.randint(0, 256, (1, 3, 8, width // 4), generator=rng, dtype=torch.uint8)
@@ -36,11 +36,11 @@ def film(run: Path, step: int, width: int) -> Path:
 
 
 def test_films_are_shown_as_they_are_or_no_wider_than_the_page(tmp_path: Path) -> None:
-    narrow = film(tmp_path, 1, FILM_WIDTH)
+    narrow = video(tmp_path, 1, VIDEO_WIDTH)
     (medium,) = media_of(tmp_path)
     assert medium["content"] == narrow.read_bytes()
 
-    wide = film(tmp_path, 2, 2 * FILM_WIDTH + 8)  # the newest samples are shown
+    wide = video(tmp_path, 2, 2 * VIDEO_WIDTH + 8)  # the newest samples are shown
     (medium,) = media_of(tmp_path)
     assert medium["title"] == "Samples at step 2"
     shown = tmp_path / "shown.mp4"
@@ -57,7 +57,7 @@ def test_samples_have_the_names_that_training_gives(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(name.encode())
     (tmp_path / "samples" / "step-9.mp4").mkdir()
-    assert sample_films(tmp_path) == {7: tmp_path / "samples" / "step-7.mp4"}
+    assert sample_videos(tmp_path) == {7: tmp_path / "samples" / "step-7.mp4"}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_values_of_an_environment_that_do_not_fit_are_left_out_by_name(tmp_path:
 
 def test_a_page_names_the_files_that_it_leaves_out(tmp_path: Path) -> None:
     save_config(tmp_path, vidgan.load_config("cpu/pvgan-motions-16x8", ["data=videos"]))
-    film(tmp_path, 1, 16)
+    video(tmp_path, 1, 16)
     os.mkfifo(tmp_path / "interpolation.mp4")
     os.mkfifo(tmp_path / "interpolation.png")
     os.mkfifo(tmp_path / "data.json")

@@ -126,8 +126,8 @@ def test_samples_are_made_again_where_a_kill_came_between_them_and_the_checkpoin
     for step in (0, 9):
         kill_while_writing(config, step)
     train(config)
-    films = [sorted(p.name for p in Path(run, "samples").iterdir()) for run in (whole, config.run)]
-    assert films[0] == films[1]
+    videos = [sorted(p.name for p in Path(run, "samples").iterdir()) for run in (whole, config.run)]
+    assert videos[0] == videos[1]
     assert hash_of_ema(whole) == hash_of_ema(Path(config.run))
 
 

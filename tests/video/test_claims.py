@@ -1,4 +1,4 @@
-"""What a video or picture costs: tables that claim too much, and memory for each pixel."""
+"""What a video or image costs: tables that claim too much, and memory for each pixel."""
 
 import struct
 import subprocess
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from vidgan.video import UnreadableVideoError, probe, read_frames
-from vidgan.video.frames import rgb_picture
+from vidgan.video.frames import rgb_image
 from vidgan.video.geometry import sdr_pixels
 from vidgan.video.reading import FrameStream
 from vidgan.video.writing import write_mp4
@@ -97,7 +97,7 @@ def peak_bytes_per_pixel(lines: str, pixels: int) -> float:
 SIDE = 4096
 
 
-def test_a_large_picture_is_held_in_few_copies(tmp_path: Path) -> None:
+def test_a_large_image_is_held_in_few_copies(tmp_path: Path) -> None:
     for name, size in (("small", 64), ("large", SIDE)):
         (tmp_path / name).mkdir()
         Image.new("RGB", (size, size)).save(tmp_path / name / "1.png", compress_level=1)
@@ -132,16 +132,16 @@ def test_strips_of_hdr_meet(transfer: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"])
-def test_strips_of_pictures_meet(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_of_images_meet(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).integers(0, 256, (37, 20, 3), np.uint8)
-    picture = Image.fromarray(values)
+    image = Image.fromarray(values)
     if mode == "I;16":
-        picture = Image.fromarray(values[..., 0].astype(np.uint16) << 8)
+        image = Image.fromarray(values[..., 0].astype(np.uint16) << 8)
     else:
-        picture = picture.convert(mode)
-    whole = rgb_picture(picture)
+        image = image.convert(mode)
+    whole = rgb_image(image)
     monkeypatch.setattr("vidgan.video.frames._STRIP_PIXELS", 100)
-    assert np.array_equal(rgb_picture(picture), whole)
+    assert np.array_equal(rgb_image(image), whole)
     if mode == "RGB":
         assert np.array_equal(whole, values)
 

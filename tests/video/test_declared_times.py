@@ -111,7 +111,7 @@ def test_ntsc_beside_its_round_rate_is_not_mixed(tmp_path):
 
 
 def write_avi_with_repeats(path, shown):
-    """An AVI in which only the frames `shown` have pictures; in between the last one stays."""
+    """An AVI in which only the frames `shown` have images; in between the last one stays."""
     import av
     from video_files import numbered_frame
 

@@ -36,7 +36,7 @@ def noise() -> torch.Tensor:
 
 @pytest.fixture
 def smooth() -> torch.Tensor:
-    """uint8 [3, 8, 32, 48]: a soft picture that drifts."""
+    """uint8 [3, 8, 32, 48]: a soft image that drifts."""
     t, y, x = torch.meshgrid(torch.arange(8), torch.arange(32), torch.arange(48), indexing="ij")
     channels = [(4 * x + 3 * t) % 256, 5 * y + t, 2 * x + 3 * y]
     return torch.stack(channels).clamp(0, 255).to(torch.uint8)
@@ -52,7 +52,7 @@ def test_mp4_is_what_browsers_play(tmp_path, smooth):
     assert data.index(b"moov") < data.index(b"mdat")
 
 
-def test_mp4_keeps_pictures_and_their_order(tmp_path, smooth):
+def test_mp4_keeps_images_and_their_order(tmp_path, smooth):
     write_mp4(tmp_path / "clip.mp4", smooth, 10, quality=5)
     clip = read_frames(tmp_path / "clip.mp4").clip
     error = (clip.int() - smooth.int()).abs().float().mean(dim=(0, 2, 3))
@@ -97,21 +97,21 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, smooth):
 
 def test_webp_is_exact_and_gif_moves(tmp_path, smooth):
     write_webp(tmp_path / "clip.webp", smooth, 10)
-    with Image.open(tmp_path / "clip.webp") as picture:
-        assert picture.n_frames == 8
-        picture.seek(3)
-        pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    with Image.open(tmp_path / "clip.webp") as image:
+        assert image.n_frames == 8
+        image.seek(3)
+        pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     assert torch.equal(pixels, smooth[:, 3])
     write_gif(tmp_path / "clip.gif", smooth, 10)
-    with Image.open(tmp_path / "clip.gif") as picture:
-        assert (picture.n_frames, picture.info["duration"], picture.info["loop"]) == (8, 100, 0)
+    with Image.open(tmp_path / "clip.gif") as image:
+        assert (image.n_frames, image.info["duration"], image.info["loop"]) == (8, 100, 0)
 
 
 def test_png_is_exact(tmp_path, noise):
     write_png(tmp_path / "frame.png", noise[:, 0])
     for source in (tmp_path / "frame.png", io.BytesIO(png_bytes(noise[:, 0]))):
-        with Image.open(source) as picture:
-            pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        with Image.open(source) as image:
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         assert torch.equal(pixels, noise[:, 0])
 
 
@@ -167,12 +167,12 @@ def test_mp4_says_what_its_colours_are(tmp_path, size, lossless):
 
 def gif_delays(path) -> list[int]:
     """Milliseconds of each frame, from the graphic control extensions."""
-    with Image.open(path) as picture:
-        count = picture.n_frames
+    with Image.open(path) as image:
+        count = image.n_frames
         delays = []
         for n in range(count):
-            picture.seek(n)
-            delays.append(picture.info["duration"])
+            image.seek(n)
+            delays.append(image.info["duration"])
     return delays
 
 
@@ -235,7 +235,7 @@ def test_a_gif_changes_only_where_the_clip_does(tmp_path):
         clip[:, n, 5 + n : 9 + n, 10 : 14 + n] = 255 - 40 * n
     write_gif(tmp_path / "a.gif", clip, 10)
     assert torch.equal(read_frames(tmp_path / "a.gif").clip, clip)
-    with Image.open(tmp_path / "a.gif") as picture:
+    with Image.open(tmp_path / "a.gif") as image:
         for n in range(4):
-            picture.seek(n)
-            assert np.array_equal(np.asarray(picture.convert("RGB")).transpose(2, 0, 1), clip[:, n])
+            image.seek(n)
+            assert np.array_equal(np.asarray(image.convert("RGB")).transpose(2, 0, 1), clip[:, n])

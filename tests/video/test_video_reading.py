@@ -82,12 +82,12 @@ def test_rotation_is_applied(tmp_path):
 )
 def test_resize_policies(tmp_path, resize, corner, centre):
     # 64 x 32: red with a blue middle and green ends that only a crop cuts away.
-    picture = np.zeros((32, 64, 3), np.uint8)
-    picture[:] = (255, 0, 0)
-    picture[:, :14] = picture[:, 50:] = (0, 255, 0)
-    picture[8:24, 24:40] = (0, 0, 255)
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[:] = (255, 0, 0)
+    image[:, :14] = image[:, 50:] = (0, 255, 0)
+    image[8:24, 24:40] = (0, 0, 255)
     for n in range(2):
-        Image.fromarray(picture).save(tmp_path / f"{n}.png")
+        Image.fromarray(image).save(tmp_path / f"{n}.png")
     frame = read_frames(tmp_path, resolution=16, resize=resize).clip[:, 0]
     assert frame.shape == (3, 16, 16)
     assert (frame[:, 1, 1].float() - torch.tensor(corner)).abs().max() < 40
@@ -96,7 +96,7 @@ def test_resize_policies(tmp_path, resize, corner, centre):
     assert green == pytest.approx({"centre-crop": 0.0, "letterbox": 7 / 32}[resize], abs=0.05)
 
 
-def test_stretch_keeps_the_whole_picture(tmp_path):
+def test_stretch_keeps_the_whole_image(tmp_path):
     path = write_video(tmp_path / "wide.mp4", 2, size=(128, 32))
     clip = read_frames(path, [1], resolution=32, resize="stretch").clip
     assert clip.shape == (3, 1, 32, 32)
@@ -210,7 +210,7 @@ def test_numbered_images_are_a_video_in_number_order(tmp_path):
         read_frames(tmp_path, [-1])
 
 
-def test_folders_of_other_pictures_are_no_video(tmp_path):
+def test_folders_of_other_images_are_no_video(tmp_path):
     Image.fromarray(numbered_frame(0)).save(tmp_path / "cover.png")
     Image.fromarray(numbered_frame(1)).save(tmp_path / "frame-1.png")
     assert not is_image_folder(tmp_path)

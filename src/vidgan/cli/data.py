@@ -66,7 +66,7 @@ def build(
 
     Args:
         source: folder of videos, archive (zip, tar), or file of arrays or TFRecords; folders of
-            numbered pictures count as videos.
+            numbered images count as videos.
         out: folder to make.
         words: settings of the clips as key=value, such as resolution=64 frames=16 clip=random.
     """
@@ -103,7 +103,7 @@ def check(
         words: settings of the clips as key=value, such as resolution=64 frames=16 short=loop.
         preset: take the settings from this preset; by default from the one that vidgan train
             would choose on this machine.
-        sheet: picture to write, a row of frames for each of some clips.
+        sheet: image to write, a row of frames for each of some clips.
         workers: processes that decode.
         strict: end with exit code 2 if any video would be dropped or is damaged.
         json: print the report as JSON.
@@ -112,7 +112,7 @@ def check(
 
     check_place(sheet)
     if sheet.suffix.lower() != ".png":
-        raise UserError(f"--sheet {sheet} must be a picture: give it a name that ends in .png")
+        raise UserError(f"--sheet {sheet} must be an image: give it a name that ends in .png")
     if is_packed(source):
         from vidgan.data.build.packing import verify_set
         from vidgan.data.packed.export import draw_packed
@@ -396,7 +396,7 @@ def split(
     Needs the extra faces, whose search for cuts is used.
 
     Args:
-        film: video file, or folder of numbered pictures.
+        film: video file, or folder of numbered images.
         out: folder to make, with train and heldout inside.
         words: settings of the search, as key=value, such as threshold=0.15 min_frames=16.
         heldout: share of the shots that training never sees.
@@ -464,9 +464,9 @@ def render_faces_page(report: "FacesReport", config: "FacesConfig", command: str
     """The page of a build of face clips as HTML.
 
     Args:
-        report: What became of the films.
-        config: The settings.
-        command: The call, to be shown.
+        report: what became of the films.
+        config: the settings.
+        command: the call, to be shown.
     """
     from vidgan.films.faces.build import THESIS_LENGTHS, length_histogram
     from vidgan.report.page import FacesPage, StepRow, faces_page
@@ -498,15 +498,15 @@ def render_faces_page(report: "FacesReport", config: "FacesConfig", command: str
 
 def _sheets(report: "FacesReport") -> "list[FilmSheet]":
     """Contact sheets of some films, evenly spread over all, cut to a few clips each."""
-    from vidgan.video.pictures import open_picture
+    from vidgan.video.images import open_image
 
     count = min(len(report.sheets), _PAGE_SHEETS)
     chosen = [report.sheets[n * len(report.sheets) // count] for n in range(count)]
     sheets: list[FilmSheet] = []
     for file, film in chosen:
-        with open_picture(Path(report.out) / file) as picture:
-            rows = min(picture.height, _PAGE_ROWS * picture.width // 8 + 2)
+        with open_image(Path(report.out) / file) as image:
+            rows = min(image.height, _PAGE_ROWS * image.width // 8 + 2)
             buffer = io.BytesIO()
-            picture.crop((0, 0, picture.width, rows)).save(buffer, format="JPEG", quality=85)
+            image.crop((0, 0, image.width, rows)).save(buffer, format="JPEG", quality=85)
         sheets.append({"film": film, "content": buffer.getvalue()})
     return sheets

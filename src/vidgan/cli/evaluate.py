@@ -100,7 +100,7 @@ def evaluate(
         judge_seed=judge_seed,
         cache=cache_folder() / "judges",
         features=cache_folder() / "features",
-        pictures=folder,
+        images=folder,
         device="cuda" if torch.cuda.is_available() else "cpu",
         notify=say,
     )

@@ -83,14 +83,14 @@ def sample(
     suffix = out.suffix.lower()
     if suffix in OTHER_SUFFIXES and not out.is_dir():
         raise UserError(
-            f"{out} is no kind of file that samples are written as; choose one of "
-            f"{', '.join(sorted(GRID_SUFFIXES))} for a grid, or a folder without a suffix"
+            f"{out} is not a supported output format; use {', '.join(sorted(GRID_SUFFIXES))} for a "
+            f"grid, or a folder without a suffix"
         )
     check_counts(flags.num, flags.frames)
     if flags.show != "clips" and suffix not in GRID_SUFFIXES:
         raise UserError(
-            f"--show {flags.show} is one picture or film; name a file that ends in one of "
-            f"{', '.join(sorted(GRID_SUFFIXES))}, not {out}"
+            f"--show {flags.show} writes a single image or video, and {out} is neither; use one of "
+            f"{', '.join(sorted(GRID_SUFFIXES))}"
         )
     check_place(out)
     generator = load_generator(run, flags.checkpoint)
@@ -155,37 +155,36 @@ def interpolate(
     *,
     flags: Flags[InterpolateFlags],
 ) -> None:
-    """Walk through the latent space: a film, and a picture with one row of frames a step.
+    """Walk through the latent space: a video, and an image with one row of frames a step.
 
     Args:
         run: run folder, checkpoint folder, generator file, or hub id.
-        out: film to write (.mp4, .gif or .webp), with the picture beside it as .png; by default
+        out: video to write (.mp4, .gif or .webp), with the image beside it as .png; by default
             interpolation.mp4 in the run.
     """
     from vidgan.sampling.outputs import ANIMATIONS, interpolate_seeds, write_interpolation
     from vidgan.sampling.storage import card_of, load_generator
 
     folder = Path(run) if Path(run).is_dir() else Path()
-    film = out or folder / "interpolation.mp4"
-    if film.suffix.lower() in ("", ".png"):
-        film = film.with_suffix(".mp4")
-    if film.suffix.lower() not in ANIMATIONS:
+    video = out or folder / "interpolation.mp4"
+    if video.suffix.lower() in ("", ".png"):
+        video = video.with_suffix(".mp4")
+    if video.suffix.lower() not in ANIMATIONS:
         raise UserError(
-            f"{film} is no kind of film that a walk is written as; name a file that ends in one of "
-            f"{', '.join(ANIMATIONS)}"
+            f"{video} is not a supported video format; use one of {', '.join(ANIMATIONS)}"
         )
-    check_place(film)
+    check_place(video)
     generator = load_generator(run, flags.checkpoint)
     card = card_of(generator)
-    picture = film.with_suffix(".png")
+    image = video.with_suffix(".png")
     clips = interpolate_seeds(
         generator, flags.start, flags.end, flags.steps, flags.mode, flags.class_name
     )
-    write_interpolation(film, picture, clips, card.fps)
+    write_interpolation(video, image, clips, card.fps)
     if flags.json:
-        print_json({"film": str(film), "picture": str(picture), "step": card.step})
+        print_json({"video": str(video), "image": str(image), "step": card.step})
     else:
-        print_lines(film, picture)
+        print_lines(video, image)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -195,7 +194,7 @@ Clips = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLIP ...] [KEY=VALUE 
 
 CHECKPOINT = "best"
 DEFAULT_CLIPS = 500
-NUM_PICTURES = 4
+NUM_IMAGES = 4
 """Of many held-out clips, so many are drawn."""
 
 
@@ -216,7 +215,7 @@ class PredictFlags:
     num_clips: int | None = None
     """held-out clips to score; 500 unless said otherwise."""
     out: Path | None = None
-    """folder for films and strips; by default predictions in the run folder."""
+    """folder for videos and strips; by default predictions in the run folder."""
     json: bool = False
     """print a JSON document."""
 
@@ -230,7 +229,7 @@ def predict(
 ) -> None:
     """Continue given frames, and compare with the truth and with what needs no model.
 
-    Each clip gives a film and a strip of frames: orange borders around predicted frames, blue ones
+    Each clip gives a video and a strip of frames: orange borders around predicted frames, blue ones
     around given and true ones. A model that colours or mends clips does that.
 
     Args:
@@ -334,7 +333,7 @@ def predict_files(
 
     from vidgan.extractors.lpips import load_perceptual
     from vidgan.metrics.image_quality import score_frames
-    from vidgan.sampling.predict import part_windows, write_pictures
+    from vidgan.sampling.predict import part_windows, write_prediction
     from vidgan.sampling.predict import predict as predict_frames
 
     perceptual = load_perceptual(wanted.lpips) if wanted.lpips else None
@@ -347,14 +346,14 @@ def predict_files(
         )
         samples = parted.new_frames(generator, made)
         baselines = parted.baselines(samples.shape[3])
-        film, strip = write_pictures(wanted.folder / name, parted, samples, baselines, fps)
-        entry: dict[str, Any] = {"clip": str(path), "film": str(film), "strip": str(strip)}
+        video, strip = write_prediction(wanted.folder / name, parted, samples, baselines, fps)
+        entry: dict[str, Any] = {"clip": str(path), "video": str(video), "strip": str(strip)}
         entry["scores"] = None
         if parted.target.shape[2]:
             done.append((samples, parted.target, baselines))
             entry["scores"] = score_frames(*done[-1], perceptual)
         entries.append(entry)
-        lines += [str(film), str(strip)]
+        lines += [str(video), str(strip)]
     scores, table, remarks = None, [], []
     if done:
         all_samples, all_targets = (torch.cat(part) for part in list(zip(*done, strict=True))[:2])
@@ -469,7 +468,7 @@ def predict_heldout(
     from vidgan.evaluation.clips import EvaluationOptions
     from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
     from vidgan.evaluation.record import save_record
-    from vidgan.sampling.predict import picture_name, write_pictures
+    from vidgan.sampling.predict import image_name, write_prediction
 
     config, data = open_data(run, words, CHECKPOINT)
     record, predictions = evaluate_predictions(
@@ -493,9 +492,9 @@ def predict_heldout(
         write_page_of(Path(run))
     lines: list[str] = []
     shown = (predictions.parted, predictions.samples, predictions.baselines)
-    for index, source in enumerate(predictions.names[:NUM_PICTURES]):
-        stem = wanted.folder / picture_name(source)
-        lines += map(str, write_pictures(stem, *shown, data.store.fps, index))
+    for index, source in enumerate(predictions.names[:NUM_IMAGES]):
+        stem = wanted.folder / image_name(source)
+        lines += map(str, write_prediction(stem, *shown, data.store.fps, index))
     lines.append(headline(record))
     remarks = [f"warning: {warning}" for warning in record.warnings]
     document = record.without_clips().to_dict()

@@ -41,10 +41,10 @@ from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.outputs import interpolate_seeds, write_interpolation
 from vidgan.sampling.predict import (
     LabelledClip,
+    image_name,
     part_windows,
-    picture_name,
     rows_of_clip,
-    write_pictures,
+    write_prediction,
     write_strip,
 )
 from vidgan.sampling.storage import card_of, load_generator
@@ -157,7 +157,7 @@ def read_suite(path: str | Path) -> Suite:
 # A suite of systems, trained on one data set under one budget and evaluated by one protocol
 
 
-NUM_PICTURES = 2
+NUM_IMAGES = 2
 """Predicted clips of a run that are drawn."""
 
 
@@ -452,9 +452,9 @@ def _predict(suite: Suite, job: Job, data: ClipDataset, judges: Path) -> None:
     )
     save_record(record, job.run / "evals")
     shown = (predictions.parted, predictions.samples, predictions.baselines)
-    for index, source in enumerate(predictions.names[:NUM_PICTURES]):
-        stem = job.run / "predictions" / picture_name(source)
-        write_pictures(stem, *shown, data.store.fps, index)
+    for index, source in enumerate(predictions.names[:NUM_IMAGES]):
+        stem = job.run / "predictions" / image_name(source)
+        write_prediction(stem, *shown, data.store.fps, index)
 
 
 def _draw_systems(jobs: Sequence[Job], out: Path) -> None:

@@ -66,10 +66,10 @@ class ClipDataset:
     then the clips inside windows of chunks, so that reading stays local on large sets.
 
     Args:
-        store: Where the clips are.
-        config: Clip length, size, window policy and flips.
-        seed: Decides order, windows and flips.
-        split: Which clips.
+        store: where the clips are.
+        config: clip length, size, window policy and flips.
+        seed: decides order, windows and flips.
+        split: which clips.
 
     Raises:
         UserError: the split is empty, or the stored clips are too short or do not fit.

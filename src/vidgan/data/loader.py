@@ -49,12 +49,12 @@ def make_loader(
     Where shared memory has no room for a batch, it comes through a pipe instead.
 
     Args:
-        dataset: Where samples come from.
-        batches: Lists of requests, taken a few batches ahead; may never end and may change
+        dataset: where samples come from.
+        batches: lists of requests, taken a few batches ahead; may never end and may change
             their length and size from one to the next (the sizes inside one list are equal).
-        num_workers: Processes that read ahead; 0 reads in this one.
-        device: Where clips and labels are put.
-        notify: Told once, in a sentence, that shared memory is too small.
+        num_workers: processes that read ahead; 0 reads in this one.
+        device: where clips and labels are put.
+        notify: told once, in a sentence, that shared memory is too small.
 
     Yields:
         Clips uint8 `[B, C, T, H, W]` and labels int64 `[B]` on `device`, and the clips' numbers

@@ -23,35 +23,35 @@ class DataConfig:
     """Where the clips come from and how they are cut.
 
     Attributes:
-        path: Folder of videos, archive or file of arrays, or a packed clip set made by `vidgan
+        path: folder of videos, archive or file of arrays, or a packed clip set made by `vidgan
             data build`.
-        layout: How the videos lie there, such as ucf101 or kinetics; auto finds out and says so.
-        fold: Which of several published splits, from 1, where the layout has them.
-        axes: Order of the axes of arrays, such as NTHWC (videos, frames, height, width, channels);
+        layout: how the videos lie there, such as ucf101 or kinetics; auto finds out and says so.
+        fold: which of several published splits, from 1, where the layout has them.
+        axes: order of the axes of arrays, such as NTHWC (videos, frames, height, width, channels);
             auto finds out where there is only one possibility.
-        resolution: Side of the square clips in pixels.
-        frames: Frames of a clip.
-        stride: Take every stride-th frame of the video.
-        fps: Resample every video to this rate before `stride`; None keeps each video's frames.
-        resize: How a frame becomes square: centre-crop, letterbox (black bars) or stretch.
-        clip: Which frames of a longer video: the central ones, a random window drawn anew for
+        resolution: side of the square clips in pixels.
+        frames: frames of a clip.
+        stride: take every stride-th frame of the video.
+        fps: resample every video to this rate before `stride`; None keeps each video's frames.
+        resize: how a frame becomes square: centre-crop, letterbox (black bars) or stretch.
+        clip: which frames of a longer video: the central ones, a random window drawn anew for
             every sample, or the first ones.
-        short: What happens to a video with too few frames: drop it, loop it from its start, or
+        short: what happens to a video with too few frames: drop it, loop it from its start, or
             hold its last frame.
         splits: auto reads first-level folders named train, val, test or heldout as splits and
             otherwise holds out a fraction of the videos; off trains on everything.
-        heldout_fraction: Share of the videos that is held out when the folders do not say.
-        group_by: Regular expression whose first part in parentheses, found in a video's name,
+        heldout_fraction: share of the videos that is held out when the folders do not say.
+        group_by: regular expression whose first part in parentheses, found in a video's name,
             tells its group: videos of one film, person or place, which are held out together.
-        flip: Mirror half of the training samples; it also swaps motions to the left and right.
-        payload: How clips are stored: raw, zstd (exact), jpeg (small), h264 (smallest, but with
+        flip: mirror half of the training samples; it also swaps motions to the left and right.
+        payload: how clips are stored: raw, zstd (exact), jpeg (small), h264 (smallest, but with
             artefacts in colour and time), or auto: zstd up to 64 pixels and jpeg above.
-        stored_frames: Frames kept of every video; None keeps a clip's worth, or for random clips
+        stored_frames: frames kept of every video; None keeps a clip's worth, or for random clips
             the whole video.
-        workers: Processes that decode; None chooses by the number of videos and cores. 0 decodes in
+        workers: processes that decode; None chooses by the number of videos and cores. 0 decodes in
             this process, which a video that crashes or hangs its decoder then ends or stops.
-        quality: Which clips are thought doubtful, and whether they are dropped.
-        strict: Refuse the whole folder if any video is dropped or damaged.
+        quality: which clips are thought doubtful, and whether they are dropped.
+        strict: refuse the whole folder if any video is dropped or damaged.
     """
 
     path: str = ""

@@ -39,8 +39,8 @@ from vidgan.evaluation.score import (
     RealData,
     compute_scores,
     missing_scores,
+    nearest_image,
     nearest_pairs,
-    nearest_picture,
     plan_comparison,
 )
 from vidgan.evaluation.warnings import score_warnings
@@ -84,8 +84,8 @@ class EvaluationOptions:
     None keeps nothing."""
     weights: str | Path | None = None
     """Folder of converted weight files; None takes the one of `vidgan weights`."""
-    pictures: str | Path | None = None
-    """Folder for a picture of the generated clips that lie nearest to training clips; None writes
+    images: str | Path | None = None
+    """Folder for an image of the generated clips that lie nearest to training clips; None writes
     none."""
     device: torch.device | str = "cpu"
     """Where the generator and the judge compute."""
@@ -153,8 +153,8 @@ def evaluate_clips(
     card = None if judge is None else judge_card(judge)
     network = _network_record(extractor, protocol)
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
-    if options.pictures is not None:
-        _show_nearest(Path(options.pictures), fake, seen, beside["memorisation"], notify)
+    if options.images is not None:
+        _show_nearest(Path(options.images), fake, seen, beside["memorisation"], notify)
     sizes, facts = (len(clips), len(real.heldout)), generator_facts or GeneratorFacts()
     warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
     warnings += check_warnings(beside, real.classes, labels, sizes, facts)
@@ -223,10 +223,10 @@ def _show_nearest(
     # Features of a network know what looks alike; copies that were counted come first.
     spaces = [space for space in reversed(found.values()) if "nearest" in space]
     shown = max(spaces, key=has_copies)
-    picture = nearest_picture(fake.clips, train.clips, shown["nearest"])
+    image = nearest_image(fake.clips, train.clips, shown["nearest"])
     nothing = torch.zeros(0, dtype=torch.int64)
     path = folder / f"nearest-{clips_hash(fake.clips, nothing)}.png"
-    write_png(path, picture)
+    write_png(path, image)
     notify(f"generated clips above their nearest training clips: {path}")
 
 

@@ -114,7 +114,7 @@ def nearest_pairs(nearest: Nearest, count: int = 6) -> list[dict[str, Any]]:
     return list(pairs.values())
 
 
-def nearest_picture(fake: Tensor, train: Tensor, pairs: list[dict[str, Any]]) -> Tensor:
+def nearest_image(fake: Tensor, train: Tensor, pairs: list[dict[str, Any]]) -> Tensor:
     """Two rows of frames for every pair: the generated clip and below it its training clip.
 
     Args:

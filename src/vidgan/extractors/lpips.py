@@ -1,6 +1,6 @@
 """LPIPS of frames against the true frames, with weights that the user has converted.
 
-It stands beside PSNR and SSIM, and like them compares two pictures of the same moment.
+It stands beside PSNR and SSIM, and like them compares two images of the same moment.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from vidgan.extractors.weights.checking import load_into
 from vidgan.extractors.weights.store import StoredWeights, load_weights, weights_path
 
 # ------------------------------------------------------------------------------------------------
-# LPIPS, a distance between two pictures (Zhang et al. 2018, arXiv 1801.03924, eq. 1; version 0.1).
+# LPIPS, a distance between two images (Zhang et al. 2018, arXiv 1801.03924, eq. 1; version 0.1).
 #
-# Both pictures go through AlexNet or VGG-16 of ImageNet. After each of five activations features
+# Both images go through AlexNet or VGG-16 of ImageNet. After each of five activations features
 # are scaled to unit length at every place; squared differences are weighted by channel, averaged
 # over places and added up. The channel weights were fitted to judgements of people. They belong to
 # one backbone, so the distances of the two are on different scales.
@@ -127,18 +127,18 @@ class LPIPS(nn.Module):
         self.register_buffer("shift", (2 * mean - 1).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", (2 * std).reshape(1, 3, 1, 1), persistent=False)
 
-    def forward(self, pictures: Tensor, truth: Tensor) -> Tensor:
-        """Distances `[B]` of float pictures `[B, 3, H, W]` in [-1, 1]; 0 for equal ones."""
-        total = torch.zeros(pictures.shape[0], device=pictures.device)
-        pairs = zip(self.activations(pictures), self.activations(truth), strict=True)
+    def forward(self, images: Tensor, truth: Tensor) -> Tensor:
+        """Distances `[B]` of float images `[B, 3, H, W]` in [-1, 1]; 0 for equal ones."""
+        total = torch.zeros(images.shape[0], device=images.device)
+        pairs = zip(self.activations(images), self.activations(truth), strict=True)
         for index, (ours, theirs) in enumerate(pairs):
             gap = (unit_length(ours) - unit_length(theirs)).square()  # [B, C, H, W]
             total = total + self.get_submodule(f"lin{index}")(gap).mean(dim=(1, 2, 3))
         return total
 
-    def activations(self, pictures: Tensor) -> list[Tensor]:
+    def activations(self, images: Tensor) -> list[Tensor]:
         """The five activations that are compared."""
-        x, found = (pictures - self.shift) / self.scale, []
+        x, found = (images - self.shift) / self.scale, []
         for stage in BACKBONES[self.backbone]:
             if stage.pool is not None:
                 x = F.max_pool2d(x, *stage.pool)

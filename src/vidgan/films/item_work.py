@@ -67,7 +67,7 @@ def grey_image(pixels: Pixels) -> Pixels:
 
 
 def shrink(pixels: Pixels, width: int) -> Pixels:
-    """Scale a picture down to `width` pixels by averaging; smaller ones stay as they are."""
+    """Scale an image down to `width` pixels by averaging; smaller ones stay as they are."""
     cv2 = opencv()
     if pixels.shape[1] <= width:
         return pixels
@@ -77,14 +77,14 @@ def shrink(pixels: Pixels, width: int) -> Pixels:
 
 
 class SiftMatcher:
-    """SIFT features of grey pictures and the matches between two of them (Lowe 2004).
+    """SIFT features of grey images and the matches between two of them (Lowe 2004).
 
-    Nearest neighbours are searched exactly, not by randomised trees, so that the same pictures
+    Nearest neighbours are searched exactly, not by randomised trees, so that the same images
     always give the same matches.
 
     Args:
-        num_features: The strongest features of a picture that are kept.
-        ratio: A match counts if its distance is below this share of the second best one's.
+        num_features: the strongest features of an image that are kept.
+        ratio: a match counts if its distance is below this share of the second best one's.
     """
 
     def __init__(self, num_features: int, ratio: float) -> None:
@@ -94,7 +94,7 @@ class SiftMatcher:
         self._ratio = ratio
 
     def features(self, grey: Pixels) -> tuple[Floats, npt.NDArray[np.float32]]:
-        """Places `[N, 2]` (x, y) and descriptors `[N, 128]` of the features of a picture."""
+        """Places `[N, 2]` (x, y) and descriptors `[N, 128]` of the features of an image."""
         keypoints, descriptors = self._sift.detectAndCompute(grey, None)
         if descriptors is None:
             return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
@@ -116,7 +116,7 @@ class SiftMatcher:
     def share(
         self, first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]
     ) -> float | None:
-        """Matches over the number of features of the poorer picture; None if it has under two."""
+        """Matches over the number of features of the poorer image; None if it has under two."""
         fewest = min(len(first), len(second))
         return len(self.matches(first, second)) / fewest if fewest > 1 else None
 
@@ -137,10 +137,10 @@ class WorkItem:
     """One video to work on.
 
     Attributes:
-        name: Path within the source folder.
-        key: Name of its record and outputs; no other video has it.
-        fingerprint: Tells a changed file.
-        extra: More to be noted in its record.
+        name: path within the source folder.
+        key: name of its record and outputs; no other video has it.
+        fingerprint: tells a changed file.
+        extra: more to be noted in its record.
     """
 
     name: str
@@ -155,8 +155,8 @@ class Work(Generic[Job]):
 
     Attributes:
         function: Module-level function from a job to a record; what it raises ends the work.
-        job_of: The job of an item.
-        clear: Removes whatever the videos with these keys have left.
+        job_of: the job of an item.
+        clear: removes whatever the videos with these keys have left.
     """
 
     function: Callable[[Job], dict[str, Any]]
@@ -200,8 +200,8 @@ def guarded_record(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, A
     Only what concerns every other video too is raised: a full disk, and settings that cannot work.
 
     Args:
-        name: Path of the video within the source folder.
-        work: Gives the record but for `name` and `outcome`; it may set a `reason` of its own.
+        name: path of the video within the source folder.
+        work: gives the record but for `name` and `outcome`; it may set a `reason` of its own.
     """
     try:
         return {"name": name, "outcome": "done", "reason": None, **work()}
@@ -221,10 +221,10 @@ class WorkFolder:
     """A folder of records and outputs.
 
     Attributes:
-        path: The folder.
-        kind: What its plan file is called and calls itself, such as `faces`.
-        schema: Version of the records.
-        what: What it holds, in words.
+        path: the folder.
+        kind: what its plan file is called and calls itself, such as `faces`.
+        schema: version of the records.
+        what: what it holds, in words.
     """
 
     path: Path
@@ -317,14 +317,14 @@ def work_through(
     """Work on every item without a record and write its record.
 
     Args:
-        folder: The folder, held by `begun`.
-        items: Everything that there is to do.
-        work: What is done with an item.
-        workers: Items at the same time; None takes one a core. 0 works in this process, without
+        folder: the folder, held by `begun`.
+        items: everything that there is to do.
+        work: what is done with an item.
+        workers: items at the same time; None takes one a core. 0 works in this process, without
             protection against videos that crash or hang.
-        engine: Where the work is done; None takes processes of this machine.
-        retry: Try items again that failed before.
-        progress: Called with (done, total, what).
+        engine: where the work is done; None takes processes of this machine.
+        retry: try items again that failed before.
+        progress: called with (done, total, what).
     """
     todo = [item for item in items if not folder.is_finished(item, retry)]
     keys = {item.key for item in todo}

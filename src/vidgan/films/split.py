@@ -41,14 +41,14 @@ class SplitReport:
     """What became of a film.
 
     Attributes:
-        film: The file.
-        out: The folder with its shots.
-        num_frames: Frames that decoded.
-        num_corrupt: Frames that did not.
-        num_shots: Shots found.
-        num_short: Of those, left out as too short.
-        min_frames: Fewest frames of a shot that is kept.
-        counts: Files by split; a long shot has several.
+        film: the file.
+        out: the folder with its shots.
+        num_frames: frames that decoded.
+        num_corrupt: frames that did not.
+        num_shots: shots found.
+        num_short: of those, left out as too short.
+        min_frames: fewest frames of a shot that is kept.
+        counts: files by split; a long shot has several.
     """
 
     film: str
@@ -87,11 +87,11 @@ def split_film(
     longer than `config.max_frames`, or than memory allows, are cut into pieces.
 
     Args:
-        film: Video file, or folder of numbered pictures.
-        out: Folder to make; it appears when it is complete.
-        config: How cuts are found.
-        heldout: Share of the shots that is held out.
-        time_limit_s: Seconds after which the film is given up.
+        film: video file, or folder of numbered images.
+        out: folder to make; it appears when it is complete.
+        config: how cuts are found.
+        heldout: share of the shots that is held out.
+        time_limit_s: seconds after which the film is given up.
 
     Raises:
         UserError: no OpenCV, the film cannot be read, it has no usable shot, or `out` is taken.

@@ -49,25 +49,25 @@ class StabilizeConfig:
     """Settings of `vidgan data stabilize`; defaults are the recipe's where it has one.
 
     Attributes:
-        skip_frames: Frames passed over at the beginning, where many uploads have a flash.
-        features: Strongest SIFT features of a frame; the recipe takes all, which differs only
+        skip_frames: frames passed over at the beginning, where many uploads have a flash.
+        features: strongest SIFT features of a frame; the recipe takes all, which differs only
             where there are thousands and then takes minutes.
         ratio: Lowe's ratio test.
-        min_matches: Fewer matches between neighbouring frames abort the clip.
-        ransac_pixels: Distance within which a match agrees with a homography.
-        max_step: A homography that moves a corner of the frame by more than this share of the
+        min_matches: fewer matches between neighbouring frames abort the clip.
+        ransac_pixels: distance within which a match agrees with a homography.
+        max_step: a homography that moves a corner of the frame by more than this share of the
             diagonal between two frames is impossible and aborts the clip.
-        min_cover: The clip ends when less than this share of the first view is still in the
-            picture: beyond it, most of the frame would be filled in.
-        erode: Side of the square by which the border of a moved frame is cut before it is filled,
+        min_cover: the clip ends when less than this share of the first view is still in the
+            image: beyond it, most of the frame would be filled in.
+        erode: side of the square by which the border of a moved frame is cut before it is filled,
             because it is blurred by interpolation.
-        size: Side of the clip; the shorter side is scaled to it and the middle is cut out.
-        min_frames: Shorter clips are dropped.
-        max_frames: A clip ends after this many frames.
-        restart: Begin anew behind the place where a clip ended or was aborted, as often as the
+        size: side of the clip; the shorter side is scaled to it and the middle is cut out.
+        min_frames: shorter clips are dropped.
+        max_frames: a clip ends after this many frames.
+        restart: begin anew behind the place where a clip ended or was aborted, as often as the
             video lasts; the recipe takes one clip of a video or none.
         quality: x264 rate factor of the clips.
-        lossless: Store pixels exactly instead (files that browsers do not play).
+        lossless: store pixels exactly instead (files that browsers do not play).
     """
 
     skip_frames: int = 2
@@ -116,8 +116,8 @@ def stabilize(frames: FrameStream, config: StabilizeConfig) -> Iterator[StableCl
     """Stabilised clips of a video, those that were given up included.
 
     Args:
-        frames: The video.
-        config: Settings.
+        frames: the video.
+        config: settings.
     """
     matcher = SiftMatcher(config.features, config.ratio)
     running: _Running | None = None
@@ -198,9 +198,9 @@ def is_possible(matrix: Floats, frame_size: tuple[int, int], max_step: float) ->
     """Whether a camera can have moved so between two frames: no mirroring, no leap.
 
     Args:
-        matrix: Homography between neighbouring frames.
-        frame_size: Height and width.
-        max_step: Greatest move of a corner as a share of the diagonal.
+        matrix: homography between neighbouring frames.
+        frame_size: height and width.
+        max_step: greatest move of a corner as a share of the diagonal.
     """
     height, width = frame_size
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1.0]])
@@ -218,9 +218,9 @@ def bring_back(
 
     Args:
         pixels: RGB `[H, W, 3]`.
-        to_first: Homography to the first frame.
-        previous: The stabilised frame before, which fills what is not covered.
-        erode: Side of the square by which the cover is reduced.
+        to_first: homography to the first frame.
+        previous: the stabilised frame before, which fills what is not covered.
+        erode: side of the square by which the cover is reduced.
     """
     cv2 = opencv()
     height, width = pixels.shape[:2]
@@ -228,7 +228,7 @@ def bring_back(
     whole = np.full((height, width), 255, np.uint8)
     valid = cv2.warpPerspective(whole, to_first, (width, height), flags=cv2.INTER_NEAREST)
     kernel = np.ones((erode, erode), np.uint8)
-    # The edge of the picture itself is no border of the warp.
+    # The edge of the image itself is no border of the warp.
     valid = cv2.erode(valid, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=255) > 0
     stable: Pixels = np.where(valid[..., None], moved, previous)
     return stable, float(valid.mean())
@@ -270,11 +270,11 @@ class StabilizeReport(Report):
     """What became of every video.
 
     Attributes:
-        out: The folder.
-        num_videos: Videos seen.
-        num_clips: Clips written.
-        num_frames: Frames of all clips.
-        endings: Why clips that were kept ended, with counts.
+        out: the folder.
+        num_videos: videos seen.
+        num_clips: clips written.
+        num_frames: frames of all clips.
+        endings: why clips that were kept ended, with counts.
     """
 
     out: str
@@ -317,13 +317,13 @@ def stabilize_folder(
     and `build_clips` reads them. A call that was interrupted continues.
 
     Args:
-        source: Folder of videos, at any depth.
-        out: Folder to make or to continue.
-        config: Settings; None takes the defaults.
-        workers: Videos at the same time; None takes one a core, 0 works in this process.
-        engine: Where the work is done; None takes processes of this machine.
-        retry: Try videos again that failed before.
-        progress: Called with (done, total, what).
+        source: folder of videos, at any depth.
+        out: folder to make or to continue.
+        config: settings; None takes the defaults.
+        workers: videos at the same time; None takes one a core, 0 works in this process.
+        engine: where the work is done; None takes processes of this machine.
+        retry: try videos again that failed before.
+        progress: called with (done, total, what).
 
     Raises:
         UserError: no videos, a foreign `out`, other settings than those it was begun with, another

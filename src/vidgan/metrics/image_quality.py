@@ -1,6 +1,6 @@
 """PSNR and SSIM of frames against the true frames, for prediction and restoration.
 
-Both compare two pictures of the same moment. They say nothing of clips that show something else
+Both compare two images of the same moment. They say nothing of clips that show something else
 than the truth and may be just as good, so they are read beside a distance between distributions.
 """
 

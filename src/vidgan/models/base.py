@@ -153,7 +153,7 @@ class Generator(Network):
     repeats_context: bool = False
     """Whether a generated clip begins with the given frames."""
     shows: tuple[str, ...] = ()
-    """Pictures among the parts beside the clip, `[B, 1 or C, T, H, W]` in [-1, 1]; a `mask` lies in
+    """Images among the parts beside the clip, `[B, 1 or C, T, H, W]` in [-1, 1]; a `mask` lies in
     [0, 1]."""
     motion_parts: tuple[str, ...] = ()
     """Latent parts that move a clip, where the others hold what it shows."""

@@ -7,7 +7,7 @@ Paper:
 
 Differences from the paper:
     * An encoder's channels at 4 px are split into time steps; the authors' code reshapes memory
-      instead, which moves picture rows into the time axis.
+      instead, which moves image rows into the time axis.
     * One optimizer step on the joint objective of the paper, adversarial loss plus weighted pixel
       loss; the authors' prediction code takes two steps with separate moments.
     * Layer norm stays in the discriminator for every task (the paper finds it needed with pixel
@@ -131,7 +131,7 @@ class NoiseStart(nn.Module):
 
 
 class FrameStart(nn.Module):
-    """Pictures `[B, C, 1, H, W]`, or grey clips as pictures of T channels, to features."""
+    """Images `[B, C, 1, H, W]`, or grey clips as images of T channels, to features."""
 
     def __init__(
         self, config: IVGANConfig, in_channels: int, plan: SizePlan, out_channels: int
@@ -144,7 +144,7 @@ class FrameStart(nn.Module):
         self.norms = nn.ModuleList(shifted_norm(b, config.norm_momentum) for _, b in pairs)
 
     def forward(self, context: Tensor) -> Tensor:
-        x = context.flatten(1, 2)  # [B, C, H, W] of a picture, [B, T, H, W] of a grey clip
+        x = context.flatten(1, 2)  # [B, C, H, W] of an image, [B, T, H, W] of a grey clip
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = torch.relu(norm(conv(x)))  # down to [B, T0 * F, 4, 4]
         split = x.reshape(len(x), self.num_frames, -1, *x.shape[2:])  # [B, T0, F, 4, 4]

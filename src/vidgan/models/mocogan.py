@@ -155,7 +155,7 @@ class MoCoGANGenerator(Generator):
         self.frame_noise = {"motion": config.motion}
         self.recurrent = nn.GRUCell(config.motion, config.motion)
 
-        # One picture from each frame's code; no biases.
+        # One image from each frame's code; no biases.
         widths = [config.width << i for i in reversed(range(num_doublings(shape.height)))]
         code_dim = config.content + (num_classes or self.categories) + config.motion
         self.first = ConvTranspose2d(code_dim, widths[0], BASE_RESOLUTION, bias=False)

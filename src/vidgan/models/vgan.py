@@ -112,7 +112,7 @@ class FrameEncoder(nn.Module):
 
 
 class Background(nn.Module):
-    """Features to one still picture in [-1, 1]."""
+    """Features to one still image in [-1, 1]."""
 
     def __init__(self, config: VGANConfig, widths: list[int], channels: int) -> None:
         super().__init__()

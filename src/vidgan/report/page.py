@@ -40,7 +40,7 @@ class StageRow(TypedDict, total=False):
 
 
 class Medium(TypedDict, total=False):
-    """An embedded video or picture; wide ones have a row each, small ones share the last."""
+    """An embedded video or image; wide ones have a row each, small ones share the last."""
 
     title: str
     caption: str

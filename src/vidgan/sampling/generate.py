@@ -181,7 +181,7 @@ def sample_clips(
     return _sample(generator, ("clip",), given, truncation, quantise)["clip"]
 
 
-def sample_pictures(
+def sample_images(
     generator: Generator,
     latents: Values,
     labels: Labels | None = None,
@@ -189,7 +189,7 @@ def sample_pictures(
     truncation: float | None = None,
     num_frames: int | None = None,
 ) -> dict[str, Tensor]:
-    """Generate clips together with the pictures that the generator makes them of.
+    """Generate clips together with the images that the generator makes them of.
 
     Takes what `sample_clips` takes.
 
@@ -279,9 +279,9 @@ def _generate(
     labels, context = (None if g is None else g[rows] for g in (given.labels, given.context))
     parts = generator.parts(given.latents[rows], labels, context, given.num_frames)
     # A mask lies in [0, 1], everything else in [-1, 1].
-    pictures = {name: parts[name] * 2 - 1 if name == "mask" else parts[name] for name in names}
-    kept = {name: to_uint8(p) if quantise else p.float() for name, p in pictures.items()}
-    return {name: picture.cpu().contiguous() for name, picture in kept.items()}
+    images = {name: parts[name] * 2 - 1 if name == "mask" else parts[name] for name in names}
+    kept = {name: to_uint8(p) if quantise else p.float() for name, p in images.items()}
+    return {name: image.cpu().contiguous() for name, image in kept.items()}
 
 
 @contextmanager

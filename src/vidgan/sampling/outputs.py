@@ -1,4 +1,4 @@
-"""Samples and paths as files: grids, folders of lossless clips, interpolation pictures.
+"""Samples and paths as files: grids, folders of lossless clips, interpolation images.
 
 Every function takes a generator that `load_generator` returned: its card knows the class names and
 the frame rate.
@@ -51,7 +51,7 @@ FOLDER_BATCH = 64
 """Clips of a sample folder that are generated together."""
 
 MAX_FRAMES = 8
-"""Frames in a row of a picture."""
+"""Frames in a row of an image."""
 
 ANIMATIONS = {".mp4": write_mp4, ".gif": write_gif, ".webp": write_webp}
 
@@ -106,7 +106,7 @@ def labels_of(
 
 
 def save_video(path: str | Path, clip: Values, fps: float = 16.0) -> None:
-    """Write a clip as a film.
+    """Write a clip as a video.
 
     Args:
         path: file to write, .mp4 (H.264), .gif or .webp; its folder is made if needed.
@@ -143,13 +143,13 @@ def save_video(path: str | Path, clip: Values, fps: float = 16.0) -> None:
 def write_sample_grid(
     path: str | Path, samples: Samples, fps: float, columns: int | None = None
 ) -> str:
-    """Write all clips side by side as one film: .mp4, .gif or .webp, or .png for a frame strip.
+    """Write all clips side by side as one video: .mp4, .gif or .webp, or .png for a frame strip.
 
-    Small clips are enlarged by repeating pixels. A film has `columns` clips in a row, by default
+    Small clips are enlarged by repeating pixels. A video has `columns` clips in a row, by default
     about as many as rows.
 
     Returns:
-        A sentence about frames that the film cannot show at this rate; nothing if it has all.
+        A sentence about frames that the video cannot show at this rate; nothing if it has all.
 
     Raises:
         UserError: another suffix.
@@ -298,14 +298,14 @@ def interpolate_seeds(
 
 
 def write_interpolation(
-    film_path: str | Path, png_path: str | Path, clips: Tensor, fps: float, max_frames: int = 8
+    video_path: str | Path, png_path: str | Path, clips: Tensor, fps: float, max_frames: int = 8
 ) -> None:
-    """Write a path as a film of all its clips in one row, and as a figure.
+    """Write a path as a video of all its clips in one row, and as a figure.
 
     The figure has one row of frames for each step along the path.
 
     Args:
-        film_path: film to write, .mp4, .gif or .webp.
+        video_path: video to write, .mp4, .gif or .webp.
         png_path: figure to write.
         clips: uint8 `[steps, C, T, H, W]`.
         fps: frames per second.
@@ -313,5 +313,5 @@ def write_interpolation(
     """
     scale = display_scale(clips)
     row = tile_clips(clips, columns=len(clips), scale=scale)
-    ANIMATIONS[Path(film_path).suffix.lower()](Path(film_path), row, fps)
+    ANIMATIONS[Path(video_path).suffix.lower()](Path(video_path), row, fps)
     write_png(png_path, frame_strip(clips, max_frames=max_frames, scale=scale))

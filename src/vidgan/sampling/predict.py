@@ -204,17 +204,17 @@ def _check_box(generator: Generator, box: Box, windows: Tensor) -> None:
 
 
 # ------------------------------------------------------------------------------------------------
-# Predictions to be looked at: a film and a strip of frames, with borders that tell which are made.
+# Predictions to be looked at: a video and a strip of frames, with borders that tell which are made.
 #
 # Every frame has a border: blue around given frames and around the truth, orange around frames that
-# a model or a baseline made. Names stand beside the rows of a strip and above the clips of a film.
+# a model or a baseline made. Names stand beside the rows of a strip and above the clips of a video.
 
 GIVEN_COLOUR, MADE_COLOUR = (0, 114, 178), (230, 120, 0)
 """Blue and orange, which nearly everybody can tell apart."""
 
 BORDER = 4
 MAX_COLUMNS = 8
-"""Clips in a row of a film."""
+"""Clips in a row of a video."""
 
 MAX_FRAMES = 20
 """Frames in a row of a strip."""
@@ -272,12 +272,12 @@ def _names(num_samples: int) -> list[str]:
     return [f"sample {number}" for number in range(1, num_samples + 1)]
 
 
-def picture_name(source: str) -> str:
-    """What the pictures of a source video are called, which may lie in folders."""
+def image_name(source: str) -> str:
+    """What the images of a source video are called, which may lie in folders."""
     return Path(source).with_suffix("").as_posix().replace("/", "-")
 
 
-def write_pictures(
+def write_prediction(
     stem: str | Path,
     parted: Parted,
     samples: Tensor,
@@ -285,15 +285,15 @@ def write_pictures(
     fps: float,
     index: int = 0,
 ) -> tuple[Path, Path]:
-    """Write the film `<stem>.mp4` and the strip `<stem>.png` of one clip; arguments as above."""
+    """Write the video `<stem>.mp4` and the strip `<stem>.png` of one clip; arguments as above."""
     rows = rows_of_clip(parted, samples, baselines, index)
-    film, strip = Path(f"{stem}.mp4"), Path(f"{stem}.png")
-    write_film(film, rows, fps)
+    video, strip = Path(f"{stem}.mp4"), Path(f"{stem}.png")
+    write_rows(video, rows, fps)
     write_strip(strip, rows)
-    return film, strip
+    return video, strip
 
 
-def write_film(path: str | Path, rows: Sequence[LabelledClip], fps: float) -> None:
+def write_rows(path: str | Path, rows: Sequence[LabelledClip], fps: float) -> None:
     """Write all rows side by side as one MP4, each below its name."""
     clips = _framed(rows)
     width = clips.shape[-1]
@@ -313,7 +313,7 @@ def write_strip(path: str | Path, rows: Sequence[LabelledClip]) -> None:
 
 
 def beside_rows(strip: Tensor, names: Sequence[str]) -> Tensor:
-    """A picture `[3, H, W]` of equally high rows, with a name in front of each row."""
+    """An image `[3, H, W]` of equally high rows, with a name in front of each row."""
     images = [text_image(name) for name in names]
     margin = torch.full(
         (3, strip.shape[1], max(image.shape[2] for image in images)), WHITE, dtype=torch.uint8
@@ -332,9 +332,9 @@ def text_image(text: str) -> Tensor:
     font = ImageFont.load_default()
     left, _, right, _ = font.getbbox(text)
     _, top, _, bottom = font.getbbox("Ag")
-    picture = Image.new("RGB", (round(right - left) + 8, round(bottom - top) + 6), "white")
-    ImageDraw.Draw(picture).text((4 - left, 3 - top), text, fill="black", font=font)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+    image = Image.new("RGB", (round(right - left) + 8, round(bottom - top) + 6), "white")
+    ImageDraw.Draw(image).text((4 - left, 3 - top), text, fill="black", font=font)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def _framed(rows: Sequence[LabelledClip]) -> Tensor:

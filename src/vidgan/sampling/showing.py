@@ -1,4 +1,4 @@
-"""What lies behind clips: the pictures they are made of, and clips that share content or motion.
+"""What lies behind clips: the images they are made of, and clips that share content or motion.
 
 Each view is a table of clips. Its columns may have names.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
-from vidgan.sampling.generate import sample_clips, sample_latents, sample_pictures
+from vidgan.sampling.generate import sample_clips, sample_images, sample_latents
 from vidgan.sampling.outputs import ANIMATIONS, MAX_FRAMES, display_scale, labels_of
 from vidgan.sampling.predict import WHITE, beside_rows, text_image
 from vidgan.video import frame_strip, tile_clips, told_left_out, write_png
@@ -45,7 +45,7 @@ def layers_table(
     truncation: float | None = None,
     num_frames: int | None = None,
 ) -> ClipTable:
-    """For every seed a row: the clip and the pictures that it is made of.
+    """For every seed a row: the clip and the images that it is made of.
 
     Raises:
         UserError: the generator shows nothing but the clip.
@@ -54,10 +54,10 @@ def layers_table(
         raise UserError("this model makes clips in one piece: it has no mask or background to show")
     labels = labels_of(generator, seeds, class_name)
     latents = sample_latents(generator, seeds, num_frames)
-    pictures = sample_pictures(generator, latents, labels, None, truncation, num_frames)
-    like = pictures["clip"]
-    layers = [picture.expand_as(like) for picture in pictures.values()]
-    return ClipTable(torch.stack(layers, dim=1).flatten(0, 1), len(layers), tuple(pictures))
+    images = sample_images(generator, latents, labels, None, truncation, num_frames)
+    like = images["clip"]
+    layers = [image.expand_as(like) for image in images.values()]
+    return ClipTable(torch.stack(layers, dim=1).flatten(0, 1), len(layers), tuple(images))
 
 
 def motions_table(
@@ -104,10 +104,10 @@ def rows_of_square(num: int) -> int:
 
 
 def write_table(path: str | Path, table: ClipTable, fps: float) -> str:
-    """Write a table as one film (.mp4, .gif, .webp), or as frames side by side (.png).
+    """Write a table as one video (.mp4, .gif, .webp), or as frames side by side (.png).
 
     Returns:
-        A sentence about frames that the film cannot show at this rate; nothing if it has all.
+        A sentence about frames that the video cannot show at this rate; nothing if it has all.
 
     Raises:
         UserError: another suffix.

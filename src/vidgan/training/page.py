@@ -21,7 +21,7 @@ from vidgan.training.run_folder import (
     ClipFacts,
     environment_facts,
     read_clip_facts,
-    sample_films,
+    sample_videos,
 )
 
 MAX_TABLES = 3
@@ -157,8 +157,8 @@ def media_of_run(run: Path, remarks: list[str]) -> list[Medium]:
 
     What cannot be embedded is told in `remarks`.
     """
-    films = sample_films(run)
-    steps = sorted(films)
+    videos = sample_videos(run)
+    steps = sorted(videos)
     media: list[Medium] = []
 
     def add(path: Path, medium: Medium) -> None:
@@ -168,13 +168,13 @@ def media_of_run(run: Path, remarks: list[str]) -> list[Medium]:
             media.append(medium)
 
     if steps:
-        add(films[steps[-1]], {"title": f"Generated clips, step {steps[-1]}"})
+        add(videos[steps[-1]], {"title": f"Generated clips, step {steps[-1]}"})
         reals = [path for path in (run / "samples").glob("real-*.mp4") if path.is_file()]
         if reals:
             newest = max(reals, key=lambda path: path.stat().st_mtime)
             add(newest, {"title": "Real clips of the same classes"})
         for step in _spread(steps[:-1], MAX_EARLIER):
-            add(films[step], {"title": f"Step {step}", "small": True})
+            add(videos[step], {"title": f"Step {step}", "small": True})
     walk, figure = run / "interpolation.mp4", run / "interpolation.png"
     if walk.exists():
         add(walk, {"title": "Walk through the latent space", "wide": True})

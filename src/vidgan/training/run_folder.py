@@ -130,12 +130,12 @@ def _check_place(run: Path, handle: int) -> None:
 CHECKS = "gradient_checks"
 """Key under which the environment keeps what was found of each level's arithmetic."""
 MAX_PREDICTIONS = 2
-"""Films of predictions that are shown of a run."""
+"""Videos of predictions that are shown of a run."""
 MEDIUM_BYTES = 1 << 28
-"""Longest film or picture that a page takes in."""
+"""Longest video or image that a page takes in."""
 _SAMPLE_NAME = re.compile(r"step-(0|[1-9]\d{0,14})\.mp4", re.ASCII)
-FILM_WIDTH = 400
-"""Pixels: a page of many systems shows films about as wide, and embeds them no wider."""
+VIDEO_WIDTH = 400
+"""Pixels: a page of many systems shows videos about as wide, and embeds them no wider."""
 
 
 def device_seconds(run: Path) -> float | None:
@@ -252,30 +252,30 @@ def count_parameters(run: Path) -> tuple[int, int] | None:
 
 def media_of(run: Path) -> Iterator[Medium]:
     """The newest samples of a run, its walk and its predictions."""
-    steps = sample_films(run)
+    steps = sample_videos(run)
     if steps:
-        yield _film(steps[max(steps)], f"Samples at step {max(steps):,}")
+        yield _video(steps[max(steps)], f"Samples at step {max(steps):,}")
     if (run / "interpolation.mp4").is_file():
-        yield _film(run / "interpolation.mp4", "Walk through the latent space")
+        yield _video(run / "interpolation.mp4", "Walk through the latent space")
     predicted = (path for path in (run / "predictions").glob("*.mp4") if path.is_file())
     for path in sorted(predicted)[:MAX_PREDICTIONS]:
-        yield _film(path, "Given frames (blue) and predicted ones (orange)")
+        yield _video(path, "Given frames (blue) and predicted ones (orange)")
 
 
-def sample_films(run: Path) -> dict[int, Path]:
+def sample_videos(run: Path) -> dict[int, Path]:
     """The samples of a run by step; what training would not have named so is passed over."""
     names = ((path, _SAMPLE_NAME.fullmatch(path.name)) for path in (run / "samples").glob("*.mp4"))
     return {int(found[1]): path for path, found in names if found and path.is_file()}
 
 
-def _film(path: Path, title: str) -> Medium:
+def _video(path: Path, title: str) -> Medium:
     return {"title": title, "mime": "video/mp4", "content": _fitted(path)}
 
 
 def _fitted(path: Path) -> bytes:
-    """The bytes of a film; one that is too wide is averaged over whole blocks of pixels first."""
+    """The bytes of a video; one that is too wide is averaged over whole blocks of pixels first."""
     found = probe(path)
-    factor = -(-found.width // FILM_WIDTH)
+    factor = -(-found.width // VIDEO_WIDTH)
     if factor == 1:
         return read_bytes(path, MEDIUM_BYTES)
     clip = read_frames(path).clip

@@ -1,6 +1,6 @@
 """Video files in and out; the public names of `reading` and `writing`.
 
-Both go through PyAV, whose wheel carries its own FFmpeg, and through Pillow for pictures. The two
+Both go through PyAV, whose wheel carries its own FFmpeg, and through Pillow for images. The two
 are imported where they are used, and so is torch: importing this module loads none of them.
 """
 

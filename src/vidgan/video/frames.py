@@ -21,7 +21,7 @@ from vidgan.video.geometry import (
     sdr_pixels,
     square_pixels,
 )
-from vidgan.video.pictures import PictureError, open_picture
+from vidgan.video.images import ImageError, open_image
 from vidgan.video.sequences import Numbered, SameNumberError, find_sequences, sequence_at
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class FrameIndex:
     """What the packets of a video stream tell without being decoded.
 
     Attributes:
-        times: Sorted times of the shown packets; Nones if the container stores none.
-        sizes: Bytes of the packet of each time.
-        num_covered: Frames of the header's count that are there: packets, the ones that are not
+        times: sorted times of the shown packets; Nones if the container stores none.
+        sizes: bytes of the packet of each time.
+        num_covered: frames of the header's count that are there: packets, the ones that are not
             shown included, or in AVI the places up to the last packet, as it leaves out repeats.
     """
 
@@ -210,11 +210,11 @@ def _read_index(path: Path, container: "InputContainer", stream: "VideoStream") 
 
 Pixels = npt.NDArray[np.uint8]
 ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
-"""How a picture becomes a square: cut the longer side, pad the shorter with black, or squash."""
+"""How an image becomes a square: cut the longer side, pad the shorter with black, or squash."""
 
 _WHITE_16 = 65535
 _STRIP_PIXELS = 1 << 20
-"""Of a picture that is converted piece by piece."""
+"""Of an image that is converted piece by piece."""
 
 
 class VideoError(UserError):
@@ -234,7 +234,7 @@ class UnreadableVideoError(VideoError):
 
 
 class NoVideoStreamError(VideoError):
-    """The file opens but has no pictures (audio only, or a header without frames)."""
+    """The file opens but has no images (audio only, or a header without frames)."""
 
 
 class CorruptVideoError(VideoError):
@@ -246,14 +246,14 @@ class VideoInfo:
     """What a file holds, measured from its packets and first frame.
 
     Attributes:
-        width: Square pixels as the picture is shown, upright; so is `height`.
-        num_frames: Frames that the packets announce; damaged ones are found at decoding only.
-        num_missing: Frames that the header promises and the file does not hold (it was cut).
-        fps: Mean frames per second.
-        duration_s: Seconds, the last frame's own duration included.
+        width: square pixels as the image is shown, upright; so is `height`.
+        num_frames: frames that the packets announce; damaged ones are found at decoding only.
+        num_missing: frames that the header promises and the file does not hold (it was cut).
+        fps: mean frames per second.
+        duration_s: seconds, the last frame's own duration included.
         rotation: Counter-clockwise degrees by which stored frames are turned for display.
-        frame_times_s: Presentation time of every frame, from 0, increasing.
-        remarks: What else the file says about its pictures, and what was made of it.
+        frame_times_s: presentation time of every frame, from 0, increasing.
+        remarks: what else the file says about its images, and what was made of it.
     """
 
     path: str
@@ -282,7 +282,7 @@ class DecodedFrames:
 
     Attributes:
         pixels: uint8 `[3, T, H, W]`, RGB.
-        num_corrupt: Broken packets and damaged frames that were left out.
+        num_corrupt: broken packets and damaged frames that were left out.
     """
 
     pixels: Pixels
@@ -298,7 +298,7 @@ class DecodedFrames:
 
 
 def is_image_folder(path: str | Path) -> bool:
-    """Whether a folder holds numbered pictures that make at least one video."""
+    """Whether a folder holds numbered images that make at least one video."""
     try:
         return bool(find_sequences(file.name for file in Path(path).iterdir()))
     except SameNumberError:
@@ -395,7 +395,7 @@ def _crop_or_pad(pixels: Pixels, side: int) -> Pixels:
 
 
 def _numbered(path: Path) -> tuple[Numbered, list[Path]]:
-    """The pictures at a path in the order of their numbers."""
+    """The images at a path in the order of their numbers."""
     try:
         found = sequence_at(path)
     except SameNumberError as error:
@@ -410,14 +410,14 @@ def probe_images(path: Path) -> VideoInfo:
     """`probe` for a folder of numbered images, which are taken to play at 25 a second."""
     found, files = _numbered(path)
     try:
-        with open_picture(files[0]) as picture:
-            mode = picture.mode
-            width, height = _oriented(picture).size
-            _check_depth(picture)
+        with open_image(files[0]) as image:
+            mode = image.mode
+            width, height = _oriented(image).size
+            _check_depth(image)
     except UnknownRangeError as error:
         raise UnreadableVideoError(files[0], str(error)) from error
-    except PictureError as error:
-        raise UnreadableVideoError(files[0], "cannot be read as a picture") from error
+    except ImageError as error:
+        raise UnreadableVideoError(files[0], "cannot be read as an image") from error
     fps = 25.0
     return VideoInfo(
         path=str(path),
@@ -450,7 +450,7 @@ def read_images(
     for n in range(len(files)) if indices is None else indices:
         try:
             frame = _frame_of(files[n])
-        except PictureError as error:
+        except ImageError as error:
             if indices is not None:
                 raise CorruptVideoError(path, f"frame {n} cannot be read") from error
             num_corrupt += 1
@@ -464,33 +464,33 @@ def read_images(
 def iterate_images(
     path: Path, resolution: int | None, resize: ResizePolicy
 ) -> Iterator[Pixels | None]:
-    """Yield the pictures of a folder one by one, fitted to one size; None for a broken one."""
+    """Yield the images of a folder one by one, fitted to one size; None for a broken one."""
     fit = Fitter(resolution, resize)
     for file in _numbered(path)[1]:
         try:
             frame = _frame_of(file)
-        except PictureError:
+        except ImageError:
             yield None
         else:
             yield fit(frame)
 
 
-class UnknownRangeError(PictureError):
-    """A picture has numbers and does not say which of them is white."""
+class UnknownRangeError(ImageError):
+    """An image has numbers and does not say which of them is white."""
 
 
-def rgb_picture(picture: "Image.Image") -> Pixels:
-    """Pixels `[H, W, 3]` of a picture as it is to be looked at; 16 bits are scaled to 8.
+def rgb_image(image: "Image.Image") -> Pixels:
+    """Pixels `[H, W, 3]` of an image as it is to be looked at; 16 bits are scaled to 8.
 
     Raises:
         UnknownRangeError: its numbers have no known range.
     """
-    upright = _oriented(picture)
+    upright = _oriented(image)
     _check_depth(upright)
     width, height = upright.size
     pixels = np.empty((height, width, 3), np.uint8)
     rows = max(1, _STRIP_PIXELS // width)
-    # Whole pictures would be there once more for every step of the way.
+    # Whole images would be there once more for every step of the way.
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         pixels[top:bottom] = _rgb_strip(upright.crop((0, top, width, bottom)))
@@ -504,22 +504,22 @@ def _rgb_strip(strip: "Image.Image") -> Pixels:
     return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
 
 
-def _oriented(picture: "Image.Image") -> "Image.Image":
-    """The picture itself, turned as it is to be looked at."""
+def _oriented(image: "Image.Image") -> "Image.Image":
+    """The image itself, turned as it is to be looked at."""
     from PIL import ImageOps
 
-    ImageOps.exif_transpose(picture, in_place=True)
-    return picture
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
-def _check_depth(picture: "Image.Image") -> None:
-    if picture.mode == "F":
+def _check_depth(image: "Image.Image") -> None:
+    if image.mode == "F":
         raise UnknownRangeError(
             "has floating-point pixels, whose white is not known: convert it to 8 or 16 bits"
         )
-    if picture.mode == "I":
+    if image.mode == "I":
         # One band has one pair of extremes, which Pillow's types do not say.
-        low, high = cast(tuple[int, int], picture.getextrema())
+        low, high = cast(tuple[int, int], image.getextrema())
         if low < 0 or high > _WHITE_16:
             raise UnknownRangeError("has numbers beyond 16 bits: convert it to 8 or 16 bits")
 
@@ -531,9 +531,9 @@ def _frame_of(file: Path) -> "VideoFrame":
 
 
 def _pixels_of(file: Path) -> Pixels:
-    # The decoded picture is gone before its pixels are copied into a frame.
-    with open_picture(file) as picture:
-        return rgb_picture(picture)
+    # The decoded image is gone before its pixels are copied into a frame.
+    with open_image(file) as image:
+        return rgb_image(image)
 
 
 def stack_frames(frames: list[Pixels]) -> Pixels:

@@ -1,4 +1,4 @@
-"""What a file says about the shape of its pictures: turned, mirrored, with pixels not square."""
+"""What a file says about the shape of its images: turned, mirrored, with pixels not square."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -81,9 +81,9 @@ def sdr_pixels(coded: Sequence[npt.NDArray[np.uint16]], transfer: str, primaries
     """HDR as ordinary video.
 
     Args:
-        coded: Red, green and blue `[H, W]` in full range of 16 bits.
+        coded: red, green and blue `[H, W]` in full range of 16 bits.
         transfer: PQ or HLG.
-        primaries: Code of the primaries; unknown ones count as BT.2020.
+        primaries: code of the primaries; unknown ones count as BT.2020.
 
     Returns:
         uint8 `[3, H, W]`, RGB of BT.709.
@@ -166,7 +166,7 @@ def _to_xyz(chromaticities: tuple[tuple[float, float], ...]) -> npt.NDArray[np.f
 
 
 # ------------------------------------------------------------------------------------------------
-# What a file says about the shape of its pictures: turned, mirrored, with pixels not square
+# What a file says about the shape of its images: turned, mirrored, with pixels not square
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -179,8 +179,8 @@ class Orientation(NamedTuple):
     """How stored frames are turned and mirrored for display: rows and columns change places first.
 
     Attributes:
-        is_transposed: Rows are shown as columns.
-        flips_x: The shown picture is then mirrored left to right; `flips_y` top to bottom.
+        is_transposed: rows are shown as columns.
+        flips_x: the shown image is then mirrored left to right; `flips_y` top to bottom.
     """
 
     is_transposed: bool
@@ -216,7 +216,7 @@ class Orientation(NamedTuple):
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether the picture is shown the wrong way round, as in a looking glass."""
+        """Whether the image is shown the wrong way round, as in a looking glass."""
         return (self.flips_x != self.flips_y) != self.is_transposed
 
     def apply(self, pixels: Pixels) -> Pixels:
@@ -233,7 +233,7 @@ UPRIGHT = Orientation(False, False, False)
 
 
 def square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """Size of a stored picture in square pixels: its shorter direction is enlarged."""
+    """Size of a stored image in square pixels: its shorter direction is enlarged."""
     if aspect is SQUARE:
         return width, height
     if aspect > 1:

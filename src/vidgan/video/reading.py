@@ -44,8 +44,8 @@ from vidgan.video.geometry import (
     pixel_aspect,
     square_pixels,
 )
-from vidgan.video.pictures import MAX_PIXELS
-from vidgan.video.sequences import is_numbered_pictures
+from vidgan.video.images import MAX_PIXELS
+from vidgan.video.sequences import is_numbered_images
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -57,7 +57,7 @@ FORMATS = (
     *("dv", "ivf", "nut", "h264", "hevc", "m4v", "vc1", "obu", "mjpeg", "yuv4mpegpipe", "apng"),
     *("png_pipe", "jpeg_pipe"),
 )
-"""Containers that hold their own pictures. FFmpeg goes by the contents of a file and knows formats
+"""Containers that hold their own images. FFmpeg goes by the contents of a file and knows formats
 that read other files or addresses (playlists, lists to concatenate) and text that it draws."""
 
 _JITTER_S = 0.003
@@ -71,10 +71,10 @@ def probe(path: str | Path) -> VideoInfo:
     """Measure a video file or a folder of numbered images.
 
     Raises:
-        VideoError: the file cannot be opened, has no pictures, or none that decodes.
+        VideoError: the file cannot be opened, has no images, or none that decodes.
     """
     path = Path(path)
-    if is_numbered_pictures(path):
+    if is_numbered_images(path):
         return probe_images(path)
     with _open(path) as (container, stream):
         index = frame_index(path, container, stream)
@@ -123,7 +123,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def _remarks(frame: "VideoFrame", orientation: Orientation, aspect: Fraction) -> tuple[str, ...]:
-    """What is unusual about the way in which the pictures are stored, and handled."""
+    """What is unusual about the way in which the images are stored, and handled."""
     remarks = []
     if orientation.is_mirrored:
         remarks.append("mirrored")
@@ -148,18 +148,18 @@ def read_frames(
     """Decode frames of a video file or of a folder of numbered images.
 
     Args:
-        path: File or folder.
-        indices: Frame numbers in presentation order from 0, repeats allowed; None takes every
+        path: file or folder.
+        indices: frame numbers in presentation order from 0, repeats allowed; None takes every
             frame that decodes cleanly and counts the others.
-        resolution: Side of the square to fit each frame into; None keeps the first frame's size.
-        resize: How a frame is fitted into the square.
+        resolution: side of the square to fit each frame into; None keeps the first frame's size.
+        resize: how a frame is fitted into the square.
 
     Raises:
         CorruptVideoError: a frame named in `indices` does not decode, or no frame does.
-        VideoError: the file cannot be opened or has no pictures.
+        VideoError: the file cannot be opened or has no images.
     """
     path = Path(path)
-    if is_numbered_pictures(path):
+    if is_numbered_images(path):
         return read_images(path, indices, resolution, resize)
     if indices is None:
         return _read_all(path, resolution, resize)
@@ -195,13 +195,13 @@ class FrameStream:
     the clean ones before them, which is the same in every pass.
 
     Attributes:
-        path: File or folder.
-        wanted: Numbers of the frames to convert and yield, the others are passed over; None takes
+        path: file or folder.
+        wanted: numbers of the frames to convert and yield, the others are passed over; None takes
             every frame.
-        resolution: Side of the square to fit each frame into; None keeps the first frame's size.
-        resize: How a frame is fitted into the square.
-        num_corrupt: Broken packets and damaged frames that the last pass met.
-        num_frames: Clean frames that the last pass met.
+        resolution: side of the square to fit each frame into; None keeps the first frame's size.
+        resize: how a frame is fitted into the square.
+        num_corrupt: broken packets and damaged frames that the last pass met.
+        num_frames: clean frames that the last pass met.
     """
 
     path: str | Path
@@ -215,11 +215,11 @@ class FrameStream:
         """Yield the number and the uint8 RGB pixels `[H, W, 3]` of every wanted frame.
 
         Raises:
-            VideoError: the file cannot be opened, has no pictures, or none that decodes.
+            VideoError: the file cannot be opened, has no images, or none that decodes.
         """
         self.num_corrupt = self.num_frames = 0
         path = Path(self.path)
-        source = self._images(path) if is_numbered_pictures(path) else self._frames(path)
+        source = self._images(path) if is_numbered_images(path) else self._frames(path)
         for convert in source:
             number = self.num_frames
             self.num_frames += 1

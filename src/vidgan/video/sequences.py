@@ -1,4 +1,4 @@
-"""Numbered pictures: which names of a folder or archive make one video, and in which order.
+"""Numbered images: which names of a folder or archive make one video, and in which order.
 
 The frame number is the part of the names that varies: `frame_3_of_16`, `3_64x64` and
 `frame_3_seed0` all have the number 3. Names that differ in anything else, as `clipA_001` and
@@ -27,16 +27,16 @@ number; what comes with such a name in an archive counts as several numbers."""
 
 
 class SameNumberError(ValueError):
-    """Two pictures of one sequence have the same number; the message names them."""
+    """Two images of one sequence have the same number; the message names them."""
 
 
 class Numbered(NamedTuple):
-    """Pictures of one video.
+    """Images of one video.
 
     Attributes:
-        pattern: Their names with `MARK` for the number, such as `clipA_*`.
-        names: In the order of their numbers.
-        numbers: Increasing.
+        pattern: their names with `MARK` for the number, such as `clipA_*`.
+        names: in the order of their numbers.
+        numbers: increasing.
     """
 
     pattern: str
@@ -61,9 +61,9 @@ class _Name(NamedTuple):
 
 
 def find_sequences(names: Iterable[str]) -> list[Numbered]:
-    """The videos that the pictures among some names make, sorted by their patterns.
+    """The videos that the images among some names make, sorted by their patterns.
 
-    There is none unless every picture has a number and some two differ in nothing else.
+    There is none unless every image has a number and some two differ in nothing else.
 
     Raises:
         SameNumberError: two names have the same number, as `1.png` and `01.png`.
@@ -95,7 +95,7 @@ def _split(group: list[_Name]) -> Iterator[Numbered]:
         if len(numbers) == len(part):
             yield _sequence(part, column, "")
             continue
-        # Such as pictures (.jpg) beside their masks (.png).
+        # Such as images (.jpg) beside their masks (.png).
         for suffix in sorted({item.suffix for item in part}):
             chosen = [item for item in part if item.suffix == suffix]
             yield _sequence(chosen, column, f".{suffix}")
@@ -133,36 +133,36 @@ def _sequence(part: list[_Name], column: int, suffix: str) -> Numbered:
     return Numbered("".join(parts) + suffix, [item.name for item in ordered], numbers)
 
 
-def is_numbered_pictures(path: Path) -> bool:
-    """Whether a path is read as pictures: a folder, or the address of a sequence in one."""
+def is_numbered_images(path: Path) -> bool:
+    """Whether a path is read as images: a folder, or the address of a sequence in one."""
     return path.is_dir() or (MARK in path.name and not path.exists() and path.parent.is_dir())
 
 
 def files_at(path: Path) -> list[Path]:
-    """The files of a video: itself, all in a folder, or the pictures of a sequence."""
+    """The files of a video: itself, all in a folder, or the images of a sequence."""
     if path.is_dir():
         return sorted(path.iterdir())
-    found = sequence_at(path) if is_numbered_pictures(path) else None
+    found = sequence_at(path) if is_numbered_images(path) else None
     return [path.parent / name for name in found.names] if found else [path]
 
 
 def sequence_at(path: Path) -> Numbered | None:
-    """The pictures of a folder, of its first sequence if it has several, or of an address.
+    """The images of a folder, of its first sequence if it has several, or of an address.
 
-    A folder whose pictures make no video gives all of them in the order of their names.
+    A folder whose images make no video gives all of them in the order of their names.
 
     Raises:
-        SameNumberError: two pictures have the same number.
+        SameNumberError: two images have the same number.
     """
     folder = path if path.is_dir() else path.parent
-    pictures = [file.name for file in folder.iterdir() if is_picture(file.name)]
-    found = find_sequences(pictures)
+    images = [file.name for file in folder.iterdir() if is_image(file.name)]
+    found = find_sequences(images)
     if path.is_dir():
-        found = found or [Numbered(path.name, sorted(pictures), [])]
-        return found[0] if pictures else None
+        found = found or [Numbered(path.name, sorted(images), [])]
+        return found[0] if images else None
     return next((sequence for sequence in found if sequence.pattern == path.name), None)
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file is a picture by its name."""
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name."""
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES

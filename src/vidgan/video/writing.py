@@ -27,11 +27,11 @@ _LONGEST_CS = 65535
 
 @dataclass(frozen=True)
 class _Clock:
-    """Times that an animated picture can store.
+    """Times that an animated image can store.
 
     Attributes:
-        unit_ms: Step of times.
-        shortest: Steps that browsers show a frame for at least; what asks for less is slowed down.
+        unit_ms: step of times.
+        shortest: steps that browsers show a frame for at least; what asks for less is slowed down.
     """
 
     unit_ms: int
@@ -61,11 +61,11 @@ def write_mp4(
     bytes depend on the arguments alone. Odd sides are padded by one repeated pixel.
 
     Args:
-        path: File to write; its folder is made if needed.
+        path: file to write; its folder is made if needed.
         clip: uint8 `[C, T, H, W]` with one or three channels.
-        fps: Frames per second.
+        fps: frames per second.
         quality: x264 constant rate factor, 0 best to 51 worst; 18 is visually lossless.
-        lossless: Store RGB exactly (H.264 High 4:4:4, which browsers do not play).
+        lossless: store RGB exactly (H.264 High 4:4:4, which browsers do not play).
     """
     frames = _frames_of(clip)
     if not lossless:
@@ -106,11 +106,11 @@ def write_webp(path: str | Path, clip: "Tensor", fps: float) -> None:
     """
     frames = _frames_of(clip)
     chosen, durations = _CLOCKS[".webp"].schedule(len(frames), fps)
-    pictures = [_picture(frames[n]) for n in chosen]
+    images = [_image(frames[n]) for n in chosen]
 
     def save(file: Path) -> None:
-        more = pictures[1:]
-        pictures[0].save(
+        more = images[1:]
+        images[0].save(
             file, save_all=True, append_images=more, duration=durations, loop=0, lossless=True
         )
 
@@ -132,14 +132,14 @@ def told_left_out(path: str | Path, num_frames: int, fps: float) -> str:
 
 def write_png(path: str | Path, image: "Tensor") -> None:
     """Write uint8 `[C, H, W]` (one or three channels) as PNG."""
-    picture = _picture(_frames_of(image[:, None])[0])
-    write_file_atomically(path, lambda file: picture.save(file, format="PNG"))
+    png = _image(_frames_of(image[:, None])[0])
+    write_file_atomically(path, lambda file: png.save(file, format="PNG"))
 
 
 def png_bytes(image: "Tensor") -> bytes:
     """PNG bytes of a uint8 `[C, H, W]` image."""
     buffer = io.BytesIO()
-    _picture(_frames_of(image[:, None])[0]).save(buffer, format="PNG")
+    _image(_frames_of(image[:, None])[0]).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -150,9 +150,9 @@ def tile_clips(
 
     Args:
         clips: uint8 `[B, C, T, H, W]`.
-        columns: Clips in a row; None makes the grid about square.
-        padding: White pixels around every clip, after scaling.
-        scale: Whole factor by which pixels are repeated, so that small clips can be seen.
+        columns: clips in a row; None makes the grid about square.
+        padding: white pixels around every clip, after scaling.
+        scale: whole factor by which pixels are repeated, so that small clips can be seen.
 
     Returns:
         uint8 `[C, T, H', W']`; empty places are white.
@@ -172,13 +172,13 @@ def tile_clips(
 def frame_strip(
     clips: "Tensor", max_frames: int | None = None, *, padding: int = 2, scale: int = 1
 ) -> "Tensor":
-    """One picture of several clips: a row for each clip, a column for each frame.
+    """One image of several clips: a row for each clip, a column for each frame.
 
     Args:
         clips: uint8 `[B, C, T, H, W]`.
-        max_frames: Columns at most; evenly spaced frames, first and last included.
-        padding: White pixels between pictures, after scaling.
-        scale: Whole factor by which pixels are repeated.
+        max_frames: columns at most; evenly spaced frames, first and last included.
+        padding: white pixels between images, after scaling.
+        scale: whole factor by which pixels are repeated.
 
     Returns:
         uint8 `[C, H', W']`.
@@ -202,7 +202,7 @@ def _frames_of(clip: "Tensor") -> Pixels:
     return np.ascontiguousarray(rgb.numpy())
 
 
-def _picture(pixels: Pixels) -> "Image":
+def _image(pixels: Pixels) -> "Image":
     from PIL import Image
 
     return Image.fromarray(pixels)
@@ -255,8 +255,8 @@ def _gif_blocks(frames: Pixels, steps: list[int]) -> Iterator[bytes]:
     before = None
     for frame, step in zip(frames, steps, strict=True):
         top, bottom, left, right = _changed_box(before, frame)
-        # Only what changes is stored; the rest of the picture before stays visible.
-        part = _picture(frame[top:bottom, left:right])
+        # Only what changes is stored; the rest of the image before stays visible.
+        part = _image(frame[top:bottom, left:right])
         coded = part.convert("P", palette=Image.Palette.ADAPTIVE)
         if before is None:
             yield from getheader(coded, info={"loop": 0})[0]

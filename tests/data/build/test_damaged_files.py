@@ -89,7 +89,7 @@ def noisy_packets(path: Path) -> None:
 
 
 def without_index(path: Path) -> None:
-    """An MP4 whose index would follow the pictures, cut off before it."""
+    """An MP4 whose index would follow the images, cut off before it."""
     whole = write_video(path, NUM_FRAMES, options=GROUPS, faststart=False)
     data = whole.read_bytes()
     path.write_bytes(data[: data.index(b"moov") - 4])

@@ -412,13 +412,13 @@ from vidgan.data.settings import DataConfig
 
 file, num_frames = sys.argv[1], 12_000
 rng = np.random.default_rng(0)
-picture = rng.integers(0, 255, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+image = rng.integers(0, 255, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
 with av.open(file, "w") as container:
     fast = {"preset": "ultrafast", "threads": "1"}
     stream = container.add_stream("libx264", rate=8, options=fast)
     stream.width = stream.height = 64
     for number in range(num_frames):
-        frame = av.VideoFrame.from_ndarray(np.roll(picture, number % 64, 1), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(np.roll(image, number % 64, 1), format="rgb24")
         container.mux(stream.encode(frame))
     container.mux(stream.encode())
 config = DataConfig(path=file, resolution=64, frames=16, clip="random")

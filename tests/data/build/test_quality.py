@@ -17,13 +17,13 @@ NUM_FRAMES = 16
 
 
 def scene(seed: int, side: int = 64, speed: int = 0) -> Tensor:
-    """uint8 [3, T, side, side]: a soft picture that is moved to the side, by pixels a frame."""
+    """uint8 [3, T, side, side]: a soft image that is moved to the side, by pixels a frame."""
     rng = torch.Generator().manual_seed(seed)
     coarse = torch.randn(1, 3, side // 8, side // 8, generator=rng)
-    picture = interpolate(coarse, size=(side, side), mode="bicubic")[0]
+    image = interpolate(coarse, size=(side, side), mode="bicubic")[0]
     level = 80 + 90 * torch.rand((), generator=rng)
-    picture = (picture / picture.std() * 45 + level).clamp(40, 255).to(torch.uint8)
-    return torch.stack([picture.roll(n * speed, -1) for n in range(NUM_FRAMES)], 1)
+    image = (image / image.std() * 45 + level).clamp(40, 255).to(torch.uint8)
+    return torch.stack([image.roll(n * speed, -1) for n in range(NUM_FRAMES)], 1)
 
 
 def noisy(clip: Tensor, strength: float, seed: int = 0) -> Tensor:
@@ -41,7 +41,7 @@ def flaws_of(clip: Tensor) -> dict[str, str]:
     return find_flaws(measure_clip(clip.numpy(), CONFIG), CONFIG)
 
 
-def test_cells_are_means_of_whole_pictures_of_any_size():
+def test_cells_are_means_of_whole_images_of_any_size():
     frames = np.random.default_rng(0).integers(0, 256, (3, 2, 21, 50), dtype=np.uint8)
     cells = cell_means(frames, 4)
     assert cells.shape == (3, 2, 4, 4)
@@ -55,7 +55,7 @@ def test_motions_clips_have_no_flaw():
 
 
 @pytest.mark.parametrize("strength", [0, 3, 6])
-def test_still_pictures_are_static_whatever_the_noise(tmp_path, strength):
+def test_still_images_are_static_whatever_the_noise(tmp_path, strength):
     for seed in range(4):
         write_mp4(tmp_path / "still.mp4", noisy(scene(seed), strength, seed), 25, quality=28)
         clip = read_frames(tmp_path / "still.mp4").clip

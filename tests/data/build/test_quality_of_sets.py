@@ -128,8 +128,8 @@ def test_the_command_line_takes_filters_and_draws_the_set(folder, tmp_path, caps
     printed = capsys.readouterr().out
     assert f"contact sheet: {sheet}" in printed
     assert "training set: 15 clips" in printed
-    with Image.open(sheet) as picture:
-        assert picture.width > 8 * 64
+    with Image.open(sheet) as image:
+        assert image.width > 8 * 64
     assert run(["data", "build", str(folder), str(out), "quality.static=delete"]) == 2
     assert "quality.static" in capsys.readouterr().err
 

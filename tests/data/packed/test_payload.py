@@ -1,4 +1,4 @@
-"""Payloads: exact ones are exact, the others stay near the picture; bytes depend on it alone."""
+"""Payloads: exact ones are exact, the others stay near the image; bytes depend on it alone."""
 
 import pytest
 import torch

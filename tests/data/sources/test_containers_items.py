@@ -13,7 +13,7 @@ from tfrecord_files import example, sequence_example, write_records
 from video_files import numbered_frame, write_video
 
 from vidgan.data.sources.containers.archive_items import list_archive, read_archive_item
-from vidgan.data.sources.containers.items import Frames, Pictures, VideoBytes
+from vidgan.data.sources.containers.items import Frames, Images, VideoBytes
 from vidgan.data.sources.containers.tfrecord import (
     choose_levels,
     list_records,
@@ -30,7 +30,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VIDGAN_CACHE", str(tmp_path / "cache"))
 
 
-def picture(value: int) -> bytes:
+def image(value: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -58,8 +58,8 @@ def write_tar(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def test_videos_pictures_and_the_rest_of_an_archive(tmp_path):
-    frames = {f"walk/shots/f{n:03d}.png": picture(n) for n in (0, 2, 10, 1)}
+def test_videos_images_and_the_rest_of_an_archive(tmp_path):
+    frames = {f"walk/shots/f{n:03d}.png": image(n) for n in (0, 2, 10, 1)}
     files = {
         "run/b.MP4": b"b",
         "run/a.avi": b"a",
@@ -78,7 +78,7 @@ def test_videos_pictures_and_the_rest_of_an_archive(tmp_path):
     assert listing.notes == ["4 files that are no videos were passed over"]
     content = read_archive_item(tmp_path / "a.zip", listing.sources[2].member)
     # In the order of the numbers and not of the letters.
-    assert content == Pictures(tuple(picture(n) for n in (0, 1, 2, 10)))
+    assert content == Images(tuple(image(n) for n in (0, 1, 2, 10)))
     assert read_archive_item(tmp_path / "a.zip", "run/b.MP4") == VideoBytes(b"b", ".mp4")
 
 
@@ -121,8 +121,8 @@ def test_samples_of_every_kind(tmp_path):
             "0001.npy": npy(clip),
             "0001.cls": b"10",
             "0001.json": json.dumps({"fps": 12.5, "split": "test"}).encode(),
-            "0002.00.png": picture(5),
-            "0002.01.png": picture(6),
+            "0002.00.png": image(5),
+            "0002.01.png": image(6),
             "0002.json": b'{"label": "jump\\n"}',
             "0003.mp4": b"cut",
             "0003.json": b"{broken",
@@ -143,7 +143,7 @@ def test_samples_of_every_kind(tmp_path):
     assert isinstance(contents[1], Frames)
     assert contents[1].fps == 12.5
     assert np.array_equal(contents[1].pixels, clip)
-    assert contents[2] == Pictures((picture(5), picture(6)))
+    assert contents[2] == Images((image(5), image(6)))
 
 
 def test_arrays_in_samples_that_are_no_videos(tmp_path):
@@ -177,13 +177,13 @@ def test_records_in_the_layout_of_trailer_faces():
     assert content.pixels[3, 0, 0].tolist() == [110, 111, 112]
 
 
-def test_sequences_of_pictures_with_labels():
+def test_sequences_of_images_with_labels():
     path = FOREIGN / "sequences.tfrecord"
     listing = list_records(path)
     assert listing.what == "TFRecords"
     assert [item.class_name for item in listing.sources] == ["run", "wave"]
     content = read_record_item(path, listing.sources[1].member)
-    assert isinstance(content, Pictures)
+    assert isinstance(content, Images)
     assert len(content.files) == 4
     assert np.asarray(Image.open(io.BytesIO(content.files[2])))[0, 0].tolist() == [100] * 3
 
@@ -215,7 +215,7 @@ def test_labels_of_trailer_faces(tmp_path, labels):
 
 def test_records_with_other_features(tmp_path):
     video = write_video(tmp_path / "a.mp4", 3).read_bytes()
-    frames = [picture(n) for n in range(3)]
+    frames = [image(n) for n in range(3)]
     path = write_records(
         tmp_path / "a.tfrecord",
         [
@@ -230,7 +230,7 @@ def test_records_with_other_features(tmp_path):
     items = list_records(path).sources
     assert [item.class_name for item in items] == [f"class-{n}" for n in (3, 4, 4, 5, 0, 3)]
     contents = [read_record_item(path, item.member) for item in items[:3]]
-    assert contents == [VideoBytes(video), Pictures(tuple(frames)), Pictures(tuple(frames))]
+    assert contents == [VideoBytes(video), Images(tuple(frames)), Images(tuple(frames))]
     for item, said in zip(
         items[3:],
         (r"no video \(its features: label, name\)", "do not have the shape", "cannot be parsed"),
@@ -267,5 +267,5 @@ def test_a_frame_number_survives_the_way_through_an_archive(tmp_path):
     path = write_tar(tmp_path / "a.tar", files)
     (item,) = list_archive(path).sources
     content = read_archive_item(path, item.member)
-    assert isinstance(content, Pictures)
+    assert isinstance(content, Images)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content.files[2]))), numbered_frame(2))

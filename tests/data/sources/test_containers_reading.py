@@ -75,11 +75,11 @@ def test_a_video_in_an_archive_is_read_as_the_file_is(tmp_path, suffix):
 
 @pytest.mark.parametrize("resolution", [None, 48, 16, 96])
 @pytest.mark.parametrize("resize", ["centre-crop", "letterbox", "stretch"])
-def test_arrays_and_pictures_are_fitted_alike(tmp_path, resolution, resize):
+def test_arrays_and_images_are_fitted_alike(tmp_path, resolution, resize):
     clip = numbered_clip(6)
     np.save(tmp_path / "a.npy", clip)
-    pictures = {f"x/{n}.png": png(frame) for n, frame in enumerate(clip)}
-    write_tar(tmp_path / "a.tar", pictures)
+    images = {f"x/{n}.png": png(frame) for n, frame in enumerate(clip)}
+    write_tar(tmp_path / "a.tar", images)
     read = []
     for name in ("a.npy", "a.tar"):
         (item,) = list_container(tmp_path / name, "auto").sources
@@ -120,7 +120,7 @@ def test_grey_and_empty_arrays(tmp_path):
         video.probe()
 
 
-def test_the_rate_beside_pictures_is_kept(tmp_path):
+def test_the_rate_beside_images_is_kept(tmp_path):
     files = {f"k.{n}.png": png(numbered_frame(n)) for n in range(4)}
     path = write_tar(tmp_path / "a.tar", {**files, "k.json": b'{"fps": 8}'})
     (item,) = list_container(path, "auto").sources
@@ -147,17 +147,17 @@ def test_a_container_that_changed_or_left_is_one_reason(tmp_path):
         pass
 
 
-def test_damaged_and_absurd_pictures_are_one_reason(tmp_path):
+def test_damaged_and_absurd_images_are_one_reason(tmp_path):
     header = png(numbered_frame(0))[:33]
     huge = bytearray(header)
     huge[16:24] = (60_000).to_bytes(4, "big") * 2
     huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
-    for start in (header[:8] + b"\0\0\0\x0c" + header[12:], bytes(huge), b"no picture"):
+    for start in (header[:8] + b"\0\0\0\x0c" + header[12:], bytes(huge), b"no image"):
         path = write_zip(tmp_path / "a.zip", {f"x/{n}.png": start + bytes(20) for n in range(3)})
         (item,) = list_container(path, "auto").sources
         with (
             open_item(path, item.member) as video,
-            pytest.raises(UnreadableVideoError, match="cannot be read as a picture"),
+            pytest.raises(UnreadableVideoError, match="cannot be read as an image"),
         ):
             video.probe()
 

@@ -92,9 +92,9 @@ def test_sequences_of_another_writer_are_read():
     assert records[1].features["clip/label/string"] == [b"wave"]
     assert records[0].features["speed"] == [0.5]
     assert records[0].features["shift"] == [-3]
-    pictures = records[0].lists["image/encoded"]
-    assert len(pictures) == 4
-    assert all(picture[0].startswith(b"\x89PNG") for picture in pictures)
+    images = records[0].lists["image/encoded"]
+    assert len(images) == 4
+    assert all(image[0].startswith(b"\x89PNG") for image in images)
 
 
 def test_unpacked_numbers_are_read_too():

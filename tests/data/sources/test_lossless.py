@@ -59,7 +59,7 @@ def test_what_vidgan_sample_writes_is_exact_and_its_films_are_not(tmp_path: Path
     assert not is_lossless(probe(tmp_path / "few-colours.gif"))
 
 
-def test_pictures_are_judged_by_their_bytes_and_not_by_their_names(tmp_path: Path) -> None:
+def test_images_are_judged_by_their_bytes_and_not_by_their_names(tmp_path: Path) -> None:
     from PIL import Image
 
     write_pngs(tmp_path / "a", CLIP)
@@ -75,7 +75,7 @@ def test_damaged_headers_count_as_lossy(header: bytes) -> None:
     assert not bypasses_transform(header)
 
 
-def test_a_named_pipe_among_pictures_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_among_images_is_not_waited_for(tmp_path: Path) -> None:
     write_pngs(tmp_path / "a", CLIP)
     info = probe(tmp_path / "a")
     os.mkfifo(tmp_path / "a" / "99999.png")

@@ -40,7 +40,7 @@ def test_golf_strips_are_repacked_byte_for_byte(tmp_path):
     config = replace(CONFIG, resolution=128, frames=4, clip="central", heldout_fraction=0.5)
     report = build_clips(root, tmp_path / "set", config, levels=[(2, 32)])
     assert "tiny-video sets (Golf, Aeroplane) (data.layout=tinyvideo)" in report.layout
-    assert "since golf.txt lists its pictures, which are strips" in report.layout
+    assert "since golf.txt lists its images, which are strips" in report.layout
     assert report.dropped == (
         ("frames-stable-many/00/gone.jpg", "is listed in golf.txt and not on the disk"),
     )
@@ -96,21 +96,21 @@ def test_strips_that_do_not_fit_are_encoded_anew(tmp_path, settings):
 
 
 @pytest.mark.parametrize("kind", ["grey", "turned", "png", "sideways"])
-def test_pictures_that_are_no_plain_strip_are_encoded_anew(tmp_path, kind):
+def test_images_that_are_no_plain_strip_are_encoded_anew(tmp_path, kind):
     root = write_golf(tmp_path / "golf", num_clips=2)
     file = next(root.rglob("0000.jpg"))
-    picture = Image.open(file)
-    picture.load()
+    image = Image.open(file)
+    image.load()
     exif = Image.Exif()
     if kind == "grey":
-        picture.convert("L").save(file, quality=90)
+        image.convert("L").save(file, quality=90)
     elif kind == "turned":
         exif[0x0112] = 3
-        picture.save(file, quality=90, exif=exif)
+        image.save(file, quality=90, exif=exif)
     elif kind == "png":
-        picture.save(file, format="PNG")
+        image.save(file, format="PNG")
     else:
-        frames = np.asarray(picture).reshape(-1, 128, 128, 3)
+        frames = np.asarray(image).reshape(-1, 128, 128, 3)
         Image.fromarray(np.concatenate(frames, axis=1)).save(file, quality=90)
     build_clips(root, tmp_path / "set", replace(CONFIG, resolution=128, heldout_fraction=0.0))
     assert payloads(tmp_path / "set")[0] != file.read_bytes()
@@ -128,8 +128,8 @@ def test_damaged_strips_are_dropped_and_named(tmp_path):
     dropped = dict(report.dropped)
     assert report.num_clips == 3
     assert dropped[odd.relative_to(root).as_posix()] == "is 128 x 200 pixels, no strip of squares"
-    assert "cannot be read as a picture" in dropped[cut.relative_to(root).as_posix()]
-    assert "cannot be read as a picture" in dropped[empty.relative_to(root).as_posix()]
+    assert "cannot be read as an image" in dropped[cut.relative_to(root).as_posix()]
+    assert "cannot be read as an image" in dropped[empty.relative_to(root).as_posix()]
 
 
 @pytest.mark.parametrize("prefix", ["/data/vid/", "./", "C:\\sets\\", "../../"])
@@ -160,7 +160,7 @@ def test_golf_without_its_list_is_known_by_its_folder(tmp_path):
     scan = scan_sources(root, CONFIG)
     assert scan.layout == "tinyvideo"
     assert (len(scan.sources), scan.classes) == (6, [])
-    assert scan.notes[0] == "no text file lists the clips, so all pictures are taken"
+    assert scan.notes[0] == "no text file lists the clips, so all images are taken"
 
 
 def test_mocogan_strips_go_either_way(tmp_path):

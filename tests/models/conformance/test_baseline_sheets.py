@@ -50,13 +50,13 @@ def test_shapes_are_those_of_the_published_tables() -> None:
 
 @pytest.mark.parametrize("model", BASELINES)
 def test_totals_move_with_a_width(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = baseline_sheets.on_no_device
+    build = baseline_sheets.on_meta_device
 
     def wider(config: ModelConfig, shape: ClipShape, num_classes: int = 0) -> GAN:
         name = "image_width" if model == "tgan" else "width"
         other = dataclasses.replace(config, **{name: getattr(config, name) + 32})
         return build(other, shape, num_classes)
 
-    monkeypatch.setattr(baseline_sheets, "on_no_device", wider)
+    monkeypatch.setattr(baseline_sheets, "on_meta_device", wider)
     sheet = conformance.conformance_sheet(model)
     assert any(total.num_parameters != total.recorded for total in sheet.totals)

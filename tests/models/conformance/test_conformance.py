@@ -81,7 +81,7 @@ def test_totals_move_with_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
         with torch.device("meta"):
             return build_gan(config, (3, 32, side, side))
 
-    monkeypatch.setattr(progressive_sheet, "_on_no_device", wider)
+    monkeypatch.setattr(progressive_sheet, "_on_meta_device", wider)
     wrong = [t.what for t in conformance_sheet("pvgan").totals if t.num_parameters != t.recorded]
     assert wrong == ["generator, 256 px", "discriminator, 256 px"]
 

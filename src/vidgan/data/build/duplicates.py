@@ -19,7 +19,7 @@ from vidgan.data.sources.source import Source
 _CONTRAST_SHARE = 0.25
 """Clips of little contrast, such as nights, must be as much nearer: they all look alike."""
 _ROUNDING = 0.5
-"""Signatures are rounded to whole levels; copies of a flat picture may differ by that much."""
+"""Signatures are rounded to whole levels; copies of a flat image may differ by that much."""
 
 
 _NUM_AXES = 16
@@ -34,7 +34,7 @@ class DuplicateFinder:
     """Remembers clips and finds the first one that a new clip nearly repeats.
 
     Args:
-        distance: Largest root mean square difference of signatures, in levels of 255.
+        distance: largest root mean square difference of signatures, in levels of 255.
     """
 
     def __init__(self, distance: float) -> None:
@@ -135,8 +135,8 @@ class DuplicateGate:
     """Notes or drops clips that nearly repeat an earlier one, as `config.duplicates` says.
 
     Args:
-        config: The filter and its threshold.
-        sources: All videos, in the order in which they come.
+        config: the filter and its threshold.
+        sources: all videos, in the order in which they come.
     """
 
     def __init__(self, config: QualityConfig, sources: Sequence[Source]) -> None:

@@ -42,15 +42,15 @@ class EncodedClip:
     """One stored item.
 
     Attributes:
-        payloads: Bytes for every level, full size first.
+        payloads: bytes for every level, full size first.
         checksums: CRC-32 of each payload.
-        stored_frames: Frames of the full-size level.
-        fps: Rate at which the stored frames play.
-        notes: What was unusual about the video and was handled.
-        num_corrupt: Frames of the video that are damaged or cut off.
-        num_bytes: Length of all payloads together.
-        flaws: What is doubtful about the clip, by filter of `QualityConfig`, in words.
-        signature: Near for clips that look alike.
+        stored_frames: frames of the full-size level.
+        fps: rate at which the stored frames play.
+        notes: what was unusual about the video and was handled.
+        num_corrupt: frames of the video that are damaged or cut off.
+        num_bytes: length of all payloads together.
+        flaws: what is doubtful about the clip, by filter of `QualityConfig`, in words.
+        signature: near for clips that look alike.
         preview: uint8 `[3, T, H, W]` if the job asked for one.
     """
 
@@ -110,10 +110,10 @@ class _Cut:
 
     Attributes:
         clip: uint8 `[3, T, H, W]`, square.
-        info: Of the whole video.
-        num_corrupt: Its frames that are damaged or cut off.
-        num_frames: Frames that there were to choose from.
-        strip: Bytes that hold exactly this clip as a JPEG strip, if the video is one.
+        info: of the whole video.
+        num_corrupt: its frames that are damaged or cut off.
+        num_frames: frames that there were to choose from.
+        strip: bytes that hold exactly this clip as a JPEG strip, if the video is one.
     """
 
     clip: Pixels
@@ -225,8 +225,8 @@ def resampled(times_s: Sequence[float], fps: float) -> list[int]:
     of it every second or third.
 
     Args:
-        times_s: Increasing times of the frames, the first at 0.
-        fps: Frames per second to make.
+        times_s: increasing times of the frames, the first at 0.
+        fps: frames per second to make.
     """
     times = np.asarray(times_s)
     usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps

@@ -68,10 +68,10 @@ def map_in_order(
     """Yield `function(job)` for every job, in the order of the jobs.
 
     Args:
-        function: A module-level function; what it raises is raised here.
-        jobs: Taken as they are needed.
-        num_workers: Processes; 0 works in this one, without protection against crashes.
-        time_limit_s: Longest wait for one job.
+        function: a module-level function; what it raises is raised here.
+        jobs: taken as they are needed.
+        num_workers: processes; 0 works in this one, without protection against crashes.
+        time_limit_s: longest wait for one job.
     """
     if num_workers == 0:
         yield from map(function, jobs)
@@ -228,11 +228,11 @@ def map_on_ray(
     """Yield `function(job)` for every job, in the order of the jobs.
 
     Args:
-        function: A module-level function of an installed module; what it raises is raised here.
-        jobs: Taken as they are needed.
-        workers: Jobs at the same time; None takes a job for every CPU of the cluster.
-        time_limit_s: Longest wait for one job.
-        address: Of a running cluster; None starts Ray on this machine.
+        function: a module-level function of an installed module; what it raises is raised here.
+        jobs: taken as they are needed.
+        workers: jobs at the same time; None takes a job for every CPU of the cluster.
+        time_limit_s: longest wait for one job.
+        address: of a running cluster; None starts Ray on this machine.
 
     Raises:
         UserError: Ray is not installed, cannot be reached, or its nodes lack this package.
@@ -338,9 +338,9 @@ class Engine:
 
     Attributes:
         kind: processes of this machine, or tasks of Ray.
-        address: Of a running Ray cluster, such as `auto` or `ray://head:10001`; None starts Ray on
+        address: of a running Ray cluster, such as `auto` or `ray://head:10001`; None starts Ray on
             this machine. The nodes need this package and the same paths to sources and outputs.
-        time_limit_s: Longest time for one job in seconds.
+        time_limit_s: longest time for one job in seconds.
     """
 
     kind: EngineKind = "processes"
@@ -365,11 +365,11 @@ class Engine:
         """Yield `function(job)` for every job, in the order of the jobs.
 
         Args:
-            function: A module-level function; what it raises is raised here.
-            jobs: Taken as they are needed.
-            workers: Jobs at the same time. 0 works in this process, without protection against
+            function: a module-level function; what it raises is raised here.
+            jobs: taken as they are needed.
+            workers: jobs at the same time. 0 works in this process, without protection against
                 crashes; None takes `default` processes, or all that a Ray cluster has.
-            default: Processes that suit this machine and these jobs.
+            default: processes that suit this machine and these jobs.
 
         Raises:
             UserError: Ray is not installed, cannot be reached, or lacks this package.

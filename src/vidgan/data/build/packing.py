@@ -74,13 +74,13 @@ def build_clips(
     as it is. The set appears at `out` when it is complete and never before.
 
     Args:
-        source: Folder of videos or container, see `scan_sources`.
-        out: Folder to make.
-        config: How clips are cut and stored; its `path` is not used.
-        levels: Lower (frames, resolution) levels to store beside the full size.
-        progress: Called with (done, total, what).
-        wait: Wait for another process that builds the same set, instead of raising.
-        engine: Where videos are decoded; None takes processes of this machine.
+        source: folder of videos or container, see `scan_sources`.
+        out: folder to make.
+        config: how clips are cut and stored; its `path` is not used.
+        levels: lower (frames, resolution) levels to store beside the full size.
+        progress: called with (done, total, what).
+        wait: wait for another process that builds the same set, instead of raising.
+        engine: where videos are decoded; None takes processes of this machine.
 
     Raises:
         UserError: nothing usable, a foreign `out`, another build in progress, a full disk, or a
@@ -121,10 +121,10 @@ def check_source(
     """Say what `build_clips` would make of a source, and draw some of the clips.
 
     Args:
-        source: Folder of videos or container.
-        config: How clips would be cut.
+        source: folder of videos or container.
+        config: how clips would be cut.
         contact_sheet_path: PNG to write: a row for each of up to 16 clips spread over the classes.
-        progress: Called with (done, total, what).
+        progress: called with (done, total, what).
 
     Raises:
         UserError: nothing usable.
@@ -160,8 +160,8 @@ def verify_set(path: str | Path, progress: Progress | None = None) -> BuildRepor
     """Read every clip of a packed set at every level and check it against its checksum.
 
     Args:
-        path: The packed set.
-        progress: Called with (done, total, what).
+        path: the packed set.
+        progress: called with (done, total, what).
 
     Returns:
         What the set says about its build.

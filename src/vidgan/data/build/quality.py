@@ -34,8 +34,8 @@ _MOVING_SHARE = 0.02
 _BLACK = 32
 """Brightest value of a black bar: video black and the noise that coding adds to it."""
 _BLACK_SHARE = 0.98
-"""Share of a line's pixels that must be black: coding lets the picture spill over a little."""
-_PICTURE_SHARE = 0.5
+"""Share of a line's pixels that must be black: coding lets the image spill over a little."""
+_IMAGE_SHARE = 0.5
 """Share of the line inside a bar that must be brighter than it, over all frames."""
 
 
@@ -44,21 +44,21 @@ class QualityConfig:
     """Filters of clips that teach a generator the wrong thing.
 
     Attributes:
-        static: What happens to clips that stand nearly still.
-        cuts: What happens to clips that hold a cut from one scene to another.
-        bars: What happens to clips with black bars.
-        duplicates: What happens to clips that nearly repeat an earlier one, in the order of names.
-        min_motion: Grey levels (of 255) by which the brightness of the busiest fiftieth of the
-            picture must vary within a clip. 12: still pictures with noise vary by up to 10 after
+        static: what happens to clips that stand nearly still.
+        cuts: what happens to clips that hold a cut from one scene to another.
+        bars: what happens to clips with black bars.
+        duplicates: what happens to clips that nearly repeat an earlier one, in the order of names.
+        min_motion: grey levels (of 255) by which the brightness of the busiest fiftieth of the
+            image must vary within a clip. 12: still images with noise vary by up to 10 after
             coding at low quality, pans by four pixels in a clip by 32, the motions set by 39.
-        cut_jump: Least mean difference (of 255) between the frames before and after a cut. 12
+        cut_jump: least mean difference (of 255) between the frames before and after a cut. 12
             finds every cut between clips of the motions set and none within one.
-        cut_ratio: How many times the usual difference of a clip's frames a cut must exceed. 2.5:
+        cut_ratio: how many times the usual difference of a clip's frames a cut must exceed. 2.5:
             a fast pan differs as much, but from every frame to the next; 4 misses a third of the
             cuts between pans.
-        bar_share: Least share of the side that a bar covers on two opposite sides. 0.04: the bars
+        bar_share: least share of the side that a bar covers on two opposite sides. 0.04: the bars
             of a 1.85:1 film in a 16:9 frame just count.
-        duplicate_distance: Largest root mean square difference (of 255) of two clips at 8 x 8
+        duplicate_distance: largest root mean square difference (of 255) of two clips at 8 x 8
             cells and 4 times. 6: copies coded anew or scaled differ by less, other clips of the
             motions set by more.
     """
@@ -86,9 +86,9 @@ class ClipMeasures:
     """What was measured of a clip.
 
     Attributes:
-        motion: Grey levels by which the busiest fiftieth of the picture varies.
-        cut: Number of the frame that starts another scene; None without a cut.
-        bars: Where black bars lie: "top and bottom", "left and right", "all sides" or "".
+        motion: grey levels by which the busiest fiftieth of the image varies.
+        cut: number of the frame that starts another scene; None without a cut.
+        bars: where black bars lie: "top and bottom", "left and right", "all sides" or "".
         signature: uint8 of a fixed length; near for clips that look alike.
     """
 
@@ -105,8 +105,8 @@ def measure_clip(
 
     Args:
         frames: uint8 `[3, T, H, W]`.
-        config: Thresholds of cuts and bars.
-        is_padded: Whether bars were added on purpose, so that none are looked for.
+        config: thresholds of cuts and bars.
+        is_padded: whether bars were added on purpose, so that none are looked for.
     """
     cells = cell_means(frames, _CELLS)
     return ClipMeasures(
@@ -132,7 +132,7 @@ def find_flaws(measures: ClipMeasures, config: QualityConfig) -> dict[str, str]:
 def cell_means(frames: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.float32]:
     """Means of a grid of cells, float `[3, T, side, side]` from uint8 `[3, T, H, W]`.
 
-    Pictures smaller than the grid keep their pixels as cells. Cells may differ by a pixel in size.
+    Images smaller than the grid keep their pixels as cells. Cells may differ by a pixel in size.
     """
     height, width = frames.shape[2:]
     rows = np.arange(min(side, height) + 1) * height // min(side, height)
@@ -187,13 +187,13 @@ def _find_bars(frames: npt.NDArray[np.uint8], share: float) -> str:
 
 
 def _has_bars(dark: npt.NDArray[np.bool_], share: float) -> bool:
-    """Whether the first and the last lines are black, and a picture begins along all their length.
+    """Whether the first and the last lines are black, and an image begins along all their length.
 
     An object before a black background leaves black lines too, but touches them at one place.
 
     Args:
         dark: `[T, lines, pixels of a line]`, whether a pixel is dark in every colour.
-        share: Least share of the lines on either side.
+        share: least share of the lines on either side.
     """
     black: npt.NDArray[np.bool_] = dark.mean(axis=(0, 2)) >= _BLACK_SHARE
     least = max(1, int(share * len(black)))
@@ -203,7 +203,7 @@ def _has_bars(dark: npt.NDArray[np.bool_], share: float) -> bool:
         width = int(np.argmin(blacks))
         # The line at the edge may be a mixture of both, which scaling makes.
         begins = ~lines[:, width : width + 2].all(axis=1)
-        if width < least or begins.mean() < _PICTURE_SHARE:
+        if width < least or begins.mean() < _IMAGE_SHARE:
             return False
     return True
 

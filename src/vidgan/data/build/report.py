@@ -31,8 +31,8 @@ class Report:
     """What became of every video of a source, whatever is made of them.
 
     Attributes:
-        out: What was made; None for a check.
-        dropped: Name and reason of each video that gave nothing.
+        out: what was made; None for a check.
+        dropped: name and reason of each video that gave nothing.
     """
 
     out: str | None
@@ -54,15 +54,15 @@ class BuildReport(Report):
     """What became of every video of a packed set.
 
     Attributes:
-        source: Folder of videos, or container.
-        layout: What it was read as, and why.
-        num_videos: Videos found.
-        counts: Kept clips by split and class (class "" without labels).
-        notes: Name and remark of each video that was handled specially ("" is the whole folder).
-        flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
-        advice: Sentences about the size and the balance of the set.
-        levels: Stored sizes, full size first.
-        fps: Median frame rate of the clips.
+        source: folder of videos, or container.
+        layout: what it was read as, and why.
+        num_videos: videos found.
+        counts: kept clips by split and class (class "" without labels).
+        notes: name and remark of each video that was handled specially ("" is the whole folder).
+        flaws: source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        advice: sentences about the size and the balance of the set.
+        levels: stored sizes, full size first.
+        fps: median frame rate of the clips.
     """
 
     source: str
@@ -231,10 +231,10 @@ def report_of_manifest(
     """The report on a manifest, of a set that was or would be made out of `root`.
 
     Args:
-        root: The source.
-        what: What it was recognised as, in words.
-        manifest: The set's.
-        out: The set; None for a check.
+        root: the source.
+        what: what it was recognised as, in words.
+        manifest: the set's.
+        out: the set; None for a check.
     """
     return BuildReport(
         source=str(root),

@@ -40,8 +40,8 @@ def refuse_told_address(path: str | Path, where: str | Path) -> None:
     """Refuse an address in an object store that a file names and nobody typed.
 
     Args:
-        path: Place of a clip set.
-        where: The file, for the message.
+        path: place of a clip set.
+        where: the file, for the message.
 
     Raises:
         UserError: it is an address.
@@ -98,8 +98,8 @@ def open_level(place: str, cache: Path | None) -> Any:
     """litdata's view of the chunks at `place`, a folder or an address; items by number.
 
     Args:
-        place: Chunk folder of one level.
-        cache: Where fetched chunks are kept; None reads a folder in place.
+        place: chunk folder of one level.
+        cache: where fetched chunks are kept; None reads a folder in place.
     """
     module = litdata()
     from litdata.streaming.serializers import _SERIALIZERS
@@ -204,9 +204,9 @@ def write_level(folder: Path, payloads: Iterable[bytes], items_per_chunk: int) -
     """Write the payloads of a level as litdata's chunks, in their order.
 
     Args:
-        folder: Chunk folder to make.
-        payloads: The bytes of every item.
-        items_per_chunk: Items in a chunk.
+        folder: chunk folder to make.
+        payloads: the bytes of every item.
+        items_per_chunk: items in a chunk.
     """
     litdata()
     from litdata.streaming.writer import BinaryWriter

@@ -24,9 +24,9 @@ def export_to_litdata(
     as `out` copies it at once. Both are packed sets, for training and everything else.
 
     Args:
-        source: A packed clip set.
-        out: Folder to make, or address such as s3://bucket/set; nothing may be there yet.
-        progress: Called with (done, total, what) after every payload.
+        source: a packed clip set.
+        out: folder to make, or address such as s3://bucket/set; nothing may be there yet.
+        progress: called with (done, total, what) after every payload.
 
     Raises:
         UserError: no packed set, `out` is there already or cannot be written, a damaged clip, or

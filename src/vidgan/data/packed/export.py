@@ -30,9 +30,9 @@ class ExportReport:
     """What was written.
 
     Attributes:
-        out: The folder.
-        shards: Clips in each of its shards.
-        num_bytes: Bytes of all shards.
+        out: the folder.
+        shards: clips in each of its shards.
+        num_bytes: bytes of all shards.
     """
 
     out: str
@@ -59,11 +59,11 @@ def export_clips(
     name, attributes, source, split, group, frames per second). The same set gives the same bytes.
 
     Args:
-        source: A packed clip set.
-        out: Folder to make; it must not be there yet.
-        clips: How the pixels are stored.
-        shard_clips: Clips in a shard at most; fewer where that would be over 1 GiB of pixels.
-        progress: Called with (done, total, what) after every clip.
+        source: a packed clip set.
+        out: folder to make; it must not be there yet.
+        clips: how the pixels are stored.
+        shard_clips: clips in a shard at most; fewer where that would be over 1 GiB of pixels.
+        progress: called with (done, total, what) after every clip.
 
     Raises:
         UserError: no packed set, `out` is there already, or a damaged clip.
@@ -160,7 +160,7 @@ def _index(store: PackedStore, shards: dict[str, int]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------
-# Pictures of some clips of a set, a row of frames each, to be looked at
+# Images of some clips of a set, a row of frames each, to be looked at
 
 SHEET_CLIPS = 16
 PREVIEW_SIDE = 64
@@ -173,7 +173,7 @@ def draw_packed(folder: str | Path, path: str | Path) -> None:
     """Draw up to 16 clips of a packed set, spread over its classes.
 
     Args:
-        folder: The packed set.
+        folder: the packed set.
         path: PNG to write.
 
     Raises:

@@ -36,12 +36,12 @@ class ClipItem:
     """One stored clip.
 
     Attributes:
-        label: Position in the classes, -1 without classes.
+        label: position in the classes, -1 without classes.
         split: train, val, test or heldout.
-        source: Name of the video it was cut from.
-        stored_frames: Frames of its full-size level, at least those of a clip.
+        source: name of the video it was cut from.
+        stored_frames: frames of its full-size level, at least those of a clip.
         checksums: CRC-32 of its payload for every level.
-        group: Videos of one group share a split; empty for one that stands alone.
+        group: videos of one group share a split; empty for one that stands alone.
     """
 
     label: int
@@ -57,23 +57,23 @@ class Manifest:
     """What a packed clip set holds.
 
     Attributes:
-        levels: Full size first; the frames count one clip, items may store more.
-        codecs: Payload codec of every level.
-        classes: Class names; empty without labels.
-        attributes: What each class is made of, e.g. object and motion.
-        fps: Median frame rate of the stored clips.
-        items_per_chunk: Items in every chunk file but the last.
-        items: All items; their order is that of the chunks.
-        dropped: Name and reason of each video that was left out.
-        notes: Name and remark of each video that was handled specially.
-        flaws: Source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
-        num_bytes: Length of all payloads together.
-        settings: Settings of the build.
-        source_hash: Hash of the names and sizes of the source files.
-        builder: Version of vidgan that wrote the set.
-        chunks: Format of the chunk folders.
-        layout: What the source was read as, a name for `data.layout`.
-        num_missing: Of the dropped ones, videos that a published list names and nobody had.
+        levels: full size first; the frames count one clip, items may store more.
+        codecs: payload codec of every level.
+        classes: class names; empty without labels.
+        attributes: what each class is made of, e.g. object and motion.
+        fps: median frame rate of the stored clips.
+        items_per_chunk: items in every chunk file but the last.
+        items: all items; their order is that of the chunks.
+        dropped: name and reason of each video that was left out.
+        notes: name and remark of each video that was handled specially.
+        flaws: source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        num_bytes: length of all payloads together.
+        settings: settings of the build.
+        source_hash: hash of the names and sizes of the source files.
+        builder: version of vidgan that wrote the set.
+        chunks: format of the chunk folders.
+        layout: what the source was read as, a name for `data.layout`.
+        num_missing: of the dropped ones, videos that a published list names and nobody had.
     """
 
     levels: tuple[LevelShape, ...]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vidgan.data.settings import Payload
 from vidgan.errors import UserError
 from vidgan.video.frames import Pixels, rgb_planes
-from vidgan.video.pictures import PictureError, open_picture
+from vidgan.video.images import ImageError, open_image
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -148,10 +148,10 @@ def _encode_jpeg(clip: Pixels) -> bytes:
 def _decode_jpeg(data: bytes, shape: tuple[int, int, int, int]) -> Pixels:
     c, t, h, w = shape
     rows, columns = _strip_layout(t, h)
-    with open_picture(data) as picture:
-        if (picture.format, picture.mode, picture.size) != ("JPEG", "RGB", (columns * w, rows * h)):
-            raise PictureError(f"the payload is no JPEG strip of {t} frames of {w} x {h} pixels")
-        pixels = np.asarray(picture)
+    with open_image(data) as image:
+        if (image.format, image.mode, image.size) != ("JPEG", "RGB", (columns * w, rows * h)):
+            raise ImageError(f"the payload is no JPEG strip of {t} frames of {w} x {h} pixels")
+        pixels = np.asarray(image)
     strip = pixels.reshape(rows, h, columns, w, c).transpose(4, 2, 0, 1, 3)
     clip = strip.reshape(c, rows * columns, h, w)[:, :t]
     return np.array(clip, order="C")

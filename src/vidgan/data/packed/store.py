@@ -21,14 +21,14 @@ class ClipStore(Protocol):
     """Clips that can be read by number, at full size and at the stored lower levels.
 
     Attributes:
-        items: Label, split, source and length of every clip.
-        classes: Class names; empty without labels.
-        attributes: What each class is made of; may be empty.
-        levels: Stored sizes, full size first; frames count one clip.
-        fps: Frames per second at which the clips play.
-        items_per_chunk: Clips that lie together; reading those in a row is cheap.
-        path: Where they lie; None in memory.
-        manifest: What is known of how they were made; None where nothing is.
+        items: label, split, source and length of every clip.
+        classes: class names; empty without labels.
+        attributes: what each class is made of; may be empty.
+        levels: stored sizes, full size first; frames count one clip.
+        fps: frames per second at which the clips play.
+        items_per_chunk: clips that lie together; reading those in a row is cheap.
+        path: where they lie; None in memory.
+        manifest: what is known of how they were made; None where nothing is.
     """
 
     @property
@@ -125,9 +125,9 @@ class MemoryStore:
     Args:
         clips: uint8 `[M, C, T, H, W]`, square.
         labels: int64 `[M]`, positions in `classes`; None without labels.
-        classes: Class names; None numbers them.
-        splits: Split of every clip; None puts all into train.
-        fps: Frames per second at which they play.
+        classes: class names; None numbers them.
+        splits: split of every clip; None puts all into train.
+        fps: frames per second at which they play.
     """
 
     def __init__(

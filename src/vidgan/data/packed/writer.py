@@ -53,7 +53,7 @@ def open_chunks(path: str | Path) -> tuple[Path, Manifest, ChunkFiles]:
     """The folder with a packed set's manifest, the manifest, and the set's payloads.
 
     Args:
-        path: The set's folder, or its address in an object store.
+        path: the set's folder, or its address in an object store.
 
     Raises:
         UserError: there is none, or litdata is needed and missing.
@@ -125,8 +125,8 @@ class LitdataChunks:
     """Chunk folders of litdata, of a folder or of an object store.
 
     Args:
-        path: The set.
-        cache: Folder for fetched chunks; None reads a folder in place.
+        path: the set.
+        cache: folder for fetched chunks; None reads a folder in place.
     """
 
     def __init__(self, path: str, cache: Path | None) -> None:

@@ -46,7 +46,7 @@ EXACT_FORMATS = frozenset(
 )
 """Pixel formats with 8 bits for each of red, green and blue, or for grey."""
 
-PICTURE_MAGIC = (b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
+IMAGE_MAGIC = (b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 """First bytes of PNG, BMP and TIFF."""
 
 _SEQUENCE_PARAMETERS = 7
@@ -54,14 +54,14 @@ _HIGH_444_PREDICTIVE = 244
 
 
 def is_lossless(info: VideoInfo) -> bool:
-    """Whether a probed video or folder of pictures holds 8-bit RGB or grey exactly.
+    """Whether a probed video or folder of images holds 8-bit RGB or grey exactly.
 
     Whatever cannot be known counts as lossy.
     """
     if info.codec == "array":
         return True
     if info.codec == "images":
-        return all(_is_exact_picture(file) for file in files_at(Path(info.path)))
+        return all(_is_exact_image(file) for file in files_at(Path(info.path)))
     if info.pixel_format not in EXACT_FORMATS:
         return False
     if info.codec == "h264":
@@ -125,12 +125,12 @@ def _extradata(path: str) -> bytes:
         return bytes(container.streams.video[0].codec_context.extradata or b"")
 
 
-def _is_exact_picture(file: Path) -> bool:
+def _is_exact_image(file: Path) -> bool:
     if file.suffix.lower() not in IMAGE_SUFFIXES or not file.is_file():
         return True
     with file.open("rb") as opened:
         start = opened.read(16)
-    return start.startswith(PICTURE_MAGIC) or (start[:4] == b"RIFF" and start[12:16] == b"VP8L")
+    return start.startswith(IMAGE_MAGIC) or (start[:4] == b"RIFF" and start[12:16] == b"VP8L")
 
 
 # ------------------------------------------------------------------------------------------------
@@ -147,11 +147,11 @@ class GeneratedClips:
     Attributes:
         clips: uint8 `[M, 3, T, H, W]`, in seeded order.
         labels: int64 `[M]`, the classes they should show; None if nothing says so.
-        names: Of every clip.
-        num_found: Clips that the folder holds.
-        formats: Codec and pixel format, with the number of clips stored so.
-        num_lossy: Clips that were stored with loss.
-        warnings: Sentences for the record.
+        names: of every clip.
+        num_found: clips that the folder holds.
+        formats: codec and pixel format, with the number of clips stored so.
+        num_lossy: clips that were stored with loss.
+        warnings: sentences for the record.
     """
 
     clips: Tensor
@@ -170,7 +170,7 @@ def is_clip_source(path: str | Path) -> bool:
 
 
 def list_generated(root: str | Path) -> list[Source]:
-    """The clips of a folder of videos or numbered pictures, or of containers, sorted by name.
+    """The clips of a folder of videos or numbered images, or of containers, sorted by name.
 
     Raises:
         UserError: there are none, or the table of labels cannot be used.
@@ -186,7 +186,7 @@ def list_generated(root: str | Path) -> list[Source]:
     if not files:
         raise UserError(
             f"there are no generated clips in {root}: it needs video files "
-            f"({' '.join(sorted(VIDEO_SUFFIXES))}), folders of numbered pictures, or arrays"
+            f"({' '.join(sorted(VIDEO_SUFFIXES))}), folders of numbered images, or arrays"
         )
     return list(scan_containers(root, files, "auto", 0, splits=False).sources)
 
@@ -214,14 +214,14 @@ def read_generated(
     """Read at most `limit` clips of a folder, a seeded choice in seeded order.
 
     Args:
-        root: Folder or container.
-        frames: Length of the clips that they are compared with; of longer ones the central
+        root: folder or container.
+        frames: length of the clips that they are compared with; of longer ones the central
             frames count.
-        resolution: Side of the clips that they are compared with. Smaller ones stay as they are
+        resolution: side of the clips that they are compared with. Smaller ones stay as they are
             (the others are then averaged to them), larger ones are averaged over whole blocks.
-        classes: Class names of the data.
-        limit: Most clips.
-        seed: Of choice and order; files sorted by name would come class by class.
+        classes: class names of the data.
+        limit: most clips.
+        seed: of choice and order; files sorted by name would come class by class.
 
     Raises:
         UserError: sizes or numbers of frames that do not fit, unknown classes, damage.

@@ -12,7 +12,7 @@ from vidgan.data.settings import SPLITS, DataConfig
 from vidgan.errors import UserError
 
 SourceKind = Literal["file", "item", "strip"]
-"""A video file or folder of numbered pictures, a part of a container, or a picture of frames."""
+"""A video file or folder of numbered images, a part of a container, or an image of frames."""
 ATTRIBUTES_FILE = "attributes.json"
 
 
@@ -21,14 +21,14 @@ class Source:
     """One video.
 
     Attributes:
-        name: Unique in its set and in one line: a path relative to the root, with forward slashes.
-        path: Where it lies, or the container that holds it.
-        kind: How it is read.
-        member: Address inside the container, for the reader alone.
-        folder: Folders inside the container that may name split and class, with forward slashes.
-        split: One of `SPLITS`; empty where nothing says so, which is train once a scan is settled.
-        class_name: Its class, or None.
-        group: Videos of one group (of one film, of one person) share a split; None stands alone.
+        name: unique in its set and in one line: a path relative to the root, with forward slashes.
+        path: where it lies, or the container that holds it.
+        kind: how it is read.
+        member: address inside the container, for the reader alone.
+        folder: folders inside the container that may name split and class, with forward slashes.
+        split: one of `SPLITS`; empty where nothing says so, which is train once a scan is settled.
+        class_name: its class, or None.
+        group: videos of one group (of one film, of one person) share a split; None stands alone.
     """
 
     name: str
@@ -46,16 +46,16 @@ class Scan:
     """What a container, a folder of containers or a whole data source holds.
 
     Attributes:
-        root: The folder or file.
-        what: What it was recognised as, in words.
-        layout: Name of the layout that it is read as; empty for a part of a source.
-        sources: Usable candidates in a fixed order.
-        classes: Class names in their published order, if there is one. Once the scan is settled:
+        root: the folder or file.
+        what: what it was recognised as, in words.
+        layout: name of the layout that it is read as; empty for a part of a source.
+        sources: usable candidates in a fixed order.
+        classes: class names in their published order, if there is one. Once the scan is settled:
             all classes in use, the others of them in alphabetical order; empty without labels.
-        dropped: Name and reason of videos that are left out before any is opened.
-        num_missing: Of those, videos that a table lists and that are not there at all.
-        notes: Sentences about the source as a whole and about choices that were made.
-        attributes: What each class is made of.
+        dropped: name and reason of videos that are left out before any is opened.
+        num_missing: of those, videos that a table lists and that are not there at all.
+        notes: sentences about the source as a whole and about choices that were made.
+        attributes: what each class is made of.
     """
 
     root: Path

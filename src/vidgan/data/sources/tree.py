@@ -1,4 +1,4 @@
-"""One walk over a folder: its videos, its folders of numbered pictures, and everything else."""
+"""One walk over a folder: its videos, its folders of numbered images, and everything else."""
 
 import os
 from collections.abc import Set
@@ -25,14 +25,14 @@ class Tree:
     """What a walk found; names are relative to the root, with forward slashes, and sorted.
 
     Attributes:
-        root: The folder, or a single file, of which nothing else is known.
-        videos: Video files, by their suffix.
-        image_folders: Folders of numbered pictures without videos; the root itself, "", only if
+        root: the folder, or a single file, of which nothing else is known.
+        videos: video files, by their suffix.
+        image_folders: folders of numbered images without videos; the root itself, "", only if
             it holds several sequences.
-        sequences: The videos that those pictures make: the name of the folder, or one address for
+        sequences: the videos that those images make: the name of the folder, or one address for
             each sequence of a folder that holds several, such as `folder/clipA_*`.
-        others: Other files that are not hidden; pictures in `image_folders` are not counted.
-        unread: Name of and reason for every folder that cannot be read or understood.
+        others: other files that are not hidden; images in `image_folders` are not counted.
+        unread: name of and reason for every folder that cannot be read or understood.
     """
 
     root: Path
@@ -44,7 +44,7 @@ class Tree:
 
     @property
     def names(self) -> list[str]:
-        """Videos and sequences of numbered pictures, sorted."""
+        """Videos and sequences of numbered images, sorted."""
         return sorted([*self.videos, *self.sequences])
 
     @cached_property
@@ -69,7 +69,7 @@ class Tree:
         also = f", and {len(folders) - 1} other folders do so too" if len(folders) > 1 else ""
         return [
             (
-                f"the folder {folders[0] or '.'} holds more than one sequence of pictures ({shown}"
+                f"the folder {folders[0] or '.'} holds more than one sequence of images ({shown}"
                 f"{more}){also}: each sequence is taken for a video; move away what is none"
             )
         ]
@@ -80,26 +80,26 @@ class Tree:
         found = (name for name in near if _suffix(name) == suffix)
         return [name for name in found if (self.root / name).is_file()]
 
-    def pictures(self) -> list[str]:
-        """All picture files, those in `image_folders` too, sorted."""
-        inside = (name for folder in self.image_folders for name in self._pictures_in(folder))
-        return sorted([*self._loose_pictures, *inside])
+    def images(self) -> list[str]:
+        """All image files, those in `image_folders` too, sorted."""
+        inside = (name for folder in self.image_folders for name in self._images_in(folder))
+        return sorted([*self._loose_images, *inside])
 
-    def some_pictures(self, count: int) -> list[str]:
-        """About `count` of the pictures, spread over all, without listing every folder."""
-        step = max(1, 2 * len(self._loose_pictures) // count)
-        loose = self._loose_pictures[::step]
+    def some_images(self, count: int) -> list[str]:
+        """About `count` of the images, spread over all, without listing every folder."""
+        step = max(1, 2 * len(self._loose_images) // count)
+        loose = self._loose_images[::step]
         step = max(1, len(self.image_folders) * 2 // count)
         folders = self.image_folders[::step]
         each = max(1, count // (2 * max(1, len(folders))))
-        inside = (name for folder in folders for name in self._pictures_in(folder)[:each])
+        inside = (name for folder in folders for name in self._images_in(folder)[:each])
         return [*loose, *inside]
 
     @cached_property
-    def _loose_pictures(self) -> list[str]:
+    def _loose_images(self) -> list[str]:
         return [name for name in self.others if _suffix(name) in IMAGE_SUFFIXES]
 
-    def _pictures_in(self, folder: str) -> list[str]:
+    def _images_in(self, folder: str) -> list[str]:
         names = (file.name for file in (self.root / folder).iterdir() if file.name[0] != ".")
         place = f"{folder}/" if folder else ""
         return sorted(place + name for name in names if _suffix(name) in IMAGE_SUFFIXES)
@@ -165,9 +165,9 @@ def look_at(root: Path) -> Tree:
 
 
 def _sequences_in(place: str, files: list[str]) -> list[str]:
-    """Addresses of the videos that the pictures of a folder make.
+    """Addresses of the videos that the images of a folder make.
 
-    One sequence in the root itself is none: those may be strips, or pictures of anything.
+    One sequence in the root itself is none: those may be strips, or images of anything.
     """
     found = find_sequences(name for name in files if name[0] != ".")
     if len(found) == 1:
@@ -176,7 +176,7 @@ def _sequences_in(place: str, files: list[str]) -> list[str]:
 
 
 def list_videos(root: Path) -> list[str]:
-    """Names of all videos and folders of numbered pictures below a folder, sorted.
+    """Names of all videos and folders of numbered images below a folder, sorted.
 
     Raises:
         UserError: there is none.

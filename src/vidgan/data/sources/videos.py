@@ -1,4 +1,4 @@
-"""Opening one video wherever it lies, and strips: pictures whose square frames stand in a row.
+"""Opening one video wherever it lies, and strips: images whose square frames stand in a row.
 
 A strip's frames are as wide as its shorter side and go along the longer one: downwards as in the
 tiny-video sets, or to the right as in MoCoGAN's.
@@ -14,15 +14,15 @@ from vidgan.data.sources.containers.items import Frames
 from vidgan.data.sources.containers.reading import ArrayReader, FileReader, VideoReader, open_item
 from vidgan.data.sources.source import Source
 from vidgan.video import UnreadableVideoError
-from vidgan.video.frames import rgb_picture
-from vidgan.video.pictures import PictureError, open_picture
+from vidgan.video.frames import rgb_image
+from vidgan.video.images import ImageError, open_image
 
 _EXIF_ORIENTATION = 0x0112
 
 
 @contextmanager
 def open_source(source: Source) -> Iterator[VideoReader]:
-    """Read a video file, a folder of numbered pictures, a part of a container, or a strip.
+    """Read a video file, a folder of numbered images, a part of a container, or a strip.
 
     Raises:
         VideoError: it is damaged.
@@ -44,14 +44,14 @@ def strip_length(width: int, height: int) -> int | None:
 
 def _open_strip(path: Path) -> ArrayReader:
     try:
-        with open_picture(path) as picture:
-            as_stored = picture.getexif().get(_EXIF_ORIENTATION, 1) == 1
+        with open_image(path) as image:
+            as_stored = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
             # The payload of packed sets is a strip that goes down, of three colours.
-            fits = picture.format == "JPEG" and picture.mode == "RGB" and as_stored
-            pixels = rgb_picture(picture)
+            fits = image.format == "JPEG" and image.mode == "RGB" and as_stored
+            pixels = rgb_image(image)
             data = path.read_bytes() if fits else None
-    except PictureError as error:
-        raise UnreadableVideoError(path, f"cannot be read as a picture ({error})") from error
+    except ImageError as error:
+        raise UnreadableVideoError(path, f"cannot be read as an image ({error})") from error
     height, width = pixels.shape[:2]
     count = strip_length(width, height)
     if count is None:

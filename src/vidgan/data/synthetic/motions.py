@@ -26,7 +26,7 @@ from vidgan.core.progress import Progress
 from vidgan.core.randomness import derive_seed
 from vidgan.errors import UserError
 from vidgan.video import write_mp4
-from vidgan.video.pictures import open_picture
+from vidgan.video.images import open_image
 
 # ------------------------------------------------------------------------------------------------
 # The 1,797 handwritten digits that come with the package (see `images/ATTRIBUTION.md`)
@@ -63,7 +63,7 @@ def digit_mask(digit: int, split: str, choice: int) -> Callable[[Array, Array], 
 
 
 def _edge(ink: Array) -> Array:
-    """A pencil line out of the grey 8 x 8 picture: a smooth step around its half tone."""
+    """A pencil line out of the grey 8 x 8 image: a smooth step around its half tone."""
     step = np.clip((ink - 0.25) / 0.4, 0, 1)
     return step * step * (3 - 2 * step)
 
@@ -82,8 +82,8 @@ def _bilinear(image: Array, x: Array, y: Array) -> Array:
 @lru_cache(maxsize=1)
 def _table() -> npt.NDArray[np.uint8]:
     data = (resources.files("vidgan.data.synthetic") / "images" / "digits.png").read_bytes()
-    with open_picture(data) as picture:
-        return np.asarray(picture)
+    with open_image(data) as image:
+        return np.asarray(image)
 
 
 @lru_cache(maxsize=20)
@@ -132,13 +132,13 @@ class MotionSettings:
     """What is rendered.
 
     Attributes:
-        size: Side of the square video in pixels.
-        frames: Frames of every video; the motion spans all of them.
-        seed: Same seed, same videos.
-        objects: Names out of `SHAPES` and `DIGITS`.
-        motions: Names out of `MOTIONS`.
-        palette: Name out of `PALETTES`.
-        tilt: Objects stand turned by up to this angle, either way, in radians.
+        size: side of the square video in pixels.
+        frames: frames of every video; the motion spans all of them.
+        seed: same seed, same videos.
+        objects: names out of `SHAPES` and `DIGITS`.
+        motions: names out of `MOTIONS`.
+        palette: name out of `PALETTES`.
+        tilt: objects stand turned by up to this angle, either way, in radians.
     """
 
     size: int = 64
@@ -204,7 +204,7 @@ def motion_settings(
     Args:
         objects: "shapes", "digits", or names (a list or separated by commas).
         motions: "all" or names.
-        size, frames, seed, palette: See `MotionSettings`.
+        size, frames, seed, palette: see `MotionSettings`.
 
     Raises:
         UserError: unknown names, or sizes that show nothing.
@@ -234,12 +234,12 @@ def render_motions(
     for digits, handwritten images that no training video shows. An interrupted call continues.
 
     Args:
-        out: Folder, new or made by a call with the same settings.
-        settings: What is rendered; None for the defaults.
-        videos: Number of videos, held-out ones included.
-        heldout: Fraction that is held out; at least one of each class if there are two for each.
-        fps: Frames per second of the files.
-        progress: Called with (done, total, what).
+        out: folder, new or made by a call with the same settings.
+        settings: what is rendered; None for the defaults.
+        videos: number of videos, held-out ones included.
+        heldout: fraction that is held out; at least one of each class if there are two for each.
+        fps: frames per second of the files.
+        progress: called with (done, total, what).
 
     Returns:
         The folder.

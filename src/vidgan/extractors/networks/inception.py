@@ -1,7 +1,7 @@
 """Inception-v3 as TensorFlow shipped it on 2015-12-05, the network of FID (Szegedy et al. 2016).
 
 It differs from the Inception-v3 of other libraries: 1008 classes; average pooling inside the
-blocks divides by the cells that lie in the picture, not by nine; the last block takes the maximum
+blocks divides by the cells that lie in the image, not by nine; the last block takes the maximum
 where all others take the mean; batch normalisation has no scale (1 here) and epsilon 1e-3.
 Names of weights follow the common PyTorch files.
 """

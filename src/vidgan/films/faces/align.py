@@ -14,7 +14,7 @@ from vidgan.films.item_work import Floats, Pixels, opencv
 # Finding the two eyes of a face without any weights: Haar eye cascades, then the pupil.
 #
 # The cascade places a box around an eye with an error of several pixels that changes from frame to
-# frame. The pupil inside of it is where the gradients of the picture point away from (Timm and
+# frame. The pupil inside of it is where the gradients of the image point away from (Timm and
 # Barth 2011, Accurate eye centre localisation by means of gradients), which is far steadier.
 
 _SEARCH_SIDE = 128
@@ -41,11 +41,11 @@ class EyeFinder:
         self._cascades = [cv2.CascadeClassifier(cv2.data.haarcascades + name) for name in names]
 
     def find(self, grey: Pixels, box: tuple[float, float, float, float]) -> Floats | None:
-        """Centres `[2, 2]` (x, y in pixels, the left one in the picture first), or None.
+        """Centres `[2, 2]` (x, y in pixels, the left one in the image first), or None.
 
         Args:
-            grey: The picture `[H, W]`.
-            box: Left, top, width and height of a face.
+            grey: the image `[H, W]`.
+            box: left, top, width and height of a face.
         """
         x0, y0 = max(0, round(box[0])), max(0, round(box[1]))
         crop = grey[y0 : round(box[1] + box[3]), x0 : round(box[0] + box[2])]
@@ -88,11 +88,11 @@ class EyeFinder:
         return None
 
 
-def _scaled(picture: Pixels, width: int) -> Pixels:
+def _scaled(image: Pixels, width: int) -> Pixels:
     cv2 = opencv()
-    scale = width / picture.shape[1]
+    scale = width / image.shape[1]
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    scaled: Pixels = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=kind)
+    scaled: Pixels = cv2.resize(image, None, fx=scale, fy=scale, interpolation=kind)
     return scaled
 
 
@@ -111,7 +111,7 @@ def pupil(face: Pixels, centre: Floats) -> Floats:
     out: lashes are dark too, and it pulls the centre up to them.
 
     Args:
-        face: Grey picture `[H, W]` of a face that is 200 pixels wide.
+        face: grey image `[H, W]` of a face that is 200 pixels wide.
         centre: (x, y) of an eye.
     """
     cv2 = opencv()
@@ -150,16 +150,16 @@ class AlignConfig:
     """How aligned frames look.
 
     Attributes:
-        size: Side of the clips in pixels; 300 in the thesis, 256 in its released data.
-        eye_distance: Distance between the eyes as a share of the side; at 0.36 the face fills the
+        size: side of the clips in pixels; 300 in the thesis, 256 in its released data.
+        eye_distance: distance between the eyes as a share of the side; at 0.36 the face fills the
             frame from the forehead to the chin, as in the released data.
-        eye_height: Height of the eyes from the top as a share of the side.
-        smoothing_frames: Width (standard deviation) of the weighting with which landmarks are
+        eye_height: height of the eyes from the top as a share of the side.
+        smoothing_frames: width (standard deviation) of the weighting with which landmarks are
             averaged along a straight line in time, so that the face does not tremble; 0 does not.
-        outlier: A frame whose landmarks are off their median over `outlier_window` frames by more
+        outlier: a frame whose landmarks are off their median over `outlier_window` frames by more
             than this share of the distance between the eyes counts as not found.
-        outlier_window: Frames of that median; it takes more than half of them to deceive it.
-        max_outside: Greatest share of a clip's frame that may lie outside of the film's picture
+        outlier_window: frames of that median; it takes more than half of them to deceive it.
+        max_outside: greatest share of a clip's frame that may lie outside of the film's image
             (it is filled by reflection); beyond, the frame counts as not found.
     """
 
@@ -276,9 +276,9 @@ def is_steady(points: Floats, found: npt.NDArray[np.bool_], config: AlignConfig)
     """Which frames `[T]` have landmarks that agree with their neighbours' (1) and which not (0).
 
     Args:
-        points: Landmarks `[T, P, 2]`; values of frames that were not found do not matter.
-        found: Whether the landmarks of a frame were found, `[T]`.
-        config: Outlier distance and window.
+        points: landmarks `[T, P, 2]`; values of frames that were not found do not matter.
+        found: whether the landmarks of a frame were found, `[T]`.
+        config: outlier distance and window.
     """
     good = found.astype(np.float64)
     if not found.any():
@@ -314,9 +314,9 @@ def smooth_points(points: Floats, weights: Floats, width: float) -> Floats:
     Width 0 keeps the frames of weight above 0 as they are and only fills the others.
 
     Args:
-        points: Landmarks by frame.
-        weights: Trust in every frame, `[T]`, 0 for none.
-        width: Frames.
+        points: landmarks by frame.
+        weights: trust in every frame, `[T]`, 0 for none.
+        width: frames.
     """
     times = np.arange(len(points), dtype=np.float64)
     known = weights > 0
@@ -343,12 +343,12 @@ def smooth_points(points: Floats, weights: Floats, width: float) -> Floats:
 
 
 def share_outside(similarity: Similarity, frame_size: tuple[int, int], size: int) -> float:
-    """Share of an aligned frame that lies outside of the film's picture.
+    """Share of an aligned frame that lies outside of the film's image.
 
     Args:
-        similarity: From the film's pixels to those of the clip.
-        frame_size: Height and width of the film.
-        size: Side of the clip.
+        similarity: from the film's pixels to those of the clip.
+        frame_size: height and width of the film.
+        size: side of the clip.
     """
     steps = (np.arange(24) + 0.5) * size / 24 - 0.5
     grid = np.stack(np.meshgrid(steps, steps), axis=-1)

@@ -43,9 +43,9 @@ class FunnelStep:
     """One step of the pipeline.
 
     Attributes:
-        what: What is counted.
-        count: How many there were.
-        dropped: What was dropped on the way here, by reason, most frequent first.
+        what: what is counted.
+        count: how many there were.
+        dropped: what was dropped on the way here, by reason, most frequent first.
     """
 
     what: str
@@ -58,13 +58,13 @@ class FacesReport(Report):
     """What became of every film.
 
     Attributes:
-        out: The folder.
-        funnel: Steps from films to clips.
-        lengths: Clips by bin of length, such as "34-39".
-        clips_by_split: Clips in training and held out.
-        num_clip_frames: Frames of all clips.
-        num_bridged: Frames among them that took their landmarks from their neighbours.
-        sheets: Contact sheet (relative to `out`) and name of every film with clips.
+        out: the folder.
+        funnel: steps from films to clips.
+        lengths: clips by bin of length, such as "34-39".
+        clips_by_split: clips in training and held out.
+        num_clip_frames: frames of all clips.
+        num_bridged: frames among them that took their landmarks from their neighbours.
+        sheets: contact sheet (relative to `out`) and name of every film with clips.
     """
 
     out: str
@@ -101,8 +101,8 @@ def report_of_films(out: Path, records: Sequence[dict[str, Any]]) -> FacesReport
     """Add up the records of films.
 
     Args:
-        out: The folder.
-        records: One of every film, with its `key`.
+        out: the folder.
+        records: one of every film, with its `key`.
     """
     done = [record for record in records if record["outcome"] == "done"]
     counts: Counter[str] = Counter()
@@ -176,14 +176,14 @@ def build_faces(
     worked on, films that changed are done anew.
 
     Args:
-        films: Folder of video files and of folders of numbered images, at any depth.
-        out: Folder to make or to continue.
-        config: Settings; None takes the defaults.
-        workers: Films at the same time; None takes one a core. 0 works in this process, without
+        films: folder of video files and of folders of numbered images, at any depth.
+        out: folder to make or to continue.
+        config: settings; None takes the defaults.
+        workers: films at the same time; None takes one a core. 0 works in this process, without
             protection against films that crash or hang.
-        engine: Where the work is done; None takes processes of this machine.
-        retry: Try films again that failed before.
-        progress: Called with (done, total, what).
+        engine: where the work is done; None takes processes of this machine.
+        retry: try films again that failed before.
+        progress: called with (done, total, what).
 
     Raises:
         UserError: no films, a foreign `out`, other settings than those `out` was begun with,

@@ -51,12 +51,12 @@ class ClipConfig:
     """Which clips are written, and how.
 
     Attributes:
-        min_frames: Shortest clip; 32 frames is what the thesis' largest network learns from.
-        lossless: Store pixels exactly (RGB H.264, which browsers do not play), ten times larger.
+        min_frames: shortest clip; 32 frames is what the thesis' largest network learns from.
+        lossless: store pixels exactly (RGB H.264, which browsers do not play), ten times larger.
         quality: x264 rate factor otherwise; 12 keeps compression below what a discriminator sees.
-        heldout_fraction: Share of the films whose clips are held out, all clips of a film
+        heldout_fraction: share of the films whose clips are held out, all clips of a film
             together; the draw depends on the film's name alone.
-        max_corrupt_share: Films with a greater share of damaged frames are refused.
+        max_corrupt_share: films with a greater share of damaged frames are refused.
     """
 
     min_frames: int = 32
@@ -80,12 +80,12 @@ class FacesConfig:
     """Settings of `vidgan data faces`.
 
     Attributes:
-        shots: Cutting films into shots.
-        faces: Finding and following faces.
-        landmarks: Their landmarks.
-        align: Aligned frames.
-        person: The check that a clip shows one person.
-        clips: What is written.
+        shots: cutting films into shots.
+        faces: finding and following faces.
+        landmarks: their landmarks.
+        align: aligned frames.
+        person: the check that a clip shows one person.
+        clips: what is written.
     """
 
     shots: ShotConfig = field(default_factory=ShotConfig)
@@ -119,12 +119,12 @@ class FilmJob:
     """One film to work on.
 
     Attributes:
-        path: The file, or a folder of numbered images.
-        name: Path within the folder of films.
-        key: Name of the film's outputs.
-        folder: Folder for its clips.
-        sheet: Contact sheet to write if there is any clip.
-        config: Settings.
+        path: the file, or a folder of numbered images.
+        name: path within the folder of films.
+        key: name of the film's outputs.
+        folder: folder for its clips.
+        sheet: contact sheet to write if there is any clip.
+        config: settings.
     """
 
     path: str
@@ -140,10 +140,10 @@ class PlannedClip:
     """A clip before it is written.
 
     Attributes:
-        shot: Number of the shot in its film, from 0.
-        start: First frame.
-        similarities: From film to clip, one a frame.
-        num_bridged: Frames whose landmarks come from their neighbours.
+        shot: number of the shot in its film, from 0.
+        start: first frame.
+        similarities: from film to clip, one a frame.
+        num_bridged: frames whose landmarks come from their neighbours.
     """
 
     shot: int
@@ -335,7 +335,7 @@ def _plan_clips(
     tally.counts["aligned"] += len(plans)
     if not plans:
         least = config.clips.min_frames
-        reason = "too far outside of the picture" if outside else f"not {least} frames aligned"
+        reason = "too far outside of the image" if outside else f"not {least} frames aligned"
         tally.drop("aligned", reason)
     return plans
 

@@ -27,8 +27,8 @@ class LandmarkConfig:
     Attributes:
         backend: eyes, onnx, dlib, lbf, mediapipe, the name of an entry point of the group
             `vidgan.landmarkers`, or package.module:Class.
-        model: File with the backend's weights, for backends that need one.
-        min_confidence: Landmarks of less count as not found; backends without a confidence of
+        model: file with the backend's weights, for backends that need one.
+        min_confidence: landmarks of less count as not found; backends without a confidence of
             their own give 1.
     """
 
@@ -43,7 +43,7 @@ class Landmarks:
 
     Attributes:
         points: `[P, 2]` (x, y) in pixels of the frame, pixel centres at whole numbers; P is 68 in
-            the iBUG order, or 2 for the eyes, the left one in the picture first.
+            the iBUG order, or 2 for the eyes, the left one in the image first.
         confidence: 0 to 1.
     """
 
@@ -141,16 +141,16 @@ class OnnxInput:
     """What a model expects and gives, as written in MODEL.json beside MODEL.onnx.
 
     Attributes:
-        size: Width and height of the input in pixels.
-        channels: Order of the colours, or grey.
-        layout: Axes of the input.
-        mean: Subtracted from 0..255, one value or one a channel.
-        std: Divided by, one value or one a channel.
-        box_scale: Side of the square that is cut out, as a multiple of the face box's.
-        coordinates: Unit of the output: unit is 0..1 of the crop, centred is -1..1, pixels those
+        size: width and height of the input in pixels.
+        channels: order of the colours, or grey.
+        layout: axes of the input.
+        mean: subtracted from 0..255, one value or one a channel.
+        std: divided by, one value or one a channel.
+        box_scale: side of the square that is cut out, as a multiple of the face box's.
+        coordinates: unit of the output: unit is 0..1 of the crop, centred is -1..1, pixels those
             of the input.
-        points: Name of the output with 68 x 2 numbers; none takes the first.
-        confidence: Name of the output with the confidence, if there is one.
+        points: name of the output with 68 x 2 numbers; none takes the first.
+        confidence: name of the output with the confidence, if there is one.
     """
 
     size: tuple[int, int] = (112, 112)

@@ -23,18 +23,18 @@ class ShotConfig:
 
     Attributes:
         detector: sift, or scenedetect for PySceneDetect's content detector (installed by hand).
-        width: Pixels to which frames are shrunk; more find no more cuts and cost four times.
-        features: Strongest SIFT features of a frame; 300 of 160 pixels are nearly all there are.
+        width: pixels to which frames are shrunk; more find no more cuts and cost four times.
+        features: strongest SIFT features of a frame; 300 of 160 pixels are nearly all there are.
         ratio: Lowe's ratio test; 0.75 is in the middle of the 0.7 to 0.8 that are in use.
-        threshold: A cut is where fewer than this share of the features match; 0.15 to 0.25 found
+        threshold: a cut is where fewer than this share of the features match; 0.15 to 0.25 found
             the same cuts.
-        still_difference: Mean grey difference of neighbouring frames below which they are one shot
+        still_difference: mean grey difference of neighbouring frames below which they are one shot
             without a look at features; it saves most of the time, 0 looks at all as the thesis.
-        flat_features: With fewer features in a frame (black, fog) the grey difference decides.
-        flat_difference: Mean grey difference that is a cut between such frames.
+        flat_features: with fewer features in a frame (black, fog) the grey difference decides.
+        flat_difference: mean grey difference that is a cut between such frames.
         scenedetect_threshold: PySceneDetect's own threshold; 27 is its default.
-        min_frames: Shorter shots are dropped; below 31 no run of 31 faces fits.
-        max_frames: Longer shots are dropped; the thesis' longest clip has 423 frames, and 1,000
+        min_frames: shorter shots are dropped; below 31 no run of 31 faces fits.
+        max_frames: longer shots are dropped; the thesis' longest clip has 423 frames, and 1,000
             bound the memory of one clip.
     """
 

@@ -21,21 +21,21 @@ class FaceConfig:
     """Which faces are found and followed.
 
     Attributes:
-        width: Pixels to which frames are shrunk for the search; more cost time and find false
+        width: pixels to which frames are shrunk for the search; more cost time and find false
             faces rather than new ones.
-        scale_step: Ratio of neighbouring sizes that are tried; OpenCV's default.
-        neighbours: Overlapping hits that make a face; 5 instead of OpenCV's 3, because a film
+        scale_step: ratio of neighbouring sizes that are tried; OpenCV's default.
+        neighbours: overlapping hits that make a face; 5 instead of OpenCV's 3, because a film
             offers more false faces than true ones.
-        min_share: Smallest face as a share of the frame's shorter side.
-        min_pixels: Smallest face in pixels of the film: below that an aligned clip of 300 pixels
+        min_share: smallest face as a share of the frame's shorter side.
+        min_pixels: smallest face in pixels of the film: below that an aligned clip of 300 pixels
             would be enlarged more than four times.
-        probe_step: Every probe_step-th frame is searched first, all frames only around the hits;
+        probe_step: every probe_step-th frame is searched first, all frames only around the hits;
             with gap_frames=0 it finds what 1 finds and takes a quarter of the time.
-        overlap: Intersection over union of boxes in neighbouring frames that makes them one face.
-        gap_frames: Frames without a face or without its landmarks that a run may bridge, filled
+        overlap: intersection over union of boxes in neighbouring frames that makes them one face.
+        gap_frames: frames without a face or without its landmarks that a run may bridge, filled
             from both sides; 0 is the thesis. Haar misses single frames of steady faces.
-        run_frames: Shortest run of frames with a face that is kept; 31 in the thesis.
-        min_eye_share: Share of a run's frames in which both eyes must be found; a real face showed
+        run_frames: shortest run of frames with a face that is kept; 31 in the thesis.
+        min_eye_share: share of a run's frames in which both eyes must be found; a real face showed
             them in 0.85 of its frames, a false one in hardly any.
     """
 
@@ -70,8 +70,8 @@ class Face:
     """A face in one frame; every sighting is equal to itself alone.
 
     Attributes:
-        box: Where it is.
-        eyes: Centres `[2, 2]` (x, y) of both eyes, the left one in the picture first, or None.
+        box: where it is.
+        eyes: centres `[2, 2]` (x, y) of both eyes, the left one in the image first, or None.
     """
 
     box: Box
@@ -121,7 +121,7 @@ class Track:
     """One face through neighbouring frames of one shot.
 
     Attributes:
-        faces: The face by frame number, increasing; frames that were bridged are missing.
+        faces: the face by frame number, increasing; frames that were bridged are missing.
     """
 
     faces: dict[int, Face]
@@ -155,9 +155,9 @@ def frames_to_search(shots: Iterable[Shot], hits: Collection[int], config: FaceC
     than a step.
 
     Args:
-        shots: Shots to look at.
-        hits: Probed frames with a face.
-        config: Probe step and gap tolerance.
+        shots: shots to look at.
+        hits: probed frames with a face.
+        config: probe step and gap tolerance.
     """
     reach = config.probe_step * (1 + config.gap_frames // config.probe_step) - 1
     wanted: set[int] = set()
@@ -177,9 +177,9 @@ def follow_faces(
     continuation for more than `gap_frames` frames.
 
     Args:
-        shot: Frames to link.
-        faces: Faces by frame number.
-        config: Overlap and gap tolerance.
+        shot: frames to link.
+        faces: faces by frame number.
+        config: overlap and gap tolerance.
     """
     tracks: list[dict[int, Face]] = []
     for number in range(shot.start, shot.stop):
@@ -242,16 +242,16 @@ class PersonConfig:
     """When two aligned frames show the same person.
 
     Attributes:
-        check: Whether clips are checked at all.
-        width: Pixels to which aligned frames are shrunk; matches were counted at 128.
-        features: Strongest SIFT features of a frame.
+        check: whether clips are checked at all.
+        width: pixels to which aligned frames are shrunk; matches were counted at 128.
+        features: strongest SIFT features of a frame.
         ratio: Lowe's ratio test.
-        step: Frames between compared ones; a missed cut or a short dissolve lies in between.
-        threshold: Least share of features that match over `step` frames. The same person had 64
+        step: frames between compared ones; a missed cut or a short dissolve lies in between.
+        threshold: least share of features that match over `step` frames. The same person had 64
             matches, another one 3, of about 200: 0.1 to 0.15 lies between the two.
-        ends_threshold: Least share between the first and the last frame, where the expression may
+        ends_threshold: least share between the first and the last frame, where the expression may
             have changed.
-        min_features: Frames with fewer features are too blurred to be compared; the clip goes.
+        min_features: frames with fewer features are too blurred to be compared; the clip goes.
     """
 
     check: bool = True

@@ -47,13 +47,13 @@ def total(what: str, network: torch.nn.Module, recorded: int) -> Total:
     return Total(what, sum(parameter.numel() for parameter in network.parameters()), recorded)
 
 
-def on_no_device(config: ModelConfig, shape: ClipShape, num_classes: int = 0) -> GAN:
+def on_meta_device(config: ModelConfig, shape: ClipShape, num_classes: int = 0) -> GAN:
     """A published model without memory behind its parameters."""
     with torch.device("meta"):
         return config.build(shape, num_classes)
 
 
-def inputs_on_no_device(gan: GAN, shape: ClipShape) -> tuple[Tensor, Tensor]:
+def inputs_on_meta_device(gan: GAN, shape: ClipShape) -> tuple[Tensor, Tensor]:
     """Two latents and two clips; batch norm refuses one."""
     latents = torch.zeros(2, gan.generator.latent_dim(), device="meta")
     return latents, torch.zeros(2, *shape, device="meta")
@@ -61,10 +61,10 @@ def inputs_on_no_device(gan: GAN, shape: ClipShape) -> tuple[Tensor, Tensor]:
 
 def vgan() -> Sheet:
     """VGAN with two streams, with one, and from a first frame."""
-    gan = on_no_device(VGANConfig(), LONG)
-    latents, clips = inputs_on_no_device(gan, LONG)
-    one = on_no_device(VGANConfig(streams=1), LONG)
-    given = on_no_device(VGANConfig(condition="first_frame", width=128), LONG)
+    gan = on_meta_device(VGANConfig(), LONG)
+    latents, clips = inputs_on_meta_device(gan, LONG)
+    one = on_meta_device(VGANConfig(streams=1), LONG)
+    given = on_meta_device(VGANConfig(condition="first_frame", width=128), LONG)
     generator, discriminator = gan.generator, gan.discriminators["discriminator"]
     return Sheet(
         "Vondrick et al. 2016, authors' code",
@@ -104,11 +104,11 @@ Conv3d 2x4x4 512->2 | 32,770 | to_logits
 
 def ivgan() -> Sheet:
     """iVGAN from noise, and the generators of the other tasks."""
-    gan = on_no_device(IVGANConfig(), LONG)
-    latents, clips = inputs_on_no_device(gan, LONG)
+    gan = on_meta_device(IVGANConfig(), LONG)
+    latents, clips = inputs_on_meta_device(gan, LONG)
     recorded = {"predict": 22_043_267, "colorize": 22_102_659, "inpaint": 22_047_491}
     others = [
-        total(f"generator, {task}", on_no_device(IVGANConfig(task=task), LONG).generator, count)  # type: ignore[arg-type]
+        total(f"generator, {task}", on_meta_device(IVGANConfig(task=task), LONG).generator, count)  # type: ignore[arg-type]
         for task, count in recorded.items()
     ]
     return Sheet(
@@ -142,8 +142,8 @@ Linear 4->1 | 5 | to_score
 
 def tgan() -> Sheet:
     """TGAN without labels."""
-    gan = on_no_device(TGANConfig(), SHORT)
-    latents, clips = inputs_on_no_device(gan, SHORT)
+    gan = on_meta_device(TGANConfig(), SHORT)
+    latents, clips = inputs_on_meta_device(gan, SHORT)
     temporal, image = (gan.generator.get_submodule(name) for name in ("temporal", "image"))
     return Sheet(
         "Saito et al. 2017, authors' code",
@@ -182,12 +182,12 @@ Conv2d 4 512->1 | 8,193 | to_score
 
 def mocogan() -> Sheet:
     """MoCoGAN with 6 categories, and the counts for 101."""
-    gan = on_no_device(MoCoGANConfig(), SHORT, 6)
-    many = on_no_device(MoCoGANConfig(), SHORT, 101)
-    others = on_no_device(
+    gan = on_meta_device(MoCoGANConfig(), SHORT, 6)
+    many = on_meta_device(MoCoGANConfig(), SHORT, 101)
+    others = on_meta_device(
         MoCoGANConfig(image_discriminator="full", video_discriminator="patch"), SHORT
     )
-    latents, clips = inputs_on_no_device(gan, SHORT)
+    latents, clips = inputs_on_meta_device(gan, SHORT)
     labels = torch.zeros(2, dtype=torch.int64, device="meta")
     image, video = gan.discriminators["image"], gan.discriminators["video"]
     return Sheet(
@@ -248,14 +248,14 @@ RECORDED = (
 
 def dvdgan() -> Sheet:
     """Layers at 64 px and totals at three sizes; shapes of the generator are (T, C, H, W)."""
-    gan = on_no_device(DVDGANConfig(), SMALL, 600)
+    gan = on_meta_device(DVDGANConfig(), SMALL, 600)
     labels = torch.zeros(2, dtype=torch.int64, device="meta")
     latents = torch.zeros(2, gan.generator.latent_dim(), device="meta")
     clips = torch.zeros(2, *SMALL, device="meta")
     spatial, temporal = gan.discriminators.values()
     totals = []
     for shape, channels, num_classes, counts in RECORDED:
-        built = on_no_device(DVDGANConfig(channels=channels), shape, num_classes)
+        built = on_meta_device(DVDGANConfig(channels=channels), shape, num_classes)
         for (name, network), recorded in zip(built.networks.items(), counts, strict=True):
             what = f"{name}, {shape.height} px, {channels} channels, {num_classes} classes"
             totals.append(total(what, network, recorded))
@@ -305,7 +305,7 @@ Linear, class vectors | 1,230,849 | score class_vectors
 def dvdgan_fp() -> Sheet:
     """Layers of DVD-GAN-FP for 5 given frames of 16 at 64 px; without classes."""
     shape = ClipShape(3, 16, 64, 64)
-    gan = on_no_device(DVDGANFPConfig(), shape)
+    gan = on_meta_device(DVDGANFPConfig(), shape)
     generator = gan.generator
     latents = torch.zeros(2, generator.latent_dim(), device="meta")
     clips = torch.zeros(2, *shape, device="meta")
@@ -361,7 +361,7 @@ BN, Conv2d 3 256->3 | 7,427 | to_rgb last_gain last_shift
 def hrvgan() -> Sheet:
     """Layers of HRVGAN for 32 frames of 256 px, generation without classes."""
     shape = ClipShape(3, 32, 256, 256)
-    gan = on_no_device(HRVGANConfig(), shape)
+    gan = on_meta_device(HRVGANConfig(), shape)
     latents = torch.zeros(2, gan.generator.latent_dim(), device="meta")
     clips = torch.zeros(2, *shape, device="meta")
     return Sheet(
@@ -457,7 +457,7 @@ RECORDED_HEAD = 16_640
 
 def sheet() -> Sheet:
     """Layers at 256 px, totals at 256 and 128 px and of the sliced Wasserstein head."""
-    gan = _on_no_device(256)
+    gan = _on_meta_device(256)
     generator, discriminator = gan.generator, gan.discriminators["discriminator"]
     assert isinstance(discriminator, ProgressiveDiscriminator)
     latent = torch.zeros(1, generator.latent_dim(), device="meta")
@@ -471,10 +471,10 @@ def sheet() -> Sheet:
     )
     totals = []
     for side, recorded in PVGAN_RECORDED.items():
-        networks = _on_no_device(side).networks
+        networks = _on_meta_device(side).networks
         for (name, network), count in zip(networks.items(), recorded, strict=True):
             totals.append(Total(f"{name}, {side} px", count_in_use(network), count))
-    sliced = _on_no_device(256, head="sliced_wasserstein")
+    sliced = _on_meta_device(256, head="sliced_wasserstein")
     totals.append(Total("sliced Wasserstein head", _head_size(sliced), RECORDED_HEAD))
     return Sheet(SOURCE, rows, tuple(totals))
 
@@ -501,7 +501,7 @@ def _head_size(gan: GAN) -> int:
     return sum(parameter.numel() for parameter in head.parameters())
 
 
-def _on_no_device(side: int, **settings: str) -> GAN:
+def _on_meta_device(side: int, **settings: str) -> GAN:
     """The published model for clips of 32 frames, without memory behind its parameters."""
     from vidgan.models import build_gan
 

@@ -39,9 +39,9 @@ class Member:
     """A file in an archive.
 
     Attributes:
-        name: Path inside the archive with forward slashes, always below it.
-        size: Bytes when unpacked.
-        place: Where its bytes start in a tar, or its entry in the table of a zip.
+        name: path inside the archive with forward slashes, always below it.
+        size: bytes when unpacked.
+        place: where its bytes start in a tar, or its entry in the table of a zip.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Archive:
     """The table of an archive.
 
     Attributes:
-        path: The file as the user named it.
-        members: Files that may be read, by name, in the order of the archive.
-        dropped: Name and reason of members that are not read.
-        notes: Sentences about the archive as a whole.
+        path: the file as the user named it.
+        members: files that may be read, by name, in the order of the archive.
+        dropped: name and reason of members that are not read.
+        notes: sentences about the archive as a whole.
     """
 
     path: Path
@@ -69,8 +69,8 @@ class Archive:
         """The bytes of a member.
 
         Args:
-            name: One of `members`.
-            max_bytes: Read no more than these from its start.
+            name: one of `members`.
+            max_bytes: read no more than these from its start.
 
         Raises:
             UnreadableVideoError: the member is damaged, encrypted or cut off.

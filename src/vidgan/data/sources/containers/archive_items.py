@@ -1,4 +1,4 @@
-"""The videos of an archive: video files, numbered pictures, and the samples of WebDataset shards.
+"""The videos of an archive: video files, numbered images, and the samples of WebDataset shards.
 
 WebDataset stores the parts of a sample side by side: `KEY.mp4`, `KEY.cls`, `KEY.json`, where the
 key ends at the first dot of the file name. A class beside a video counts more than its folder.
@@ -17,7 +17,7 @@ from vidgan.data.sources.containers.arrays import clip_frames, find_axes, find_s
 from vidgan.data.sources.containers.items import (
     Content,
     Frames,
-    Pictures,
+    Images,
     VideoBytes,
     name_classes,
 )
@@ -48,7 +48,7 @@ def list_archive(path: Path) -> Scan:
         why = f" (the first one, {printable(first[0])}, {first[1]})" if first else ""
         raise UserError(
             f"{path} holds no videos, only {parts.num_others} other files{more}{why}: name an"
-            " archive of video files, of folders of numbered pictures, or WebDataset shards"
+            " archive of video files, of folders of numbered images, or WebDataset shards"
         )
     infos = {address: _sidecar(archive, parts, key) for address, key in parts.videos.items()}
     labels = {address: _label(info) for address, info in infos.items()}
@@ -73,7 +73,7 @@ def list_archive(path: Path) -> Scan:
     notes = list(archive.notes)
     if parts.several:
         notes.append(
-            f"{len(parts.several)} folders hold more than one sequence of pictures"
+            f"{len(parts.several)} folders hold more than one sequence of images"
             f" ({printable(parts.several[0])} first): each sequence is taken for a video"
         )
     if parts.num_others:
@@ -90,12 +90,12 @@ def read_archive_item(path: Path, member: str) -> Content:
     """
     archive = open_archive(path)
     parts = _parts(archive)
-    if member not in parts.pictures and not member.lower().endswith(".npy"):
+    if member not in parts.images and not member.lower().endswith(".npy"):
         return VideoBytes(archive.read(member), f".{member.rpartition('.')[2].lower()}")
     fps = _sidecar(archive, parts, parts.videos.get(member, "")).get("fps")
     fps = float(fps) if isinstance(fps, int | float) and 0 < fps < _MAX_FPS else None
-    if member in parts.pictures:
-        return Pictures(tuple(archive.read(name) for name in parts.pictures[member]), fps)
+    if member in parts.images:
+        return Images(tuple(archive.read(name) for name in parts.images[member]), fps)
     data = archive.read(member)
     try:
         array = read_npy(data, path)
@@ -112,19 +112,19 @@ class _Parts:
     """What the members of an archive are.
 
     Attributes:
-        videos: Address of each video to the key of its sidecars. The address is a member, or the
-            start of the names of its pictures: a folder and `/`, or a key and `.`, and behind that
+        videos: address of each video to the key of its sidecars. The address is a member, or the
+            start of the names of its images: a folder and `/`, or a key and `.`, and behind that
             the pattern of the names if there are several sequences.
-        pictures: Members of the videos that consist of pictures, in the order of their numbers.
-        sidecars: Members that may say more about a key, by key and suffix.
-        several: Folders and keys with several sequences of pictures.
-        dropped: Folders and keys whose pictures cannot be put in order, and why.
-        num_others: Other members, hidden ones left out.
+        images: members of the videos that consist of images, in the order of their numbers.
+        sidecars: members that may say more about a key, by key and suffix.
+        several: folders and keys with several sequences of images.
+        dropped: folders and keys whose images cannot be put in order, and why.
+        num_others: other members, hidden ones left out.
     """
 
     def __init__(self, archive: Archive) -> None:
         self.videos: dict[str, str] = {}
-        self.pictures: dict[str, list[str]] = {}
+        self.images: dict[str, list[str]] = {}
         self.sidecars: dict[tuple[str, str], str] = {}
         self.several: list[str] = []
         self.dropped: list[tuple[str, str]] = []
@@ -150,20 +150,18 @@ class _Parts:
                 self.sidecars[key, suffix] = name
             else:
                 self.num_others += 1
-        self._group_pictures(by_key, by_folder)
+        self._group_images(by_key, by_folder)
         keys = set(self.videos.values())
         self.num_others += sum(key not in keys for key, _ in self.sidecars)
 
-    def _group_pictures(
-        self, by_key: dict[str, list[str]], by_folder: dict[str, list[str]]
-    ) -> None:
+    def _group_images(self, by_key: dict[str, list[str]], by_folder: dict[str, list[str]]) -> None:
         has_video = {f"{name.rpartition('/')[0]}/" for name in self.videos}
         samples = {start: names for start, names in by_key.items() if len(names) > 1}
         for start, names in (samples or by_folder).items():
             if samples or start not in has_video:
                 self._find_sequences(start, names)
         self.num_others += sum(map(len, by_folder.values()))
-        self.num_others -= sum(map(len, self.pictures.values()))
+        self.num_others -= sum(map(len, self.images.values()))
 
     def _find_sequences(self, start: str, names: list[str]) -> None:
         folder, slash, _ = names[0].rpartition("/")
@@ -174,7 +172,7 @@ class _Parts:
             return
         for sequence in found:
             address = start if len(found) == 1 else folder + slash + sequence.pattern
-            self.pictures[address] = [folder + slash + name for name in sequence.names]
+            self.images[address] = [folder + slash + name for name in sequence.names]
             self.videos[address] = address.rstrip("/.")
         if len(found) > 1:
             self.several.append(start.rstrip("/.") or ".")

@@ -38,8 +38,8 @@ def list_arrays(path: Path, axes: Axes) -> Scan:
     or `classes` may name the numbers. An NPY finds its labels in `NAME_labels.npy`.
 
     Args:
-        path: The file.
-        axes: Order of the axes, or auto.
+        path: the file.
+        axes: order of the axes, or auto.
 
     Raises:
         UserError: no array holds videos, its order is not clear, or the file cannot be read.

@@ -36,7 +36,7 @@ _WITH_CHANNELS: dict[int, tuple[Axes, ...]] = {
 }
 _CHANNELS = (1, 3, 4)
 _SMALLEST_SIDE = 8
-"""Pixels; an order that would make smaller pictures is not believed."""
+"""Pixels; an order that would make smaller images is not believed."""
 _CLEARLY_LONGER = 4
 """A set has several times as many videos as a video has frames; below that, nobody can tell."""
 _SCAN_BYTES = 32 << 20
@@ -45,14 +45,14 @@ _SCAN_BYTES = 32 << 20
 def find_axes(shape: Sequence[int], asked: Axes, where: str) -> Axes:
     """The order of the axes of an array of this shape.
 
-    An axis of 1, 3 or 4 in a place where channels may stand is channels, if the pictures are then
+    An axis of 1, 3 or 4 in a place where channels may stand is channels, if the images are then
     at least 8 pixels wide and high. A grey array of four axes counts videos along the longer one of
     its first two, if that is at least 4 times as long.
 
     Args:
-        shape: Lengths of the axes.
-        asked: The order to take, or auto.
-        where: File and array, for the sentence.
+        shape: lengths of the axes.
+        asked: the order to take, or auto.
+        where: file and array, for the sentence.
 
     Raises:
         UserError: none or several orders fit; the sentence names the setting.
@@ -175,10 +175,10 @@ class ArrayFile:
     """The arrays of one file by name, read in pieces as they are indexed.
 
     Attributes:
-        path: The file.
-        shapes: Shape of every array of plain values.
-        dtypes: Type of every array; text is `object` in HDF5 and `U` or `S` in NumPy files.
-        dropped: Name and reason of what is not read.
+        path: the file.
+        shapes: shape of every array of plain values.
+        dtypes: type of every array; text is `object` in HDF5 and `U` or `S` in NumPy files.
+        dropped: name and reason of what is not read.
     """
 
     def __init__(self, path: Path, arrays: dict[str, Any], dropped: list[tuple[str, str]]) -> None:

@@ -18,14 +18,14 @@ class Limits:
     """Bounds on one archive; beyond them it is refused and never read on.
 
     Attributes:
-        members: Entries. Their table is kept in memory at about half a kilobyte each; larger sets
+        members: entries. Their table is kept in memory at about half a kilobyte each; larger sets
             come in several files.
-        member_bytes: Bytes of one member, which is held in memory: half an hour of video at
+        member_bytes: bytes of one member, which is held in memory: half an hour of video at
             8 Mbit/s.
-        total_bytes: Bytes of all members: more than any published set keeps in one file.
-        ratio: Unpacked bytes for each packed one. Videos and pictures shrink by a few percent and
+        total_bytes: bytes of all members: more than any published set keeps in one file.
+        ratio: unpacked bytes for each packed one. Videos and images shrink by a few percent and
             arrays of black frames by some tens; DEFLATE reaches 1032 on zeros alone, as bombs do.
-        free_bytes: Unpacked bytes up to which the ratio does not matter, as small things that
+        free_bytes: unpacked bytes up to which the ratio does not matter, as small things that
             shrink well are harmless.
     """
 
@@ -96,8 +96,8 @@ class VideoBytes:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Picture files in the order of their numbers, at `fps` frames a second if that is known."""
+class Images:
+    """Image files in the order of their numbers, at `fps` frames a second if that is known."""
 
     files: tuple[bytes, ...]
     fps: float | None = None
@@ -111,15 +111,15 @@ class Frames:
     fps: float | None = None
 
 
-Content = VideoBytes | Pictures | Frames
+Content = VideoBytes | Images | Frames
 
 
 def name_classes(labels: list[int | str], names: list[str] | None) -> list[str]:
     """Class names of labels; numbers without names are padded, so that they sort as numbers.
 
     Args:
-        labels: A number or a word for each video.
-        names: Names by number, if the container gives any.
+        labels: a number or a word for each video.
+        names: names by number, if the container gives any.
     """
     numbers = [label for label in labels if isinstance(label, int)]
     named = names is not None and all(0 <= number < len(names) for number in numbers)

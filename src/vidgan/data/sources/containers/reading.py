@@ -19,7 +19,7 @@ from vidgan.data.sources.containers.archive import ARCHIVE_SUFFIXES, is_archive
 from vidgan.data.sources.containers.archive_items import list_archive, read_archive_item
 from vidgan.data.sources.containers.array_items import list_arrays, read_array_item
 from vidgan.data.sources.containers.arrays import ARRAY_SUFFIXES, Axes
-from vidgan.data.sources.containers.items import Content, Frames, Pictures
+from vidgan.data.sources.containers.items import Content, Frames, Images
 from vidgan.data.sources.containers.tfrecord import (
     TFRECORD_SUFFIXES,
     choose_levels,
@@ -44,7 +44,7 @@ from vidgan.video.frames import Fitter, Pixels, stack_frames
 
 CONTAINER_SUFFIXES = (*ARCHIVE_SUFFIXES, *TFRECORD_SUFFIXES, *ARRAY_SUFFIXES)
 _USUAL_FPS = 25.0
-"""What numbered pictures are taken to play at; containers that say nothing do the same."""
+"""What numbered images are taken to play at; containers that say nothing do the same."""
 
 
 class CleanFrames(NamedTuple):
@@ -58,7 +58,7 @@ class VideoReader(Protocol):
     """A video wherever it lies; the arguments and errors are those of `vidgan.video`.
 
     Attributes:
-        jpeg_strip: The file itself, if it is a JPEG of all frames, one below the other.
+        jpeg_strip: the file itself, if it is a JPEG of all frames, one below the other.
     """
 
     @property
@@ -92,8 +92,8 @@ def list_container(path: Path, axes: Axes) -> Scan:
     """The videos of a container.
 
     Args:
-        path: An archive, a file of TFRecords or of arrays.
-        axes: Order of the axes of arrays, or auto.
+        path: an archive, a file of TFRecords or of arrays.
+        axes: order of the axes of arrays, or auto.
 
     Raises:
         UserError: it cannot be read or holds no video.
@@ -110,8 +110,8 @@ def open_item(path: Path, member: str) -> Iterator[VideoReader]:
     """Read one video of a container; what FFmpeg needs as files lies in a temporary folder.
 
     Args:
-        path: The container.
-        member: Address of one of its sources.
+        path: the container.
+        member: address of one of its sources.
 
     Raises:
         VideoError: the item is damaged.
@@ -121,9 +121,9 @@ def open_item(path: Path, member: str) -> Iterator[VideoReader]:
         yield ArrayReader(path, content)
         return
     with tempfile.TemporaryDirectory(prefix="vidgan-") as folder:
-        if isinstance(content, Pictures):
+        if isinstance(content, Images):
             for number, data in enumerate(content.files):
-                # Pillow finds out the kind of a picture by itself, whatever its suffix.
+                # Pillow finds out the kind of an image by itself, whatever its suffix.
                 (Path(folder) / f"{number:08d}.png").write_bytes(data)
             yield FileReader(Path(folder), content.fps)
         else:
@@ -150,7 +150,7 @@ def _read_item(path: Path, member: str) -> Content:
 
 @dataclass(frozen=True)
 class FileReader:
-    """A video file or a folder of numbered pictures; `fps` overrides what it says."""
+    """A video file or a folder of numbered images; `fps` overrides what it says."""
 
     path: Path
     fps: float | None = None
@@ -279,11 +279,11 @@ def scan_containers(
     The sources come in the order of the files; their names are unique.
 
     Args:
-        root: What the user named: one of the files, or a folder above all of them.
-        files: The containers.
-        axes: Order of the axes of arrays, or auto.
-        resolution: Side that is wanted, where a container offers several.
-        splits: Whether names of files and folders may say train, val, test or heldout.
+        root: what the user named: one of the files, or a folder above all of them.
+        files: the containers.
+        axes: order of the axes of arrays, or auto.
+        resolution: side that is wanted, where a container offers several.
+        splits: whether names of files and folders may say train, val, test or heldout.
 
     Raises:
         UserError: none of the files can be read; the sentence is that of the first one.

@@ -29,7 +29,7 @@ from vidgan.data.sources.containers.items import (
     LIMITS,
     Content,
     Frames,
-    Pictures,
+    Images,
     VideoBytes,
     name_classes,
 )
@@ -56,8 +56,8 @@ class RecordIndex:
     """Where the records of a file lie.
 
     Attributes:
-        offsets: Byte offset of every record's header.
-        damage: Why the file ends before its last byte does, or None.
+        offsets: byte offset of every record's header.
+        damage: why the file ends before its last byte does, or None.
     """
 
     offsets: tuple[int, ...]
@@ -69,8 +69,8 @@ class ParsedExample:
     """One parsed record.
 
     Attributes:
-        features: Of an Example, or the context of a SequenceExample.
-        lists: Of a SequenceExample: features by name and step.
+        features: of an Example, or the context of a SequenceExample.
+        lists: of a SequenceExample: features by name and step.
     """
 
     features: dict[str, Feature]
@@ -250,7 +250,7 @@ def _bytes(value: int | memoryview) -> memoryview:
 # `NAME-r08.tfrecords` (256 pixels), with an Example for each clip: `shape` (frames, channels,
 # height, width) and `data`, the bytes. Labels, if any, lie in `NAME-rxx.labels`, a NumPy file.
 #
-# Of other sets, a record may hold pictures (a list of PNG or JPEG files, as in a SequenceExample)
+# Of other sets, a record may hold images (a list of PNG or JPEG files, as in a SequenceExample)
 # or one video file; a feature whose name says label or class gives the class.
 
 TFRECORD_SUFFIXES = (".tfrecords", ".tfrecord")
@@ -258,7 +258,7 @@ TFRECORD_SUFFIXES = (".tfrecords", ".tfrecord")
 _LEVEL = re.compile(r"-r(\d\d)\.tfrecords?$")
 _LONGEST_NAME = 200
 """Bytes of a class name; what is longer is no name."""
-_PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+_IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 _VIDEO_STARTS = (b"\x1a\x45\xdf\xa3", b"GIF8", b"RIFF")
 
 
@@ -267,7 +267,7 @@ def choose_levels(files: Sequence[Path], resolution: int) -> tuple[list[Path], l
 
     Args:
         files: TFRecord files; others than those named by level stay.
-        resolution: Side that is wanted; the smallest level with as much is taken, else the largest.
+        resolution: side that is wanted; the smallest level with as much is taken, else the largest.
     """
     levels: dict[Path, dict[int, Path]] = {}
     kept: list[Path] = []
@@ -329,7 +329,7 @@ def read_record_item(path: Path, member: str) -> Content:
     data = read_record_bytes(path, int(member))
     try:
         record = parse_example(data)
-        content = _array(record, path) or _pictures(record) or _video(record)
+        content = _array(record, path) or _images(record) or _video(record)
     except ValueError as error:
         raise UnreadableVideoError(path, f"the record cannot be parsed ({error})") from error
     if content is None:
@@ -356,15 +356,15 @@ def _array(record: ParsedExample, path: Path) -> Frames | None:
     return Frames(clip_frames(array, 0, axes, "bytes"))
 
 
-def _pictures(record: ParsedExample) -> Pictures | None:
+def _images(record: ParsedExample) -> Images | None:
     sequences: list[Sequence[object]] = [
         [step[0] if step else None for step in steps] for steps in record.lists.values()
     ]
-    # In an Example, all pictures may stand in one feature.
+    # In an Example, all images may stand in one feature.
     for sequence in [*sequences, *record.features.values()]:
         files = tuple(value for value in sequence if isinstance(value, bytes))
-        if len(files) > 1 and files[0].startswith(_PICTURE_STARTS):
-            return Pictures(files)
+        if len(files) > 1 and files[0].startswith(_IMAGE_STARTS):
+            return Images(files)
     return None
 
 

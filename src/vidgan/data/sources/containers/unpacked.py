@@ -54,11 +54,11 @@ def unpack(
     """The cached plain copy of one compressed stream.
 
     Args:
-        path: The file that holds it; a change of it makes a new copy.
-        part: Which of the streams in the file.
-        open_part: Opens the stream for reading.
-        num_read: How many compressed bytes have been read of it, or all that it has.
-        limits: What it may unpack to.
+        path: the file that holds it; a change of it makes a new copy.
+        part: which of the streams in the file.
+        open_part: opens the stream for reading.
+        num_read: how many compressed bytes have been read of it, or all that it has.
+        limits: what it may unpack to.
 
     Raises:
         UserError: the stream is damaged or beyond the limits.

@@ -13,10 +13,10 @@ class Layout:
     """One way in which videos lie on the disk.
 
     Attributes:
-        name: Word for `data.layout`.
-        what: What it is called in sentences.
-        recognise: Says why a tree is believed to be of this layout, or None if it is not.
-        find: Lists the videos with their classes, splits and groups. It may be called for a tree
+        name: word for `data.layout`.
+        what: what it is called in sentences.
+        recognise: says why a tree is believed to be of this layout, or None if it is not.
+        find: lists the videos with their classes, splits and groups. It may be called for a tree
             that was not recognised, as the user may know better, and then raises a `UserError`
             that says what is missing.
     """

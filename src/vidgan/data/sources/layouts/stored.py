@@ -23,11 +23,11 @@ from vidgan.data.sources.source import Scan, Source, names_classes, split_and_cl
 from vidgan.data.sources.tree import VIDEO_SUFFIXES, Tree, no_videos
 from vidgan.data.sources.videos import strip_length
 from vidgan.errors import UserError
-from vidgan.video.pictures import PictureError, open_picture
+from vidgan.video.images import ImageError, open_image
 from vidgan.video.sequences import IMAGE_SUFFIXES
 
 # ------------------------------------------------------------------------------------------------
-# Anybody's clips: video files and folders of numbered pictures, with class folders or without
+# Anybody's clips: video files and folders of numbered images, with class folders or without
 
 _SHOWN = 3
 
@@ -206,7 +206,7 @@ ARCHIVE = _layout("archive", "archives of videos", "zip or tar archive", ARCHIVE
 
 
 # ------------------------------------------------------------------------------------------------
-# Pictures that hold all frames of a clip in a row: the tiny-video sets, and MoCoGAN's.
+# Images that hold all frames of a clip in a row: the tiny-video sets, and MoCoGAN's.
 #
 # The tiny-video sets (Golf, Aeroplane) have JPEG strips that go down, 128 pixels wide, and a text
 # file with a path a line (Vondrick et al. 2016, arXiv:1609.02612). MoCoGAN has class folders of
@@ -215,7 +215,7 @@ ARCHIVE = _layout("archive", "archives of videos", "zip or tar archive", ARCHIVE
 _FOLDER_START = "frames-stable"
 _NUM_PROBED = 16
 _FEWEST_FRAMES = 4
-"""Of a picture that nothing but its shape makes a strip: frames of 2:1 and 3:1 are common."""
+"""Of an image that nothing but its shape makes a strip: frames of 2:1 and 3:1 are common."""
 _HEAD_LINES = 20
 
 
@@ -227,26 +227,24 @@ def _tiny_why(tree: Tree, config: DataConfig) -> str | None:
         return None
     if not _are_strips(tree, 1, share=0.5):
         return None
-    finder = _Finder(tree.pictures())
+    finder = _Finder(tree.images())
     for name, paths in lists.items():
         if any(finder.find(path) for path in paths[:_HEAD_LINES]):
-            return f"{name} lists its pictures, which are strips of square frames"
+            return f"{name} lists its images, which are strips of square frames"
     if any(name.startswith(_FOLDER_START) for name in _folders(tree)):
         return f"it has a folder {_FOLDER_START}... of strips of square frames"
     return None
 
 
 def _find_tiny(tree: Tree, config: DataConfig) -> Scan:
-    pictures = tree.pictures()
+    images = tree.images()
     lists = _lists(tree)
-    if not pictures:
+    if not images:
         raise _no_strips(tree)
     if not lists:
-        note = "no text file lists the clips, so all pictures are taken"
-        return Scan(
-            root=tree.root, sources=[_source(name, tree) for name in pictures], notes=[note]
-        )
-    finder = _Finder(pictures)
+        note = "no text file lists the clips, so all images are taken"
+        return Scan(root=tree.root, sources=[_source(name, tree) for name in images], notes=[note])
+    finder = _Finder(images)
     coverage = Coverage()
     sources: dict[str, Source] = {}
     for table, paths in lists.items():
@@ -259,9 +257,9 @@ def _find_tiny(tree: Tree, config: DataConfig) -> Scan:
     notes = [coverage.note(lists)]
     if not sources:
         raise UserError(f"{notes[0]}: put {next(iter(lists))} beside the folders that it names")
-    unlisted = len(pictures) - len(sources)
+    unlisted = len(images) - len(sources)
     if unlisted:
-        notes.append(f"{unlisted:,} pictures that stand in no list were passed over")
+        notes.append(f"{unlisted:,} images that stand in no list were passed over")
     return Scan(
         root=tree.root,
         sources=list(sources.values()),
@@ -276,15 +274,15 @@ def _row_why(tree: Tree, config: DataConfig) -> str | None:
         return None
     if not _are_strips(tree, _FEWEST_FRAMES, share=0.9):
         return None
-    return f"its pictures are square frames in a row, as in {tree.some_pictures(1)[0]}"
+    return f"its images are square frames in a row, as in {tree.some_images(1)[0]}"
 
 
 def _find_rows(tree: Tree, config: DataConfig) -> Scan:
-    pictures = tree.pictures()
-    if not pictures:
+    images = tree.images()
+    if not images:
         raise _no_strips(tree)
     sources = []
-    for name in pictures:
+    for name in images:
         split, class_name = split_and_class(name.split("/")[:-1], config.splits)
         sources.append(
             Source(
@@ -296,7 +294,7 @@ def _find_rows(tree: Tree, config: DataConfig) -> Scan:
 
 def _no_strips(tree: Tree) -> UserError:
     return UserError(
-        f"{tree.root} holds no pictures ({' '.join(sorted(IMAGE_SUFFIXES))}): choose another"
+        f"{tree.root} holds no images ({' '.join(sorted(IMAGE_SUFFIXES))}): choose another"
         " data.layout or leave it at auto"
     )
 
@@ -313,50 +311,50 @@ def _folders(tree: Tree) -> set[str]:
 
 
 def _are_strips(tree: Tree, fewest: int, share: float) -> bool:
-    """Whether this share of some pictures is made of squares; damaged ones say nothing."""
+    """Whether this share of some images is made of squares; damaged ones say nothing."""
     lengths = []
-    for name in tree.some_pictures(_NUM_PROBED):
+    for name in tree.some_images(_NUM_PROBED):
         try:
-            with open_picture(tree.root / name) as picture:
-                lengths.append(strip_length(*picture.size))
-        except PictureError:
+            with open_image(tree.root / name) as image:
+                lengths.append(strip_length(*image.size))
+        except ImageError:
             continue
     fitting = sum(length is not None and length >= fewest for length in lengths)
     return fitting > 0 and fitting >= share * len(lengths)
 
 
 def _lists(tree: Tree) -> dict[str, list[str]]:
-    """Paths of pictures, with forward slashes, in every text file that has nothing else."""
+    """Paths of images, with forward slashes, in every text file that has nothing else."""
     found = {}
     for name in tree.tables(".txt"):
         lines = [line.split() for line in table_text(tree.root / name).splitlines()]
         # Older lists have a count behind the path.
         paths = [line[0].replace("\\", "/") for line in lines if line]
-        if paths and all(_names_picture(path) for path in paths[:_HEAD_LINES]):
+        if paths and all(_names_image(path) for path in paths[:_HEAD_LINES]):
             found[name] = paths
     return found
 
 
-def _names_picture(path: str) -> bool:
+def _names_image(path: str) -> bool:
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 class _Finder:
     """Finds listed paths, which may start higher or deeper than the folder that is read.
 
-    Only pictures of the folder are ever found, whatever a list says.
+    Only images of the folder are ever found, whatever a list says.
     """
 
-    def __init__(self, pictures: list[str]) -> None:
+    def __init__(self, images: list[str]) -> None:
         self._by_tail: dict[str, list[str]] = defaultdict(list)
-        for name in pictures:
+        for name in images:
             parts = name.split("/")
             self._by_tail["/".join(parts[-2:])].append(name)
             if len(parts) > 1:
                 self._by_tail[parts[-1]].append(name)
 
     def find(self, path: str) -> str | None:
-        """The picture that a listed path means; None if there is none, or no telling which."""
+        """The image that a listed path means; None if there is none, or no telling which."""
         parts = [part for part in path.split("/") if part not in ("", ".")]
         whole = "/".join(parts)
         names = self._by_tail.get("/".join(parts[-2:]), [])

@@ -91,7 +91,7 @@ class Coverage:
     """Counts, split by split, how many of the listed videos are there.
 
     Attributes:
-        missing: Name and reason of those that are not.
+        missing: name and reason of those that are not.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class Coverage:
 # ------------------------------------------------------------------------------------------------
 # Frame folders, or videos, with a JSON file in ActivityNet's form that gives subsets and labels.
 #
-# Loaders for 3D networks and ports of DVD-GAN keep UCF-101 and Kinetics so: pictures
+# Loaders for 3D networks and ports of DVD-GAN keep UCF-101 and Kinetics so: images
 # `CLASS/KEY/image_00001.jpg` with their number in `n_frames`, and a file `{"labels": [...],
 # "database": {KEY: {"subset": "training", "annotations": {"label": CLASS}}}}`.
 
@@ -255,11 +255,11 @@ def _split(entry: dict[str, Any]) -> str:
 
 
 def _miscounted(tree: Tree, names: list[str]) -> list[str]:
-    """A sentence about folders that hold other than the number of pictures they claim."""
+    """A sentence about folders that hold other than the number of images they claim."""
     wrong = [n for n in names if n in tree.image_folder_set and not _is_counted(tree.root / n)]
     note = (
         f"{len(wrong):,} folders, {wrong[0] if wrong else ''} first, hold another number of"
-        f" pictures than their {_COUNT_FILE} says; all pictures are used"
+        f" images than their {_COUNT_FILE} says; all images are used"
     )
     return [note] if wrong else []
 

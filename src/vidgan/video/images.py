@@ -1,4 +1,4 @@
-"""Opening pictures that may have come from anywhere: the only place that lets Pillow read bytes.
+"""Opening images that may have come from anywhere: the only place that lets Pillow read bytes.
 
 Pillow looks at the bytes and not at the name, and knows forty formats; one of them (EPS) starts
 Ghostscript, others hold programs or point at other files. Six formats are opened here and no other.
@@ -20,31 +20,31 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What may be opened, whatever a file is called."""
 
 MAX_PIXELS = 1 << 27
-"""Pixels of a picture or frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of
+"""Pixels of an image or frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of
 times more memory."""
 
 
-class PictureError(UserError):
-    """Bytes are no picture that may be opened, or a damaged one."""
+class ImageError(UserError):
+    """Bytes are no image that may be opened, or a damaged one."""
 
 
 @contextmanager
-def open_picture(source: str | Path | bytes) -> Iterator["Image"]:
-    """Open a picture of `FORMATS`; its pixels are decoded when they are first used.
+def open_image(source: str | Path | bytes) -> Iterator["Image"]:
+    """Open an image of `FORMATS`; its pixels are decoded when they are first used.
 
-    Whatever Pillow raises inside the `with` block leaves it as a `PictureError`.
+    Whatever Pillow raises inside the `with` block leaves it as a `ImageError`.
 
     Args:
-        source: A file, or the bytes of one.
+        source: a file, or the bytes of one.
 
     Raises:
-        PictureError: it is none of `FORMATS`, damaged, or has more pixels than `MAX_PIXELS`.
+        ImageError: it is none of `FORMATS`, damaged, or has more pixels than `MAX_PIXELS`.
     """
     from PIL import Image, UnidentifiedImageError
 
-    name = "the picture" if isinstance(source, bytes) else str(source)
+    name = "the image" if isinstance(source, bytes) else str(source)
     try:
-        # Pillow warns of large pictures, of which there are none above the limit, and of damage.
+        # Pillow warns of large images, of which there are none above the limit, and of damage.
         with (
             warnings.catch_warnings(action="ignore"),
             Image.open(_stream(source), "r", FORMATS) as p,
@@ -57,14 +57,14 @@ def open_picture(source: str | Path | bytes) -> Iterator["Image"]:
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
     except UnidentifiedImageError as error:
-        raise PictureError(f"{name} is no picture of {', '.join(FORMATS)}") from error
+        raise ImageError(f"{name} is no image of {', '.join(FORMATS)}") from error
     except OSError as error:
-        # Pillow's own, of cut off pictures, come without a number of the system.
-        reason = error.strerror or f"is a damaged picture: {error}"
-        raise PictureError(f"{name}: {reason}") from error
+        # Pillow's own, of cut off images, come without a number of the system.
+        reason = error.strerror or f"is a damaged image: {error}"
+        raise ImageError(f"{name}: {reason}") from error
     except Exception as error:
         # Decoders answer hostile bytes with whatever error comes to pass.
-        raise PictureError(f"{name} is a damaged picture ({type(error).__name__})") from error
+        raise ImageError(f"{name} is a damaged image ({type(error).__name__})") from error
 
 
 def _stream(source: str | Path | bytes) -> "io.BytesIO | str | Path":
@@ -72,9 +72,9 @@ def _stream(source: str | Path | bytes) -> "io.BytesIO | str | Path":
         return io.BytesIO(source)
     if Path(source).exists() and not Path(source).is_file():
         # Opening a named pipe would wait for ever for somebody who writes into it.
-        raise PictureError(f"{source} is no file")
+        raise ImageError(f"{source} is no file")
     return source
 
 
-def _too_large(name: str) -> PictureError:
-    return PictureError(f"{name} has more than {MAX_PIXELS:,} pixels: make it smaller")
+def _too_large(name: str) -> ImageError:
+    return ImageError(f"{name} has more than {MAX_PIXELS:,} pixels: make it smaller")

@@ -1,4 +1,4 @@
-"""Pictures from elsewhere: six formats by their bytes, a limit on pixels, and nothing that runs."""
+"""Images from elsewhere: six formats by their bytes, a limit on pixels, and nothing that runs."""
 
 import io
 import re
@@ -22,7 +22,7 @@ from vidgan.data.sources.source import Source
 from vidgan.data.sources.videos import open_source
 from vidgan.errors import UserError
 from vidgan.video import VideoError, read_frames
-from vidgan.video.pictures import FORMATS, MAX_PIXELS, PictureError, open_picture
+from vidgan.video.images import FORMATS, MAX_PIXELS, ImageError, open_image
 
 SOURCE = Path(__file__).parent.parent.parent / "src" / "vidgan"
 
@@ -56,7 +56,7 @@ def saved(kind: str, mode: str = "RGB") -> bytes:
     return buffer.getvalue()
 
 
-NO_PICTURES = {
+NO_IMAGES = {
     "postscript": POSTSCRIPT,
     "postscript behind a header of DOS": DOS_EPS,
     "postscript that ends at once": POSTSCRIPT[:40],
@@ -96,30 +96,30 @@ def ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return mark
 
 
-@pytest.mark.parametrize("kind", NO_PICTURES)
-def test_what_is_no_plain_picture_is_refused_with_a_sentence(kind: str, ghostscript: Path) -> None:
-    with pytest.raises(PictureError), open_picture(NO_PICTURES[kind]) as picture:
-        picture.load()
+@pytest.mark.parametrize("kind", NO_IMAGES)
+def test_what_is_no_plain_image_is_refused_with_a_sentence(kind: str, ghostscript: Path) -> None:
+    with pytest.raises(ImageError), open_image(NO_IMAGES[kind]) as image:
+        image.load()
     assert not ghostscript.exists()
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_six_formats_open(kind: str) -> None:
-    with open_picture(saved(kind)) as picture:
-        assert picture.convert("RGB").size == (16, 16)
+    with open_image(saved(kind)) as image:
+        assert image.convert("RGB").size == (16, 16)
 
 
 def test_the_limit_on_pixels_is_the_documented_one() -> None:
     assert MAX_PIXELS == 16_384 * 8_192
-    with open_picture(png(16_384, 8_192)) as picture:
-        assert picture.size == (16_384, 8_192)
-    with pytest.raises(PictureError, match="more than 134,217,728 pixels"):
-        open_picture(png(16_384, 8_193)).__enter__()
+    with open_image(png(16_384, 8_192)) as image:
+        assert image.size == (16_384, 8_192)
+    with pytest.raises(ImageError, match="more than 134,217,728 pixels"):
+        open_image(png(16_384, 8_193)).__enter__()
 
 
 def test_no_warning_of_pillow_reaches_the_user(recwarn: pytest.WarningsRecorder) -> None:
-    with open_picture(png(10_000, 10_000)) as picture:
-        assert picture.size == (10_000, 10_000)
+    with open_image(png(10_000, 10_000)) as image:
+        assert image.size == (10_000, 10_000)
     assert not list(recwarn)
 
 
@@ -127,12 +127,12 @@ def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "0.png")
-    with pytest.raises(PictureError, match="is no file"):
-        open_picture(tmp_path / "0.png").__enter__()
+    with pytest.raises(ImageError, match="is no file"):
+        open_image(tmp_path / "0.png").__enter__()
 
 
 # ------------------------------------------------------------------------------------------------
-# Every way by which pictures come in
+# Every way by which images come in
 
 
 def _folder(data: bytes, tmp_path: Path) -> None:
@@ -173,13 +173,11 @@ def test_no_way_in_starts_another_program(
     inside = tmp_path / "in"
     inside.mkdir()
     with pytest.raises(UserError):
-        way(NO_PICTURES[kind], inside)
+        way(NO_IMAGES[kind], inside)
     assert not ghostscript.exists()
 
 
-def test_a_build_passes_over_postscript_among_its_pictures(
-    tmp_path: Path, ghostscript: Path
-) -> None:
+def test_a_build_passes_over_postscript_among_its_images(tmp_path: Path, ghostscript: Path) -> None:
     videos = tmp_path / "videos"
     for name in ("good", "other", "bad"):
         (videos / name).mkdir(parents=True)
@@ -195,7 +193,7 @@ def test_a_build_passes_over_postscript_among_its_pictures(
     assert not ghostscript.exists()
 
 
-def test_a_strip_that_goes_on_longer_than_a_picture_may_is_named(tmp_path: Path) -> None:
+def test_a_strip_that_goes_on_longer_than_a_image_may_is_named(tmp_path: Path) -> None:
     (tmp_path / "s.png").write_bytes(png(20_000, 10_000))
     with (
         pytest.raises(VideoError, match="more than 134,217,728 pixels"),
@@ -204,7 +202,7 @@ def test_a_strip_that_goes_on_longer_than_a_picture_may_is_named(tmp_path: Path)
         pass
 
 
-def test_one_module_opens_pictures() -> None:
+def test_one_module_opens_images() -> None:
     opens = re.compile(r"\bImage\.open\(|\bImageFile\b|\bimread\(|\bimdecode\(")
     found = [path.name for path in SOURCE.rglob("*.py") if opens.search(path.read_text())]
-    assert found == ["pictures.py"]
+    assert found == ["images.py"]

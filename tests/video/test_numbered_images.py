@@ -1,4 +1,4 @@
-"""Numbered pictures: the frame number is what varies, and other differences are other videos."""
+"""Numbered images: the frame number is what varies, and other differences are other videos."""
 
 import random
 import zipfile
@@ -94,10 +94,10 @@ def test_names_that_differ_elsewhere_are_other_videos(tmp_path, names, patterns_
     # The folder by itself stands for its first sequence, never for a mixture.
     assert levels(folder) == levels(folder / patterns[0])
     notes = check_source(tmp_path / "set", CONFIG).set_notes
-    assert any("walk holds more than one sequence of pictures" in note for note in notes)
+    assert any("walk holds more than one sequence of images" in note for note in notes)
 
 
-def test_masks_beside_pictures_are_a_sequence_of_their_own(tmp_path):
+def test_masks_beside_images_are_a_sequence_of_their_own(tmp_path):
     for k in range(8):
         save(tmp_path / f"{k}.jpg", 10 * k)
         save(tmp_path / f"{k}.png", 250)
@@ -111,7 +111,7 @@ def test_kinds_of_files_may_be_mixed_in_one_sequence(tmp_path):
     assert levels(tmp_path) == list(range(8))
 
 
-def test_two_pictures_of_one_number_are_refused_by_name(tmp_path):
+def test_two_images_of_one_number_are_refused_by_name(tmp_path):
     for name in ("1", "2", "02", "3"):
         save(tmp_path / "set" / "a" / f"{name}.png", 9)
     save(tmp_path / "set" / "b" / "1.png", 9)
@@ -141,13 +141,13 @@ def test_missing_numbers_are_said(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cover", "Thumbs", "mask"])
-def test_a_picture_without_a_number_makes_no_video(tmp_path, name):
+def test_a_image_without_a_number_makes_no_video(tmp_path, name):
     for stem in ("1", "2", name):
         save(tmp_path / f"{stem}.png", 9)
     assert not is_image_folder(tmp_path)
 
 
-def test_pictures_of_different_things_make_no_video(tmp_path):
+def test_images_of_different_things_make_no_video(tmp_path):
     for stem in ("cat1", "dog1", "IMG_7"):
         save(tmp_path / f"{stem}.png", 9)
     assert not is_image_folder(tmp_path)
@@ -169,7 +169,7 @@ def test_a_build_of_mixed_folders_stores_every_video_apart(tmp_path):
         assert shown == [start + 10 * k for k in range(1, 9)]
 
 
-def test_a_changed_picture_of_a_sequence_is_built_anew(tmp_path):
+def test_a_changed_image_of_a_sequence_is_built_anew(tmp_path):
     for x in "AB":
         for k in range(1, 9):
             save(tmp_path / "v" / "w" / f"clip{x}_{k}.png", 10 * k)
@@ -192,7 +192,7 @@ def test_archives_are_read_alike(tmp_path, prefix):
         f"{prefix}clipA_*_of_11",
         f"{prefix}clipB_*_of_11",
     ]
-    assert any("more than one sequence of pictures" in note for note in listing.notes)
+    assert any("more than one sequence of images" in note for note in listing.notes)
     for item, step in zip(listing.sources, (1, 2), strict=True):
         with open_item(tmp_path / "v.zip", item.member) as reader:
             pixels = reader.read(None, None, "stretch").pixels[0, :, 8, 8]
@@ -236,7 +236,7 @@ RAMP = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (16, 1))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_pictures_of_16_bits_are_scaled(tmp_path, suffix):
+def test_images_of_16_bits_are_scaled(tmp_path, suffix):
     for n in range(2):
         Image.fromarray(RAMP).save(tmp_path / f"{n}.{suffix}")
     assert np.array_equal(read_frames(tmp_path).pixels[1, 1], RAMP >> 8)
@@ -281,16 +281,16 @@ def test_numbers_without_a_known_white_are_refused(tmp_path, array, why):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
-def test_other_kinds_of_pictures(tmp_path, mode):
+def test_other_kinds_of_images(tmp_path, mode):
     suffix = "tif" if mode == "CMYK" else "png"
     for n in range(2):
-        picture = Image.new("RGB", (16, 8), (255, 255, 255))
-        picture.convert(mode).save(tmp_path / f"{n}.{suffix}")
+        image = Image.new("RGB", (16, 8), (255, 255, 255))
+        image.convert(mode).save(tmp_path / f"{n}.{suffix}")
     assert read_frames(tmp_path).pixels.min() == 255
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_as_their_exif_says(tmp_path, orientation):
+def test_images_are_turned_as_their_exif_says(tmp_path, orientation):
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:4, :8] = 250
     # Where the stored upper left corner is to be seen (EXIF 2.3, tag 0x0112).

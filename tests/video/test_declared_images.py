@@ -1,4 +1,4 @@
-"""Geometry and colour: what a file says about its pictures is what is read."""
+"""Geometry and colour: what a file says about its images is what is read."""
 
 import math
 from fractions import Fraction
@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 48, 32
 ORIENTATIONS = [(turn, mirrored, False) for turn in (0, 90, 180, 270) for mirrored in (False, True)]
 ASPECTS = [Fraction(1), Fraction(64, 45), Fraction(8, 9)]
 MATRICES = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}
-MATRICES[2] = MATRICES[6]  # Untagged small pictures count as BT.601.
+MATRICES[2] = MATRICES[6]  # Untagged small images count as BT.601.
 RANGES = (1, 2)
 TRANSFERS = {"SDR": 1, "PQ": 16, "HLG": 18}
 CORNERS = [[(200, 60, 40), (40, 180, 90)], [(60, 80, 210), (150, 150, 150)]]
@@ -136,9 +136,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("orientation", "aspect", "matrix", "color_range", "transfer"), TABLE)
-def test_pictures_are_read_as_declared(
-    tmp_path, orientation, aspect, matrix, color_range, transfer
-):
+def test_images_are_read_as_declared(tmp_path, orientation, aspect, matrix, color_range, transfer):
     path = write_quarters(
         tmp_path / "a.mp4",
         orientation=orientation,
@@ -233,7 +231,7 @@ def test_anamorphic_formats(tmp_path, size, aspect, shown):
 
 
 def test_a_circle_stays_round_however_the_frame_is_fitted(tmp_path):
-    # The left half is white: as wide as high in a picture of 2:1.
+    # The left half is white: as wide as high in an image of 2:1.
     half = [[(255,) * 3, (0,) * 3]] * 2
     path = write_quarters(tmp_path / "a.mp4", size=(32, 32), aspect=Fraction(2), stored=half)
     letterbox = read_frames(path, [0], resolution=32, resize="letterbox").pixels[0, 0] > 128
@@ -260,7 +258,7 @@ def test_a_matrix_that_nobody_reads_is_refused_by_name(tmp_path):
                 read(path)
 
 
-def test_a_check_names_what_was_made_of_the_pictures(tmp_path):
+def test_a_check_names_what_was_made_of_the_images(tmp_path):
     path = tmp_path / "v" / "a.mp4"
     path.parent.mkdir()
     write_quarters(path, orientation=(90, True, False), aspect=Fraction(4, 3), transfer="HLG")
