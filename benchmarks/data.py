@@ -6,7 +6,7 @@
 The videos are rendered (a panned texture, two patches that wander, sensor noise; 320 x 240, 25
 frames a second) and encoded as H.264 in MP4 with key frames 250 apart, as x264 puts them, and as
 MPEG-4 in AVI with key frames 12 apart, as FFmpeg puts them, and 250 apart; the AVI files have the
-rate of UCF-101, 0.54 Mbit/s. Every reader opens the file anew and gives 32 frames in a row from a
+rate of UCF-101, 0.54 Mbit/s. Every reader opens the file again and gives 32 frames in a row from a
 random place, cut to the central square and shrunk to 128 x 128.
 
 * ours: `vidgan.video.read_frames`, which remembers the times of the frames of a file.

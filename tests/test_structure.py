@@ -99,7 +99,7 @@ BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast
 
 
 def nesting(node: ast.AST, depth: int = 0) -> int:
-    """Deepest nesting of blocks below a function; `elif` counts as its `if`, inner defs anew."""
+    """Deepest nesting of blocks below a function; `elif` counts as its `if`, inner defs again."""
     deepest = depth
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:

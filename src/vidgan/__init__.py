@@ -1,4 +1,4 @@
-"""vidgan: train, sample and honestly compare generative adversarial networks for video.
+"""vidgan: train, sample and fairly compare generative adversarial networks for video.
 
 The names below are the public face; everything else is reached by its module. They are looked up
 when first used, so that importing vidgan loads neither torch nor a codec.

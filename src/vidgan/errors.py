@@ -4,7 +4,7 @@ import re
 
 
 class UserError(ValueError):
-    """A mistake the user can mend: one sentence that names what, where and how to mend it.
+    """A mistake the user can fix: one sentence that names what, where and how to fix it.
 
     The command line prints the sentence and exits with code 2; from Python it is a `ValueError`.
     """
@@ -17,9 +17,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""One line that a terminal shows as it stands.
+    r"""One line that is safe to print on a terminal.
 
-    Names of files may hold line breaks, escape sequences and bytes that are no text; they are
+    Names of files may hold line breaks, escape sequences and bytes that are not text; they are
     spelled out.
 
     Example:

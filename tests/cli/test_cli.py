@@ -239,7 +239,7 @@ def test_data_build_packs_every_level(motions: Path, tmp_path: Path, capsys: Cap
         (["resoltion=16"], "there is no setting resoltion; did you mean resolution?"),
         (["frames=40"], "none of the 12 videos in"),
         (["resize=crop"], "resize must be one of centre-crop, letterbox, stretch"),
-        (["--levels", "8"], "--levels 8 is no list like 8x32,4x16"),
+        (["--levels", "8"], "--levels 8 is not a list like 8x32,4x16"),
         (["--preset", "cpu/none"], "there is no preset"),
     ],
 )

@@ -276,7 +276,7 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["sample", RUN, "x", "--show", "layers"], "writes a single image or video"),
         (["interpolate", RUN, "x.mp4", "--steps", "1"], "steps"),
         (["sample", RUN, "x.avi"], "x.avi is not a supported output format"),
-        (["report", "videos"], "videos is no run folder: it holds no config.yaml"),
+        (["report", "videos"], "videos is not a run folder: it holds no config.yaml"),
     ],
 )
 def test_verbs_on_runs_name_mistakes(words: list[str], sentence: str, capsys: Capture) -> None:

@@ -173,7 +173,7 @@ def test_a_run_of_which_nothing_can_be_evaluated_is_refused(capsys: Capture) -> 
         capsys.readouterr().err
     )
     assert cli.run(["evaluate", "nowhere", "--watch"]) == 2
-    assert "nowhere is no run folder yet: start vidgan train first" in capsys.readouterr().err
+    assert "nowhere is not a run folder yet: start vidgan train first" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Suites: reading, budgets, and a whole small comparison that goes on where it was stopped."""
+"""Suites: reading, budgets, and a whole small comparison that continues where it stopped."""
 
 from pathlib import Path
 

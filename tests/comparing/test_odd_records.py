@@ -183,7 +183,7 @@ FORGED: list[tuple[str, Any, str]] = [
     ("features", {"real": "0123"}, "given features"),
     ("environment.deep", json.loads("[" * 60 + "]" * 60), "more than 32 groups"),
 ]
-"""Place, value and what the sentence says that refuses it, although the seal was made anew."""
+"""Place, value and what the sentence says that refuses it, although the seal was made again."""
 
 MARKED: list[tuple[str, Any, str]] = [
     ("scores.frechet_distance.real", 900.0, "frechet_distance of real is 900"),
@@ -381,7 +381,7 @@ def test_the_page_of_a_run_says_what_a_comparison_says(
     for text in report(moved):
         assert title in text
     assert title in "".join(compare([run]).tables[0].rows[0].remarks)
-    # A mean that is not that of its sets is no score, with or without a seal.
+    # A mean that is not that of its sets is not a score, with or without a seal.
     for seal in (False, True):
         for text in report(edited(plain, place, 0.5, seal=seal)):
             assert "contradicts itself" in text
@@ -424,7 +424,7 @@ def test_a_record_of_long_names_or_great_length_is_refused_in_no_time(tmp_path: 
     # As many places as would fill the memory if each were written out in full.
     record = {**whole(), "environment": {"k" * 2**20: [0] * 2**20 + [math.inf]}}
     file.write_text(json.dumps(record))
-    with pytest.raises(UserError, match="which is no number") as refused:
+    with pytest.raises(UserError, match="which is not a number") as refused:
         read_checked_record(file)
     assert len(str(refused.value)) < 1000
     with file.open("r+b") as opened:
@@ -437,9 +437,9 @@ def test_a_record_of_long_names_or_great_length_is_refused_in_no_time(tmp_path: 
 def test_a_seal_that_is_no_hash_leads_nowhere(digest: str, tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     file.write_text(json.dumps({**whole(), "seal": {"clips": digest}}))
-    with pytest.raises(UserError, match="which is no hash"):
+    with pytest.raises(UserError, match="which is not a hash"):
         read_checked_record(file)
-    with pytest.raises(UserError, match="which is no hash"):
+    with pytest.raises(UserError, match="which is not a hash"):
         clip_list_path(digest, tmp_path)
 
 
@@ -448,7 +448,7 @@ def test_a_list_of_clips_that_is_a_pipe_or_deep_is_one_sentence(tmp_path: Path) 
     file.write_text(json.dumps({**whole(), "seal": {"clips": "0" * 16}}))
     clips = clip_list_path("0" * 16, tmp_path)
     os.mkfifo(clips)
-    with pytest.raises(UserError, match=r"list of clips .* is no file"):
+    with pytest.raises(UserError, match=r"list of clips .* is not a file"):
         read_checked_record(file)
     clips.unlink()
     clips.write_text("[" * 100_000)

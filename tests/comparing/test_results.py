@@ -273,9 +273,9 @@ def test_records_are_read_from_files_and_other_files_are_refused(tmp_path: Path)
     good.write_text(json.dumps(whole()))
     bad.write_text('{"a": 1}')
     assert compare([good]).tables[0].rows[0].label == "good"
-    with pytest.raises(UserError, match=r"bad\.json is no record of vidgan evaluate"):
+    with pytest.raises(UserError, match=r"bad\.json is not a record of vidgan evaluate"):
         compare([bad])
-    with pytest.raises(UserError, match="is no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         compare([tmp_path])
     with pytest.raises(UserError, match="nothing to compare"):
         compare([])

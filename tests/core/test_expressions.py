@@ -1,4 +1,4 @@
-"""Regular expressions from settings: none that may run for ever is started."""
+"""Regular expressions from settings: none that may run forever is started."""
 
 import time
 
@@ -35,7 +35,7 @@ def test_repeats_of_what_can_match_in_several_ways_are_refused(expression: str) 
 )
 def test_many_repeats_in_a_long_name_are_refused_at_once(expression: str) -> None:
     start = time.monotonic()
-    with pytest.raises(UserError, match="may take for ever"):
+    with pytest.raises(UserError, match="may take forever"):
         search(expression, LONG, "data.group_by")
     assert time.monotonic() - start < 5
 

@@ -223,7 +223,7 @@ def test_without_locks_one_is_told_and_goes_on(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with one_at_a_time(tmp_path / "lock"):
         pass
-    assert "knows no locks" in capsys.readouterr().err
+    assert "does not support locks" in capsys.readouterr().err
 
 
 def test_a_place_is_looked_at_before_work_is_done_for_it(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_only_ordinary_files_are_read_and_nothing_is_waited_for(kind: str, tmp_p
     else:
         path.symlink_to("/dev/zero")
     for read in (sha256_of, read_text, read_json, lambda path: read_bytes(path, 9)):
-        with pytest.raises(UserError, match="odd is no file"):
+        with pytest.raises(UserError, match="odd is not a file"):
             read(path)
 
 

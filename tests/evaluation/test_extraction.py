@@ -144,9 +144,9 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
     again = evaluate_clips(
         fresh.clips, None, unlabelled, protocol=RANDOM, options=EvaluationOptions(features=tmp_path)
     ).to_dict()
-    anew = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM).to_dict()
+    again = evaluate_clips(fresh.clips, None, unlabelled, protocol=RANDOM).to_dict()
     assert len(list(tmp_path.iterdir())) == stored
-    assert again["scores"] == anew["scores"] == record["scores"]
+    assert again["scores"] == again["scores"] == record["scores"]
 
 
 def test_few_clips_are_scored_where_the_protocol_allows_it(real: RealData) -> None:

@@ -197,11 +197,11 @@ def test_the_best_checkpoint_is_chosen_by_its_score(record: dict[str, Any], run:
     # A new verdict on the best one replaces its old score.
     assert update_best(run, scored(9, 90.0), "space_time_swd")
     assert best() == (9, 90.0)
-    # Another n is no basis for comparing.
+    # Another n is not a basis for comparing.
     assert update_best(run, scored(5, 200.0, n=12), "space_time_swd")
     assert best() == (5, 200.0)
     assert load_generator(run).card.step == 5
-    # What somebody wrote there in its place is no rival.
+    # What somebody wrote there in its place is not a rival.
     (run / "best.json").write_text((run / "best.json").read_text().replace("200.0", "0.01"))
     assert update_best(run, scored(9, 300.0, n=12), "space_time_swd")
     assert best() == (9, 300.0)

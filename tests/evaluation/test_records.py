@@ -70,7 +70,7 @@ def test_a_record_of_the_first_schema_is_read_and_a_newer_one_refused() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("scores", ..., "is no record of vidgan evaluate"),
+        ("scores", ..., "is not a record of vidgan evaluate"),
         ("schema", "two", "a record of schema 'two'"),
         ("schema", [2], r"a record of schema \[2\]"),
         ("protocol", "stswd", "protocol must be a group of settings, not 'stswd'"),
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused_by_name(path: str, value: Any, said: str) 
 @pytest.mark.parametrize("values", [None, [], 3, "text", {}])
 def test_other_documents_are_no_records(values: Any, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(json.dumps(values), encoding="utf-8")
-    with pytest.raises(UserError, match=r"r\.json is no record of vidgan evaluate"):
+    with pytest.raises(UserError, match=r"r\.json is not a record of vidgan evaluate"):
         read_record(tmp_path / "r.json")
 
 

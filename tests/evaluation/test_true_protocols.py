@@ -106,8 +106,8 @@ OTHER = {
     "classifier.task": "changes",
     "classifier.gate_multiple": 1e9,
 }
-"""Another value of every field that is no yes or no; `network.batch_clips` alone may move nothing
-but the last digit, for it says how much is computed at once."""
+"""Another value of every field that is not a yes or no; `network.batch_clips` alone may move
+nothing but the last digit, for it says how much is computed at once."""
 
 
 OTHER_OF_TWO = {

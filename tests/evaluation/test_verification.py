@@ -82,7 +82,7 @@ def clip_list_of(source: str) -> Path:
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], None], *, seal: bool = False) -> None:
-    """Change a record; with `seal` as a forger would, who makes the seals anew."""
+    """Change a record; with `seal` as a forger would, who makes the seals again."""
     record = json.loads(path.read_text(encoding="utf-8"))
     change(record)
     if seal:
@@ -276,7 +276,7 @@ def test_an_edited_list_of_clips_is_named(capsys: Capture) -> None:
     gone = json.loads(lines[0])
     found = findings(record, capsys)
     assert found[0] == f"the list of clips {clips} was edited: its seal is broken"
-    assert found[1] == f"{gone[0]} clip {gone[1]}: is there and not in the record"
+    assert found[1] == f"{gone[0]} clip {gone[1]}: is not in the record"
     clips.unlink()
     assert findings(record, capsys) == [f"the list of clips {clips} is gone"]
 
@@ -291,8 +291,8 @@ def test_an_edited_generated_clip_is_named(capsys: Capture) -> None:
     assert any(line.startswith("scores.space_time_swd.value is ") for line in found)
     shutil.move(frame.parent, "fakes/disc-right/moved")
     found = findings(record, capsys)
-    assert f"generated clip {name}: is in the record and not there any more" in found
-    assert "generated clip disc-right/moved: is there and not in the record" in found
+    assert f"generated clip {name}: is in the record and is now missing" in found
+    assert "generated clip disc-right/moved: is not in the record" in found
 
 
 def test_an_edited_generator_file_is_named(capsys: Capture) -> None:
@@ -480,7 +480,7 @@ def test_a_generator_that_is_no_file_is_not_waited_for(kind: str, capsys: Captur
     path.unlink()
     os.mkfifo(path) if kind == "pipe" else path.mkdir()
     assert cli.run(["evaluate", "--verify", str(record)]) == 2
-    assert f"is of {path}, which is no file" in capsys.readouterr().err
+    assert f"is of {path}, which is not a file" in capsys.readouterr().err
 
 
 def test_an_address_in_a_record_is_not_contacted(

@@ -90,7 +90,9 @@ def test_grey_clips_are_shown_as_three_equal_channels(tmp_path: Path) -> None:
 
 
 def test_what_does_not_serve_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="lpips=squeeze is no backbone of LPIPS: give alex or vgg"):
+    with pytest.raises(
+        UserError, match="lpips=squeeze is not a backbone of LPIPS: give alex or vgg"
+    ):
         load_perceptual("squeeze", tmp_path)
     with pytest.raises(UserError, match=r"there is no file .*alexnet\.safetensors"):
         load_perceptual("alex", tmp_path)

@@ -102,11 +102,11 @@ def test_mistakes_around_a_model_are_one_sentence(tmp_path):
             make_landmarker(LandmarkConfig(backend="onnx", model=str(path)))
 
     refused(r"needs landmarks\.model=MODEL\.onnx, and it is not set", "")
-    refused("is no file", tmp_path / "nothing.onnx")
+    refused("is not a file", tmp_path / "nothing.onnx")
     model = write_model(tmp_path / "m.onnx")
     refused(r"needs a file m\.json beside it", model)
     model.with_suffix(".json").write_text("{")
-    refused("is no JSON", model)
+    refused("is not JSON", model)
     write_sidecar(model, sise=3)
     refused("did you mean size", model)
     write_sidecar(model, points="lines")

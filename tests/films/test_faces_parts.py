@@ -138,7 +138,7 @@ FOG = [np.full((240, 320, 3), 180, np.uint8)] * 6
 def test_cuts_are_found_and_dark_scenes_have_none():
     frames = drifting(1, 7) + drifting(2, 3) + BLACK + FOG + drifting(3, 5)
     assert cuts_of(frames, ShotConfig()) == [7, 10, 16, 22]
-    # Noise in the dark is no cut, although hardly a feature is found again.
+    # Noise in the dark is not a cut, although hardly a feature is found again.
     dark = [np.abs(RNG.normal(0, 3, (240, 320, 3))).astype(np.uint8) for _ in range(6)]
     assert cuts_of(dark, ShotConfig()) == []
 
@@ -225,7 +225,7 @@ def test_another_opencv_is_refused_with_advice(monkeypatch):
         ("nobody", "", "no landmarker 'nobody'; choose one of dlib, eyes, lbf"),
         ("eyes", "x.onnx", "reads no model"),
         ("landmark_plugins:Missing", "", "cannot be imported"),
-        ("landmark_plugins:NoLandmarker", "", "is no landmarker"),
+        ("landmark_plugins:NoLandmarker", "", "is not a landmarker"),
     ],
 )
 def test_landmark_backends_are_named_or_refused(backend, model, message):

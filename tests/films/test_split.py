@@ -64,7 +64,7 @@ def test_a_single_film_is_a_source_of_one_video(
     assert scan.classes == []
     assert any("vidgan data split" in note for note in scan.notes)
     (tmp_path / "notes.doc").write_text("")
-    with pytest.raises(UserError, match="is no video"):
+    with pytest.raises(UserError, match="is not a video"):
         scan_sources(tmp_path / "notes.doc", DataConfig())
     assert run_cli(["data", "split", str(film), str(tmp_path / "out"), "min_frames=0"]) == 2
     assert "must be at least 1" in capsys.readouterr().err

@@ -125,8 +125,8 @@ def test_a_run_moves_to_the_cpu_and_back(
         assert clip.float().std() > 1
     assert list_checkpoints(run)[-1] == 20
     said = capsys.readouterr().err
-    assert "going on with device cuda -> cpu" in said
-    assert "going on with device cpu -> cuda" in said
+    assert "continuing with device cuda -> cpu" in said
+    assert "continuing with device cpu -> cuda" in said
 
 
 @ON_CARD

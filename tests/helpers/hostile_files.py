@@ -51,7 +51,7 @@ def manifest_changes() -> Iterator[tuple[str, Callable[[dict[str, Any]], None]]]
 
 
 def payloads(size: int) -> dict[str, bytes]:
-    """Bytes that are no zstd frame of `size` bytes."""
+    """Bytes that are not a zstd frame of `size` bytes."""
     compress = zstandard.ZstdCompressor().compress
     unsized = zstandard.ZstdCompressor(write_content_size=False).compress
     header = zstandard.FRAME_HEADER

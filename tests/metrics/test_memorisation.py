@@ -61,7 +61,7 @@ def train() -> Tensor:
 
 @pytest.fixture(scope="module")
 def distances(train: Tensor) -> dict[str, Tensor]:
-    """Of 500 clips that are no copies, by space."""
+    """Of 500 clips that are not copies, by space."""
     clips = textures(500, "heldout and fresh")
     return {space: nearest_clips(clips, train, space).distances for space in SPACES}
 

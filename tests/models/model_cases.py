@@ -40,7 +40,7 @@ class Case:
         for network in gan.networks.values():
             for module in network.modules():
                 if isinstance(module, SelfAttention):
-                    # At its start it is no layer, and no gradient passes through it.
+                    # Initially it is the identity, and no gradient passes through it.
                     torch.nn.init.constant_(module.gain, 0.5)
         self.see_a_batch(gan)
         return gan

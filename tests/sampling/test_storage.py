@@ -259,7 +259,7 @@ def test_the_best_checkpoint_is_that_of_the_records(sealed_run: Path) -> None:
     assert card_of(load_generator(sealed_run)).step == 20
     evaluated(sealed_run, 20, 15.25)
     evaluated(sealed_run, 3, 16.0)
-    # Scores on another basis, and of a file that is gone by now, are no rivals.
+    # Scores on another basis, and of a file that is gone by now, are not rivals.
     evaluated(sealed_run, 3, 1.0, counts={"n": 8})
     evaluated(sealed_run, 100, 2.0, generator={"step": 100, "sha256": "of another file"})
     (sealed_run / "evals" / "odd.json").write_text("[]")

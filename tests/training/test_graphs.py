@@ -21,7 +21,7 @@ from vidgan.training.step import Batch, Logs, TrainingStep
 
 
 class Again:
-    """Captures nothing: does the work anew at every replay."""
+    """Captures nothing: does the work again at every replay."""
 
     def __init__(self) -> None:
         self.captured = self.replayed = 0

@@ -68,7 +68,7 @@ def weights(step: TrainingStep) -> dict[str, Tensor]:
 
 # ------------------------------------------------------------------------------------------------
 # Golden losses: recorded from this code, beside the hand-worked values of tests/losses. To record
-# them anew after a change that is meant to move them, run this file.
+# them again after a change that is meant to move them, run this file.
 
 
 @float64_by_default()

@@ -62,7 +62,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, at: Any) -> None:
 
 
 # ------------------------------------------------------------------------------------------------
-# Numbers that are no numbers
+# NaN
 
 
 def test_a_nan_leads_back_to_the_last_good_checkpoint(
@@ -279,7 +279,7 @@ def test_going_on_with_other_threads_is_said(
 ) -> None:
     threads = torch.get_num_threads()
     train(tiny_config(half, packed_clips, "training.threads=2"))
-    assert "going on with threads 1 -> 2: rounding differs" in capsys.readouterr().err
+    assert "continuing with threads 1 -> 2: rounding differs" in capsys.readouterr().err
     assert torch.get_num_threads() == threads
 
 
@@ -295,11 +295,11 @@ def test_going_on_with_another_processor_is_said(
     assert processor_id() != before
     run = train(tiny_config(half, packed_clips))
     said = capsys.readouterr().err
-    assert f"going on with processor {before} -> {processor_id()}: rounding differs" in said
+    assert f"continuing with processor {before} -> {processor_id()}: rounding differs" in said
     assert json.loads((run / "environment.json").read_text())["processor"]["limits"]
     # The run now belongs to this processor: going on once more says nothing.
     train(tiny_config(half, packed_clips, "training.total_clips=88"))
-    assert "going on with" not in capsys.readouterr().err
+    assert "continuing with" not in capsys.readouterr().err
 
 
 def test_videos_that_are_left_out_are_named_whenever_training_begins(

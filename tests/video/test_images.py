@@ -127,7 +127,7 @@ def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "0.png")
-    with pytest.raises(ImageError, match="is no file"):
+    with pytest.raises(ImageError, match="is not a file"):
         open_image(tmp_path / "0.png").__enter__()
 
 

@@ -118,7 +118,7 @@ def _broken(tmp_path, kind):
     if kind == "empty":
         path.write_bytes(b"")
     elif kind == "text":
-        path.write_text("this is no video\n" * 50)
+        path.write_text("this is not a video\n" * 50)
     elif kind == "random":
         path.write_bytes(np.random.default_rng(0).bytes(5000))
     elif kind == "audio":

@@ -1,4 +1,4 @@
-"""Verbs that tell about the installation: `models` and `doctor`."""
+"""Verbs about the installation: `models` and `doctor`."""
 
 import importlib.util
 import inspect
@@ -127,10 +127,10 @@ def print_sheet(name: str, as_json: bool) -> None:
 
 
 def doctor(*, json: bool = False) -> None:
-    """Show what this machine offers and what is missing.
+    """Show what this machine offers and lacks.
 
     Args:
-        json: print a JSON document, the form to put into a report of a problem.
+        json: print JSON, to be attached to a bug report.
     """
     facts = examine()
     if json:
@@ -142,7 +142,7 @@ def doctor(*, json: bool = False) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Versions, devices, codecs and room on the disk, as plain values."""
+    """Versions, devices, codecs and free disk space, as plain values."""
     import av
     import numpy
     import torch
@@ -190,9 +190,9 @@ File = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 
 
 def list_weights(*, json: bool = False) -> None:
-    """Name the published weights, where to get each file, its terms, and which are converted.
+    """List the published weights: where to get each file, its terms, and which are converted.
 
-    Nothing is downloaded; get a file yourself and hand it to vidgan weights convert.
+    Nothing is downloaded; get a file yourself and pass it to vidgan weights convert.
 
     Args:
         json: print a JSON document.
@@ -259,7 +259,7 @@ def _shortened(digest: str, full: int) -> str:
 
 
 def verify(file: File, /, *, json: bool = False) -> None:
-    """Say which published weights a file holds: hashes, names, shapes and values of every entry.
+    """Check which published weights a file holds: hashes, names, shapes and values of every entry.
 
     The exit code is 2 if the file is damaged, or if its hash is published and is another.
 
@@ -282,7 +282,7 @@ def verify(file: File, /, *, json: bool = False) -> None:
 
 
 def _published_facts(path: Path) -> tuple[dict[str, Any], str]:
-    """What is known of a file, and what speaks against it."""
+    """What is known about a file, and objections to it."""
     from vidgan.extractors.weights.converting import examine, fitting, mismatch
 
     found = examine(path)
@@ -297,7 +297,7 @@ def _published_facts(path: Path) -> tuple[dict[str, Any], str]:
         verdict = f"not verified: these are not the published bytes of {files[0].file}"
         complaint = mismatch(found, files[0])
     else:
-        verdict = "not verified: nobody has published a hash; names, shapes and values are right"
+        verdict = "not verified: no hash has been published; names, shapes and values are right"
     return {
         "file": found.identity.file,
         "bytes": found.identity.bytes,

@@ -1,4 +1,4 @@
-"""What the verbs share: words of their command lines, what they print, the run they mean."""
+"""What the verbs share: command-line words, printing, and finding the run."""
 
 import json
 import sys
@@ -32,14 +32,14 @@ Flags = Annotated[Group, tyro.conf.arg(name="")]
 """A dataclass whose fields are flags of a verb."""
 
 SECONDS_BETWEEN_LINES = 10.0
-"""Where stderr is no terminal, such as a log file, a line of progress is written this often."""
+"""Interval of progress lines where stderr is not a terminal."""
 
 # ------------------------------------------------------------------------------------------------
 # Printing
 
 
 def print_lines(*values: object, end: str = "\n") -> None:
-    """Print lines for people to stdout, with everything spelled out that a terminal would obey."""
+    """Print human-readable lines to stdout with terminal control characters escaped."""
     print(escaped("\n".join(map(str, values))), end=end)
 
 
@@ -70,7 +70,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
 
 
 def in_words(value: Any) -> str:
-    """A value for people: thousands separated, four digits of a float, `yes` and `no`."""
+    """A human-readable value: thousands separated, four digits of a float, `yes` and `no`."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -88,7 +88,7 @@ def in_words(value: Any) -> str:
 
 @contextmanager
 def progress_on_stderr() -> Iterator[progress.Progress]:
-    """A function to be called with (done, total, what) as work goes on."""
+    """A callback (done, total, what) that shows progress."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -107,7 +107,7 @@ def progress_on_stderr() -> Iterator[progress.Progress]:
         progress.start(bar)
         bar.update(tasks[what], completed=done, total=total)
         if bar.finished:
-            # What comes next, perhaps for minutes, shows itself.
+            # Show what comes next, which may take minutes.
             progress.stop(bar)
             bar.remove_task(tasks.pop(what))
 
@@ -140,7 +140,7 @@ class _Lines:
 
 
 def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
-    """The settings of a run folder; None for a generator that stands outside of one."""
+    """The settings of a run folder; None for a generator outside a run folder."""
     from vidgan.training.presets import load_config
 
     return load_config(source, words) if (Path(source) / "config.yaml").exists() else None
@@ -191,7 +191,7 @@ def is_training(run: Path) -> bool:
 
 
 def write_page_of(run: Path) -> None:
-    """Write a run's page anew; whether it is finished is read from its log and lock."""
+    """Rewrite a run's page; its log and lock say whether it is finished."""
     from vidgan.training.logs import LOG_FILE, read_log
     from vidgan.training.page import write_page
     from vidgan.training.presets import load_run_config
@@ -205,7 +205,7 @@ def write_page_of(run: Path) -> None:
 
 
 def choose_best(run: Path, config: "Config", record: "Record") -> None:
-    """Point `best.json` to the evaluated checkpoint if it is the best, and write the page anew."""
+    """Point `best.json` to the evaluated checkpoint if it is the best, and rewrite the page."""
     from vidgan.evaluation.generators import update_best
 
     metric = config.best.metric

@@ -93,7 +93,7 @@ def check(
     strict: bool = False,
     json: bool = False,
 ) -> None:
-    """Say what a source looks like and what a build would keep and drop, and draw some clips.
+    """Report what a source contains and what a build would keep and drop, and draw some clips.
 
     Of a packed clip set, every clip is read and compared with its checksum.
 
@@ -138,7 +138,7 @@ def check(
         )
         raise UserError(
             f"{counted(len(unclean), 'video')} of {source}{first} would be dropped or {are}"
-            " damaged: mend or remove such files, or leave out strict"
+            " damaged: fix or remove such files, or leave out strict"
         )
 
 
@@ -286,13 +286,13 @@ def parse_levels(text: str) -> Levels:
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)x(\d+)", part.strip())
         if not match:
-            raise UserError(f"--levels {text} is no list like 8x32,4x16 (frames x size)")
+            raise UserError(f"--levels {text} is not a list like 8x32,4x16 (frames x size)")
         found.append((int(match[1]), int(match[2])))
     return found
 
 
 def print_report(report: "BuildReport", as_json: bool, **more: str) -> None:
-    """Print what became of every video, for people or as JSON."""
+    """Print what became of every video, as text or as JSON."""
     if as_json:
         print_json({**asdict(report), "num_clips": report.num_clips, **more})
         return
@@ -423,7 +423,7 @@ def stabilize(
     *,
     flags: Flags[FilmFlags],
 ) -> None:
-    """Take the shaking of the camera out of videos, as the tiny-video set did.
+    """Stabilise shaky videos, as the tiny-video set did.
 
     The clips lie in OUT/clips in the folders of their videos, which vidgan data build reads. The
     same call continues work that was interrupted and takes up new videos.
@@ -461,7 +461,7 @@ def stabilize(
 
 
 def render_faces_page(report: "FacesReport", config: "FacesConfig", command: str) -> str:
-    """The page of a build of face clips as HTML.
+    """The page of a face-clip build as HTML.
 
     Args:
         report: what became of the films.

@@ -64,7 +64,7 @@ def evaluate(
 
     Args:
         run: run folder; or a generator file, or a folder of clips that any program generated, with
-            data=FOLDER behind it.
+            data=FOLDER after it.
         words: data=FOLDER and other settings of the data, if they differ from those of the run;
             judge_seed=1 for another judge: publish with another one than you develop with;
             protocol.num_clips=256 and the like change a protocol, which makes it a custom one.
@@ -127,7 +127,7 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
     others = [word for word in words if not word.startswith("data=")]
     if others:
         raise UserError(
-            f"{others[0]!r} would change what the record is of; only data=FOLDER may stand behind "
+            f"{others[0]!r} would change what is verified; only data=FOLDER may follow "
             "--verify, if the real clips have moved"
         )
     data = words[-1].removeprefix("data=") if words else None
@@ -141,7 +141,7 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
         for sentence in verdict.findings:
             print_lines(sentence)
         if verdict.agrees:
-            print_lines(f"{path} agrees {digits} with what its inputs give today")
+            print_lines(f"{path} agrees {digits} with what its inputs give now")
     if not verdict.agrees:
         count = len(verdict.findings)
         raise UserError(f"{path} does not verify: {count} finding{'s' * (count > 1)}, listed above")
@@ -193,7 +193,7 @@ def take_judge_seed(words: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """The words without `judge_seed=N`, and N.
 
     Raises:
-        UserError: N is no whole number.
+        UserError: N is not a whole number.
     """
     mark = "judge_seed="
     given = [word.removeprefix(mark) for word in words if word.startswith(mark)]
@@ -269,7 +269,7 @@ def bench(
 ) -> None:
     """Train every system of a suite under one budget, evaluate all alike, and compare.
 
-    The same command goes on where it was stopped.
+    The same command continues where it stopped.
 
     Args:
         suite: YAML file; configs/bench holds some.

@@ -68,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code.
 
     Args:
-        arguments: the words behind `vidgan`; None takes those of the process.
+        arguments: the words after `vidgan`; None takes those of the process.
     """
     from vidgan.core.plugins import SAFE_PATH
 
-    # Workers and launched runs start in folders that may have come from elsewhere.
+    # Workers and launched runs may start in untrusted folders.
     os.environ[SAFE_PATH] = "1"
-    # Waiting threads would otherwise spin, and on a busy machine keep others from their work.
+    # Waiting threads would otherwise spin and, on a busy machine, starve others.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     except BrokenPipeError:
-        # The reader of our output (a pager, `head`) left: nothing remains to be said to it.
+        # The reader of our output (a pager, `head`) closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -136,12 +136,12 @@ def trust_words(words: Sequence[str]) -> list[str]:
         elif separator or remaining:
             trust(name if separator else remaining.pop(0))
         else:
-            raise UserError(f"{TRUST_FLAG} needs a class behind it: package.module:Class")
+            raise UserError(f"{TRUST_FLAG} needs a class after it: package.module:Class")
     return rest
 
 
 def with_home(word: str) -> str:
-    """A word whose path names the home folder in full, which shells leave as it is behind a `=`.
+    """A word whose path names the home folder in full, which shells do not expand after `=`.
 
     Example:
         >>> os.environ["HOME"] = "/home/me"
@@ -198,7 +198,7 @@ def call_verb(name: str, verb: Verb, words: Sequence[str]) -> int:
 
 
 def words_first(verb: Verb, words: Sequence[str]) -> list[str]:
-    """Move flags behind the positional words, so that both may be mixed freely.
+    """Move flags after the positional words, so that both may be mixed freely.
 
     Example:
         >>> def sample(run: str, /, *, num: int = 1, json: bool = False) -> None: ...
@@ -241,7 +241,7 @@ def overview() -> str:
     lines = [
         "usage: vidgan VERB [words] [--flags]",
         "",
-        "Train, sample and honestly compare generative adversarial networks for video.",
+        "Train, sample and fairly compare generative adversarial networks for video.",
         "",
     ]
     for name in VERBS:
@@ -262,7 +262,7 @@ def first_line(function: Any) -> str:
 def complain(sentence: str, code: int) -> int:
     """Print a sentence to stderr, once for all processes of a `torchrun`, and return `code`.
 
-    Mostly every process meets the same mistake, and the first one speaks. The others wait: the
+    Usually every process meets the same mistake, and the first one reports it. The others wait: the
     launcher ends them as soon as the first one has left, unless the mistake was theirs alone.
     """
     rank = os.environ.get("RANK", "0")
@@ -274,7 +274,7 @@ def complain(sentence: str, code: int) -> int:
 
 
 def describe_os_error(error: OSError) -> str | None:
-    """One sentence for what the user can mend, such as a full disk; None for anything else."""
+    """The sentence for an error that the user can fix, such as a full disk; None for others."""
     place = f" while writing {error.filename}" if error.filename else ""
     if error.errno in DISK_FULL:
         return f"the disk is full{place}; free some space and give the same command again"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 GRID_SUFFIXES = {".mp4", ".gif", ".webp", ".png"}
 OTHER_SUFFIXES = {".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".jpg", ".jpeg", ".tiff", ".bmp"}
-"""A file is meant, and not a folder of this name."""
+"""Suffixes that mean a file, not a folder of this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ def interpolate(
     *,
     flags: Flags[InterpolateFlags],
 ) -> None:
-    """Walk through the latent space: a video, and an image with one row of frames a step.
+    """Walk through the latent space: a video, and an image with one row of frames per step.
 
     Args:
         run: run folder, checkpoint folder, generator file, or hub id.
@@ -195,7 +195,7 @@ Clips = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLIP ...] [KEY=VALUE 
 CHECKPOINT = "best"
 DEFAULT_CLIPS = 500
 NUM_IMAGES = 4
-"""Of many held-out clips, so many are drawn."""
+"""Number of clips drawn when many held-out clips are predicted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ class PredictFlags:
     mask: str | None = None
     """x,y,width,height in pixels of the model's frames: hide this box, to be filled in."""
     class_name: ClassName = None
-    """class of the clips, for a model that has to be told."""
+    """class of the clips, for a class-conditional model."""
     num_clips: int | None = None
     """held-out clips to score; 500 unless said otherwise."""
     out: Path | None = None
@@ -230,7 +230,7 @@ def predict(
     """Continue given frames, and compare with the truth and with what needs no model.
 
     Each clip gives a video and a strip of frames: orange borders around predicted frames, blue ones
-    around given and true ones. A model that colours or mends clips does that.
+    around given and true ones. A model that colourises or restores clips does that.
 
     Args:
         run: run folder, checkpoint folder, generator file, or hub id.
@@ -289,7 +289,7 @@ class Wanted(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What is printed: a document for machines, or lines around a table for people."""
+    """What is printed: a JSON document, or lines around a table."""
 
     document: dict[str, Any]
     lines: list[str]
@@ -423,11 +423,11 @@ def names_of_files(files: list[Path]) -> list[str]:
 
 
 def labels_for_files(generator: "Generator", class_name: str | None) -> "Tensor | None":
-    """The class of a clip, for a generator that has to be told."""
+    """The class of a clip, for a class-conditional generator."""
     from vidgan.sampling.outputs import labels_of
 
     if generator.num_classes and class_name is None:
-        raise UserError("this model has to be told what a clip shows: name it with --class")
+        raise UserError("this model is class-conditional: give the class of the clips with --class")
     return labels_of(generator, [0], class_name)
 
 

@@ -19,7 +19,7 @@ Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 
 
 def train(words: TrainWords = (), /, *, dry_run: bool = False) -> None:
-    """Train a model, or go on with a run that was stopped.
+    """Train a model, or continue a run that was stopped.
 
     Without a preset one is chosen that suits this machine. The same command continues the same
     run. Several processes: torchrun --nproc-per-node N -m vidgan train ...
@@ -53,7 +53,7 @@ def train(words: TrainWords = (), /, *, dry_run: bool = False) -> None:
 
 
 def report(run: Run, /) -> None:
-    """Write the page of a run anew, with what was sampled and evaluated since.
+    """Rewrite the page of a run with what was sampled and evaluated since.
 
     Args:
         run: run folder.
@@ -93,13 +93,13 @@ def demo(
     """Render a small labelled set, train on it, sample, evaluate, and write a page.
 
     About ten minutes on two cores for shapes, up to half an hour where the processor has no
-    bfloat16, longer for digits. An interrupted demo goes on where it was.
+    bfloat16, longer for digits. An interrupted demo continues where it stopped.
 
     Args:
         words: settings that differ from the demo's preset.
         scene: shapes, or digits: handwritten ones in forty classes.
         out: folder of the run; runs/demo, or runs/demo-digits for digits.
-        fresh: train the judge anew even if one for this data is kept.
+        fresh: retrain the judge even if one for this data is kept.
         json: print the whole record of the evaluation.
     """
     from vidgan.comparing.demo import run_demo

@@ -29,30 +29,30 @@ from vidgan.sampling.storage import (
 from vidgan.training.presets import load_run_config
 
 SECONDS_BETWEEN_LOOKS = 2.0
-"""A look costs a listing of the checkpoints."""
+"""Each poll lists the checkpoint folder."""
 
 SECONDS_OF_PATIENCE = 30.0
-"""So long nothing new may come before somebody is told that nothing trains."""
+"""After this long without a new checkpoint, report that nothing is training."""
 
 NICENESS = 10
-"""Training is served first wherever both want the same core."""
+"""Training has priority wherever both want the same core."""
 
 SHARE_OF_CORES = 4
-"""One core of so many is used: threads that wait for a busy core would stall each other."""
+"""One core in this many is used: threads waiting for a busy core would stall each other."""
 
 Chooser = Callable[[Record], None]
-"""Told of every new record: chooses the best checkpoint and writes the page of the run."""
+"""Called with every new record: chooses the best checkpoint and writes the page of the run."""
 
 
 @dataclass
 class Watch:
-    """What is evaluated how, and what came of it so far.
+    """The state of one watch: what to evaluate, how, and the results so far.
 
     Attributes:
         run: the run folder.
         score: makes the record of a step's checkpoint.
-        choose: told of every record.
-        notify: told in a few words what happens next.
+        choose: called with every record.
+        notify: called with a short message about what happens next.
         known: SHA-256 of generator files that were evaluated before.
         done: the same of those that this watch has looked at.
         records: made by this watch.
@@ -79,7 +79,7 @@ class Watch:
         ]
 
     def take(self, step: int, json_lines: bool) -> None:
-        """Evaluate one checkpoint; what goes wrong with it is told, and the watch goes on."""
+        """Evaluate one checkpoint; failures are reported, and the watch continues."""
         digest = self._hash(step)
         self.notify(f"step {step}")
         try:
@@ -147,7 +147,7 @@ def watch_run(
         UserError: no run folder, or no checkpoint could be evaluated.
     """
     if not (Path(run) / "config.yaml").exists():
-        raise UserError(f"{run} is no run folder yet: start vidgan train first, then watch it")
+        raise UserError(f"{run} is not a run folder yet: start vidgan train first, then watch it")
     _step_back()
     config, data = open_data(run, words, "last")
     assert config is not None
@@ -187,7 +187,7 @@ def _follow(watch: Watch, json_lines: bool) -> None:
             continue
         is_late = time.monotonic() - idle_since > SECONDS_OF_PATIENCE
         if is_late and not was_told and not is_training(watch.run):
-            watch.notify(f"nothing trains in {watch.run} now; waiting until it goes on")
+            watch.notify(f"no process is training in {watch.run}; waiting for it to continue")
             was_told = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
     if watch.faults and not watch.records and not watch.known:

@@ -1,7 +1,7 @@
 """A suite of systems, trained on one data set under one budget and evaluated by one protocol.
 
-Everything lies in one folder and is done once: the same call goes on where it was stopped. Runs are
-processes of their own, so that one which fails costs itself alone.
+Everything is in one folder and done once: the same call continues where it stopped. Runs are
+separate processes, so that one which fails does not affect the others.
 """
 
 import json
@@ -72,7 +72,7 @@ class MotionsSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What every run may spend: exactly one of both.
+    """The budget of each run: exactly one of the two.
 
     Attributes:
         clips: real clips seen.
@@ -163,7 +163,7 @@ NUM_IMAGES = 2
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a suite; its settings and messages lie outside of the run folder."""
+    """One run of a suite; its settings and messages are kept outside the run folder."""
 
     label: str
     seed: int
@@ -184,7 +184,7 @@ def run_bench(
     Args:
         suite: what is compared.
         out: folder of runs, data and comparison.
-        notify: told in a sentence what happens.
+        notify: called with a short message about what happens.
         workers: runs side by side.
         title: of the comparison.
 
@@ -200,7 +200,7 @@ def run_bench(
     _claim(out, suite)
     jobs = list(_jobs(suite, out))
 
-    # Settings of every run; whatever is wrong in any is said before the first one starts.
+    # Settings of every run, so that mistakes are reported before the first run starts.
     for job in jobs:
         _settings(suite, job)
     check_protocol(_protocol(suite))
@@ -308,7 +308,7 @@ def _check_scorable(suite: Suite, jobs: Sequence[Job], notify: Notify) -> None:
 def _check_model(suite: Suite, job: Job) -> None:
     """Refuse settings that were left in the folder for another model than the suite's.
 
-    Training takes them for the user's own, so they must not bring in code.
+    Training trusts them as the user's own, so they must not import code.
     """
     file = job.work_dir / "settings.yaml"
     section = load_yaml(file).get("model")
@@ -342,7 +342,7 @@ def _within_budget(suite: Suite, job: Job, out: Path, notify: Notify) -> Config:
 
 
 def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, notify: Notify) -> dict[Job, str]:
-    """Train what is not finished, `workers` at a time; the reasons of those that failed."""
+    """Train unfinished runs, `workers` at a time; returns the reasons of those that failed."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(suite.threads)}
     if suite.threads == 1:
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -363,7 +363,7 @@ def _train_all(suite: Suite, jobs: Sequence[Job], workers: int, notify: Notify) 
                     notify(f"{job.label}, seed {job.seed} failed: {failed[job]}")
             time.sleep(0.2)
     finally:
-        # Whoever is interrupted saves and ends; the next call goes on from there.
+        # An interrupted run saves and ends; the next call continues from there.
         for process in running.values():
             process.terminate()
         for process in running.values():
@@ -379,7 +379,7 @@ def _start(job: Job, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"
 
 
 def _is_evaluated(run: Path) -> bool:
@@ -417,7 +417,7 @@ def _start_evaluating(threads: int, models: set[str]) -> None:
 
 
 def _evaluate(suite: Suite, job: Job, judges: Path) -> None:
-    """Score the last checkpoint of a run, and leave a walk through its latent space."""
+    """Score the last checkpoint of a run, and write a walk through its latent space."""
     config = load_config(str(job.run))
     data = open_clips(config, lambda _: None)
     record = evaluate(

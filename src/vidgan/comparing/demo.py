@@ -1,7 +1,7 @@
-"""From nothing to a page with moving clips, scores and a latent walk: what `vidgan demo` runs.
+"""What `vidgan demo` runs: from rendering data to a page with clips, scores and a latent walk.
 
 Every step is the one a user takes with their own videos: render files, train on the folder, sample,
-interpolate, evaluate. An interrupted demo goes on where it was.
+interpolate, evaluate. An interrupted demo continues where it stopped.
 """
 
 import time
@@ -49,7 +49,7 @@ SCENES = {
 HELDOUT_FRACTION = 1 / 11
 VIDEO_SIZE, NUM_FRAMES = 64, 8
 JUDGE_SEED = 101
-"""The recipe was chosen with another judge (seed 11), so this one has not been tuned for."""
+"""The preset was tuned with another judge (seed 11), so it is not tuned for this one."""
 
 
 def run_demo(
@@ -66,10 +66,10 @@ def run_demo(
     Args:
         out: folder of the run; the rendered videos go to `<out>-videos` beside it.
         overrides: `key=value` settings that differ from the demo's preset.
-        cache: where judges are kept; None trains the judge anew.
+        cache: where judges are kept; None retrains the judge.
         notify: called with a sentence at every stage.
         progress: called with (done, total, what) while rendering.
-        scene: name out of `SCENES`.
+        scene: name from `SCENES`.
         num_videos: videos to render, one in eleven held out; 0 takes the number of the scene.
 
     Returns:
@@ -132,7 +132,7 @@ def run_demo(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Compute with so many threads; 0 leaves their number as it is."""
+    """Set the number of threads; 0 leaves it unchanged."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -1,4 +1,4 @@
-"""Reading runs and records into one comparison, which keeps unlike scores apart."""
+"""Reading runs and records into one comparison, which separates scores that do not compare."""
 
 import inspect
 import json
@@ -43,7 +43,7 @@ from vidgan.training.presets import (
 from vidgan.training.run_folder import count_parameters, device_of, device_seconds, media_of
 
 NOT_SHOWN = {"frozen", "reversed"}
-"""Controls that stand in records alone: shuffled frames tell of motion as well."""
+"""Controls shown in records alone: shuffled frames measure motion too."""
 TRAINED_ON = "trained on"
 REFERENCE_TOLERANCE = 1e-4
 """Share of a score by which its real reference and floor may differ between machines."""

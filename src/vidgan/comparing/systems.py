@@ -1,6 +1,6 @@
-"""Which results are of one system, what each system is called, and results that are given twice.
+"""Which results belong to one system, how each system is named, and duplicate results.
 
-Settings and generator decide, never the name of a folder or file: those only tell systems apart
+Settings and generator decide, never the name of a folder or file: names only distinguish systems
 that would else be called alike.
 """
 
@@ -19,7 +19,7 @@ from vidgan.report.scores import basis_of
 NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
 """Settings by which runs of one and the same system may differ."""
 MAX_NAMED = 3
-"""Settings that a label names to tell systems apart."""
+"""Settings that a label names to distinguish systems."""
 OF_THIS_TIME = ("created", "wall_seconds", "environment", "inputs", "clips", "seal")
 """Fields in which two records of the same clips may differ."""
 
@@ -34,8 +34,8 @@ class Result:
         settings: of the run, as plain values; empty for a record alone.
         label: a name given by the caller, or None.
         source: where the record was found, as it was given; empty for one in memory.
-        marks: sentences on why the record may not be what an evaluation wrote.
-        is_sealed: whether the record has its seal, and that is whole.
+        marks: reasons why the record may have been edited.
+        is_sealed: whether the record has an intact seal.
     """
 
     record: Record
@@ -51,7 +51,7 @@ def without_repeats(results: Sequence[Result]) -> list[Result]:
     """The results with each generator once; the one that is kept says what it stands for.
 
     Records are of one generator if they name one file of weights, or if it made the same clips:
-    whoever writes a file anew changes its hash, and not what its generator makes.
+    whoever rewrites a file changes its hash, and not what its generator makes.
     """
     groups: list[tuple[set[str], list[Result]]] = []
     for result in results:
@@ -154,7 +154,7 @@ def _differ(one: float | None, other: float | None) -> bool:
 def label_systems(results: Sequence[Result]) -> list[str]:
     """A name for each result; seeds of one system share it, and no two systems do.
 
-    Systems of the same model and loss are told apart by the settings in which they differ, and
+    Systems of the same model and loss are distinguished by the settings that differ, and
     those of which no settings are known by as much of their path as it takes.
     """
     places = [_place(result, number) for number, result in enumerate(results, 1)]
@@ -185,7 +185,7 @@ def _system(result: Result, place: str) -> dict[str, Any]:
         "given": [generator.given, generator.given_frames],
     }
     if not result.settings:
-        # Nothing tells how it was trained, so it is a system of its own.
+        # How it was trained is unknown, so it is a system of its own.
         return {"place": place}
     kept = json.loads(json.dumps(result.settings))
     for key in NO_PART_OF_A_SYSTEM:

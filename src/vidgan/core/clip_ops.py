@@ -143,7 +143,7 @@ def as_tensor(values: Values | float, name: str) -> Tensor:
     """`values` as a tensor; one that is a tensor already is returned as it is.
 
     Raises:
-        UserError: they are no numbers, or rows of unlike length; `name` says which values.
+        UserError: they are not numbers, or rows of unlike length; `name` says which values.
     """
     if isinstance(values, Tensor):
         return values
@@ -164,7 +164,7 @@ def as_labels(labels: Labels, count: int) -> Tensor:
     """Class numbers as int64 `[B]`; a single number serves all `count` clips.
 
     Raises:
-        UserError: they are no whole numbers.
+        UserError: they are not numbers.
     """
     found = as_tensor(labels, "labels")
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
@@ -176,7 +176,8 @@ def as_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
     """Seeds as plain whole numbers.
 
     Raises:
-        UserError: one number, which may mean a seed or how many, or what are no whole numbers.
+        UserError: one number, which may mean a seed or how many, or values that are not whole
+            numbers.
     """
     try:
         return tuple(operator.index(seed) for seed in seeds)

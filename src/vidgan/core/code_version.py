@@ -1,4 +1,4 @@
-"""Which code is running."""
+"""The version of the running code."""
 
 import subprocess
 from functools import cache
@@ -15,7 +15,7 @@ PACKAGE_FOLDER = Path(__file__).parent.parent
 def code_version() -> str:
     """The version, and in a git checkout its commit: `0.1.0, commit 1a2b3c4d5e with changes`."""
     if not (PACKAGE_FOLDER.parent.parent / ".git").exists():
-        return VERSION  # installed, maybe into somebody else's checkout
+        return VERSION  # installed, possibly inside another project's checkout
     commit = _git(PACKAGE_FOLDER, "rev-parse", "--short=10", "HEAD")
     if not commit:
         return VERSION
@@ -24,7 +24,7 @@ def code_version() -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    """What git prints; nothing if it is not there or refuses."""
+    """What git prints; empty if git is missing or fails."""
     command = ["git", "-C", str(folder), *words]
     try:
         return subprocess.run(

@@ -41,7 +41,7 @@ def crc32c(data: bytes | memoryview) -> int:
 
 @cache
 def _native() -> Callable[[bytes], int] | None:
-    """The function of google-crc32c; None without it, or where it is but a slow stand-in."""
+    """The function of google-crc32c; None without it, or where it is but a slow fallback."""
     try:
         import google_crc32c
     except ImportError:
@@ -69,7 +69,7 @@ def masked_crc32c(data: bytes | memoryview) -> int:
 
 
 def _advance_lanes(register: int, view: memoryview) -> Words:
-    """Registers behind every lane; the first lane starts from `register`, the others from 0."""
+    """Registers after every lane; the first lane starts from `register`, the others from 0."""
     lanes = np.frombuffer(view, np.uint8).reshape(-1, _LANE_BYTES).T.copy()
     registers = np.zeros(lanes.shape[1], np.uint32)
     registers[0] = register

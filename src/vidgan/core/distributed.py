@@ -22,7 +22,7 @@ _LOST_PEER = re.compile(r"connection|timed? ?out|remote|peer", re.IGNORECASE)
 
 @contextmanager
 def _lost_peers_named() -> Iterator[None]:
-    """Turn what a collective raises where another process is gone into one sentence.
+    """Turn the error of a collective whose peer is gone into one sentence.
 
     Raises:
         UserError: another process of the group ended or does not answer.
@@ -34,7 +34,7 @@ def _lost_peers_named() -> Iterator[None]:
             raise
         raise UserError(
             "another process of this training ended or does not answer, so this one ends too: the"
-            " launcher and that process' own message say why; the same command goes on from the"
+            " launcher and that process' own message say why; the same command continues from the"
             " newest checkpoint"
         ) from error
 

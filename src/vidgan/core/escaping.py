@@ -1,4 +1,4 @@
-"""Text that came from elsewhere, made harmless for the form it is written in.
+"""Untrusted text, escaped for the format it is written in.
 
 Names of files and classes, labels and fields of records may hold anything. There is one function
 for every form; HTML goes through `report.page.template`, whose texts are all escaped, after
@@ -10,7 +10,7 @@ from vidgan.errors import printable
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     mark: "\\" + mark for mark in "&%$#_{}"
 }
-# A line that starts so would be read as an argument of the line break before it.
+# A line starting like this would be read as an argument of the line break before it.
 _LATEX |= {"[": "{[}", "*": "{*}", "<": r"\textless{}", ">": r"\textgreater{}"}
 _MARKDOWN = {mark: "\\" + mark for mark in "\\`*_[]|~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _MARKDOWN_STARTS = "#+-=!:"
@@ -18,7 +18,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def terminal(text: str) -> str:
-    r"""Lines that a terminal shows as they stand; what it would obey or hide is spelled out.
+    r"""Lines that are safe to print: control and invisible characters are escaped.
 
     Example:
         >>> print(terminal("red" + chr(27) + "[31m"))
@@ -42,7 +42,7 @@ def markdown(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """One line of LaTeX that shows the text and runs none of it.
+    """One line of LaTeX that shows the text verbatim.
 
     Example:
         >>> print(latex("50%_a"))
@@ -57,7 +57,7 @@ def latex_comment(text: str) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """A cell that a spreadsheet takes for text and not for a formula; numbers stay what they are.
+    """A cell that a spreadsheet reads as text, never as a formula; numbers are unchanged.
 
     Example:
         >>> csv_cell("=cmd|' /C calc'!A0")

@@ -1,4 +1,4 @@
-"""Regular expressions from settings, which may come from elsewhere: none that runs for ever.
+"""Regular expressions from untrusted settings, limited so that no search runs forever.
 
 Python tries every way in which repeats and alternatives can share a text, and a search cannot be
 interrupted, so what might take too many steps is refused before it starts. A group inside a repeat
@@ -20,7 +20,7 @@ MAX_STEPS = 10**8
 
 
 def check_expression(expression: str, where: str) -> int:
-    """Refuse what is no regular expression, or one whose search may never end.
+    """Refuse an invalid regular expression, or one whose search may never end.
 
     Args:
         expression: of Python's `re`.
@@ -39,7 +39,7 @@ def check_expression(expression: str, where: str) -> int:
         re.compile(expression)
         return _choices(re._parser.parse(expression), shown)  # type: ignore[attr-defined]
     except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(f"{shown} is no regular expression ({error})") from error
+        raise UserError(f"{shown} is not a regular expression ({error})") from error
 
 
 def search(expression: str, text: str, where: str) -> "re.Match[str] | None":
@@ -51,7 +51,7 @@ def search(expression: str, text: str, where: str) -> "re.Match[str] | None":
     choices = check_expression(expression, where)
     if math.comb(len(text) + choices + 1, choices + 1) > MAX_STEPS:
         raise UserError(
-            f"{where}={expression[:100]} may take for ever in {text[:100]}, of {len(text)}"
+            f"{where}={expression[:100]} may take forever in {text[:100]}, of {len(text)}"
             " letters: use fewer repeats such as * and +"
         )
     return re.search(expression, text)
@@ -68,7 +68,7 @@ def _choices(parts: Iterable[Any], shown: str) -> int:
             if inner and most > 1:
                 raise UserError(
                     f"{shown} repeats something that itself repeats or has alternatives, which may"
-                    " take for ever: write it without a repeat inside of a repeat"
+                    " take forever: write it without a repeat inside of a repeat"
                 )
             inner += least != most
         elif name == "BRANCH":

@@ -1,6 +1,6 @@
-"""Writing files so that a crash, a full disk or a kill never leaves half of one behind.
+"""Writing files so that a crash, a full disk or a kill never leaves a partial one.
 
-And reading small ones that may be damaged or come from elsewhere: text and JSON of a bounded size,
+And reading small files that may be damaged or untrusted: text and JSON of bounded size,
 of ordinary files alone, with a seal that shows the change of any bit.
 """
 
@@ -26,7 +26,7 @@ from vidgan.errors import UserError
 _NAME_BYTES = 255
 """Longest name of a file on all usual disks."""
 TEXT_BYTES = 1 << 28
-"""Longest text that is read at once; a manifest of a million clips has half of it."""
+"""Longest text that is read into memory; a manifest of a million clips takes half of it."""
 SEAL = "seal"
 """Key of the hash of everything else in a JSON file."""
 
@@ -41,15 +41,15 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 LEAST_FREE_BYTES = 1 << 20
-"""Room that whatever is written needs at least."""
+"""Minimum free space for anything that is written."""
 
 
 class DiskFullError(UserError):
-    """No room is left where something is written; what was there before is whole."""
+    """The disk is full; what was there before is intact."""
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove what killed processes of this machine were writing below a folder."""
+    """Remove what killed processes on this machine were writing below a folder."""
     for left in Path(folder).rglob(f"{TEMPORARY_MARK}*"):
         _remove_leftover(left)
 
@@ -59,14 +59,14 @@ def _remove_leftover(path: Path) -> None:
     if not found:
         return
     if os.name == "nt":
-        # There the signal 0 is Ctrl-C, and nothing tells whether its writer lives.
+        # On Windows signal 0 is Ctrl-C, so whether the writer lives is unknown.
         return
     try:
         os.kill(int(found[1]), 0)
     except ProcessLookupError:
         _remove(path)
     except (OSError, OverflowError):
-        # Alive, but somebody else's; or no process' number.
+        # Alive, but another user's; or not a process id.
         return
 
 
@@ -130,26 +130,26 @@ def open_file(path: str | Path) -> io.BufferedReader:
         OSError: it is not there or may not be read.
         UserError: it is a folder, a device or a named pipe, which would be waited for.
     """
-    # Else a named pipe is waited for until somebody writes to it.
+    # Otherwise opening a named pipe would block until something writes to it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise UserError(f"{path} is no file")
+        raise UserError(f"{path} is not a file")
     return os.fdopen(handle, "rb")
 
 
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file in hexadecimal digits; it need not fit in memory.
 
-    Raises what `open_file` does.
+    Raises what `open_file` raises.
     """
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_place(path: str | Path, needed_bytes: int = LEAST_FREE_BYTES) -> None:
-    """Refuse a place where nothing can be written, before any work is done for it.
+    """Refuse an output path that cannot be written, before any work is done.
 
     Args:
         path: file or folder to be made, or to be written to.
@@ -227,13 +227,13 @@ def write_sealed_json(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def check_regular(path: str | Path) -> None:
-    """Refuse what is there and is no ordinary file.
+    """Refuse an existing path that is not an ordinary file.
 
     Raises:
         UserError: it is a folder, a device, or a named pipe, which would be waited for.
     """
     if Path(path).exists() and not Path(path).is_file():
-        raise UserError(f"{path} is no file")
+        raise UserError(f"{path} is not a file")
 
 
 def read_bytes(path: str | Path, max_bytes: int) -> bytes:
@@ -241,7 +241,7 @@ def read_bytes(path: str | Path, max_bytes: int) -> bytes:
 
     Raises:
         OSError: it is not there or may not be read.
-        UserError: it is no file, or longer.
+        UserError: it is not a file, or longer.
     """
     with open_file(path) as file:
         # Python sets as many bytes aside as are asked for.
@@ -257,11 +257,11 @@ def read_text(path: str | Path, max_bytes: int = TEXT_BYTES, errors: str = "stri
     Args:
         path: the file.
         max_bytes: a longer one is refused.
-        errors: what becomes of bytes that are no text, as for `bytes.decode`.
+        errors: what becomes of bytes that are not text, as for `bytes.decode`.
 
     Raises:
         OSError: it is not there or may not be read.
-        UserError: it is no file, too long, or no text.
+        UserError: it is not a file, too long, or not text.
     """
     try:
         return read_bytes(path, max_bytes).decode("utf-8", errors)
@@ -273,7 +273,7 @@ def parse_value(text: str, what: str) -> Any:
     """The value that a JSON text holds; `what` names its source in messages.
 
     Raises:
-        UserError: the text is no JSON, or nested too deeply.
+        UserError: the text is not JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -285,7 +285,7 @@ def parse_json(text: str, what: str) -> dict[str, Any]:
     """The mapping that a JSON text holds; `what` names its source in messages.
 
     Raises:
-        UserError: the text is no JSON, nested too deeply, or something else than a mapping.
+        UserError: the text is not JSON, nested too deeply, or something else than a mapping.
     """
     found = parse_value(text, what)
     if not isinstance(found, dict):
@@ -350,13 +350,13 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], None]) -> 
 
 
 def _remove(temporary: Path) -> None:
-    # The error that led here is the one to be told, and not that nothing can be removed either.
+    # Report the error that led here, not that the removal failed too.
     with suppress(OSError):
         shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
 def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: bool = True) -> bool:
-    """Lock an open file; the lock dies with its processes. Where there are no locks, say so.
+    """Lock an open file; the lock dies with its processes. Warn where locks are not supported.
 
     Args:
         handle: of the file, which stays open as long as the lock is wanted.
@@ -376,7 +376,8 @@ def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: b
         if error.errno not in _NO_LOCKS:
             raise
         print(
-            f"the file system of {path} knows no locks ({error.strerror}): see to it that no other"
+            f"the file system of {path} does not support locks ({error.strerror}): make sure that "
+            "no other"
             " process works there at the same time",
             file=sys.stderr,
         )
@@ -429,5 +430,5 @@ def sync(path: Path) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    # Names of files may hold bytes that are no text; pages that tell of them spell them out.
+    # File names may hold bytes that are not text; pages escape them.
     path.write_text(text, encoding="utf-8", errors="backslashreplace")

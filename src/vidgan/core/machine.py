@@ -16,7 +16,7 @@ X86_SETS = """
 """
 ARM_SETS = "asimd asimdhp asimddp bf16 i8mm sve sve2 svebf16 sme"
 INSTRUCTION_SETS = tuple(f"{X86_SETS} {ARM_SETS}".split())
-"""Sets that kernels of tensor arithmetic are chosen by; other features move no number."""
+"""Instruction sets that select arithmetic kernels; other features do not change results."""
 
 LIMITS = (
     "ATEN_CPU_CAPABILITY",
@@ -24,11 +24,11 @@ LIMITS = (
     "DNNL_MAX_CPU_ISA",
     "MKL_ENABLE_INSTRUCTIONS",
 )
-"""Environment variables that keep torch, oneDNN and MKL from instruction sets that are there."""
+"""Environment variables that keep torch, oneDNN and MKL from using available instruction sets."""
 
 
 def describe_processor() -> dict[str, Any]:
-    """What the processor is and may compute with, as plain values.
+    """The processor and its instruction sets, as plain values.
 
     Returns:
         `model`; `architecture` such as `x86_64`; `vectors`, the widest instructions that torch's
@@ -75,7 +75,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def known_faults() -> list[str]:
-    """What is known to be wrong with this machine's torch, cuDNN and processor, in sentences."""
+    """Known bugs of this machine's torch, cuDNN and processor, one sentence each."""
     faults = []
     backend: Any = torch.backends.cudnn
     cudnn = (backend.version() or 0) if torch.cuda.is_available() else 0
@@ -105,7 +105,7 @@ def machine_name(device: str) -> str:
 
 
 def _read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]] | None:
-    """Model and instruction sets as Linux tells them; None on other systems."""
+    """Model and instruction sets as Linux reports them; None on other systems."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -118,7 +118,7 @@ def _read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]] |
 
 
 def _ask_torch() -> tuple[str, list[str]]:
-    """Model and instruction sets as torch tells them; older versions tell none."""
+    """Model and instruction sets as torch reports them; older versions report none."""
     ask = getattr(torch.cpu, "get_capabilities", dict)
     told: dict[str, Any] = dict(ask())
     # torch separates what Linux does not: avx512_f, avx512_bw, avx512_vl.
@@ -138,7 +138,7 @@ def _known(features: Iterable[str]) -> list[str]:
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep what this process frees, from here on; whether that can be asked for.
+    """Let the C library keep freed memory from here on; returns whether it can.
 
     glibc returns what lies free at the end of its heap, so every step asks the kernel for hundreds
     of thousands of pages that it had a moment ago. Other libraries have no such switch. Blocks

@@ -1,4 +1,4 @@
-"""From a name to a class: the only place where a word decides what code is imported.
+"""From a name to a class: the only place where a setting decides what code is imported.
 
 A name in a file (`config.yaml`, the card of a generator, a record) finds classes of three kinds:
 the built-in ones, those that an installed package registered under an entry point, and those that
@@ -23,7 +23,7 @@ SAFE_PATH = "PYTHONSAFEPATH"
 
 @dataclass(frozen=True)
 class Registry:
-    """Classes of one kind by name.
+    """A registry of classes of one kind.
 
     Attributes:
         kind: what messages call such a class, such as `model`.
@@ -56,7 +56,7 @@ class Registry:
             try:
                 found = point.load()
             except Exception as error:
-                # Whatever a package raises while it is imported.
+                # A package may raise anything while it is imported.
                 raise UserError(f"{self.setting}={name} cannot be imported: {error}") from error
         elif ":" in name:
             found = _imported(name)
@@ -70,7 +70,7 @@ class Registry:
             known = ", ".join(self.names())
             raise UserError(f"there is no {self.kind} {name!r}; choose one of {known}")
         if not isinstance(found, type):
-            raise UserError(f"{self.setting}={name} is no class")
+            raise UserError(f"{self.setting}={name} is not a class")
         return found
 
     def name_of(self, cls: type) -> str:

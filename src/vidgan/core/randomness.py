@@ -1,4 +1,4 @@
-"""Random numbers that are pure functions of a key, so that nothing has to be remembered.
+"""Random numbers that are pure functions of a key, so that no generator state is kept.
 
 Every random draw of training, sampling and data order is keyed by integers or words (the seed, the
 purpose, the step, ...). A run resumes bit for bit because no generator state exists that could be

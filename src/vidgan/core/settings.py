@@ -28,7 +28,7 @@ from vidgan.errors import UserError
 # What has no range of its own is still a number that a machine can hold, or a text that a file can.
 
 MAX_INT = 2**53
-"""Whole numbers beyond it are no exact floats, and no setting means them."""
+"""Larger whole numbers are not exact as floats, and no setting needs them."""
 MAX_WORD = 4096
 """Longest text of a setting: the longest path that Linux takes."""
 MAX_ENTRIES = 1024
@@ -127,7 +127,7 @@ def _wanted(allowed: Range | None) -> str:
 def _shown(value: float) -> str:
     if isinstance(value, int):
         return f"a number of {len(str(value))} digits"
-    return "nan (which is no number)" if math.isnan(value) else f"{value} (which has no end)"
+    return "nan (not a number)" if math.isnan(value) else f"{value} (infinite)"
 
 
 # ------------------------------------------------------------------------------------------------
@@ -230,7 +230,8 @@ def apply_overrides(mapping: Mapping[str, Any], words: Iterable[str]) -> dict[st
     """A copy of `mapping` with `a.b=value` words applied in order; values are read as YAML.
 
     Raises:
-        UserError: a word without `=` or key, a value that is no YAML, or a key below a plain value.
+        UserError: a word without `=` or key, a value that is not YAML, or a key below a plain
+            value.
 
     Example:
         >>> apply_overrides({"loss": {"name": "swgan"}}, ["loss.weight=1e-3", "seed=4"])

@@ -1,4 +1,4 @@
-"""Signals that ask a program to end, from a keyboard, a closed terminal, a scheduler, a launcher.
+"""Signals that ask a program to stop, from keyboard, terminal, scheduler or launcher.
 
 SLURM, systemd, `timeout` and terminals send them to every process of a group. The process that
 commands the others decides what happens; the others never receive them and are ended by it.
@@ -49,7 +49,7 @@ class StopSignals:
 
     @contextmanager
     def listening(self) -> Iterator["StopSignals"]:
-        """Take the signals while the block runs; outside the main thread there are none to take."""
+        """Take the signals while the block runs; outside the main thread this does nothing."""
         with _handled_by(self._note, STOP_SIGNALS):
             yield self
 

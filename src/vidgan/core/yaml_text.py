@@ -1,4 +1,4 @@
-"""YAML text to plain values and back, with scalars that mean what they look like.
+"""YAML text to plain values and back, with the scalars of YAML 1.2.
 
 The rules are those of YAML 1.2: `off` stays a word, `1e-3` is a number, `010` is ten and
 `2024-01-01` is text. A key that is given twice is refused.
@@ -17,7 +17,7 @@ from vidgan.errors import UserError
 MAX_CHARACTERS = 1 << 20
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
-"""Values of a text once every alias is written out; a few nested ones make billions."""
+"""Values of a text once every alias is expanded; a few nested ones make billions."""
 MAX_DIGITS = 100
 
 
@@ -113,9 +113,9 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML fills it, one dict per class
 
     def read_int(self, node: yaml.ScalarNode) -> int:
-        """Digits are decimal even behind a leading zero."""
+        """Digits are decimal even after a leading zero."""
         if len(node.value) > MAX_DIGITS:
-            problem = f"a whole number of {len(node.value)} digits is no setting"
+            problem = f"a whole number of {len(node.value)} digits is not a setting"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return int(node.value)
 

@@ -1,1 +1,1 @@
-"""Clips for training: settings, samples in order, and batches."""
+"""Clips for training: settings, ordered samples and batches."""

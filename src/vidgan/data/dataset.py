@@ -62,7 +62,7 @@ class ClipSample(TypedDict):
 class ClipDataset:
     """The clips of one split in an order that only the seed decides.
 
-    Every clip of the split is served once an epoch. The order shuffles the chunks of the store and
+    Every clip of the split appears once per epoch. The order shuffles the chunks of the store and
     then the clips inside windows of chunks, so that reading stays local on large sets.
 
     Args:
@@ -284,7 +284,7 @@ def open_dataset(
     size: tuple[int, int] | None = None,
     notify: Notify | None = None,
 ) -> ClipDataset:
-    """The real clips in a folder, an archive, a packed set, or of a run, ready to be served.
+    """The real clips of a folder, an archive, a packed set or a run, ready for use.
 
     Videos are decoded into the user's cache once.
 
@@ -294,10 +294,10 @@ def open_dataset(
         words: settings of the data, such as `resolution=64`, `frames=16` or `clip=first`.
         size: frames and pixels a side where `words` do not say; None takes those of a packed set or
             of a run, else 16 and 64.
-        notify: told in a few words what happens.
+        notify: called with a short message about what happens.
 
     Raises:
-        UserError: there is nothing of the kind, or the clips do not fit the settings.
+        UserError: there is no such data, or the clips do not fit the settings.
     """
     path = Path(source)
     found: dict[str, Any] = {"path": str(source)}

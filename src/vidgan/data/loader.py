@@ -1,4 +1,4 @@
-"""Batches for training, from worker processes or without any, always the same ones."""
+"""Batches for training, the same ones with or without worker processes."""
 
 import atexit
 import multiprocessing
@@ -28,7 +28,7 @@ from vidgan.errors import UserError
 Batch = tuple[Tensor, Tensor, Tensor]
 """Clips uint8 `[B, C, T, H, W]`, labels int64 `[B]`, numbers in the store int64 `[B]`."""
 _Parts = tuple[Tensor | npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""A batch on its way: clips in shared memory or, as an array, through a pipe like the rest."""
+"""A batch in transit: clips in shared memory or, as an array, through a pipe."""
 
 
 SHARED_MEMORY = "/dev/shm"
@@ -54,7 +54,7 @@ def make_loader(
             their length and size from one to the next (the sizes inside one list are equal).
         num_workers: processes that read ahead; 0 reads in this one.
         device: where clips and labels are put.
-        notify: told once, in a sentence, that shared memory is too small.
+        notify: called once if shared memory is too small.
 
     Yields:
         Clips uint8 `[B, C, T, H, W]` and labels int64 `[B]` on `device`, and the clips' numbers
@@ -72,7 +72,7 @@ def make_loader(
             if worker.is_alive():
                 worker.kill()
 
-    # A program that ends with this iterator half read would wait for workers that it asks by
+    # A program that ends with this iterator half read would wait for workers that it signals by
     # SIGTERM, which is withheld from them.
     atexit.register(kill_workers)
     is_told = False
@@ -95,7 +95,7 @@ def make_loader(
             )
     finally:
         # Without its last reference the loader asks its workers to end, and waits a few seconds;
-        # one that hangs in a read heeds nothing else.
+        # one that hangs in a read ignores everything else.
         del source
         kill_workers()
         atexit.unregister(kill_workers)
@@ -117,7 +117,7 @@ _LOST_WORKER = r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([^.]+)|ex
 
 @contextmanager
 def lost_workers_named() -> Iterator[None]:
-    """Turn the end of a worker by another hand, which torch raises anywhere, into one sentence.
+    """Turn a killed worker, which torch reports anywhere, into one sentence.
 
     Raises:
         UserError: a worker of `make_loader` was killed.
@@ -132,11 +132,11 @@ def lost_workers_named() -> Iterator[None]:
 
 
 def _received(source: Iterator[_Parts | UserError], workers: list[Any]) -> Iterator[Any]:
-    """What comes from the workers; one that dies while it hands over a batch breaks the line."""
+    """Batches from the workers; one that dies while sending a batch breaks the pipe."""
     try:
         yield from source
     except (EOFError, ConnectionError, FileNotFoundError) as error:
-        # What a worker met and handed on says so.
+        # An error that a worker passed on already says so.
         if not workers or str(error).startswith("Caught "):
             raise
         raise _lost_worker() from error
@@ -144,8 +144,8 @@ def _received(source: Iterator[_Parts | UserError], workers: list[Any]) -> Itera
 
 def _lost_worker(how: str = "") -> UserError:
     return UserError(
-        f"a process that reads clips was ended{how}, most often by the system for want of memory:"
-        " lower training.workers or data.stored_frames; the same command goes on from the newest"
+        f"a process that reads clips was ended{how}, most often by the system when memory runs out:"
+        " lower training.workers or data.stored_frames; the same command continues from the newest"
         " checkpoint"
     )
 
@@ -166,7 +166,7 @@ def _batches_of(
             if error.errno not in DISK_FULL:
                 raise
             raise UserError(
-                f"shared memory ({SHARED_MEMORY}) has no room for anything: free some of it, give a"
+                f"shared memory ({SHARED_MEMORY}) is full: free some of it, give a"
                 " container more with --shm-size=8g, or set training.workers=0"
             ) from error
 
@@ -190,7 +190,7 @@ def _loader(
 def _end_with_parent(worker: int) -> None:
     """End this worker whenever its parent does, in whatever way.
 
-    Torch's workers notice that too, and then wait for ever to write into a pipe that nobody reads.
+    Torch's workers notice that too, and then block forever writing into an unread pipe.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -218,7 +218,7 @@ class _BatchReader(Dataset["_Parts | UserError"]):
     A `UserError` is handed over as a value: raised in a worker it would arrive as a traceback.
 
     Clips go to shared memory here: where there is no room, torch's own attempt, in a thread of the
-    worker, would lose the batch and leave the reader waiting for ever.
+    worker, would lose the batch and leave the reader waiting forever.
     """
 
     def __init__(self, dataset: ClipDataset) -> None:

@@ -1,7 +1,7 @@
-"""Whether a set holds enough clips for an evaluation, known before anything is trained.
+"""Whether a set holds enough clips for an evaluation, checked before anything is trained.
 
-Where a split has too few videos, windows of long ones count as clips. The split itself stays one of
-videos: no window of a held-out video is ever trained on.
+Where a split has too few videos, windows of long ones count as clips. The split itself is by
+video: no window of a held-out video is ever trained on.
 """
 
 import math
@@ -12,9 +12,9 @@ from vidgan.data.packed.manifest import ClipItem
 MIN_CLIPS = 8
 """Fewest clips a set for which numbers are given at all."""
 MAX_WINDOWS = 32
-"""Windows of one video at most: more of them tell little more of the world."""
+"""Windows of one video at most: more of them add little."""
 STAND_IN_SHARE = 5
-"""One in so many training videos stands in for a held-out split that is missing."""
+"""One training video in this many replaces a missing held-out split."""
 
 
 def count_windows(items: Sequence[ClipItem], frames: int, fewest: int) -> list[int]:
@@ -32,7 +32,7 @@ def count_windows(items: Sequence[ClipItem], frames: int, fewest: int) -> list[i
 
 
 def why_unscorable(items: Sequence[ClipItem], frames: int) -> str | None:
-    """Why no evaluation of these clips will be possible, and what changes that; None if it is.
+    """Why these clips cannot be evaluated, and how to change that; None if they can.
 
     Args:
         items: all clips of a set.

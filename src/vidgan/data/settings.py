@@ -1,4 +1,4 @@
-"""Settings of a clip set: what is cut out of every video, and how it is stored."""
+"""Settings of a clip set: what is cut from every video, and how it is stored."""
 
 import re
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class DataConfig:
         stride: take every stride-th frame of the video.
         fps: resample every video to this rate before `stride`; None keeps each video's frames.
         resize: how a frame becomes square: centre-crop, letterbox (black bars) or stretch.
-        clip: which frames of a longer video: the central ones, a random window drawn anew for
+        clip: which frames of a longer video: the central ones, a random window drawn again for
             every sample, or the first ones.
         short: what happens to a video with too few frames: drop it, loop it from its start, or
             hold its last frame.
@@ -42,7 +42,7 @@ class DataConfig:
             otherwise holds out a fraction of the videos; off trains on everything.
         heldout_fraction: share of the videos that is held out when the folders do not say.
         group_by: regular expression whose first part in parentheses, found in a video's name,
-            tells its group: videos of one film, person or place, which are held out together.
+            names its group: videos of one film, person or place, which are held out together.
         flip: mirror half of the training samples; it also swaps motions to the left and right.
         payload: how clips are stored: raw, zstd (exact), jpeg (small), h264 (smallest, but with
             artefacts in colour and time), or auto: zstd up to 64 pixels and jpeg above.
@@ -50,7 +50,7 @@ class DataConfig:
             the whole video.
         workers: processes that decode; None chooses by the number of videos and cores. 0 decodes in
             this process, which a video that crashes or hangs its decoder then ends or stops.
-        quality: which clips are thought doubtful, and whether they are dropped.
+        quality: which clips count as doubtful, and whether they are dropped.
         strict: refuse the whole folder if any video is dropped or damaged.
     """
 

@@ -1,1 +1,1 @@
-"""From a generator or clips to a record of scores that can be verified."""
+"""From a generator or clips to a verifiable record of scores."""

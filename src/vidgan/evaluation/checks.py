@@ -1,6 +1,6 @@
-"""Limits of the numbers that stand beside the scores, and what is said of one beyond its limit.
+"""Limits of the diagnostics beside the scores, and the warnings beyond them.
 
-Real clips stay inside of every limit: docs/metrics.md gives the reasons.
+Real clips stay within every limit; docs/metrics.md gives the reasons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def check_protocol(protocol: Protocol, weights: str | Path | None = None) -> Non
         weights: folder of converted weights; None takes the user's.
 
     Raises:
-        UserError: as said.
+        UserError: as described.
     """
     name, network = protocol_id(protocol), protocol.network
     if any(find_metric(key).needs == "pairs" for key in protocol.metrics):
@@ -64,7 +64,7 @@ def check_clip_shape(protocol: Protocol, shape: Sequence[int]) -> None:
         shape: (C, T, H, W) of the clips.
 
     Raises:
-        UserError: as said.
+        UserError: as described.
     """
     name, (_, frames, height, width) = protocol_id(protocol), shape
     if protocol.frames and frames != protocol.frames:
@@ -80,7 +80,7 @@ def check_clip_shape(protocol: Protocol, shape: Sequence[int]) -> None:
 
 
 def check_real_clips(protocol: Protocol, num_train: int, clip_rule: str) -> None:
-    """Refuse real clips that were chosen in another way than the protocol says.
+    """Refuse real clips that were not chosen as the protocol says.
 
     Args:
         protocol: as it is applied.
@@ -88,7 +88,7 @@ def check_real_clips(protocol: Protocol, num_train: int, clip_rule: str) -> None
         clip_rule: which frames of longer stored clips they are.
 
     Raises:
-        UserError: as said.
+        UserError: as described.
     """
     if clip_rule != protocol.clip_rule:
         raise UserError(
@@ -103,31 +103,31 @@ def check_real_clips(protocol: Protocol, num_train: int, clip_rule: str) -> None
 
 
 # ------------------------------------------------------------------------------------------------
-# Limits of the numbers that stand beside the scores, and what is said of one beyond its limit
+# Limits of the diagnostics beside the scores, and the warnings beyond them
 
 HALF_WAY = 0.5
-"""Share of the way from chance to real clips that agreement has to go: below it more clips ignore
-the class they were asked for than follow it."""
+"""Required agreement, from chance (0) to real clips (1): below it more clips ignore
+the requested class than follow it."""
 
 LEAST_SPREAD = 0.5
-"""Of the spread inside classes over that of real clips: real sets differ by a tenth; half is what
-no sampling explains."""
+"""Limits of within-class spread over that of real clips: real sets differ by a tenth; half is more
+than sampling explains."""
 
 MOTION_FACTOR = 1.25
-"""How many times more or less than real clips generated ones may change: sets of real clips differ
+"""Factor by which generated clips may change more or less than real ones: sets of real clips differ
 by a twentieth, and frames in random order change 1.4 to 3 times as much."""
 
 STILL_SHARE = 0.2
-"""By how much the shares of still clips may differ."""
+"""Allowed difference of the shares of still clips."""
 
 CERTAIN = 4.0
-"""Standard errors that a difference has to exceed, so that small sets are not accused."""
+"""Standard errors that a difference must exceed, to avoid false alarms on small sets."""
 
 MIN_CLIPS_OF_CLASS = 16
-"""Clips of a class from which on it is looked at alone: fewer scatter by more than the limits."""
+"""Minimum clips for per-class checks: fewer scatter by more than the limits."""
 
 MAX_NAMED = 3
-"""Classes that one sentence names."""
+"""Number of classes named in one sentence."""
 
 FLICKER = {"change": "change from frame to frame", "jerk": "change of that change"}
 """Motion statistics that have a limit, by name."""
@@ -140,7 +140,7 @@ def check_warnings(
     sizes: tuple[int, int],
     generator: GeneratorFacts,
 ) -> list[str]:
-    """Sentences on what stands beside the scores, where it is beyond its limit.
+    """Warnings about diagnostics that exceed their limits.
 
     Args:
         beside: `agreement`, `memorisation`, `diversity` and `motion` of a record.
@@ -167,7 +167,7 @@ def check_warnings(
 def agreement_warnings(
     found: Mapping[str, Any], classes: Sequence[str], large: set[str]
 ) -> list[str]:
-    """Sentences on parts of the asked class, or on single classes, that are not shown.
+    """Warnings about requested classes, or parts of them, that are not shown.
 
     Args:
         found: `generated`, `heldout` and both by class; see `metrics.agreement`.
@@ -182,7 +182,7 @@ def agreement_warnings(
         for part, share in generated.items()
         if share is not None and share < _half_way(chances[part], heldout[part])
     ]
-    # A part that is not shown explains the whole.
+    # A missing part explains the missing class.
     for part in [part for part in low if part != "joint"] or low:
         sentences.append(
             f"the judge sees the asked {'class' if part == 'joint' else part} in "
@@ -222,7 +222,7 @@ def _chances(classes: Sequence[str]) -> dict[str, float]:
 
 
 def spread_warnings(found: Mapping[str, Any], large: set[str]) -> list[str]:
-    """Sentences on a set, or on classes, whose clips differ less or more than real ones do.
+    """Warnings about sets or classes whose clips differ less or more than real ones do.
 
     Args:
         found: from `compare_spread`.
@@ -262,7 +262,7 @@ def spread_warnings(found: Mapping[str, Any], large: set[str]) -> list[str]:
 
 
 def repeat_warnings(found: Mapping[str, Any]) -> list[str]:
-    """A sentence on clips that stand more than once among the generated ones.
+    """A warning about duplicates among the generated clips.
 
     Args:
         found: of a record's `memorisation`, with what `compare_repeats` gives.
@@ -280,7 +280,7 @@ def repeat_warnings(found: Mapping[str, Any]) -> list[str]:
 
 
 def heldout_warnings(found: Mapping[str, Any]) -> list[str]:
-    """A sentence on generated clips that are the held-out ones they are compared with.
+    """A warning about generated clips that are held-out clips.
 
     Args:
         found: of a record's `memorisation`, with what `compare_repeats` gives.
@@ -307,7 +307,7 @@ def heldout_warnings(found: Mapping[str, Any]) -> list[str]:
 
 
 def memorisation_warnings(found: Mapping[str, Any]) -> list[str]:
-    """Sentences on copies of training clips, and on data in which none could be told.
+    """Warnings about copies of training clips, and about data in which copies cannot be detected.
 
     Args:
         found: by space what `compare_nearest` gives, and `copies` from `share_of_copies`.
@@ -341,7 +341,7 @@ def memorisation_warnings(found: Mapping[str, Any]) -> list[str]:
 
 
 def has_copies(found: Mapping[str, Any], of: str = "copies") -> bool:
-    """Whether more clips are as near to training or held-out clips as chance explains."""
+    """Whether more clips are near training or held-out clips than chance explains."""
     copies = found.get(of)
     return copies is not None and bool(copies["share"] > copies["limit"])
 
@@ -352,7 +352,7 @@ def _changes() -> str:
 
 
 def motion_warnings(found: Mapping[str, Any], sizes: tuple[int, int]) -> list[str]:
-    """Sentences on clips that change more or less from frame to frame than real ones do.
+    """Warnings about clips that change more or less from frame to frame than real ones do.
 
     Args:
         found: from `compare_motion`.
@@ -385,7 +385,7 @@ def motion_warnings(found: Mapping[str, Any], sizes: tuple[int, int]) -> list[st
 def _differs(
     fake: Mapping[str, float], real: Mapping[str, float], key: str, sizes: tuple[int, int]
 ) -> bool:
-    """Whether a statistic is beyond its factor, and not by the chance of few clips."""
+    """Whether a statistic exceeds its factor by more than sampling noise."""
     low, high = sorted((fake[key], real[key]))
     if high <= MOTION_FACTOR * low:
         return False

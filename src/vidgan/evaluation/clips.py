@@ -1,4 +1,4 @@
-"""From clips in memory to an evaluation record; knows neither models nor files of clips."""
+"""From clips in memory to an evaluation record; independent of models and files."""
 
 import hashlib
 import json
@@ -64,7 +64,7 @@ from vidgan.metrics.memorisation import (
 from vidgan.video.writing import write_png
 
 # ------------------------------------------------------------------------------------------------
-# What an evaluation is told besides source, data and protocol
+# Options of an evaluation besides source, data and protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class EvaluationOptions:
     seed: int = 0
     """Of latents, labels, controls and choices of clips."""
     judge_seed: int = 0
-    """Of the judge; publish with another one than the one used while developing."""
+    """Of the judge; publish with another seed than the one used during development."""
     cache: str | Path | None = None
     """Folder where judges are kept between calls; None keeps nothing."""
     features: str | Path | None = None
@@ -97,7 +97,7 @@ DEFAULTS = EvaluationOptions()
 
 
 # ------------------------------------------------------------------------------------------------
-# From clips in memory to an evaluation record; knows neither models nor files of clips
+# From clips in memory to an evaluation record; independent of models and files
 
 MAX_FOR_SPREAD = 1024
 """Clips whose pairs are compared without a judge; more take time and move the mean by little."""
@@ -190,7 +190,7 @@ def _reference_of_floor(
 
 
 def _network_record(extractor: Extractor | None, protocol: Protocol) -> dict[str, Any] | None:
-    """What a record tells of any network but a judge, as a file gives it back."""
+    """A record's entry on a network other than a judge, as JSON stores it."""
     if extractor is None or protocol.network is None:
         return None
     found: dict[str, Any] = json.loads(json.dumps(extractor.record()))
@@ -205,7 +205,7 @@ def _beside_scores(
     real: RealData,
     protocol: Protocol,
 ) -> dict[str, Any]:
-    """What stands beside the scores: agreement, copies, spread inside classes, motion."""
+    """Diagnostics beside the scores: agreement, copies, within-class spread, motion."""
     is_judged = fake.extraction is not None and protocol.extractor == "own-c3d"
     space = "judge features" if protocol.extractor in JUDGES else "features"
     return {
@@ -220,7 +220,7 @@ def _show_nearest(
     folder: Path, fake: ScoredSet, train: ScoredSet, found: dict[str, Any], notify: Notify
 ) -> None:
     """Write `nearest-<hash>.png`: generated clips that lie nearest to a training clip."""
-    # Features of a network know what looks alike; copies that were counted come first.
+    # Network features measure similarity; counted copies come first.
     spaces = [space for space in reversed(found.values()) if "nearest" in space]
     shown = max(spaces, key=has_copies)
     image = nearest_image(fake.clips, train.clips, shown["nearest"])
@@ -231,9 +231,9 @@ def _show_nearest(
 
 
 def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, list[str]]:
-    """The clips that count, the protocol that bytes allow, and what has to be said.
+    """The clips to score, the protocol that applies to uint8 clips, and warnings.
 
-    One with another rounding, or without, becomes another for clips that were rounded already.
+    A protocol with another rounding, or none, changes for clips that are already rounded.
     """
     clips = clips[: protocol.num_clips]
     truncates = protocol.rounding == "down"
@@ -256,7 +256,7 @@ def _as_applied(protocol: Protocol, clips: Tensor) -> tuple[Tensor, Protocol, li
 def _find_extractor(
     real: RealData, protocol: Protocol, options: EvaluationOptions
 ) -> tuple[OwnClassifier | None, Extractor | None, list[str]]:
-    """The judge if the protocol wants one, what gives features, and what has to be said."""
+    """The judge if the protocol has one, the feature extractor, and warnings."""
     if protocol.network is not None:
         options.notify(f"loading {protocol.network.name}")
         loaded = load_extractor(protocol.network, folder=options.weights, device=options.device)
@@ -302,7 +302,7 @@ def _check_shapes(clips: Tensor, real: RealData) -> None:
 def find_judge(
     real: RealData, protocol: Protocol, options: EvaluationOptions
 ) -> tuple[OwnClassifier | None, list[str]]:
-    """The judge, if the protocol wants one and the data allow it, and what has to be said."""
+    """The judge, if the protocol has one and the data allow it, and warnings."""
     if protocol.extractor is None:
         return None, []
     if protocol.classifier.task == "classes" and len(real.classes) < 2:
@@ -330,7 +330,7 @@ def find_judge(
 
 
 def judge_warnings(judge: OwnClassifier) -> list[str]:
-    """What has to be said of a judge that passed: one of changes may be blind to motion."""
+    """Warnings about a judge that passed: a self-supervised one may be blind to motion."""
     accuracy = judge.report["accuracy"]["motion"]
     if judge.settings.task == "classes" or accuracy >= 2 / len(TIMES):
         return []
@@ -342,7 +342,7 @@ def judge_warnings(judge: OwnClassifier) -> list[str]:
 
 
 def judge_card(judge: OwnClassifier) -> dict[str, Any]:
-    """What a record tells of a judge."""
+    """A record's entry on a judge."""
     return {
         "extractor": judge.name,
         "hash": judge.hash,
@@ -382,7 +382,7 @@ def _memorisation(
         medians = compare_nearest(fake.distances, unseen.distances)
         to_train = to_train if found else fake.distances
         if found and medians["ratio"] is None:
-            # Few shapes in many colours: without them real clips equal one another.
+            # Without colours, real clips of few shapes may be identical.
             continue
         copies = share_of_copies(fake.distances, unseen.distances, num_videos)
         pairs = _named_pairs(fake, videos)
@@ -410,9 +410,9 @@ def _diversity(
     real: RealData,
     is_judged: bool,
 ) -> dict[str, Any] | None:
-    """Spread inside the asked classes: of the judge's features, or of thumbnails without one.
+    """Spread within requested classes: of the judge's features, or of thumbnails without a judge.
 
-    If no class was asked for, it is inside those that the judge sees, or of all clips.
+    Without requested classes, within the judge's predicted classes, or over all clips.
     """
     if is_judged:
         labels = generated.probabilities.argmax(1) if asked is None else asked
@@ -431,7 +431,7 @@ def _thumbnails_of_some(clips: Tensor, labels: Tensor | None) -> tuple[Tensor, T
 
 
 def real_data_facts(real: RealData) -> DataFacts:
-    """What a record tells of the real clips."""
+    """A record's entry on the real clips."""
     channels, frames, height, width = real.train.clips.shape[1:]
     hashes = [clips_hash(part.clips, part.labels) for part in (real.train, real.heldout)]
     return DataFacts(

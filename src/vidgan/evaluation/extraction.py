@@ -1,4 +1,4 @@
-"""What an evaluation asks of a network: features and probabilities of clips, once for each set."""
+"""Features and probabilities of clips for an evaluation, extracted once per set."""
 
 import zlib
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ class ScoredSet(NamedTuple):
         Args:
             clips: uint8.
             extractor: None gives none.
-            store: where features are kept between evaluations; None extracts anew.
-            seen: what the network is shown instead, floats that were not rounded.
+            store: where features are kept between evaluations; None extracts again.
+            seen: unrounded float clips to show the network instead.
         """
         if extractor is None:
             return cls(clips, None)
@@ -77,7 +77,7 @@ class ShownFrames:
 
     Attributes:
         inner: the extractor.
-        step: every so many frames are shown.
+        step: every few frames are shown.
         one_frame: whether a network of single frames sees one of each clip; which one, the clip's
             checksum decides, so that neither order nor batches matter.
     """
@@ -123,7 +123,7 @@ def extract_stored(extractor: Extractor, clips: Tensor, store: FeatureStore | No
     Args:
         extractor: the network.
         clips: uint8, or float in [-1, 1] under a protocol that does not round.
-        store: None extracts anew.
+        store: None extracts again.
 
     Raises:
         UserError: the network gives values that are not finite.

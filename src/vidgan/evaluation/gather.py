@@ -1,4 +1,4 @@
-"""Gathering what an evaluation compares: generated clips and the real ones of their size."""
+"""Gathering the clips of an evaluation: generated ones and real ones of the same size."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -40,10 +40,10 @@ from vidgan.sampling.storage import (
 )
 
 # ------------------------------------------------------------------------------------------------
-# What a record was made from, in enough detail to read it again and to name what was edited
+# The inputs of a record, in enough detail to recompute it and to find edits
 
 IN_MEMORY = {"kind": "memory"}
-"""Origin of what was never in a file."""
+"""Origin of data that was never in a file."""
 
 
 Level = Annotated[tuple[int, int], Range(1, 65_536)]
@@ -72,7 +72,7 @@ class DataInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class OptionInputs:
-    """What may move the last digits, and of predictions how many were asked for."""
+    """What may change the last digits, and the requested number of predictions."""
 
     device: str
     threads: int
@@ -91,7 +91,7 @@ class Inputs:
 
 
 def read_inputs(record: Record, where: str) -> Inputs:
-    """What a record says that it was made from; `where` names it in messages.
+    """The inputs that a record names; `where` names it in messages.
 
     Raises:
         UserError: a part of it does not fit.
@@ -143,7 +143,7 @@ def _of(part: RealClips) -> dict[str, list[Any]]:
 
 
 # ------------------------------------------------------------------------------------------------
-# Gathering what an evaluation compares: generated clips and the real ones of their size
+# Gathering the clips of an evaluation: generated ones and real ones of the same size
 
 READ_BATCH = 64
 SAMPLE_BATCH = 32
@@ -157,7 +157,7 @@ Source = str | Path | Generator | GeneratedBatches
 
 @dataclass(frozen=True)
 class Gathered:
-    """Everything that `evaluate_clips` compares.
+    """The input of `evaluate_clips`.
 
     Attributes:
         clips: generated, uint8 `[M, C, T, H, W]`; floats in [-1, 1] of a generator under a protocol
@@ -210,7 +210,7 @@ def gather(
     """Generated clips of any source and the real ones they are compared with.
 
     Raises:
-        UserError: the source or the data do not serve.
+        UserError: the source or the data cannot be used.
     """
     seed, notify = options.seed, options.notify
     if isinstance(source, str | Path) and is_folder_of_clips(source):
@@ -218,7 +218,7 @@ def gather(
     facts = GeneratorFacts()
     origin: dict[str, Any] = dict(IN_MEMORY)
     if isinstance(source, str | Path):
-        # One look at a run folder decides which file is meant, for facts and weights alike.
+        # The file is chosen once, so that facts and weights belong together.
         file = find_generator_file(source, options.checkpoint)
         facts = file_facts(file)
         origin = generator_origin(file, facts)
@@ -270,7 +270,7 @@ def gather_real(
 
 
 def _windows_told(*parts: RealClips) -> tuple[str, ...]:
-    """A sentence where several clips are windows of one video."""
+    """A warning if several clips are windows of one video."""
     videos = [len(set(part.video_ids)) for part in parts]
     if all(count == len(part) for count, part in zip(videos, parts, strict=True)):
         return ()
@@ -346,7 +346,7 @@ def _window(rule: ClipRule, seed: int) -> Window:
 def _gather_from_generator(
     generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, notify: Notify
 ) -> Gathered:
-    # Two clips tell the size at the generator's present stage.
+    # Two clips reveal the size at the generator's present stage.
     shape = _generate(generator, torch.zeros(2, dtype=torch.int64), seed)[0].shape
     check_clip_shape(protocol, shape[1:])
     notify("reading real clips")
@@ -360,7 +360,7 @@ def _gather_from_generator(
 def _gather_continued(
     generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, notify: Notify
 ) -> Gathered:
-    """What a generator makes of held-out clips, in seeded order, and what it should make."""
+    """Generated continuations of held-out clips, in seeded order, and the true ones."""
     notify("reading real clips")
     windows = gather_real(data, data.config.frames, data.config.resolution, protocol, seed)
     parted = part_windows(generator, windows.heldout.clips, seed)
@@ -470,7 +470,7 @@ def check_classes(generator: Generator, data: ClipDataset) -> None:
 
 
 def file_facts(path: Path) -> GeneratorFacts:
-    """What a record tells of a generator file."""
+    """A record's entry on a generator file."""
     card = read_card(path)
     return GeneratorFacts(
         source="file",
@@ -484,5 +484,5 @@ def file_facts(path: Path) -> GeneratorFacts:
 
 
 def with_context(facts: GeneratorFacts, generator: Generator) -> GeneratorFacts:
-    """With what a generator is given to go on with."""
+    """Adds what a generator is given as context."""
     return replace(facts, given_frames=generator.context_frames, given=generator.context_kind)

@@ -65,7 +65,7 @@ def evaluate(
         was made from, and the list of clips.
 
     Raises:
-        UserError: the source or the data do not serve.
+        UserError: the source or the data cannot be used.
     """
     if not isinstance(data, ClipDataset):
         data = open_dataset(data, size=clip_size(source, options.checkpoint), notify=options.notify)

@@ -1,4 +1,4 @@
-"""Scores of features that another program stored, for networks that are not built here."""
+"""Scores of features stored by another program, for networks that are not included here."""
 
 import hashlib
 import statistics
@@ -48,7 +48,7 @@ def score_features(
         the other), hashes of both arrays, warnings.
 
     Raises:
-        UserError: the protocol is no such one, or the features do not fit each other.
+        UserError: the protocol extracts features itself, or the features do not fit each other.
 
     Example:
         >>> import torch

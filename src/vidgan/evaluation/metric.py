@@ -1,9 +1,9 @@
-"""What a protocol and a metric are, and the table of all metrics.
+"""The types `Protocol` and `Metric`, and the table of all metrics.
 
-A protocol names its metrics, and a metric is prepared under a protocol: two types that know each
-other. A metric is one object of type `Metric` (in `scores`, or in another package) and one line in
-`METRICS` (or an entry point `vidgan.metrics`); nothing else knows it. docs/adding-a-metric.md shows
-one.
+A protocol names its metrics, and a metric is prepared under a protocol: two mutually dependent
+types. A metric is one object of type `Metric` (in `scores`, or in another package) and one line in
+`METRICS` (or an entry point `vidgan.metrics`); nothing else refers to it. docs/adding-a-metric.md
+shows one.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ from vidgan.metrics.manifold import ManifoldRule
 from vidgan.metrics.sliced import SlicedSettings
 
 # ------------------------------------------------------------------------------------------------
-# What a protocol is: every choice that moves a score, as one frozen record
+# Protocol: every choice that affects a score, as one frozen record
 
 SUBSETS_OF = 1.5
-"""Times n there must be clips for intervals of distances: subsets of nearly all of them would be
-nearly equal, and their spread would say nothing."""
+"""Multiple of n clips needed for intervals of distances: subsets of nearly all clips would be
+nearly equal, and their spread meaningless."""
 
 ClipRule = Literal[
     "central window of every clip", "first window of every clip", "random window of every clip"
@@ -64,7 +64,7 @@ OF_CLIPS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How clips become numbers. Whoever changes a field gets `custom:<hash>`."""
+    """How clips become numbers. Changing a field makes it `custom:<hash>`."""
 
     name: str
     """Name under which it is registered."""
@@ -155,7 +155,7 @@ class Protocol:
                 "or none, or the name of the network it holds"
             )
         if not self.metrics:
-            raise UserError(f"{where}: there is no metric at all; name some in metrics")
+            raise UserError(f"{where}: there are no metrics; name some in metrics")
         if min(self.num_clips, self.splits, self.max_groups) < 1:
             raise UserError(f"{where}: num_clips, splits and max_groups must be at least 1")
         if not 0 <= self.log_guard < MAX_LOG_GUARD:
@@ -187,7 +187,7 @@ class Protocol:
         if self.extractor == "given" and 0 < looked_at < self.num_clips and not self.interval_draws:
             raise UserError(
                 f"{where}: num_clips={self.num_clips} is more than max_groups={self.max_groups} "
-                f"sets of set_size={self.set_size}, and nothing looks at the others"
+                f"sets of set_size={self.set_size}, and the others are unused"
             )
         if self.set_size > self.num_clips:
             raise UserError(
@@ -196,11 +196,11 @@ class Protocol:
         self._check_metrics(where)
 
     def _check_real_clips(self, where: str) -> None:
-        """Refuse a reference that is not what it is called, and pixels that no rule makes."""
+        """Refuse a reference or rounding rule that contradicts its name."""
         if self.reference_rule == "whole split" and self.max_train_clips:
             raise UserError(
                 f"{where}: reference_rule=whole split needs max_train_clips=0, for a choice of "
-                f"{self.max_train_clips} clips is no whole split"
+                f"{self.max_train_clips} clips is not a whole split"
             )
         if self.reference_split == "heldout" and self.extractor in JUDGES:
             raise UserError(
@@ -208,10 +208,10 @@ class Protocol:
                 f"judge {self.extractor} has seen those: leave it at train"
             )
         if self.rounding != "nearest" and not self.quantise:
-            raise UserError(f"{where}: rounding={self.rounding} moves nothing with quantise=false")
+            raise UserError(f"{where}: rounding={self.rounding} has no effect with quantise=false")
 
     def _check_metrics(self, where: str) -> None:
-        """Refuse metrics that can never be given, and fields that nothing here reads."""
+        """Refuse metrics that can never be computed, and fields that have no effect."""
         try:
             metrics = [find_metric(key) for key in self.metrics]
         except UserError as error:
@@ -243,7 +243,7 @@ class Protocol:
             value, default = getattr(self, item.name), _default(item)
             if item.name not in read and value != default:
                 raise UserError(
-                    f"{where}: {item.name} moves nothing here, for neither the extractor "
+                    f"{where}: {item.name} has no effect, for neither the extractor "
                     f"{self.extractor} nor any of the metrics {', '.join(self.metrics)} reads it: "
                     f"leave it at {default!r}"
                 )
@@ -275,12 +275,12 @@ class Protocol:
 
     @property
     def is_published(self) -> bool:
-        """Whether it rests on weights that the user has to fetch."""
+        """Whether it needs weights that the user has to download."""
         return self.network is not None and self.network.weights is not None
 
 
 def custom_id(fields: Mapping[str, Any]) -> str:
-    """The id of a protocol with these fields, which is no registered one."""
+    """The id of a protocol with these fields, which is not a registered one."""
     text = json.dumps(fields, sort_keys=True)
     return f"custom:{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -290,10 +290,10 @@ def _default(item: Field[Any]) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------
-# What a metric is, and the table of all of them
+# Metric, and the table of all metrics
 
 Scorer = Callable[[ScoredSet], float]
-"""From one set of clips to its score."""
+"""Maps one set of clips to its score."""
 
 METRICS = {
     "inception_score": "vidgan.evaluation.scores:INCEPTION_SCORE",
@@ -318,14 +318,14 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Reference:
-    """What every set is compared with.
+    """The reference that every set is compared with.
 
     Attributes:
         real: the real clips behind a distance.
         n: clips of every set that is scored.
         protocol: how clips become numbers.
         seed: of the evaluation.
-        shared: what metrics that are computed together keep for each other, by a name of theirs.
+        shared: shared intermediate results of metrics that are computed together.
     """
 
     real: ScoredSet
@@ -342,7 +342,7 @@ class Metric:
     key: str
     """Name in protocols, in a record's `scores` and in `METRICS`."""
     title: str
-    """Name on pages and terminals."""
+    """Title in tables."""
     needs: Literal["features", "probabilities", "clips", "pairs", "scores"]
     """What it is computed from. `pairs` are generated and true clips: `vidgan predict` makes
     those; `scores` are the others of the evaluation."""
@@ -353,7 +353,7 @@ class Metric:
     make: Callable[[Reference], Scorer] | None = None
     """Prepares the comparison with a reference; None only for `pairs` and `scores`."""
     combine: Callable[[Mapping[str, Score]], Score | None] | None = None
-    """Of `scores` alone: from the others to this one, or None where they do not serve."""
+    """Of `scores` alone: computes this score from the others, or None if it cannot."""
     reads: frozenset[str] = frozenset()
     """Fields of a protocol that move it, beside those that choose clips and features."""
     resampling: Literal["bootstrap", "subsampling", "none"] = "none"
@@ -366,7 +366,7 @@ class Metric:
     extras: Callable[[ScoredSet, Reference], dict[str, Any]] | None = None
     """What its entry in a record holds besides, from all generated clips."""
     warn: Callable[[str, Score], list[str]] | None = None
-    """From title and score to what a reader has to know. None: a distance should stand in the order
+    """Maps title and score to warnings. None: a distance should stand in the order
     floor < generated < noise, and nothing is said of other scores."""
 
     def __post_init__(self) -> None:
@@ -374,7 +374,7 @@ class Metric:
         if (self.make is not None) != is_made or (self.combine is not None) != (
             self.needs == "scores"
         ):
-            raise UserError(f"the metric {self.key} has to say how it is made")
+            raise UserError(f"the metric {self.key} needs one of make, combine and pairs")
 
 
 def list_metrics() -> list[str]:
@@ -398,7 +398,7 @@ def find_metric(key: str) -> Metric:
     except (ImportError, AttributeError) as error:
         raise UserError(f"the metric {key} cannot be imported: {error}") from error
     if not isinstance(found, Metric) or found.key != key:
-        raise UserError(f"{target} is no vidgan.evaluation.metric.Metric with the key {key}")
+        raise UserError(f"{target} is not a vidgan.evaluation.metric.Metric with the key {key}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Scoring predictions on many held-out clips, as one record.
+"""Scoring predictions of many held-out clips, as one record.
 
 Frames are compared with the true ones (PSNR, SSIM, on request LPIPS), beside forecasts that need no
 model. Where the data has classes, a judge that was trained on real clips of just these frames also
@@ -65,7 +65,7 @@ class Predictions:
     Attributes:
         parted: context and target of every clip.
         samples: uint8 `[M, K, C, T, H, W]`.
-        baselines: by name, uint8 `[M, C, T, H, W]`.
+        baselines: uint8 `[M, C, T, H, W]`, keyed by baseline.
         names: source video of every clip.
     """
 
@@ -85,7 +85,7 @@ def evaluate_predictions(
     lpips: str | None = None,
     options: EvaluationOptions = DEFAULTS,
 ) -> tuple[Record, Predictions]:
-    """Predict held-out clips and score what comes out.
+    """Predict held-out clips and score the predictions.
 
     Args:
         source: a generator that takes a context, or where one lies.
@@ -254,7 +254,7 @@ def _perceptual(lpips: str | None, options: EvaluationOptions) -> PerceptualDist
 
 
 def _options(device: torch.device | str, num_clips: int, num_samples: int) -> dict[str, Any]:
-    """What was asked for, and what may move the last digits."""
+    """The request, and what may change the last digits."""
     return {
         "device": str(device),
         "threads": torch.get_num_threads(),
@@ -264,7 +264,7 @@ def _options(device: torch.device | str, num_clips: int, num_samples: int) -> di
 
 
 def prediction_protocol() -> dict[str, Any]:
-    """Everything that moves a score, but for counts and seeds, which the record holds."""
+    """Everything that affects a score, except counts and seeds, which the record holds."""
     return {
         "id": PREDICTION,
         "clip_rule": JUDGE_PROTOCOL.clip_rule,
@@ -290,7 +290,7 @@ def _counts(predictions: Predictions, real: RealData, given_frames: int | None) 
 
 
 class Judged(NamedTuple):
-    """What a judge says of predictions: its card, scores, shares of classes, and remarks."""
+    """A judge's result on predictions: its card, scores, class shares, and remarks."""
 
     card: dict[str, Any] | None
     scores: dict[str, Score]
@@ -299,7 +299,7 @@ class Judged(NamedTuple):
 
 
 def _judge(predictions: Predictions, real: RealData, options: EvaluationOptions) -> Judged:
-    """What the judge says, as far as the data allow one."""
+    """The judge's result, if the data allow a judge."""
     options.notify("training the judge, or loading it")
     judge, notes = find_judge(real, JUDGE_PROTOCOL, options)
     if judge is None:
@@ -314,7 +314,7 @@ def _judge(predictions: Predictions, real: RealData, options: EvaluationOptions)
 def _judged(
     predictions: Predictions, real: RealData, judge: OwnClassifier, seed: int
 ) -> tuple[dict[str, Score], dict[str, Any] | None, list[str]]:
-    """Frechet distances, agreement with the true class, and what has to be said."""
+    """Frechet distances, agreement with the true class, and warnings."""
     train, heldout = real.train, real.heldout
     try:
         comparison = plan_comparison(real, len(heldout), seed)
@@ -324,7 +324,7 @@ def _judged(
     rows = comparison.other
 
     def distance(features: Tensor) -> float:
-        # A note below tells of few clips.
+        # The note below covers few clips.
         return frechet_from_features(features, reference, allow_few=True).distance
 
     truth = judge.extract(heldout.clips)

@@ -1,7 +1,7 @@
 """The registered protocols: one table of frozen, named records.
 
 A score may stand beside another only if both have the same protocol, number of clips, judge and
-reference. Whoever changes a field gets a protocol named `custom:<hash>`; seeds are no part of it.
+reference. Changing a field makes it a protocol named `custom:<hash>`; seeds are not part of it.
 
 A protocol repeats a published procedure as far as packed clips allow. What differs stands in its
 `source`. Real clips are always a seeded choice: where the original takes the first of a sorted list
@@ -439,7 +439,7 @@ _OTHERS = [
 ]
 
 DESCRIPTIONS = ("summary", "source", "given_features")
-"""Fields that say in words what the others do."""
+"""Descriptive fields."""
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol for protocol in (*_OWN, *_C3D_SCORES, *_I3D_SCORES, *_OTHERS)
@@ -470,7 +470,7 @@ def find_protocol(name: str | Protocol) -> Protocol:
     """The registered protocol of this name; a `Protocol` is checked and passed through.
 
     Raises:
-        UserError: no such name, or fields that state what would not happen.
+        UserError: no such name, or fields without effect.
     """
     if isinstance(name, Protocol):
         return _checked(name)
@@ -483,10 +483,10 @@ def find_protocol(name: str | Protocol) -> Protocol:
 
 
 def _checked(protocol: Protocol) -> Protocol:
-    """Refuse values that no field allows, and words that describe another procedure.
+    """Refuse values out of range, and descriptions of another procedure.
 
-    So whatever a record says of its protocol is what was computed: name, summary and source are
-    those of a registered protocol, and `protocol_id` tells a changed one from it.
+    So a record's protocol is what was computed: name, summary and source are
+    those of a registered protocol, and `protocol_id` marks a changed one.
     """
     origin = PROTOCOLS.get(protocol.name)
     if origin is None:

@@ -1,4 +1,4 @@
-"""Evaluation records: how they come about, are stored and read on a terminal."""
+"""Evaluation records: creating, storing and printing them."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ ClipRow = tuple[str, str, int, int]
 
 
 def environment_record(device: str) -> dict[str, Any]:
-    """Versions and machine settings that may move the last digits of a score."""
+    """Versions and machine settings that may change the last digits of a score."""
     return {
         "vidgan": VERSION,
         "python": platform.python_version(),
@@ -45,7 +45,7 @@ def environment_record(device: str) -> dict[str, Any]:
 
 
 def time_stamp() -> str:
-    """The present time, UTC, to the second."""
+    """The current UTC time, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -113,13 +113,13 @@ def save_record(record: Record, folder: str | Path) -> Path:
 
 
 def clip_list_path(digest: str, folder: str | Path) -> Path:
-    """Where a list of clips lies, by its seal: `clips-<hash>.jsonl` beside the records.
+    """File of a list of clips, named by its seal: `clips-<hash>.jsonl` beside the records.
 
     Raises:
-        UserError: the seal is no hash, and might lead elsewhere.
+        UserError: the seal is not a hash, and might be a path.
     """
     if not re.fullmatch(rf"[0-9a-f]{{{HASH_DIGITS}}}", digest):
-        raise UserError(f"the seal of a list of clips is {shortened(digest)}, which is no hash")
+        raise UserError(f"the seal of a list of clips is {shortened(digest)}, which is not a hash")
     return Path(folder) / f"clips-{digest}.jsonl"
 
 
@@ -138,7 +138,7 @@ def read_record(path: str | Path) -> Record:
     """One record file, without its list of clips.
 
     Raises:
-        UserError: it is no record, or one that does not fit; see `Record.from_dict`.
+        UserError: it is not a record, or does not fit; see `Record.from_dict`.
     """
     return Record.from_dict(_read_json(Path(path)), str(path))
 
@@ -154,7 +154,7 @@ def read_plain_record(path: Path) -> Any:
     if seal is None:
         return record
     if not isinstance(seal, dict) or not all(isinstance(value, str) for value in seal.values()):
-        raise UserError(f"{path} has a seal that is none: its field seal was edited")
+        raise UserError(f"{path} has an invalid seal: its field seal was edited")
     return _with_clips(record, path) if "clips" in seal else record
 
 
@@ -296,7 +296,7 @@ def _short(value: float | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------
-# What differs between a record and the one that its inputs give today, in sentences
+# Differences between a record and the one recomputed from its inputs, in sentences
 
 TOLERANCE = 1e-5
 """Relative difference that another machine or number of threads may make."""
@@ -316,14 +316,14 @@ MAY_MOVE = frozenset(
 """Inputs that may be elsewhere, or that are compared in a way of their own."""
 
 TIMES = "training_cpu_seconds"
-"""Key of a judge's card that tells how long something took."""
+"""Key of a judge's card that holds a duration."""
 
 MAX_NAMED = 5
 """Differences of one field, or clips of one split, that are named one by one."""
 
 
 def same_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """How two environments differ, a phrase for each part; empty where equal bits are due."""
+    """How two environments differ, a phrase per part; empty if results must be bit-identical."""
     return [
         f"{part} {_part(now, part)} instead of {_part(before, part)}"
         for part in SAME_MACHINE
@@ -346,7 +346,7 @@ def value_changes(
     Args:
         before: the record.
         now: the one made again.
-        tolerance: relative difference of numbers that passes; 0 asks for equal bits.
+        tolerance: relative difference of numbers that passes; 0 requires bit-identity.
         skipped: dotted names that are not compared.
 
     Returns:
@@ -368,15 +368,15 @@ def value_changes(
 
 
 def clip_changes(before: ClipLists, now: ClipLists) -> list[str]:
-    """Clips that are gone, new, labelled otherwise or that show something else."""
+    """Clips that are missing, new, relabelled or changed."""
     old, new = (_by_name(lists) for lists in (before, now))
     kinds: dict[tuple[str, str], list[str]] = {}
     for key in {**old, **new}:
         split, name = key
         if key not in new:
-            kinds.setdefault((split, "is in the record and not there any more"), []).append(name)
+            kinds.setdefault((split, "is in the record and is now missing"), []).append(name)
         elif key not in old:
-            kinds.setdefault((split, "is there and not in the record"), []).append(name)
+            kinds.setdefault((split, "is not in the record"), []).append(name)
         elif len(old[key]) != len(new[key]):
             times = f"stands {len(old[key])} times in the record and {len(new[key])} times there"
             kinds.setdefault((split, times), []).append(name)
@@ -404,10 +404,10 @@ def _by_name(lists: ClipLists) -> dict[tuple[str, str], list[tuple[int, int]]]:
 
 
 def input_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What a record says of its inputs, and of the arithmetic, that is not so.
+    """Statements of a record about inputs and arithmetic that do not hold.
 
     Paths and the device may be others, and what `SAME_MACHINE` names decides how much numbers may
-    differ; files and weights are compared by name elsewhere.
+    differ; files and weights are compared elsewhere.
     """
     may_differ = {f"environment.{part}" for part in SAME_MACHINE} | MAY_MOVE
     return [

@@ -1,7 +1,7 @@
-"""Whether a record can be trusted as it stands: its seals, and whether its parts agree.
+"""Whether a record is trustworthy as stored: its seals, and the consistency of its parts.
 
-Nothing is computed again here, `vidgan evaluate --verify` does that. What contradicts itself cannot
-be what an evaluation wrote, and is refused; what only may have been edited is said.
+Nothing is computed again here, `vidgan evaluate --verify` does that. Contradictions cannot
+have been written by an evaluation, and is refused; possible edits are reported.
 """
 
 import math
@@ -58,8 +58,8 @@ class CheckedRecord:
     Attributes:
         record: what it says.
         path: its file.
-        marks: phrases on why it may not be what an evaluation wrote; empty for a sealed record.
-        is_sealed: whether it has its seal, and that is whole.
+        marks: reasons why it may have been edited; empty for a sealed record.
+        is_sealed: whether it has an intact seal.
     """
 
     record: Record
@@ -69,7 +69,7 @@ class CheckedRecord:
 
 
 def read_checked_record(path: str | Path) -> CheckedRecord:
-    """A record file whose parts agree, with what a reader has to know of it.
+    """A consistent record file, with remarks.
 
     Raises:
         UserError: no record, one that does not fit, or one that contradicts itself.
@@ -78,7 +78,7 @@ def read_checked_record(path: str | Path) -> CheckedRecord:
     plain = read_plain_record(path)
     unfit = _unfit_value(plain)
     record = Record.from_dict(plain, str(path))
-    refused = f"{path} contradicts itself, so it is compared with nothing"
+    refused = f"{path} contradicts itself, so it is not compared"
     try:
         protocol = _named_protocol(record.protocol)
     except UserError as error:
@@ -124,7 +124,7 @@ def read_run_records(
 
 
 def _of_run(checked: CheckedRecord, run: Path, settings: Mapping[str, Any]) -> CheckedRecord:
-    """A record of the run in whose folder it lies, with what its generator has become.
+    """A record of the run in whose folder it is, checked against its generator file.
 
     Raises:
         UserError: it is of another run.
@@ -132,7 +132,7 @@ def _of_run(checked: CheckedRecord, run: Path, settings: Mapping[str, Any]) -> C
     generator = checked.record.generator
     told = {"model": generator.model or {}}
     told |= {"loss": {"name": generator.loss}} if generator.loss is not None else {}
-    # What only one of both has is of another version.
+    # Keys that only one side has come from another version.
     other = [d for d in differences(settings, told) if NOT_SET not in (d.first, d.second)]
     if other:
         named = ", ".join(f"{d.key}={d.second} instead of {d.first}" for d in other[:MAX_NAMED])
@@ -148,8 +148,8 @@ _Place = tuple[Any, "_Place"] | None
 
 
 def _unfit_value(plain: Any) -> str | None:
-    """Where a number is none that arithmetic knows, or groups lie too deep."""
-    # A place is a key and the place around it, put into words only for the one that is told.
+    """Where a number is NaN or infinite, or nesting is too deep."""
+    # A place is a key and its parent, formatted only if it is reported.
     waiting: list[tuple[_Place, Any, int]] = [(None, plain, 0)]
     while waiting:
         place, value, depth = waiting.pop()
@@ -160,7 +160,7 @@ def _unfit_value(plain: Any) -> str | None:
         elif isinstance(value, list):
             waiting += [((key, place), item, depth + 1) for key, item in enumerate(value)]
         elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
-            return f"{_in_words(place)} is {shortened(value)}, which is no number"
+            return f"{_in_words(place)} is {shortened(value)}, which is not a number"
     return None
 
 
@@ -194,7 +194,7 @@ def _seal_marks(plain: Plain, path: Path) -> Iterator[str]:
 
 
 def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
-    """What a seal does not tell, for whoever edits a record can seal it again."""
+    """Checks beyond the seal, since an edited record can be sealed again."""
     unknown = unknown_fields(plain)
     if unknown:
         yield f"it holds fields that this vidgan does not know: {', '.join(unknown)}"
@@ -204,13 +204,13 @@ def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
         yield f"no metric of this name is installed, so nothing was checked: {', '.join(strange)}"
     generator = record.generator
     if not (generator.sha256 or generator.clips_hash or record.features):
-        yield "it names no generator and no clips by hash"
+        yield "it gives no hash of a generator or of clips"
     is_prediction = record.protocol_id == PREDICTION
     if protocol.extractor == "given":
         return
     sentence = comparability(record.judge, None if is_prediction else protocol, record.extractor)
     if record.sentence != sentence:
-        yield f"it ends with {shortened(record.sentence)} and all that holds of it is: {sentence}"
+        yield f"it ends with {shortened(record.sentence)} and the true ending is: {sentence}"
     if is_prediction:
         return
     for warning in score_warnings({key: record.scores[key] for key in metrics}):
@@ -219,11 +219,11 @@ def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------------------
-# What contradicts itself
+# Contradictions
 
 
 def contradictions(record: Record, protocol: Protocol) -> Iterator[str]:
-    """Sentences on parts of a record that cannot both be true.
+    """Sentences about contradictory parts of a record.
 
     Args:
         record: the record.
@@ -277,10 +277,10 @@ def _check_unchanged(name: str, found: Sequence[Difference]) -> None:
 
 
 def _missing(record: Record, *, is_given: bool) -> Iterator[str]:
-    """What has to be told for two scores to be comparable."""
+    """Fields required for two scores to be comparable."""
     counts, features = record.counts, record.features or {}
     if is_given == (record.features is None):
-        yield "it is of given features or names them, and not both"
+        yield "it names given features under another protocol, or the reverse"
     real = features.get("real") if is_given else record.data and record.data.hash
     if not real or not isinstance(real, str):
         yield "it does not say which real clips it was compared with"
@@ -375,7 +375,7 @@ def _of_metric(key: str, score: Score, metric: Metric) -> Iterator[str]:
 
 
 def _of_groups(key: str, score: Score) -> Iterator[str]:
-    """Mean and spread that are not those of the values beside them."""
+    """Mean and spread that do not match the listed values."""
     values = score.values
     if values and not _is_same(score.value, statistics.fmean(values), values):
         yield f"scores.{key}.value is {score.value:g} and the mean of its sets is another"
@@ -393,7 +393,7 @@ def _is_same(told: float, found: float, scale: tuple[float, ...]) -> bool:
 
 
 def _of_networks(record: Record, protocol: Protocol) -> Iterator[str]:
-    """Scores on features of a network that is not there, or of a judge that did not pass."""
+    """Scores on features of an absent network, or of a judge that did not pass."""
     judge, network = record.judge, record.extractor
     resting = [
         key
@@ -405,7 +405,7 @@ def _of_networks(record: Record, protocol: Protocol) -> Iterator[str]:
     if judge is not None:
         yield from _of_judge(judge, protocol)
     if "lpips" in record.scores and not (record.perceptual or {}).get("fingerprint"):
-        yield "it has scores.lpips and names no weights of it"
+        yield "it has scores.lpips and names no LPIPS weights"
     if not resting:
         return
     if protocol.extractor in JUDGES:
@@ -427,7 +427,7 @@ def _of_judge(judge: Plain, protocol: Protocol) -> Iterator[str]:
     accuracy = found.get("joint") if isinstance(found, Mapping) else None
     for name, value in (("accuracy.joint", accuracy), ("chance", chance)):
         if not _is_share(value):
-            yield f"judge.{name} is {shortened(value)} and no share of 1"
+            yield f"judge.{name} is {shortened(value)} and not a share in [0, 1]"
             return
     assert accuracy is not None
     assert chance is not None
@@ -443,11 +443,11 @@ def _of_judge(judge: Plain, protocol: Protocol) -> Iterator[str]:
 
 
 def _of_shares(record: Record) -> Iterator[str]:
-    """Shares that are none, and ratios of other numbers than those beside them."""
+    """Shares outside [0, 1], and ratios that do not match their numbers."""
     for group in ("generated", "heldout"):
         for name, value in ((record.agreement or {}).get(group) or {}).items():
             if value is not None and not _is_share(value):
-                yield f"agreement.{group}.{name} is {value:g} and no share of 1"
+                yield f"agreement.{group}.{name} is {value:g} and not a share in [0, 1]"
     parts = {f"memorisation.{space}": found for space, found in record.memorisation.items()}
     parts |= {"diversity": record.diversity} if record.diversity else {}
     if record.motion:

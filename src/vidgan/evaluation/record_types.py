@@ -1,6 +1,7 @@
-"""What an evaluation record holds, as types; files hold the same as one JSON object.
+"""The types of an evaluation record; a file holds the same as one JSON object.
 
-Plain values are read and written at the edge alone: `Record.from_dict` refuses by name what does
+Plain values are converted only when read and written: `Record.from_dict` names and refuses what
+    does
 not fit, and `Record.to_dict` gives back what it was made from. Fields are only ever added, so a
 reader takes those it knows; the parts that differ from metric to metric or from source to source
 lie in `details`, which stand among the others in a file.
@@ -40,10 +41,10 @@ SHAPES: dict[str, Any] = {
     },
     "motion": {"ratio": _MAYBE, "generated": _CHANGE, "heldout": _CHANGE},
 }
-"""What readers rely on in the plain parts: `?` marks keys that may be absent, `*` is any key."""
+"""Required structure of the plain parts: `?` marks keys that may be absent, `*` is any key."""
 
 Plain = dict[str, Any]
-"""Plain values by name, of a form that belongs to whoever wrote them."""
+"""Plain values by name, in the form their writer chose."""
 
 ClipLists = dict[str, dict[str, list[Any]]]
 """By split the columns `name`, `label` and `crc32` of every clip."""
@@ -51,7 +52,7 @@ ClipLists = dict[str, dict[str, list[Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One score with what it is read against.
+    """One score with its references.
 
     Attributes:
         value: mean over groups of generated clips.
@@ -62,10 +63,10 @@ class Score:
         values: one for each group or repeat.
         real: of held-out clips.
         floor: of other training clips, pure sampling noise; `floor_meaning` says how.
-        controls: of damaged real clips, or of forecasts without a model, by name.
+        controls: scores of damaged real clips, or of forecasts without a model, by control.
         interval: `low`, `high`, `level` and `method`, where the protocol asks for it.
         extrapolated: the distance of infinitely many clips, where the protocol asks for it.
-        details: what this metric tells besides.
+        details: further results of this metric.
     """
 
     value: float
@@ -136,10 +137,10 @@ class GeneratorFacts:
     Attributes:
         source: `file`, `generator`, `folder` or `clips`.
         step, clips_seen, model, loss, sha256: of a generator's file.
-        given_frames, given: what a generator continues or mends.
+        given_frames, given: what a generator continues or restores.
         clips_hash: of the generated clips.
         is_labelled: whether they were made for a class.
-        details: what else is told of a file or a folder.
+        details: further facts about a file or folder.
     """
 
     source: str = "clips"
@@ -156,7 +157,7 @@ class GeneratorFacts:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "GeneratorFacts":
-        """From the plain values of whoever gathered the clips."""
+        """From plain values, as the clips were gathered."""
         return from_dict(cls, _folded(cls, values), "facts of a generator")
 
 
@@ -181,9 +182,9 @@ class Record:
         protocol: `id` (a registered name or `custom:<hash>`) and every field of the protocol.
         counts: clips and videos.
         scores: by metric.
-        agreement: what the judge makes of the asked classes.
+        agreement: how often the judge sees the requested classes.
         memorisation: distances to nearest training clips, by space.
-        diversity: spread inside classes; a collapse is seen here and not in the scores.
+        diversity: within-class spread; it reveals mode collapse where scores do not.
         motion: statistics of frame differences.
         judge: the classifier that was trained on the data.
         extractor: any other network, with its weights.
@@ -194,7 +195,7 @@ class Record:
         clips: name, label and CRC-32 of every clip. On disk it lies in a file of its own beside the
             records that share it, named by its hash.
         features: of given features the hashes of both arrays.
-        warnings, comparable_to, sentence: what a reader has to know.
+        warnings, comparable_to, sentence: how to read the scores.
         seal: the hash of every other field, so that an edited one can be named.
     """
 
@@ -251,7 +252,7 @@ class Record:
         """
         if not isinstance(values, Mapping) or not {"protocol", "scores", "counts"} <= values.keys():
             raise UserError(
-                f"{where} is no record of vidgan evaluate: name a run folder or evals/*.json"
+                f"{where} is not a record of vidgan evaluate: name a run folder or evals/*.json"
             )
         schema = values.get("schema", 1)
         if schema not in range(1, RECORD_SCHEMA + 1):
@@ -262,7 +263,7 @@ class Record:
         for part, shape in SHAPES.items():
             flaw = _misfit(values[part], shape, part) if values.get(part) is not None else None
             if flaw:
-                raise UserError(f"{where} is no whole record of vidgan evaluate: see {flaw}")
+                raise UserError(f"{where} is not a valid record of vidgan evaluate: see {flaw}")
         plain = _known(cls, values)
         plain |= {key: _known(part, values[key]) for key, part in PARTS.items() if key in values}
         if "generator" in values:
@@ -295,7 +296,7 @@ class Record:
 
 
 def _misfit(value: Any, shape: Any, place: str) -> str | None:
-    """Where a value is not of a shape of `SHAPES`; None if it is."""
+    """Where values deviate from `SHAPES`; None if they conform."""
     if isinstance(shape, tuple):
         return None if isinstance(value, shape) and not isinstance(value, bool) else place
     if not isinstance(value, dict):

@@ -38,7 +38,7 @@ from vidgan.metrics.memorisation import Nearest
 from vidgan.video.writing import frame_strip
 
 # ------------------------------------------------------------------------------------------------
-# What every score is read against: damaged real clips, noise, and nearest training clips.
+# Controls: damaged real clips, noise, and nearest training clips.
 #
 # All functions map uint8 clips `[M, C, T, H, W]` to as many clips of the same shape and type.
 
@@ -50,7 +50,7 @@ def uniform_noise(clips: Tensor, seed: int = 0) -> Tensor:
 
 
 def repeated_mean_clip(clips: Tensor, seed: int = 0) -> Tensor:
-    """The pixel-wise mean of the clips, repeated: what a generator without diversity may reach."""
+    """The pixel-wise mean of the clips, repeated: a generator without diversity."""
     total = torch.zeros(clips.shape[1:], dtype=torch.float64)
     for clip in clips:
         total += clip
@@ -70,7 +70,7 @@ def frozen_frames(clips: Tensor, seed: int = 0) -> Tensor:
 
 
 def reversed_frames(clips: Tensor, seed: int = 0) -> Tensor:
-    """Each clip played backwards; a set that holds every motion both ways hardly changes."""
+    """Each clip played backwards; a set with every motion in both directions hardly changes."""
     return clips.flip(2)
 
 
@@ -175,9 +175,9 @@ def combined_scores(scores: Mapping[str, Score], protocol: Protocol) -> dict[str
 
 
 def missing_scores(reference: Reference) -> dict[str, str]:
-    """Metrics that cannot be given, each with a sentence that says why.
+    """Metrics that cannot be computed, each with the reason.
 
-    The sentence is empty where there are no features: whoever could not make them has said why.
+    The sentence is empty without features: the reason was given where they failed.
     """
     missing: dict[str, str] = {}
     extraction = reference.real.extraction
@@ -345,7 +345,7 @@ def _how_to_mend(real: RealData, num_generated: int, wanted: int) -> str:
 
 @dataclass(frozen=True)
 class ComparedSets:
-    """What is scored against the reference.
+    """The sets scored against the reference.
 
     Attributes:
         generated: all generated clips.

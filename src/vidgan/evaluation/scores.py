@@ -1,4 +1,4 @@
-"""The metrics of an evaluation, or a few that share their computation; see `evaluation.metric`."""
+"""The metrics of an evaluation; see `evaluation.metric`."""
 
 import math
 import statistics
@@ -67,7 +67,7 @@ INCEPTION_SCORE = Metric(
 
 def _make_frechet(reference: Reference) -> Scorer:
     features, options = reference.real.features, _options(reference)
-    # Whether there are enough clips was settled for generated sets; real ones may be fewer.
+    # Generated sets are known to be large enough; real ones may be smaller.
     options["allow_few"] = True
 
     def compute(scored: ScoredSet) -> float:
@@ -347,7 +347,7 @@ class _SharedTests:
         self._known: list[tuple[Tensor, TwoSampleResult]] = []
 
     def result(self, scored: ScoredSet) -> TwoSampleResult:
-        """What came of one set."""
+        """The result for one set."""
         for clips, known in self._known:
             if clips.shape == scored.clips.shape and torch.equal(clips, scored.clips):
                 return known
@@ -471,6 +471,6 @@ OVERALL = Metric(
     better="lower",
     bounds=(0.0, math.inf),
     combine=combine_overall,
-    # Each of its parts has said what there is to say.
+    # Warnings are those of its parts.
     warn=lambda title, score: [],
 )

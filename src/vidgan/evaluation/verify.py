@@ -1,6 +1,6 @@
-"""Verifying a record: everything it rests on is read again, and everything in it computed anew.
+"""Verifying a record: its inputs are read again and everything in it is recomputed.
 
-On the same machine, versions and number of threads every bit has to agree; elsewhere numbers may
+With the same machine, versions and number of threads every bit must agree; otherwise numbers may
 differ by `TOLERANCE`. Whatever does not agree is named: an edited field of the record, the file of
 a generator, a clip, a judge's weights, a value.
 """
@@ -49,11 +49,11 @@ FOUNDATION = {"protocol", "inputs", "seeds", "mask", "perceptual"}
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of verifying a record.
+    """The result of verifying a record.
 
     Attributes:
-        findings: a sentence for whatever does not agree; empty for a record that holds.
-        elsewhere: how this machine differs from the record's; empty where equal bits were asked.
+        findings: a sentence per disagreement; empty for a valid record.
+        elsewhere: how this machine differs from the record's; empty if bit-identity was required.
     """
 
     findings: tuple[str, ...]
@@ -74,17 +74,17 @@ def verify(
 ) -> Verification:
     """Compute a record again from its inputs.
 
-    Videos are decoded anew, into a folder that is deleted afterwards; features are extracted anew.
-    The judge is taken from `cache` if it is there, else trained again.
+    Videos are decoded again, into a folder that is deleted afterwards; features are extracted
+    again. The judge is taken from `cache` if it is there, else trained again.
 
     Args:
         path: the record.
         data: where the real clips lie now; None takes the path in the record.
         cache: folder where judges are kept.
-        notify: told in a few words what happens next.
+        notify: called with a short message about what happens next.
 
     Raises:
-        UserError: the file is no sealed record, or what it was made from is gone or was never in
+        UserError: the file is not a sealed record, or what it was made from is gone or was never in
             files.
     """
     path = Path(path)
@@ -117,7 +117,7 @@ def verify(
             return Verification(
                 (*findings, f"it cannot be computed again: {error}"), tuple(elsewhere)
             )
-    # As a file would hold it: lists for tuples, words for keys.
+    # As JSON would hold it: lists for tuples, strings for keys.
     now = json.loads(json.dumps(again.to_dict()))
     # Earlier versions wrote the seed by which a run orders its clips.
     if inputs.data.seed in (0, _seed_of_run(source)):
@@ -181,7 +181,7 @@ def _find_source(source: SourceInputs, path: Path) -> Path:
     # Where a folder of clips was edited into a generator, the comparison says so.
     is_own = source.kind == "folder" or found.resolve() == home
     if not found.is_file() and not (found.is_dir() and is_own):
-        raise UserError(f"{path} is of {found}, which is no file: name a record of your own")
+        raise UserError(f"{path} is of {found}, which is not a file: name a record of your own")
     return found
 
 
@@ -222,7 +222,7 @@ def _threads_of(threads: int) -> Iterator[None]:
 def _real_clips(
     inputs: DataInputs, data: str | None, path: Path, notify: Notify
 ) -> Iterator[ClipDataset]:
-    """The real clips, packed anew if they come from videos."""
+    """The real clips, repacked if they come from videos."""
     if inputs.kind == "memory":
         raise UserError(
             f"{path} compares with real clips that were in memory alone, so they cannot be read "
@@ -234,11 +234,11 @@ def _real_clips(
     if not is_packed(config.path) and not Path(config.path).exists():
         raise UserError(
             f"the real clips of {path} are not in {config.path}: give the command where the record "
-            "was made, or data=FOLDER behind it"
+            "was made, or data=FOLDER after it"
         )
     with tempfile.TemporaryDirectory(prefix="vidgan-verify-") as folder:
         if not is_packed(config.path):
-            notify(f"reading the videos in {config.path} anew")
+            notify(f"reading the videos in {config.path} again")
         packed = cached_build(config, inputs.levels, cache_dir=folder)
         yield ClipDataset(open_store(packed), config, seed=inputs.seed)
 

@@ -1,4 +1,4 @@
-"""What a reader of scores has to know, a sentence each."""
+"""Warnings about scores, a sentence each."""
 
 from collections.abc import Mapping
 
@@ -6,14 +6,14 @@ from vidgan.evaluation.metric import find_metric
 from vidgan.evaluation.record_types import Score
 
 CLEAR = 0.02
-"""Share of the way from real clips to the ceiling by which shuffled frames have to stand out."""
+"""Required score of shuffled frames, from real clips (0) to the ceiling (1)."""
 
 SUSPICIOUS = 0.5
-"""Generated clips this much nearer to the reference than real ones are hardly new."""
+"""Generated clips this much nearer to the reference than real ones are suspected copies."""
 
 
 def score_warnings(scores: Mapping[str, Score]) -> list[str]:
-    """Sentences on scores that do not stand where they should, by the rule of each metric."""
+    """Warnings about implausible scores, by the rule of each metric."""
     warnings = []
     for key, score in scores.items():
         metric = find_metric(key)
@@ -39,7 +39,7 @@ def warn_distance(
     suspicious: float | None = SUSPICIOUS,
     sees_motion: bool = True,
 ) -> list[str]:
-    """Sentences on a distance that is out of order: floor < generated < ceiling.
+    """Warnings about a distance that violates floor < generated < ceiling.
 
     The ceiling is the lower one of noise and mean clip: which of them is worse depends on the
     network, and a generator has to beat both.

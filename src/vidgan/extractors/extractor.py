@@ -39,15 +39,15 @@ PYTORCH_EPSILON = 1e-5
 """Of the class that VideoGPT, DIGAN, TATS and cd-fvd load the converted weights into."""
 
 MAX_EPSILON = 0.01
-"""More would be no guard against a division by 0 but another network."""
+"""A larger one would change the network instead of guarding against division by 0."""
 
 NO_CLASSES = 2
-"""Classes of a network whose classes nobody reads."""
+"""Number of classes of a network whose classes are unused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorSpec:
-    """Which network reads clips, and how. Everything here moves a score."""
+    """Network, weights and preprocessing of an extractor. Every field affects scores."""
 
     name: str
     """Name under which it is registered."""
@@ -100,7 +100,7 @@ class ExtractorSpec:
         if self.probabilities not in (None, "probabilities"):
             raise UserError(f"{where}: own-c3d calls its probabilities 'probabilities', or none")
         if self.num_classes != NO_CLASSES and self.layer == "features" and not self.probabilities:
-            raise UserError(f"{where}: num_classes moves nothing where only features are read")
+            raise UserError(f"{where}: num_classes has no effect if only features are read")
 
     @property
     def identity(self) -> str:
@@ -239,7 +239,7 @@ MEAN_WEIGHTS = "c3d-mean"
 
 
 class Extractor(Protocol):
-    """What the evaluation asks of an extractor."""
+    """The interface of an extractor."""
 
     @property
     def name(self) -> str:
@@ -362,8 +362,8 @@ class NetworkExtractor:
 class RandomC3D:
     """The small C3D of the judge with seeded weights, built for the shape of the clips it meets.
 
-    An untrained network gives weak features, which see pixels more than meaning; but they need no
-    file and no labels, and every machine has the same ones.
+    An untrained network gives weak, low-level features, but needs no
+    files or labels, and is the same on every machine.
 
     Args:
         spec: what it is.
@@ -438,7 +438,7 @@ class RandomC3D:
 
 @contextlib.contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """Float32 without TensorFloat-32, and convolutions whose algorithm does not vary."""
+    """Float32 without TensorFloat-32, and deterministic convolutions."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -470,7 +470,7 @@ def place(network: nn.Module, device: torch.device | str) -> None:
 
 
 def build_network(spec: ExtractorSpec) -> nn.Module:
-    """The network of an extractor with weights that mean nothing yet."""
+    """The network of an extractor, before its weights are loaded."""
     if spec.network == "c3d":
         return C3D(spec.num_classes, width=spec.width, pool5=spec.pool5)
     if spec.network == "i3d":

@@ -147,7 +147,7 @@ class FeatureStore:
             read: gives clips; called only for parts that are missing.
             extract: from a part's clips to its arrays.
             processes: those that share the work; each takes every n-th part. All have to call.
-            progress: told clips done and M after every part of this process.
+            progress: called with clips done and M after every part of this process.
 
         Raises:
             UserError: a stored set is damaged.

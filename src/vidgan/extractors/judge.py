@@ -1,9 +1,8 @@
 """The judge: a classifier trained on the user's own real videos, labelled or not.
 
-It serves where no published weights are at hand or fit. It is trained on real training videos
-only, checked on other real videos, and never sees a generated clip before it judges one. Scores on
-its features and probabilities compare generators on the same data with the same judge and nothing
-else.
+It is used where no published weights are available or suitable. It is trained on real training
+videos only, validated on other real videos, and never trained on generated clips. Scores on its
+features and probabilities compare generators on the same data with the same judge and nothing else.
 """
 
 import dataclasses
@@ -44,7 +43,7 @@ from vidgan.metrics.intervals import (
 )
 
 # ------------------------------------------------------------------------------------------------
-# What the judge sees while it trains: a split by video, and augmentation that keeps motion
+# The judge's training data: a split by video, and augmentation that preserves motion
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def split_by_video(
         held_out.update(videos[i] for i in order[:count].tolist())
     if not held_out:
         raise UserError(
-            "the classifier that judges clips cannot be checked: no class has two videos; add "
+            "the judge cannot be validated: no class has two videos; add "
             "videos or evaluate without it (protocol=stswd)"
         )
     is_held_out = torch.tensor([video in held_out for video in video_ids])
@@ -112,8 +111,8 @@ def augment_keeping_motion(
 ) -> Tensor:
     """Float clips `[B, C, T, H, W]` with one random colour map, shift and mirror a clip.
 
-    Colour is made useless as a clue: channels change places, and each gets a gain in 0.7..1.3 and
-    an offset in +-0.25 of its own. Motion is left alone: a clip moves as a whole, frames keep their
+    Colour is made uninformative: channels change places, and each gets a gain in 0.7..1.3 and
+    its own offset in +-0.25. Motion is preserved: a clip moves as a whole, frames keep their
     order.
 
     Args:
@@ -184,14 +183,14 @@ class ClassifierSettings:
     validation_share: float = 0.15
     """Share of each class's videos kept for checking the judge."""
     colour: bool = True
-    """Whether colours are scrambled in training, so that shape and motion decide."""
+    """Whether colours are scrambled in training, so that only shape and motion are informative."""
     shift: float = 0.1
     """Largest random shift in training, as a share of height and width."""
     mirror: bool = False
-    """Whether clips are mirrored in training; wrong wherever left and right are classes."""
+    """Whether clips are mirrored in training; wrong if classes distinguish left from right."""
     task: Literal["classes", "changes"] = "classes"
-    """What the judge learns to name: the classes of the data, or, where there are none, what was
-    done to a clip; see `vidgan.extractors.pretext`."""
+    """What the judge classifies: the classes of the data or, without classes, the change
+    applied to a clip; see `vidgan.extractors.pretext`."""
     gate_multiple: float = 5.0
     """Scores are given only if the accuracy on validation videos reaches this multiple of chance
     (or half way from chance to 1, if that is less)."""
@@ -253,7 +252,7 @@ class OwnClassifier:
 
     @property
     def passed(self) -> bool:
-        """Whether the judge is good enough to give scores."""
+        """Whether the judge is accurate enough for scores."""
         return float(self.report["accuracy"]["joint"]) >= self.required_accuracy
 
     @property
@@ -409,7 +408,7 @@ def train_own_classifier(
         classes, labels = PRETEXT_CLASSES, torch.zeros_like(labels)
     if len(classes) < 2:
         raise UserError(
-            "a classifier that judges clips needs at least two classes; evaluate unlabelled data "
+            "a judge needs at least two classes; evaluate unlabelled data "
             "with --protocol own-ssl or stswd"
         )
     started = time.process_time()
@@ -531,7 +530,7 @@ def obtain_judge(
     Args:
         real: training clips.
         classes, seed, settings, device: as in `train_own_classifier`.
-        cache: folder that holds one folder a judge; None trains anew and keeps nothing.
+        cache: folder that holds one folder a judge; None trains again and keeps nothing.
     """
     facts = {
         "clips": clips_hash(real.clips, real.labels),
@@ -556,7 +555,7 @@ def obtain_judge(
     if cache is None:
         return train()
     folder = Path(cache) / f"judge-{key}"
-    # Whoever comes second waits for the first one's judge, which costs less than a second one.
+    # A second process waits for the first one's judge, which costs less than training another.
     with one_at_a_time(folder.with_suffix(".lock")):
         if not folder.exists():
             judge = train()

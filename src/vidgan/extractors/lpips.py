@@ -1,4 +1,4 @@
-"""LPIPS of frames against the true frames, with weights that the user has converted.
+"""LPIPS of frames against ground truth, with weights that the user has converted.
 
 It stands beside PSNR and SSIM, and like them compares two images of the same moment.
 """
@@ -75,7 +75,7 @@ BACKBONES: dict[str, tuple[BackboneStage, ...]] = {
 """AlexNet and VGG-16 down to the last activation that is read."""
 
 MIN_SIDES = {"alex": 31, "vgg": 16}
-"""Smallest side in pixels that leaves a cell behind the last pooling."""
+"""Smallest side in pixels that leaves a cell after the last pooling."""
 
 
 def backbone_shapes(backbone: str, width: float = 1.0) -> Shapes:
@@ -100,7 +100,7 @@ def channel_shapes(backbone: str, width: float = 1.0) -> Shapes:
 
 
 class LPIPS(nn.Module):
-    """The distance; its weights mean nothing before some are loaded.
+    """The distance; its weights must be loaded before use.
 
     Args:
         backbone: `alex` or `vgg`.
@@ -155,7 +155,7 @@ def unit_length(features: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------
-# LPIPS of frames against the true frames, with weights that the user has converted
+# LPIPS of frames against ground truth, with weights that the user has converted
 
 WEIGHTS: dict[Backbone, tuple[str, str]] = {
     "alex": ("alexnet", "lpips-alex"),
@@ -275,7 +275,7 @@ def load_perceptual(
     """
     names = get_args(Backbone)
     if backbone not in names:
-        raise UserError(f"lpips={backbone} is no backbone of LPIPS: give {' or '.join(names)}")
+        raise UserError(f"lpips={backbone} is not a backbone of LPIPS: give {' or '.join(names)}")
     known: Backbone = "alex" if backbone == "alex" else "vgg"
     first, second = (load_weights(weights_path(name, folder)) for name in WEIGHTS[known])
     return PerceptualDistance(known, (first, second), width, device)

@@ -1,8 +1,9 @@
-"""Labels that clips carry in themselves: how a clip was turned, and what was done to its time.
+"""Self-supervised labels of clips: the rotation and the temporal change applied to a clip.
 
-A judge of unlabelled clips is trained to name one of sixteen changes: a quarter turn out of four
+A judge of unlabelled clips is trained to classify sixteen transformations: a quarter turn out of
+    four
 (Gidaris et al. 2018) times a change of time out of four (in the manner of Jenni et al. 2020).
-Whoever tells them apart has to know what the things look like and how they move. Playing backwards
+Telling them apart takes knowledge of appearance and of motion. Playing backwards
 is none of the changes, since much of the world moves both ways alike.
 """
 
@@ -15,10 +16,10 @@ from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 
 MIN_FRAMES = 4
-"""With fewer frames the changes of time look alike."""
+"""With fewer frames the temporal changes look alike."""
 
 CHECKED_CLIPS = 64
-"""Clips that a judge is checked on, each with every change."""
+"""Clips that a judge is validated on, each with every change."""
 
 TURNS = ("0", "90", "180", "270")
 """Counter-clockwise degrees."""

@@ -1,7 +1,7 @@
 """A classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv:1610.06545), `own-c2st`.
 
-A small network learns to tell generated from real clips and is scored on clips that it never saw.
-If both sets have the same law, it can do no better than guess.
+A small network learns to separate generated from real clips and is scored on unseen clips.
+If both sets have the same distribution, it can only guess.
 
 Differences from the paper: the area under the ROC curve stands beside the accuracy,
 cross-validation over several seeds takes the place of one split, and an interval that of a p-value.
@@ -23,8 +23,8 @@ SMALL = 4
 
 MAX_CHANNELS = 128
 FINE_LEVELS = 2 / 127.5
-"""Two grey levels of [-1, 1]: the size above which fine detail counts by its logarithm, so that
-faint noise is not drowned by edges."""
+"""Two grey levels in [-1, 1]: above this size fine detail is scaled logarithmically, so that
+edges do not mask faint noise."""
 
 MIN_CLIPS = 8
 """Clips of each set that can be divided into training and test."""
@@ -62,12 +62,12 @@ class TwoSampleSettings:
 
 @dataclass(frozen=True)
 class TwoSampleResult:
-    """What the classifier makes of clips that it never saw.
+    """The classifier's results on unseen clips.
 
     Attributes:
         auc: probability that a generated clip looks more generated to it than a real one; 0.5 is
-            perfect, 1 tells all.
-        accuracy: share of clips named rightly, half of them real.
+            perfect, 1 is complete separation.
+        accuracy: share of clips classified correctly, half of them real.
         intervals: by name the ends between which 95 % of the resamples lie.
     """
 
@@ -83,7 +83,7 @@ class TwoSampleResult:
 def two_sample_test(
     fake: Tensor, real: Tensor, settings: TwoSampleSettings | None = None, seed: int = 0
 ) -> TwoSampleResult:
-    """Learn to tell two sets of clips from each other.
+    """Train a classifier to separate two sets of clips.
 
     Args:
         fake, real: uint8 `[M, C, T, H, W]` of one shape; of the larger set the first clips count.
@@ -185,7 +185,7 @@ def _scores(fake: Tensor, real: Tensor) -> tuple[float, float]:
     """Mean area under the ROC curve and accuracy over the rows of logits `[S, M]`."""
     count = fake.shape[1]
     joined = torch.cat([fake, real], 1)
-    # Equal logits share a rank, so that a network that cannot tell scores 0.5.
+    # Equal logits share a rank, so that an uninformative network scores 0.5.
     ordered = joined.sort(1).values
     low = torch.searchsorted(ordered, fake.contiguous())
     high = torch.searchsorted(ordered, fake.contiguous(), right=True)

@@ -1,4 +1,4 @@
-"""Work that goes through many videos one by one and may be interrupted at any moment.
+"""Resumable work over many videos, one by one.
 
 Every video leaves one record, written when everything else about it is complete. A restart skips
 videos with a record; what an interrupted one left is cleared away. Videos do not influence each
@@ -122,7 +122,7 @@ class SiftMatcher:
 
 
 # ------------------------------------------------------------------------------------------------
-# Work that goes through many videos one by one and may be interrupted at any moment
+# Resumable work over many videos, one by one
 
 Job = TypeVar("Job")
 
@@ -139,7 +139,7 @@ class WorkItem:
     Attributes:
         name: path within the source folder.
         key: name of its record and outputs; no other video has it.
-        fingerprint: tells a changed file.
+        fingerprint: changes with the file.
         extra: more to be noted in its record.
     """
 
@@ -175,7 +175,7 @@ def video_names(root: Path) -> list[str]:
 
 
 def file_fingerprint(path: Path) -> str:
-    """Tells a changed video without reading all of it: size, beginning and end."""
+    """A fingerprint of a video from its size, beginning and end."""
     digest = hashlib.blake2b(digest_size=16)
     for file in (f for f in files_at(path) if f.is_file()):
         size = file.stat().st_size
@@ -212,7 +212,7 @@ def guarded_record(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, A
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
-        # Among thousands of downloads one meets every fault once; the others must go on.
+        # Among thousands of downloads every fault occurs; the others must continue.
         return failed_record(name, "failed", f"{type(error).__name__}: {error}")
 
 
@@ -234,7 +234,7 @@ class WorkFolder:
 
     @property
     def plan_file(self) -> Path:
-        """The file that tells what this folder is, and with which settings it was begun."""
+        """The file with the folder's kind and settings."""
         return self.path / f"{self.kind}.json"
 
     def plan(self) -> dict[str, Any]:

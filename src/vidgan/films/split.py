@@ -38,7 +38,7 @@ class SplitJob:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitReport:
-    """What became of a film.
+    """The outcome for a film.
 
     Attributes:
         film: the file.
@@ -61,7 +61,7 @@ class SplitReport:
     counts: dict[str, int]
 
     def lines(self) -> list[str]:
-        """The report for people."""
+        """The human-readable report."""
         files = ", ".join(f"{split} {count}" for split, count in sorted(self.counts.items()))
         text = [
             f"{self.num_shots} shots in {self.num_frames:,} frames of {self.film}",

@@ -64,7 +64,7 @@ class StabilizeConfig:
         size: side of the clip; the shorter side is scaled to it and the middle is cut out.
         min_frames: shorter clips are dropped.
         max_frames: a clip ends after this many frames.
-        restart: begin anew behind the place where a clip ended or was aborted, as often as the
+        restart: start again after the place where a clip ended or was aborted, as often as the
             video lasts; the recipe takes one clip of a video or none.
         quality: x264 rate factor of the clips.
         lossless: store pixels exactly instead (files that browsers do not play).
@@ -228,7 +228,7 @@ def bring_back(
     whole = np.full((height, width), 255, np.uint8)
     valid = cv2.warpPerspective(whole, to_first, (width, height), flags=cv2.INTER_NEAREST)
     kernel = np.ones((erode, erode), np.uint8)
-    # The edge of the image itself is no border of the warp.
+    # The edge of the image itself is not a border of the warp.
     valid = cv2.erode(valid, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=255) > 0
     stable: Pixels = np.where(valid[..., None], moved, previous)
     return stable, float(valid.mean())
@@ -267,7 +267,7 @@ class StabilizeJob:
 
 @dataclass(frozen=True, kw_only=True)
 class StabilizeReport(Report):
-    """What became of every video.
+    """The outcome for every video.
 
     Attributes:
         out: the folder.
@@ -284,7 +284,7 @@ class StabilizeReport(Report):
     endings: dict[str, int]
 
     def lines(self, limit: int = 20) -> list[str]:
-        """The report for people; at most `limit` videos without a clip."""
+        """The human-readable report; at most `limit` videos without a clip."""
         stable = self.num_videos - len(self.dropped)
         first = (
             f"{self.num_videos:,} videos: {stable:,} stabilised into {self.num_clips:,} clips of"
@@ -379,7 +379,7 @@ def _clips_of(job: StabilizeJob) -> dict[str, Any]:
         write_mp4(file, pixels, fps, quality=job.config.quality, lossless=job.config.lossless)
         written.append({"file": file.name, "num_frames": len(frames), "ending": clip.ending})
     # Many attempts may have ended alike.
-    why = ", ".join(dict.fromkeys(aborted)) or "no frames behind the skipped ones"
+    why = ", ".join(dict.fromkeys(aborted)) or "no frames after the skipped ones"
     return {"reason": None if written else why, "clips": written}
 
 

@@ -1,1 +1,1 @@
-"""Adversarial losses, what keeps them stable, and the recipes that combine them."""
+"""Adversarial losses, penalties and constraints, and the recipes that combine them."""

@@ -1,4 +1,4 @@
-"""Auxiliary losses of the generator: what it is asked for besides fooling the discriminators.
+"""Auxiliary losses of the generator, besides the adversarial loss.
 
 Every loss is a small frozen record of its settings and a pure function of `AuxiliaryInputs`. The
 value is unweighted; the training step multiplies it by `weight`.
@@ -19,15 +19,15 @@ Distance = Literal["l1", "mse"]
 
 
 class AuxiliaryInputs(NamedTuple):
-    """What every auxiliary loss may look at.
+    """The inputs of every auxiliary loss.
 
     Attributes:
-        parts: what the generator made: `clip` `[B, C, T, H, W]` and all it can show.
+        parts: what the generator made: `clip` `[B, C, T, H, W]` and its other outputs.
         context: what the generator was given, or None.
         real: target clips `[B, C, T, H, W]`; for a context model row b is the truth of row b.
         labels: `[B]` or None.
-        scores: each discriminator's answer on the generated clips.
-        scores_real: each discriminator's answer on the reals, if the loss needs it.
+        scores: each discriminator's output on the generated clips.
+        scores_real: each discriminator's output on the reals, if the loss needs it.
         generator: whose weights a loss may look at.
     """
 
@@ -98,7 +98,7 @@ class Pixels(Auxiliary):
 
     Attributes:
         distance: `mse` or `l1`, averaged over elements.
-        space: compare `rgb`, or `grey`, which asks nothing of the colours.
+        space: compare `rgb`, or `grey`, which ignores colours.
     """
 
     weight: float = 1000.0
@@ -108,7 +108,9 @@ class Pixels(Auxiliary):
     def __call__(self, at: AuxiliaryInputs) -> Tensor:
         fake, real = at.parts["clip"], at.real
         if at.context is None:
-            raise ValueError("the pixels loss needs a model whose generated clips have a truth")
+            raise ValueError(
+                "the pixels loss needs a model whose generated clips have ground truth"
+            )
         if self.space == "grey":
             fake, real = to_grey(fake), to_grey(real)
         return measure(fake, real, self.distance)

@@ -1,4 +1,4 @@
-"""Penalties on a discriminator: what keeps its scores smooth, bounded or centred.
+"""Penalties on a discriminator that keep its scores smooth, bounded or centred.
 
 Every penalty is a small frozen record of its settings and a pure function of `PenaltyInputs`.
 The value is unweighted; the training step multiplies it by `weight`, and by `every` on the steps
@@ -114,7 +114,7 @@ CONSTRAINTS: dict[str, type[Constraint]] = {
 
 
 # ------------------------------------------------------------------------------------------------
-# Penalties on a discriminator: what keeps its scores smooth, bounded or centred
+# Penalties on a discriminator that keep its scores smooth, bounded or centred
 
 
 def refuse_unless(holds: bool, sentence: str) -> None:
@@ -124,7 +124,7 @@ def refuse_unless(holds: bool, sentence: str) -> None:
 
 
 MAX_WEIGHT = 1_000_000
-"""A thousand times the largest of any paper, and with it no loss leaves float32 by itself."""
+"""A thousand times the largest published weight; no loss overflows float32 with it."""
 
 
 def check_weight(weight: float, name: str = "weight") -> None:
@@ -134,7 +134,7 @@ def check_weight(weight: float, name: str = "weight") -> None:
 
 
 class ScoresLike(Protocol):
-    """The part of a discriminator's answer that penalties read."""
+    """The part of a discriminator's output that penalties use."""
 
     @property
     def realness(self) -> Tensor:
@@ -146,12 +146,12 @@ class ScoresLike(Protocol):
 
 
 class PenaltyInputs(NamedTuple):
-    """What every penalty may look at.
+    """The inputs of every penalty.
 
     Attributes:
         discriminator: called as `discriminator(clip, labels, context, view)`.
         real, fake: clips `[B, C, T, H, W]`, without a gradient to the generator.
-        scores_real, scores_fake: the discriminator's answers on both.
+        scores_real, scores_fake: the discriminator's outputs on both.
         labels, context, view: what the discriminator was given with each clip, or None.
         rng: random rows for this update and penalty.
     """

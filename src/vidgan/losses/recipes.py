@@ -1,4 +1,4 @@
-"""Losses by name: an adversarial game and the terms that belong to it.
+"""Loss recipes: an adversarial game and the terms that belong to it.
 
 A recipe is a published combination. Games, penalties and constraints of the discriminator and
 auxiliary losses of the generator are otherwise free to combine: set `loss.adversarial`,
@@ -115,7 +115,7 @@ ADVERSARIAL_LOSSES = {
 
 
 # ------------------------------------------------------------------------------------------------
-# Losses by name: an adversarial game and the terms that belong to it
+# Loss recipes: an adversarial game and the terms that belong to it
 
 Term = TypeVar("Term")
 
@@ -130,7 +130,7 @@ class Recipe:
     Attributes:
         adversarial: name of the game.
         penalties: name to the settings that differ from the penalty's defaults.
-        requires: settings of the model that the loss cannot do without.
+        requires: settings of the model that the loss requires.
         constraints: likewise for constraints.
     """
 
@@ -218,7 +218,7 @@ class LossConfig:
 
     @property
     def requires(self) -> Mapping[str, Any]:
-        """Settings of the model that this loss cannot do without."""
+        """Settings of the model that this loss requires."""
         return RECIPES[self.name].requires
 
 

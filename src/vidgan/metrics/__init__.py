@@ -1,1 +1,1 @@
-"""Formulas alone: features or uint8 clips in, numbers out."""
+"""Metric formulas: features or uint8 clips in, numbers out."""

@@ -1,9 +1,9 @@
-"""Do generated clips look like real ones at a glance? Sliced Wasserstein distances of whole clips.
+"""Appearance: sliced Wasserstein distances between descriptors of whole clips.
 
-Each clip becomes a few numbers that anybody sees and a network need not: its mean colour, the
+Each clip becomes a few visible statistics that a network may ignore: its mean colour, the
 distribution of its colours, and where it is light, dark and coloured over time. Sets of clips are
 compared by the sliced Wasserstein distance of these descriptions (Rabin et al. 2011), so that a set
-whose backgrounds are all dark, whose hues are wrong or whose scenes repeat has a number for it.
+with dark backgrounds, wrong hues or repeated scenes scores badly.
 Patches, as in `stswd`, do not know which of them belong to one clip; descriptions do.
 """
 
@@ -20,19 +20,19 @@ from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
 
 # ------------------------------------------------------------------------------------------------
-# Statistics of motion that need no network: how much, where and how evenly clips change.
+# Motion statistics without a network: how much and how evenly clips change.
 #
-# They tell a frozen or a flickering generator at once.
+# They expose a frozen or a flickering generator.
 
 MOTION_CHUNK = 64
-"""Clips that are floats at once."""
+"""Clips converted to float at a time."""
 
 STILL = 2 / 127.5
 """Mean absolute difference of [-1, 1] values below which a clip counts as still: 2 grey levels."""
 
 
 def motion_statistics(clips: Tensor) -> dict[str, float]:
-    """How much clips move, in values of 0..255.
+    """How much clips move, in grey levels of 0..255.
 
     Args:
         clips: uint8 `[M, C, T, H, W]` of at least 2 frames.
@@ -85,10 +85,10 @@ def _check(clips: Tensor) -> None:
 
 
 # ------------------------------------------------------------------------------------------------
-# Do generated clips look like real ones at a glance? Sliced Wasserstein distances of whole clips
+# Appearance: sliced Wasserstein distances between descriptors of whole clips
 
 CHUNK = 64
-"""Clips that are floats at once."""
+"""Clips converted to float at a time."""
 
 NUM_QUANTILES = 16
 """Points of a clip's distribution of one colour value."""
@@ -108,7 +108,7 @@ def mean_colours(clip: Tensor) -> Tensor:
 def colour_histograms(clip: Tensor) -> Tensor:
     """Quantiles of every channel and of differences of neighbouring channels, `[B, F]`.
 
-    A distance of quantiles is the Wasserstein distance of histograms with as fine bins as one
+    A distance of quantiles is the Wasserstein distance of histograms with arbitrarily fine
     likes.
     """
     values = clip.flatten(2)

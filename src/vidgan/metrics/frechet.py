@@ -49,7 +49,7 @@ def inception_score(
         Mean and population standard deviation over the splits.
 
     Raises:
-        UserError: rows are no distributions, or there are more splits than rows.
+        UserError: rows are not distributions, or there are more splits than rows.
 
     Example:
         >>> import torch
@@ -279,7 +279,7 @@ def _result(
     mean_part = float(difference.square().sum())
     trace_b = float(traces[1])
     distance = mean_part + float(traces[0] + traces[1] - 2 * cross)
-    # Rounding can leave -1e-16 times the trace for equal sets; what is no number stays none.
+    # Rounding can leave -1e-16 times the trace for equal sets; NaN stays NaN.
     distance = 0.0 if distance < 0 else distance
     relative = distance / trace_b if trace_b > 0 else None
     return FrechetResult(distance, mean_part, method, clipped, relative, few_rows)

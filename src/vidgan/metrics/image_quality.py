@@ -1,4 +1,4 @@
-"""PSNR and SSIM of frames against the true frames, for prediction and restoration.
+"""PSNR and SSIM of frames against ground truth, for prediction and restoration.
 
 Both compare two images of the same moment. They say nothing of clips that show something else
 than the truth and may be just as good, so they are read beside a distance between distributions.
@@ -15,7 +15,7 @@ PEAK = 255.0
 """Largest value of a uint8 pixel."""
 
 MAX_PSNR_DB = 100.0
-"""Given to equal frames, whose PSNR is infinite, so that means stay finite."""
+"""PSNR of equal frames, instead of infinity, so that means stay finite."""
 
 WINDOW, SIGMA = 11, 1.5
 """Side and standard deviation of SSIM's Gaussian window in pixels (Wang et al. 2004)."""
@@ -122,8 +122,8 @@ def _check(clips: Tensor, truth: Tensor) -> None:
 # ------------------------------------------------------------------------------------------------
 # Predicted frames against the true ones, beside forecasts that need no model.
 #
-# A prediction is worth something only if it beats what anybody can do: show the last given frame
-# again, or let every pixel change on as it last did.
+# A useful prediction beats trivial baselines: repeating the last given frame,
+# or extrapolating every pixel linearly.
 
 Scores = dict[str, dict[str, Any]]
 
@@ -132,7 +132,7 @@ FrameMetric = Callable[[Tensor, Tensor], Tensor]
 
 
 def repeat_last(context: Tensor, num_frames: int) -> Tensor:
-    """The last given frame again and again.
+    """The last given frame, repeated.
 
     Args:
         context: uint8 `[..., C, T0, H, W]`.
@@ -145,7 +145,7 @@ def repeat_last(context: Tensor, num_frames: int) -> Tensor:
 
 
 def linear_extrapolation(context: Tensor, num_frames: int) -> Tensor:
-    """Every pixel goes on changing as from the last but one to the last given frame, in 0..255.
+    """Linear extrapolation of every pixel from the last two given frames, in 0..255.
 
     Frame k is last + k (last - last but one); with a single given frame it is `repeat_last`.
     Arguments and result as there.
@@ -176,7 +176,7 @@ def score_frames(
     Args:
         samples: uint8 `[M, K, C, T, H, W]`, K predictions for every clip.
         truth: uint8 `[M, C, T, H, W]`.
-        baselines: by name, uint8 `[M, C, T, H, W]`.
+        baselines: uint8 `[M, C, T, H, W]`, keyed by baseline.
         perceptual: the distance to add as `lpips`.
 
     Returns:
@@ -199,7 +199,7 @@ def score_frames(
 
 
 def _entry(ours: Tensor, theirs: Mapping[str, Tensor], better: str) -> dict[str, Any]:
-    """What is told of one metric; ours `[M, K, T]`, theirs `[M, T]`."""
+    """The result for one metric; ours `[M, K, T]`, theirs `[M, T]`."""
     num_clips, num_samples, num_frames = ours.shape
     sign = 1 if better == "higher" else -1
     by_clip = ours.mean(dim=(1, 2))  # [M]

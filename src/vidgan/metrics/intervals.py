@@ -1,4 +1,4 @@
-"""How sure a score is: bootstrap intervals, and the Frechet distance of infinitely many clips."""
+"""Uncertainty of scores: bootstrap intervals, and the Frechet distance of infinitely many clips."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class Interval:
     Attributes:
         low, high: ends.
         level: how often such intervals hold what they cover, as far as scores are near normal;
-            benchmarks/coverage.py tells how far that is.
+            benchmarks/coverage.py measures how far that is.
         method: `bootstrap` (rows drawn with replacement) or `subsampling` (without, see there).
         covers: what is held.
     """
@@ -218,7 +218,7 @@ def extrapolated_frechet(
 
 
 def refuse_extrapolation(rows: int, dim: int) -> str | None:
-    """Why the distance of infinitely many clips cannot be told from so many, or None."""
+    """Why the distance of infinitely many clips cannot be estimated from this many, or None."""
     wanted = max(MIN_ROWS_PER_FEATURE * dim, MIN_ROWS)
     if rows >= wanted:
         return None

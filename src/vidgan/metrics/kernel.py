@@ -67,7 +67,7 @@ class KernelRule:
             raise UserError(f"kernel.scale must be a finite number, got {self.scale}")
         for name in ("subset_size", "seed"):
             if not self.subsets and getattr(self, name) != getattr(type(self), name):
-                raise UserError(f"kernel.{name} moves nothing without subsets: set kernel.subsets")
+                raise UserError(f"kernel.{name} has no effect without subsets: set kernel.subsets")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Are generated clips copies of training clips? Distances to the nearest ones, and how many count.
+"""Memorisation: distances of generated clips to the nearest training clips, and counts of copies.
 
 A copy need not be exact: clips are compared after a small group of changes (shifts by one pixel,
 mirroring, playing backwards) and, in a second space, without their colours. Held-out clips go
@@ -16,7 +16,7 @@ from vidgan.core.clip_ops import Values, fold_time, to_float, unfold_time
 from vidgan.metrics.statistics import feature_rows
 
 # ------------------------------------------------------------------------------------------------
-# Spread inside classes: do clips of one class differ from each other as real ones do?
+# Within-class spread: do clips of one class differ as much as real ones do?
 #
 # A generator that makes one good clip for each class looks perfect to the Inception Score and to
 # agreement, and a Frechet distance hardly moves while classes lie far apart. The mean distance
@@ -98,7 +98,7 @@ def compare_spread(
 
 
 # ------------------------------------------------------------------------------------------------
-# Are generated clips copies of training clips? Distances to the nearest ones, and how many count
+# Memorisation: distances of generated clips to the nearest training clips, and counts of copies
 
 BLOCK = 512
 """Rows of the distance matrix, and clips that are floats, at once."""
@@ -111,7 +111,7 @@ QUANTILE = 0.01
 generated clip is counted."""
 
 SIGNIFICANCE = 1e-3
-"""Probability with which real clips would be accused."""
+"""False-positive probability for real clips."""
 
 
 Change = Callable[[Tensor], Tensor]
@@ -192,10 +192,10 @@ CHANGES: dict[str, Change] = {
         if dy or dx
     },
 }
-"""What a copy may have gone through."""
+"""Transformations that a copy may have undergone."""
 
 SPACES: dict[str, Change] = {"thumbnails": coloured, "thumbnails without colour": colourless}
-"""In what clips are compared."""
+"""Descriptors in which clips are compared."""
 
 
 def nearest_clips(clips: Tensor, train: Tensor, space: str) -> Nearest:
@@ -225,7 +225,7 @@ def compare_nearest(fake: Tensor, heldout: Tensor) -> dict[str, float | None]:
         fake, heldout: distances to the nearest training clip, `[M]`.
 
     Returns:
-        Median of `generated` and of `heldout`, and their `ratio`; well below 1 it tells of copied
+        Median of `generated` and of `heldout`, and their `ratio`; well below 1 it indicates copied
         training clips. None where held-out clips lie on training clips.
     """
     generated, real = float(fake.median()), float(heldout.median())
@@ -279,7 +279,7 @@ def copies_limit(num_generated: int, num_heldout: int, count: int) -> float:
 
 
 # ------------------------------------------------------------------------------------------------
-# Does a set hold clips more than once, or clips that it was to be compared with?
+# Duplicates within a set, and copies of the clips it is compared with
 
 NEAR = 0.1
 """Share of the usual distance between held-out neighbours below which two clips are one: what noise
@@ -288,7 +288,7 @@ apart, d the number of ways in which clips differ, so that size alone explains n
 
 LEAST_DISTANCE = 0.5
 """Of the distance to the nearest training clip over that of real clips: real sets differ by a
-tenth; half is what no sampling explains."""
+tenth; half is what sampling explains."""
 
 REPEATED = 0.02
 """Share of clips that may occur twice beyond what real sets hold: as many move no score by more

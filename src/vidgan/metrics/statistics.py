@@ -15,7 +15,7 @@ from vidgan.errors import UserError
 
 MAX_SIZE, MIN_SIZE = 1e50, 1e-50
 """Largest and smallest size of a set's largest feature. The cubic kernel takes sixth powers, and
-float64 ends at 1e308: beyond, sums are infinite and their differences no numbers; squares of
+float64 ends at 1e308: beyond, sums are infinite and their differences NaN; squares of
 smaller features vanish, and so would every distance. All of float32 but its last digits fits."""
 
 
@@ -78,7 +78,7 @@ def feature_pair(
 
 
 def refuse_not_finite(name: str, *values: Tensor) -> None:
-    """Raise UserError for values that are infinite or no numbers; `name` says which."""
+    """Raise UserError for values that are infinite or NaN; `name` says which."""
     for part in values:
         bad = int((~torch.isfinite(part)).sum())
         if bad:
@@ -113,7 +113,7 @@ class FeatureStatistics:
         """Statistics of `[M, F]` features of any float dtype.
 
         Raises:
-            UserError: they are no matrix of finite numbers with at least one row.
+            UserError: they are not a matrix of finite numbers with at least one row.
         """
         rows = feature_rows(features)
         mean = rows.mean(0)

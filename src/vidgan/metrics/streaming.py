@@ -28,7 +28,7 @@ class Mergeable(Protocol):
     """What a metric has gathered so far."""
 
     def merge(self, other: Self, /) -> Self:
-        """Both together, the other's rows behind these."""
+        """Both together, the other's rows after these."""
 
 
 State = TypeVar("State", bound=Mergeable)
@@ -49,7 +49,7 @@ class StreamedMetric(ABC, Generic[State]):
         self._states = {}
 
     def merge(self, other: Self) -> None:
-        """Take in what another metric of the same kind has seen, behind what this one has."""
+        """Merge what another metric of the same kind has seen, after what this one has."""
         for name, state in other._states.items():
             self._add(name, state)
 
@@ -69,7 +69,7 @@ class StreamedMetric(ABC, Generic[State]):
         return total
 
     def _add(self, name: str, state: State) -> None:
-        """Put a state behind the one of that name."""
+        """Merge a state after the one of that name."""
         present = self._states.get(name)
         self._states[name] = state if present is None else present.merge(state)
 

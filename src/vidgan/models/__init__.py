@@ -1,4 +1,4 @@
-"""Every model by name. A model is one file; this table is the only other place that knows it."""
+"""The registry of models. A model is one file; this table is the only other place that names it."""
 
 import os
 
@@ -35,7 +35,7 @@ def model_config_class(name: str) -> type[ModelConfig]:
     """The settings class of a model, by name; see `vidgan.core.plugins` for `package.module:Class`.
 
     Raises:
-        UserError: no such model, or nobody but a file asks for its code.
+        UserError: no such model, or only a file asks for its code.
     """
     found = _REGISTRY.find(name)
     if not issubclass(found, ModelConfig) or found is ModelConfig:
@@ -53,16 +53,16 @@ MODEL_VARIANTS = Variants(base=ModelConfig, class_of=model_config_class, name_of
 
 
 def outline_gan(config: ModelConfig, clip_shape: ClipShape, num_classes: int, where: str) -> GAN:
-    """The networks without memory for their parameters, to look at shapes before building them.
+    """The networks on the meta device, to check shapes before allocating memory.
 
     Args:
-        config: settings, which may come from a file of a stranger.
+        config: settings, possibly from an untrusted file.
         clip_shape: of a fully grown clip.
         num_classes: 0 for unlabelled data.
         where: what messages call the source of the settings.
 
     Raises:
-        UserError: no networks can be built so.
+        UserError: the networks cannot be built.
     """
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
@@ -70,7 +70,7 @@ def outline_gan(config: ModelConfig, clip_shape: ClipShape, num_classes: int, wh
     except UserError:
         raise
     except Exception as error:
-        # Models answer settings that exclude each other with whatever error comes to pass.
+        # Models raise arbitrary errors for settings that exclude each other.
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{where} describes networks that cannot be built ({reason})") from error
 
@@ -78,7 +78,7 @@ def outline_gan(config: ModelConfig, clip_shape: ClipShape, num_classes: int, wh
 def refuse_larger_than_memory(config: ModelConfig, shape: ClipShape, num_classes: int) -> None:
     """Raise UserError if the parameters alone need more memory than the machine has."""
     if not hasattr(os, "sysconf"):
-        return  # Windows does not tell
+        return  # unknown on Windows
     gan = outline_gan(config, shape, num_classes, "model")
     needed = sum(
         parameter.numel() * parameter.element_size()

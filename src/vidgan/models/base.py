@@ -1,4 +1,4 @@
-"""The contracts every model keeps, whatever its layers.
+"""The interface of every model.
 
 Axis letters: `B` batch, `C` channels, `T` frames, `H` height, `W` width, `Z` latent length,
 `K` scores per clip, `N` classes, `F` features. A clip inside a model is float `[B, C, T, H, W]` in
@@ -21,7 +21,7 @@ from vidgan.core.shapes import ClipShape as ClipShape
 from vidgan.core.shapes import LevelShape as LevelShape
 
 BatchCoupling = Literal["none", "group", "batch"]
-"""How the rows of a batch influence each other: not at all, within groups, or all of them."""
+"""How rows of a batch depend on each other: not at all, within groups, or all."""
 
 
 class Box(NamedTuple):
@@ -35,7 +35,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Where a growing model stands.
+    """The stage of a growing model.
 
     Attributes:
         level: index of the level, counted up from 0.
@@ -53,7 +53,7 @@ class Stage:
 
 
 class Scores(NamedTuple):
-    """What a discriminator says of a batch of clips.
+    """A discriminator's output for a batch of clips.
 
     Attributes:
         realness: `[B, K]`, higher means more real unless the loss says otherwise.
@@ -71,7 +71,7 @@ class RunningStatistics(nn.Module):
 
     A training pass notes what it saw only while `observes` is set, that is in the passes whose
     loss the network's own step differentiates; the passes of a penalty or of the other player's
-    step leave no trace. `settle` then moves the statistics by the mean over the noted passes.
+    step are not recorded. `settle` then moves the statistics by the mean over the noted passes.
     """
 
     observes = False
@@ -84,7 +84,7 @@ class RunningStatistics(nn.Module):
         self.forget()
 
     def forget(self) -> None:
-        """Drop what was noted."""
+        """Drop the recorded statistics."""
         self.observed: list[Tensor] = []
         self.passes = 0
 
@@ -95,7 +95,7 @@ class RunningStatistics(nn.Module):
         self.passes += 1
 
     def settle(self, momentum: float | None = None) -> None:
-        """Move the statistics by what was noted, and forget it.
+        """Update the statistics with the recorded passes, and clear them.
 
         Args:
             momentum: part of the statistics that is replaced; by default the layer's own.
@@ -104,7 +104,7 @@ class RunningStatistics(nn.Module):
 
 
 class Network(nn.Module):
-    """What generators and discriminators have in common."""
+    """Base of generators and discriminators."""
 
     couples_batch: BatchCoupling = "none"
     group_size: int = 1
@@ -145,7 +145,7 @@ class Generator(Network):
     num_classes: int = 0
     context_frames: int = 0
     context_kind: str = "frames"
-    """What is given: whole frames, or clips that lack something, in a few words."""
+    """Short description of the context: whole frames, or incomplete clips."""
     context_overlap: int = 0
     supports_truncation: bool = False
     supports_mask: bool = False
@@ -177,7 +177,7 @@ class Generator(Network):
         context: Tensor | None = None,
         num_frames: int | None = None,
     ) -> dict[str, Tensor]:
-        """Generate and return `clip` together with whatever else the model can show.
+        """Generate and return `clip` together with the model's other outputs.
 
         A part `category`, int64 `[B]`, is what an unlabelled generator drew for discriminators
         that classify: they learn to name it.
@@ -242,7 +242,7 @@ class Discriminator(Network):
 
 @dataclass
 class GAN:
-    """A generator and its discriminators, with what only the pair knows."""
+    """A generator and its discriminators."""
 
     generator: Generator
     discriminators: dict[str, Discriminator]
@@ -286,7 +286,7 @@ class ModelConfig:
     ABOUT: ClassVar[str] = ""
     """One line for the list of models; without it the first line of the model's file."""
     FIXED: ClassVar[Mapping[str, Any]] = {"head": "linear", "spectral_norm": False}
-    """What a loss may require of a model that has no such setting."""
+    """Requirements of losses that this model meets without a setting."""
 
     def __post_init__(self) -> None:
         check_fields(self, "model")

@@ -212,7 +212,7 @@ class ConvGRU(nn.Module):
     r = sigmoid(W_r * [h; x]),  u = sigmoid(W_u * [h; x]),  c = relu(W_c * [r h; x]),
     h' = u h + (1 - u) c,    with 3x3 convolutions W *.
 
-    The input's share of the three convolutions does not wait for the state: it is computed for all
+    The input's part of the three convolutions does not depend on the state: it is computed for all
     frames at once.
     """
 
@@ -292,7 +292,7 @@ class GeneratorBlock(nn.Module):
 
 
 class Scale(nn.Module):
-    """What happens at one size: a GRU over time, a residual block, a block that upsamples."""
+    """The layers at one size: a GRU over time, a residual block, an upsampling block."""
 
     def __init__(
         self,
@@ -519,7 +519,8 @@ class ResidualDiscriminator(Discriminator):
 
 
 class SpatialDiscriminator(ResidualDiscriminator):
-    """D_S: scores some frames of each clip at full size, drawn anew for every clip and step."""
+    """D_S: scores some frames of each clip at full size, drawn independently for every clip and
+    step."""
 
     def __init__(self, config: DVDGANConfig, clip_shape: ClipShape, num_classes: int) -> None:
         super().__init__(config, clip_shape, num_classes)

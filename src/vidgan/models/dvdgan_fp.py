@@ -6,7 +6,7 @@ Paper:
 
 An encoder shaped like the frame discriminator looks at every given frame; its features at 4, 8, ...
 px, side by side for all frames, become the initial states of the generator's GRUs. The temporal
-discriminator sees given and generated frames as one clip and is not told where one ends; the frame
+discriminator sees given and generated frames as one clip without being told the boundary; the frame
 discriminator sees only frames that were to be generated, of reals and fakes alike.
 
 Differences from the paper, and readings where it leaves a choice:

@@ -304,7 +304,7 @@ class HRVDiscriminator(Discriminator):
 
 @dataclass(frozen=True, kw_only=True)
 class HRVGANRepoConfig(ProgressiveConfig):
-    """What the published code was cut from: the progressive GAN with the sliced head.
+    """The model behind the published code: the progressive GAN with the sliced head.
 
     The labels reach the generator alone, as the loss of that code has no term for them; there they
     are one-hot and normalised together with the latent, which `label_input=one-hot` makes so.

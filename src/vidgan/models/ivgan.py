@@ -188,7 +188,7 @@ class IVGANGenerator(Generator):
         self.supports_mask = config.task == "inpaint"
         self.repeats_context = config.task == "predict"
 
-        # What the task starts from, as features at 4 px.
+        # The task's input, as features at 4 px.
         widths = [config.width << i for i in reversed(range(len(plan.factors)))]
         if config.task == "generate":
             shape_at_4px = (widths[0], plan.first_frames, BASE_RESOLUTION, BASE_RESOLUTION)

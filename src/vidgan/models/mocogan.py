@@ -9,8 +9,8 @@ Differences from the paper:
       from real clips (loss setting `class_clips: real`) and teaches the generator. Without labels
       the generator may draw `categories` of its own, and the classifier learns to name those of
       generated clips (X. Chen et al., InfoGAN, 2016, arXiv:1606.03657).
-    * The image discriminator sees one frame of each clip, at a time drawn anew for every clip and
-      update. The authors draw clips of its own for it, as the paper presets do
+    * The image discriminator sees one frame of each clip, at a time drawn independently
+      for every clip and update. The authors draw clips of its own for it, as the paper presets do
       (`training.discriminator_batch_size`), and make the picked frames alone.
     * Noise before the discriminators' convolutions (`noise`) is off by default as in the authors'
       code, and stands where theirs does: before every convolution but the scoring one, and before

@@ -82,7 +82,7 @@ class ProgressiveConfig(ModelConfig):
         head: last layer of the discriminator.
         head_blocks: blocks of projections of a sliced Wasserstein head.
         head_keeps_signs: whether the projections of a sliced Wasserstein head keep their direction
-            when they are made orthonormal again; in the authors' code they may turn round.
+            when they are made orthonormal again; in the authors' code they may flip.
         conditioning: how the discriminator uses labels of a labelled data set; `none` ignores them
             in both networks.
         label_input: how a label joins the latent: a learned `embedding`, both normalised to unit
@@ -260,7 +260,7 @@ class ProgressiveGenerator(Generator):
         if self.one_hot:
             classes = F.one_hot(labels, self.num_classes).to(latent.dtype)
             return pixel_norm(torch.cat([latent, classes], dim=1))
-        # Each on a sphere of its own: an embedding that grows in training cannot drown the latent.
+        # Each is normalised by itself, so that a growing embedding cannot dominate the latent.
         embedding = pixel_norm(self.label_embedding[labels])
         return torch.cat([pixel_norm(latent), embedding], dim=1)
 

@@ -7,7 +7,7 @@ Paper:
 Differences from the paper:
     * The discriminator returns the difference of its two logits: two-way cross-entropy is binary
       cross-entropy on it (loss `bce`), and every other loss applies as well.
-    * The generator's step scores the fakes anew with the updated discriminator; the authors reuse
+    * The generator's step scores the fakes again with the updated discriminator; the authors reuse
       the scores from before the update (`training.order=generator_first` with
       `training.fakes=shared` does, see docs/models/vgan.md).
     * Sides of 8, 16, 32, ... px and any length of at least 2 frames: layers are added or left out,

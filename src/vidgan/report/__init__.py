@@ -1,1 +1,1 @@
-"""Pages about runs: plain values in, self-contained HTML out."""
+"""Pages about runs: from plain values to self-contained HTML."""

@@ -1,4 +1,4 @@
-"""The comparison of several systems: plain values in; HTML, Markdown, CSV or LaTeX out."""
+"""The comparison of several systems: from plain values to HTML, Markdown, CSV or LaTeX."""
 
 import csv
 import io
@@ -11,9 +11,9 @@ from vidgan.core.escaping import csv_cell, latex, latex_comment, markdown
 from vidgan.report.page import Medium, number, template
 
 # ------------------------------------------------------------------------------------------------
-# Figures that papers print, with the protocol they were measured by as far as it is known.
+# Published figures, with their protocols as far as known.
 #
-# They are never put beside scores of ours: each stands under its own protocol, and most of these
+# They never share a table with our scores: each has its own protocol, and most of these
 # protocols cannot be repeated.
 
 
@@ -76,11 +76,11 @@ PUBLISHED = (
     Published("DVD-GAN 12x256x256", "IS, Kinetics-600", "59.74", _DVDGAN_IS, _DVDGAN_PAPER),
     Published("DVD-GAN-FP", "FVD, Kinetics-600", "103.78 +- 1.17", _DVDGAN_FVD, _DVDGAN_PAPER),
 )
-"""A choice; every figure names the place where it was read."""
+"""A selection; every figure names its source."""
 
 
 # ------------------------------------------------------------------------------------------------
-# The comparison of several systems: plain values in; HTML, Markdown, CSV or LaTeX out
+# The comparison of several systems: from plain values to HTML, Markdown, CSV or LaTeX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class Row:
         label: its name.
         facts: seeds, parameters, cost and the like, by title.
         cells: one for each column of the table.
-        remarks: what a reader has to know, such as that it did not learn.
+        remarks: warnings, such as that it did not learn.
     """
 
     label: str
@@ -154,7 +154,7 @@ class Table:
         differs: how this differs from the first table; empty for that one.
         columns: metrics.
         rows: systems, in the order given.
-        sentence: what may be concluded from it.
+        sentence: the conclusion.
     """
 
     basis: dict[str, str]
@@ -177,7 +177,7 @@ class Table:
 
     @property
     def notes(self) -> list[str]:
-        """Every remark on a row once; rows refer to them by number."""
+        """Every distinct remark; rows refer to them by number."""
         return list(dict.fromkeys(remark for row in self.rows for remark in row.remarks))
 
     def marks(self, row: Row) -> str:
@@ -210,7 +210,7 @@ class Comparison:
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """One HTML document that needs nothing else; every text is escaped."""
+    """One self-contained HTML document; every text is escaped."""
     page = template("comparison.html.j2")
     return page.render(comparison=comparison, published=PUBLISHED)
 
@@ -309,7 +309,7 @@ def _bare(fact: str) -> str:
 
 
 CSV_FACTS = ("generator parameters", "discriminator parameters", "steps", "device-hours a run")
-"""Facts on a system that stand on every line of it."""
+"""Facts repeated on every line of a system."""
 
 CSV_COLUMNS = (
     *("table", "protocol", "clips_a_set", "system", "metric", "better", "mean", "lowest"),

@@ -1,4 +1,4 @@
-"""The page of a run: plain values in, one HTML file out that needs nothing else."""
+"""The page of a run: from plain values to one self-contained HTML file."""
 
 import base64
 import math
@@ -18,7 +18,7 @@ Status = Literal["waiting", "training", "done", "interrupted", "unhealthy"]
 
 
 class RunProgress(TypedDict, total=False):
-    """How far a run is: updates and real clips, and seconds where they are known."""
+    """Progress of a run: updates, real clips, and seconds if known."""
 
     step: int
     clips_seen: int
@@ -51,7 +51,7 @@ class Medium(TypedDict, total=False):
 
 
 class ScoreRow(TypedDict, total=False):
-    """One metric of the generated clips and the numbers that tell how to read it."""
+    """One metric of the generated clips and its references."""
 
     metric: str
     better: Literal["higher", "lower"]
@@ -76,7 +76,7 @@ class ScoreTable(TypedDict, total=False):
 
 
 class Dropped(TypedDict, total=False):
-    """Videos that were left out, by reason."""
+    """Dropped videos by reason."""
 
     reason: str
     count: int
@@ -84,7 +84,7 @@ class Dropped(TypedDict, total=False):
 
 
 class DataReport(TypedDict, total=False):
-    """What the clips were made of."""
+    """The data of a run."""
 
     source: str
     num_videos: int
@@ -95,7 +95,7 @@ class DataReport(TypedDict, total=False):
 
 
 class RunPage(TypedDict, total=False):
-    """Everything a page shows; whatever is missing is left out."""
+    """The contents of a page; missing keys are left out."""
 
     title: str
     status: Status
@@ -155,7 +155,7 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in words of about two units: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    """A duration in about two units: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
     if seconds is None or not math.isfinite(seconds):
         return "unknown"
     left = max(0, round(seconds))
@@ -170,7 +170,7 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: Any) -> str:
-    """A number for people: 1,234,567 and four digits of a float; a long dash for None."""
+    """A human-readable number: 1,234,567, four digits of a float, a dash for None."""
     if value is None:
         return "\u2013"
     if isinstance(value, bool):
@@ -192,7 +192,7 @@ def score(value: float | None, percent: bool = False) -> str:
 
 
 def setting(value: Any) -> str:
-    """A setting as it would be written behind `key=`."""
+    """A setting as it would be written after `key=`."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(setting, value)) + "]"
     if value is None:
@@ -215,7 +215,7 @@ def template(name: str) -> "Template":
     environment = Environment(
         loader=PackageLoader("vidgan.report", "."),
         autoescape=True,
-        # What cannot be seen, such as marks that reverse the direction of writing, is spelled out.
+        # Invisible characters, such as bidirectional overrides, are escaped.
         finalize=lambda value: terminal(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -233,7 +233,7 @@ def template(name: str) -> "Template":
 
 
 # ------------------------------------------------------------------------------------------------
-# The page of a build of face clips: plain values in, one HTML file out that needs nothing else
+# The page of a face-clip build: from plain values to one self-contained HTML file
 
 
 class StepRow(TypedDict):
@@ -261,7 +261,7 @@ class FilmSheet(TypedDict):
 
 
 class FacesPage(TypedDict, total=False):
-    """Everything the page shows; whatever is missing is left out.
+    """The contents of the page; missing keys are left out.
 
     `groups` are the steps that count the same thing (films, shots, clips), which share one scale;
     `thesis` are the numbers to draw beside `lengths`.

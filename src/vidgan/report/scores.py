@@ -12,15 +12,15 @@ from vidgan.report.comparison import known_facts
 from vidgan.report.page import ScoreRow, ScoreTable
 
 # ------------------------------------------------------------------------------------------------
-# What has to be equal for two scores to share a column of a comparison
+# What must be equal for two scores to share a column of a comparison
 
 MADE_FROM = "Made from"
 USUAL = (None, "averaged")
-"""Which weights of a generator need no word."""
+"""Weights that are not mentioned in tables."""
 
 
 def basis_of(record: Record) -> dict[str, str]:
-    """Everything that has to be equal for two scores to stand in one column."""
+    """Everything that must be equal for two scores to share a column."""
     counts, data, extractor = record.counts, record.data, record.extractor or {}
     details = record.generator.details
     facts = {
@@ -48,7 +48,7 @@ def basis_of(record: Record) -> dict[str, str]:
 
 
 def _given(generator: GeneratorFacts) -> str | None:
-    """What a generator continued or mended: `4 frames`, `grey clips`."""
+    """What a generator continued or restored: `4 frames`, `grey clips`."""
     num_frames, kind = generator.given_frames, generator.given or "frames"
     if not num_frames:
         return None
@@ -74,7 +74,7 @@ def origin_of(protocol: Mapping[str, Any]) -> str | None:
 
 def sentences_on(first: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
     """How one basis differs from another, field by field."""
-    # Of protocols that differ the names are enough here.
+    # For different protocols the names suffice here.
     keys = [key for key in {**first, **other} if key != MADE_FROM]
     return tuple(
         f"{key.lower()} {other.get(key, 'none')} instead of {first.get(key, 'none')}"
@@ -92,7 +92,7 @@ def table_of_record(record: Record, marks: Sequence[str] = ()) -> ScoreTable:
 
     Args:
         record: the record.
-        marks: phrases on why it may not be what an evaluation wrote.
+        marks: reasons why it may have been edited.
     """
     step = record.generator.step
     counts = record.counts

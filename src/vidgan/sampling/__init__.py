@@ -1,1 +1,1 @@
-"""Trained generators: storing and loading them, and what they make."""
+"""Trained generators: storage, sampling and prediction."""

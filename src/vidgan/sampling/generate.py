@@ -1,4 +1,4 @@
-"""From latents to uint8 clips, in batches small enough for any machine."""
+"""From latents to uint8 clips, in batches of bounded size."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ def sample_latents(
 ) -> Tensor:
     """Draw one latent for each seed.
 
-    Every named part of the latent has random numbers of its own, keyed by the seed and the part's
+    Every named part of the latent has its own random numbers, keyed by the seed and the part's
     name, and noise of single frames by the frame as well: a clip keeps its content and its first
     frames whatever its length.
 
@@ -57,7 +57,7 @@ def sample_latents(
             if name not in generator.frame_noise:
                 _fill(latent[part], seed, "latent", name)
                 continue
-            # Noise of single frames stands last and lasts as long as the clip.
+            # Per-frame noise comes last and is as long as the clip.
             frames = latent[part.start :].split(generator.frame_noise[name])
             for index, values in enumerate(frames):
                 _fill(values, seed, "latent", name, index)
@@ -125,14 +125,14 @@ def truncate(latents: Tensor, bound: float) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------
-# From latents to uint8 clips, in batches small enough for any machine
+# From latents to uint8 clips, in batches of bounded size
 
 BATCH_VOXELS = 2**21
 """Voxels of one batch of clips: 16 clips of 32x64x64; larger clips go in pairs."""
 
 
 class _Given(NamedTuple):
-    """What clips are made of, checked: float latents, labels and context, and their length."""
+    """Checked inputs of a generator: float latents, labels and context, and their length."""
 
     latents: Tensor
     labels: Tensor | None
@@ -189,7 +189,7 @@ def sample_images(
     truncation: float | None = None,
     num_frames: int | None = None,
 ) -> dict[str, Tensor]:
-    """Generate clips together with the images that the generator makes them of.
+    """Generate clips together with the generator's intermediate images.
 
     Takes what `sample_clips` takes.
 
@@ -218,7 +218,7 @@ def _sample(
     labels = None if labels is None else labels.to(like.device)
     context = None if context is None else context.to(like)
     with _sampling(generator):
-        # The first clips tell how large clips are. Never one alone: torch computes a single clip
+        # The first batch reveals the clip size. Never a single clip: torch computes a single clip
         # in float32 with a far slower kernel.
         given = given._replace(latents=latents, labels=labels, context=context)
         batches = [_generate(generator, names, slice(0, 2), given, quantise)]

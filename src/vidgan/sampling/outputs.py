@@ -185,9 +185,10 @@ def write_sample_folder(
     num_frames: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a clip for each seed as lossless MP4 files with `labels.csv`, for anybody's metrics.
+    """Write a clip for each seed as lossless MP4 files with `labels.csv`, for use with other metric
+    code.
 
-    Every file appears whole or not at all and `labels.csv` comes
+    Every file appears complete or not at all and `labels.csv` comes
     last; the same call after an interruption writes what is missing.
 
     Args:
@@ -204,7 +205,7 @@ def write_sample_folder(
     """
     num = len(seeds)
     if num < 1 or seeds.step != 1:
-        raise UserError(f"num={num} must be at least 1, and the seeds follow each other")
+        raise UserError(f"num={num} must be at least 1, and the seeds must be consecutive")
     folder, card = Path(folder), card_of(generator)
     request = {
         "generator": generator_fingerprint(generator),
@@ -249,7 +250,7 @@ def _clip_name(row: int) -> str:
 
 
 def _claim(folder: Path, request: dict[str, object]) -> None:
-    """Record what the folder is for, or check that it is for the same thing."""
+    """Record the folder's parameters, or check that they are the same."""
     record = folder / RECORD_FILE
     if record.exists():
         try:

@@ -1,8 +1,8 @@
-"""Predictions: what a generator makes of given frames, of a grey clip or of a damaged one.
+"""Predictions from given frames, grey clips or damaged clips.
 
 One rule serves every model that takes a context. A *window* is a clip as the model was trained on:
 `generator.make_context` parts it into context and target. Output frames that only show given frames
-again (`context_overlap`) are no prediction, unless the whole output does, as in colourising and
+again (`context_overlap`) are not predictions, unless the whole output does, as in colourising and
 inpainting: there every frame is *restored*.
 """
 
@@ -88,10 +88,11 @@ def samples_of(generator: Generator, num_samples: int) -> int:
 
 
 def check_takes_context(generator: Generator) -> None:
-    """Raise UserError for a generator that starts from nothing but a latent."""
+    """Raise UserError for a generator that takes no context."""
     if not generator.context_frames:
         raise UserError(
-            "this model makes clips from noise and continues none; use vidgan sample, or train a "
+            "this model generates clips from noise and takes no context; use vidgan sample, or "
+            "train a "
             "model that takes given frames"
         )
 
@@ -115,8 +116,8 @@ class Parted(NamedTuple):
 
     Attributes:
         context: what the generator is given, float `[M, C, T0, H, W]`.
-        target: what it should make of it, uint8 `[M, C, T, H, W]`.
-        restores: whether each target frame is a given one, in colour or mended.
+        target: the ground truth, uint8 `[M, C, T, H, W]`.
+        restores: whether each target frame is a given one, colourised or restored.
     """
 
     context: Tensor
@@ -128,9 +129,9 @@ class Parted(NamedTuple):
         return clips if self.restores else clips[..., generator.context_overlap :, :, :]
 
     def baselines(self, num_frames: int) -> dict[str, Tensor]:
-        """What stands beside the model: forecasts without one, or the given clip as it is.
+        """Baselines: forecasts without a model, or the given clip unchanged.
 
-        By name, uint8 `[M, C, T, H, W]`.
+        uint8 `[M, C, T, H, W]`, keyed by baseline.
         """
         given = to_uint8(self.context)
         if self.restores:
@@ -204,13 +205,13 @@ def _check_box(generator: Generator, box: Box, windows: Tensor) -> None:
 
 
 # ------------------------------------------------------------------------------------------------
-# Predictions to be looked at: a video and a strip of frames, with borders that tell which are made.
+# Visualising predictions: a video and a strip of frames, with borders that mark generated frames.
 #
 # Every frame has a border: blue around given frames and around the truth, orange around frames that
 # a model or a baseline made. Names stand beside the rows of a strip and above the clips of a video.
 
 GIVEN_COLOUR, MADE_COLOUR = (0, 114, 178), (230, 120, 0)
-"""Blue and orange, which nearly everybody can tell apart."""
+"""Blue and orange, which are colour-blind safe."""
 
 BORDER = 4
 MAX_COLUMNS = 8
@@ -240,12 +241,12 @@ class LabelledClip:
 def rows_of_clip(
     parted: Parted, samples: Tensor, baselines: Mapping[str, Tensor], index: int = 0
 ) -> list[LabelledClip]:
-    """What is shown of one clip: the truth if it is known, predictions, and their rivals.
+    """Rows for one clip: the truth if known, predictions, and baselines.
 
     Args:
         parted: context and target of M clips.
         samples: uint8 `[M, K, C, T, H, W]`.
-        baselines: by name, uint8 `[M, C, T, H, W]`.
+        baselines: uint8 `[M, C, T, H, W]`, keyed by baseline.
         index: the clip.
     """
     given, truth = to_uint8(parted.context[index]), parted.target[index]
@@ -307,7 +308,7 @@ def write_rows(path: str | Path, rows: Sequence[LabelledClip], fps: float) -> No
 
 
 def write_strip(path: str | Path, rows: Sequence[LabelledClip]) -> None:
-    """Write the frames of every row side by side as one PNG, each row behind its name."""
+    """Write the frames of every row side by side as one PNG, each row after its name."""
     strip = frame_strip(_framed(rows), max_frames=MAX_FRAMES)
     write_png(path, beside_rows(strip, [row.name for row in rows]))
 

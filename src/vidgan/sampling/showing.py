@@ -1,4 +1,4 @@
-"""What lies behind clips: the images they are made of, and clips that share content or motion.
+"""What clips are made of: their layers, and clips that share content or motion.
 
 Each view is a table of clips. Its columns may have names.
 """
@@ -48,10 +48,12 @@ def layers_table(
     """For every seed a row: the clip and the images that it is made of.
 
     Raises:
-        UserError: the generator shows nothing but the clip.
+        UserError: the generator has no layers to show.
     """
     if not generator.shows:
-        raise UserError("this model makes clips in one piece: it has no mask or background to show")
+        raise UserError(
+            "this model generates clips as a whole: it has no mask or background to show"
+        )
     labels = labels_of(generator, seeds, class_name)
     latents = sample_latents(generator, seeds, num_frames)
     images = sample_images(generator, latents, labels, None, truncation, num_frames)
@@ -89,7 +91,7 @@ def motions_table(
     moves = torch.zeros(own.shape[1], dtype=torch.bool)
     for name in generator.motion_parts:
         part = generator.latent_parts[name]
-        # Noise of single frames stands last and lasts as long as the clip.
+        # Per-frame noise comes last and is as long as the clip.
         moves[part.start : None if name in generator.frame_noise else part.stop] = True
     rows, columns = torch.arange(count).repeat_interleave(count), torch.arange(count).repeat(count)
     latents = torch.where(moves, own[columns], own[rows])

@@ -1,11 +1,11 @@
-"""Generators on disk: one safetensors file that holds the weights and all it takes to use them.
+"""Generators on disk: one safetensors file with weights and metadata.
 
 The header carries a `GeneratorCard` as JSON: the model's settings, the clip's shape, the class
-names, the stage of growth. Nothing in the file is code, so a file from a stranger is safe to open.
+names, the stage of growth. Nothing in the file is code, so untrusted files are safe to open.
 
 A run folder keeps checkpoints as `checkpoints/step-N/ema.safetensors`, and names two of them in
-`last.json` and `best.json`. What is read from it is compared with what was written: a generator
-with its checksum in `state.json`, the choice of the best one with the evaluations.
+`last.json` and `best.json`. Files are verified when read: a generator
+against its checksum in `state.json`, the choice of the best one against the evaluations.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ _CARD_ATTRIBUTE = "card"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneratorCard:
-    """What a generator file says of itself.
+    """Metadata of a generator file.
 
     Attributes:
         model: settings of the model as plain values, its `name` among them.
@@ -160,7 +160,7 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
             evaluation has chosen one), `last`, or a step number.
 
     Returns:
-        The generator on the CPU; `card_of(generator)` tells what it is.
+        The generator on the CPU; `card_of(generator)` returns its metadata.
 
     Raises:
         UserError: nothing there, damaged, or made by something else.
@@ -190,7 +190,7 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
     _check_shapes(outline, tensors, path)
     _check_stage(card, config.levels(shape), path)
 
-    # Building draws initial weights that are overwritten at once: leave the caller's state alone.
+    # Building draws initial weights that are then overwritten: preserve the caller's random state.
     with torch.random.fork_rng(devices=[]):
         generator = config.build(shape, card.num_classes).generator
     with torch.no_grad():
@@ -205,7 +205,7 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
     from safetensors import SafetensorError, safe_open
 
     if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no file")
+        raise UserError(f"{path} is not a file")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_CARD_KEY)
@@ -339,11 +339,11 @@ def _choose_step(run: Path, checkpoint: str) -> int:
 
 
 # ------------------------------------------------------------------------------------------------
-# Whether a run folder still holds what was written to it
+# Integrity of a run folder
 
 
 class DamagedError(ValueError):
-    """A checkpoint is not what was written."""
+    """A checkpoint was changed or damaged."""
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -365,35 +365,35 @@ def check_file(path: Path, checksum: Any) -> None:
 
     Raises:
         OSError: it may not be read.
-        DamagedError: it is no file, or not what was written.
+        DamagedError: it is not a file, or not what was written.
     """
     if not path.is_file():
-        raise DamagedError(f"{path.name} is no file")
+        raise DamagedError(f"{path.name} is not a file")
     if sha256_of(path) != checksum:
         raise DamagedError(f"{path.name} does not match its checksum")
 
 
 def _check_generator(folder: Path, path: Path) -> None:
-    """Refuse a generator that is not what training wrote, and name one that is."""
+    """Refuse a damaged generator, and name an intact one."""
     flaw = _flaw_of(folder)
     if flaw is None:
         return
     run, step = folder.parent.parent, _step_of(folder)
     others = [] if step is None else list_checkpoints(run)
-    # The next older one first; newer ones only where no older one is whole.
+    # The next older one first; newer ones only where no older one is intact.
     others.sort(key=lambda other: (other > (step or 0), abs(other - (step or 0))))
     whole = next((n for n in others if n != step and _is_whole(checkpoint_folder(run, n))), None)
-    way_out = "and no other checkpoint of the run is whole: train it again"
+    way_out = "and no other checkpoint of the run is intact: train it again"
     if whole is not None:
         age = "newest older" if whole < (step or 0) else "next"
-        way_out = f"the {age} checkpoint that is whole is step {whole}: choose --checkpoint {whole}"
-    raise UserError(f"{path} is not what training wrote there ({flaw}); {way_out}")
+        way_out = f"the {age} intact checkpoint is step {whole}: choose --checkpoint {whole}"
+    raise UserError(f"{path} was changed or damaged after training wrote it ({flaw}); {way_out}")
 
 
 def _flaw_of(folder: Path) -> str | None:
-    """Why the generator of a checkpoint folder is not what was written there; None if it is.
+    """How the generator of a checkpoint folder is damaged; None if it is intact.
 
-    One that lies alone, without the files that training continues from, has no checksum.
+    A generator without the other checkpoint files has no checksum.
 
     Raises:
         UserError: it holds no generator that this vidgan reads.
@@ -428,7 +428,7 @@ def _step_of(folder: Path) -> int | None:
 
 
 def read_best(run: str | Path) -> dict[str, Any] | None:
-    """What `best.json` of a run says, or None if there is none that can be believed."""
+    """The contents of a run's `best.json`, or None if there is no consistent one."""
     try:
         return _believed(Path(run), "best", list_checkpoints(run))
     except UserError:
@@ -444,19 +444,19 @@ def _believed(run: Path, name: str, steps: Sequence[int]) -> dict[str, Any] | No
     file = run / f"{name}.json"
     way_out = f"choose one of {', '.join(map(str, steps))}"
     if name == "best":
-        way_out = f"have it chosen anew (vidgan evaluate {run} --checkpoint STEP), or {way_out}"
+        way_out = f"have it chosen again (vidgan evaluate {run} --checkpoint STEP), or {way_out}"
     try:
         found = read_sealed_json(file, unsealed=True)
     except FileNotFoundError:
         return None
     except (OSError, UserError) as error:
-        raise UserError(f"{file} cannot be believed ({error}): {way_out}") from error
+        raise UserError(f"{file} is inconsistent ({error}): {way_out}") from error
     step = found.get("step")
     flaw = _contradiction(run, found) if name == "best" else None
     if type(step) is not int or step not in steps:
         flaw = f"the run has no checkpoint {step}"
     if flaw:
-        raise UserError(f"{file} cannot be believed ({flaw}): {way_out}")
+        raise UserError(f"{file} is inconsistent ({flaw}): {way_out}")
     return found
 
 
@@ -471,7 +471,7 @@ BASIS = {
 
 
 def _contradiction(run: Path, best: Mapping[str, Any]) -> str | None:
-    """How the evaluations of a run contradict its `best.json`; None if they do not."""
+    """How a run's evaluations contradict its `best.json`; None if they agree."""
     metric, step, value = best.get("metric"), best.get("step"), best.get("value")
     records = list(_records_of(run))
     if not records or metric is None:
@@ -493,7 +493,7 @@ def _contradiction(run: Path, best: Mapping[str, Any]) -> str | None:
 
 
 def _records_of(run: Path) -> Iterator[dict[str, Any]]:
-    """The evaluation records of a run as plain values; what is none is left out."""
+    """The evaluation records of a run as plain values; invalid ones are left out."""
     for path in sorted((run / EVALS_FOLDER).glob("*.json")):
         try:
             record = read_json(path)

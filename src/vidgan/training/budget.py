@@ -1,4 +1,4 @@
-"""The same training for another price: schedules scaled to clips, device-seconds or minutes."""
+"""Schedules scaled to a budget of clips, device-seconds or minutes."""
 
 import math
 import time
@@ -29,7 +29,7 @@ FEWEST_SAMPLES = 8
 
 
 def scale_schedule(config: Config, factor: float) -> Config:
-    """The same training with every stretch of its schedule `factor` times as long."""
+    """The same training with every part of its schedule `factor` times as long."""
 
     def scaled(clips: int | tuple[int, ...]) -> int | tuple[int, ...]:
         # Rounded down, so that the last level still begins before the end.
@@ -152,7 +152,7 @@ def measure_seconds(
             # Reading a loss waits for the device.
             float(next(iter(losses.values())))
             times.append(clock() - start)
-            # Processes make the same steps, or they would wait for each other for ever.
+            # Processes make the same steps, or they would wait for each other forever.
             if step.processes.any(sum(times) > patience_s) and index > 0:
                 break
         steady = times[min(warm_up, len(times) - 1) :]

@@ -1,8 +1,8 @@
-"""Checkpoints: everything a run needs to go on bit for bit, or to be damaged and noticed.
+"""Checkpoints: the complete state of a run for bit-exact resuming, with checksums against damage.
 
 A checkpoint is the folder `checkpoints/step-N` of a run. It is written beside its place, forced to
 the disk and renamed, so it is there as a whole or not at all; `state.json` holds a SHA-256 of every
-other file and of itself, so that one damaged afterwards is noticed and the one before it is used.
+other file and of itself, so that damage is detected and the previous checkpoint is used.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ Float32 = Literal["nothing", "penalty", "networks"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunState:
-    """Where a run stands, apart from its weights.
+    """The state of a run, apart from its weights.
 
     Attributes:
         stage: stage of the last step, or of the first one before any.
@@ -96,11 +96,11 @@ def save_checkpoint(
     Args:
         run: the run folder.
         step: networks and optimizers.
-        state: where the run stands.
+        state: the state of the run.
         card: what the generator file says of itself.
         keep: newest checkpoints that stay; the one that `best.json` names stays as well.
 
-    Whatever goes wrong, earlier checkpoints are untouched.
+    Earlier checkpoints are untouched by any failure.
     """
     folder = checkpoint_folder(run, state.step)
 
@@ -189,11 +189,11 @@ def find_checkpoint(run: str | Path, warn: Notify) -> RunState | None:
             state = _read_state(folder, step)
         except PermissionError as error:
             raise UserError(
-                f"{error.filename} may not be read ({error.strerror}): give yourself the right to"
+                f"{error.filename} may not be read ({error.strerror}): check its permissions"
             ) from error
         except (OSError, DamagedError) as error:
             damaged.append(folder)
-            warn(f"{folder} is damaged ({error}) and is passed over")
+            warn(f"{folder} is damaged ({error}) and is skipped")
             continue
         if damaged:
             warn(f"step {step} is the newest undamaged checkpoint")
@@ -352,7 +352,7 @@ def explained_disk_errors(run: str | Path) -> Iterator[None]:
             yield
     except DiskFullError as error:
         steps = list_checkpoints(run)
-        kept = f"the checkpoint of step {steps[-1]} is whole" if steps else "nothing was saved yet"
+        kept = f"the checkpoint of step {steps[-1]} is intact" if steps else "nothing was saved yet"
         raise UserError(
             f"{run} cannot be written to, the disk is full; {kept}: free some space and give the"
             " same command again"

@@ -1,4 +1,4 @@
-"""What a training costs on one device."""
+"""The cost of a training run on one device."""
 
 import time
 

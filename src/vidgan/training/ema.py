@@ -61,7 +61,7 @@ def estimate_statistics(generator: Generator, batches: Iterable[Inputs]) -> None
     """Set the running statistics to the mean over batches of latents.
 
     Averaged weights have never been trained with the statistics that their network's buffers hold;
-    measured anew, they fit (Brock et al. 2019, section 4.1). Layers without running statistics and
+    re-measured, they fit (Brock et al. 2019, section 4.1). Layers without running statistics and
     the generator's mode are left as they are.
 
     Args:

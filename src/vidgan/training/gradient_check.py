@@ -1,10 +1,10 @@
-"""A start that proves its arithmetic: the gradients of one step beside those in float64.
+"""Gradient check before each level: the gradients of one step compared with float64.
 
-A convolution kernel can be wrong on one processor or GPU and right on all others, and training on
-its noise looks like training that is merely worse. So before the first step of a level, `train`
-differentiates every loss of one small step in the chosen number formats and in float64, on a copy
-of the networks, and compares layer by layer. Where they differ by more than rounding explains, the
-penalty, or else all of the step, is computed in float32 at this level.
+A convolution kernel may be wrong on one processor or GPU alone, and training on
+wrong gradients looks like training that is merely worse. So before the first step of a level,
+`train` differentiates every loss of one small step in the chosen number formats and in float64, on
+a copy of the networks, and compares layer by layer. Where they differ by more than rounding
+explains, the penalty, or else all of the step, is computed in float32 at this level.
 """
 
 import copy
@@ -41,7 +41,7 @@ MAX_SHARE = 0.05
 many biases, is all rounding, and moves nothing. Without vector instructions rounding reaches 0.04
 (a penalty's gradient of biases); the fault of AMX is at 0.25 and more."""
 SHOWN = 3
-"""Layers that a sentence names."""
+"""Number of layers named in a message."""
 
 Gradients = Mapping[str, Mapping[str, Tensor]]
 
@@ -67,7 +67,7 @@ class LayerError(NamedTuple):
 
     @property
     def excess(self) -> float:
-        """How many times it passes what rounding explains; what is no number passes it by far."""
+        """Error as a multiple of what rounding explains; NaN counts as infinitely many."""
         times = min(self.error / MAX_ERROR, self.share / MAX_SHARE)
         return math.inf if math.isnan(times) else times
 
@@ -77,7 +77,7 @@ class LayerError(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What came of comparing.
+    """The result of a comparison.
 
     Attributes:
         float32: what is to be computed in float32 although bfloat16 was asked for: `nothing`,
@@ -103,7 +103,7 @@ def layer_errors(found: Gradients, true: Gradients) -> list[LayerError]:
     for loss, parts in true.items():
         whole = math.hypot(*(part.norm().item() for part in parts.values()))
         if not math.isfinite(whole):
-            continue  # what is no number in float64 either says nothing of the arithmetic
+            continue  # NaN in float64 too: the arithmetic is not to blame
         for name, truth in parts.items():
             value = found[loss][name].to(truth)
             far, length = (value - truth).norm().item(), truth.norm().item()
@@ -138,7 +138,7 @@ def compare_formats(step: TrainingStep, batch: Batch, asked: PrecisionConfig) ->
     """
     start_s = time.perf_counter()
     ladder = list(in_float32(asked))
-    # Formats that agree are right, both of them: float64, which is slow, settles what differs.
+    # Formats that agree are both correct; slow float64 decides where they differ.
     truth: Literal["fp32", "fp64"] = "fp32" if asked.networks == "bf16" else "fp64"
     verdict = _judge(step, batch, ladder[:1], truth)
     if verdict.wrong and truth == "fp32":
@@ -349,7 +349,7 @@ class GradientCheck:
 
 
 def refusal_of(verdict: Verdict, level: int, asked: PrecisionConfig) -> str:
-    """Why training must not go on; nothing if it may."""
+    """Why training must stop; empty if it may continue."""
     if verdict.float32 is None:
         return (
             f"gradients at level {level} are wrong on this machine, in float32 as well: "

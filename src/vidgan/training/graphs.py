@@ -1,9 +1,9 @@
 """Training steps as CUDA graphs: all kernels of a step in one launch.
 
 At most sizes a step is thousands of kernels of a few microseconds each, which Python calls more
-slowly than a card runs them. A graph holds the calls of one step and takes them again. It keeps
-every plain number it was captured with, so whatever differs from step to step has to lie in tensors
-of fixed places: clips, labels, random numbers, and the weight of a level that fades in. They are
+slowly than a GPU runs them. A graph records the calls of one step and replays them. It freezes
+plain numbers at capture, so everything that differs between steps must be in tensors
+at fixed addresses: clips, labels, random numbers, and the weight of a level that fades in. They are
 filled before each replay. What decides which calls a step makes (the level, the penalties that are
 due) belongs to the name of the graph.
 
@@ -34,7 +34,7 @@ lie."""
 
 
 class StepGraphs:
-    """Takes the steps of a `TrainingStep`, by replaying graphs as soon as it can.
+    """Runs the steps of a `TrainingStep`, replaying graphs once they are captured.
 
     Args:
         step: whose steps are taken.
@@ -99,7 +99,7 @@ class StepGraphs:
         kind.replay, kind.losses = self.capture(work)
 
     def give_up(self, error: Exception) -> None:
-        """Take every step as it is from here on, and say why."""
+        """Run every step without graphs from here on, and report why."""
         self.make_capture, self.kinds = None, {}
         for optimizer in self.step.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
@@ -107,10 +107,10 @@ class StepGraphs:
             for layer in network.running_layers():
                 layer.forget()
         reason = " ".join(str(error).split("\n", 1)[0].split())[:120]
-        self.notify(f"steps run without CUDA graphs, which takes longer: {reason}")
+        self.notify(f"steps run without CUDA graphs, which is slower: {reason}")
 
     def name_of(self, number: int) -> tuple[Any, ...]:
-        """What decides which calls step `number` makes within a phase."""
+        """The key that determines which calls step `number` makes within a phase."""
         settings, loss = self.step.settings, self.step.loss
         turns = settings.discriminator_steps
         updates = range(number * turns, (number + 1) * turns)
@@ -168,12 +168,12 @@ class CardCapture:
 
 
 # ------------------------------------------------------------------------------------------------
-# The places that a graph reads
+# The buffers that a graph reads
 
 
 @dataclass
 class _Source:
-    """Random numbers of one key: how to draw them anew, and where they go."""
+    """Random numbers of one key: how to draw them again, and where they go."""
 
     key: UpdateKey
     open_rows: Callable[[UpdateKey], Any]
@@ -183,8 +183,9 @@ class _Source:
 class PlaceTape:
     """The random numbers of a step in the order in which it asks for them.
 
-    While the first step is recorded, numbers are drawn as ever, and a place is made for each. After
-    `rewind` the places are handed out instead; `fill` draws the numbers of any step into them.
+    While the first step is recorded, numbers are drawn as usual, and a buffer is made for each.
+    After `rewind` the places are handed out instead; `fill` draws the numbers of any step into
+    them.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""What may go wrong in a run and what keeps it right.
+"""Health of a run.
 
-NaN detection, arithmetic that repeats itself, and a memory that is too small.
+NaN detection, reproducible arithmetic, and out-of-memory errors.
 """
 
 from collections.abc import Iterator, Mapping
@@ -64,7 +64,7 @@ def choose_arithmetic(
     before: Mapping[str, str],
     notify: Notify,
 ) -> dict[str, str]:
-    """What the bits of a sum depend on: device, threads, processes, version, processor.
+    """What bit-identity depends on: device, threads, processes, version, processor.
 
     A run keeps the number of threads it began with, unless the settings name another one; whatever
     differs is pointed out.
@@ -85,7 +85,8 @@ def choose_arithmetic(
     changes = [f"{key} {before[key]} -> {now[key]}" for key in before if before[key] != now[key]]
     if changes:
         notify(
-            f"going on with {', '.join(changes)}: rounding differs, so the result will not be bit "
+            f"continuing with {', '.join(changes)}: rounding differs, so the result will not be "
+            "bit "
             f"for bit that of an uninterrupted run"
         )
     return now
@@ -102,7 +103,8 @@ def repeatable_arithmetic(device: torch.device, arithmetic: Mapping[str, str]) -
     torch.set_num_threads(int(arithmetic["threads"]))
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # Filling fresh memory guards against reads of it, which nothing here does; it costs time.
+        # Filling uninitialised memory guards against reading it, which never happens here; it costs
+        # time.
         memory.fill_uninitialized_memory = False
     try:
         yield
@@ -114,7 +116,7 @@ def repeatable_arithmetic(device: torch.device, arithmetic: Mapping[str, str]) -
 
 @contextmanager
 def explained_memory_errors(run: Path, step: TrainingStep) -> Iterator[None]:
-    """Turn an exhausted memory while a step is taken into one sentence; what was saved stays.
+    """Turn an out-of-memory error of a step into one sentence; saved files stay.
 
     Raises:
         UserError: names the batch, and the settings that make the step smaller.

@@ -1,4 +1,4 @@
-"""What training says: lines of JSON in the run folder, and progress on stderr."""
+"""Training output: lines of JSON in the run folder, and progress on stderr."""
 
 import json
 import math
@@ -22,7 +22,7 @@ PLAIN_INTERVAL_S = 10.0
 
 
 class LogFile:
-    """The run's `log.jsonl`: one line of numbers every so many steps."""
+    """The run's `log.jsonl`: one line of numbers every few steps."""
 
     def __init__(self, run: str | Path, last_step: int) -> None:
         """Open the log and drop lines beyond `last_step`, which are about to be written again."""
@@ -73,7 +73,7 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _record_of(line: str, is_checked: bool) -> dict[str, Any] | None:
-    """The record that stands in a line; None if the line is damaged."""
+    """The record in a line; None if the line is damaged."""
     start, mark, checksum = line.rpartition(_CHECKSUM)
     text = start + "}" if mark else line
     if is_checked and checksum != f"{zlib.crc32(text.encode())}}}":
@@ -86,7 +86,7 @@ def _record_of(line: str, is_checked: bool) -> dict[str, Any] | None:
 
 
 def _fits(record: dict[str, Any]) -> bool:
-    """Whether the fields of a line that others rely on are such as `RunRecords` writes them."""
+    """Whether the fields that readers use are as `Recorder` writes them."""
     counts = [record.get("step"), record.get("clips_seen"), record.get("level", 0)]
     alpha, seconds = record.get("alpha", 1.0), record.get("device_seconds", 0.0)
     numbers = [alpha, seconds, record.get("clips_per_second", 0.0)]
@@ -99,7 +99,7 @@ def _fits(record: dict[str, Any]) -> bool:
 
 
 class Speed:
-    """Clips a second, and the time that is left.
+    """Clips per second, and the remaining time.
 
     Levels differ in cost, so the rest is judged by work: see `work_between`.
     """
@@ -122,7 +122,7 @@ class Speed:
         self._time_s, self._clips = now_s, clips_seen
 
     def restart(self, clips_seen: int) -> None:
-        """Go on measuring from here, after a roll-back or a pause."""
+        """Restart measuring, after a roll-back or a pause."""
         self._time_s, self._clips = time.monotonic(), clips_seen
 
     def remaining_seconds(self) -> float:
@@ -160,7 +160,7 @@ def work_between(schedule: Schedule, first: int, last: int) -> float:
 
 
 class Console:
-    """Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+    """Progress on stderr: a bar on a terminal, otherwise occasional lines."""
 
     def __init__(self, schedule: Schedule, state: RunState) -> None:
         self._total = schedule.total
@@ -185,7 +185,7 @@ class Console:
             say(f"step {state.step}: {done}, {stage}, {rate}, {left} left")
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._bar is not None:
             progress.stop(self._bar)
 

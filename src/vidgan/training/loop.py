@@ -1,4 +1,4 @@
-"""Training: from settings to a run folder, continued where it was left."""
+"""Training: from settings to a run folder, resumable at any point."""
 
 import math
 import time
@@ -62,7 +62,7 @@ MAX_NAMED = 10
 
 
 def train(config: Config) -> Path:
-    """Train a GAN, or go on with the run that `config.run` holds.
+    """Train a GAN, or continue the run in `config.run`.
 
     Every number of a run is a function of its settings and of the clips it has seen, so a run that
     was stopped, even by a crash, ends with the same weights as one that was not.
@@ -75,9 +75,9 @@ def train(config: Config) -> Path:
 
     Raises:
         UserError: settings that do not fit the data, each other or the run that is there.
-        UnhealthyTrainingError: the losses were no numbers again after every allowed roll-back.
+        UnhealthyTrainingError: losses or weights were not finite after every allowed roll-back.
         TrainingStopped: SIGINT, SIGTERM, SIGHUP or SIGUSR1 came; the run is saved, and the same
-            call goes on.
+            call continues.
 
     Example:
         >>> import vidgan
@@ -120,10 +120,10 @@ def train(config: Config) -> Path:
         stack.enter_context(repeatable_arithmetic(processes.device, arithmetic))
         state = replace(restore(config, step, schedule, found, notify), arithmetic=arithmetic)
 
-        # From here on a stop signal saves first.
+        # From here on a stop signal saves before ending.
         stop = stack.enter_context(StopSignals().listening())
 
-        # The run folder; its first checkpoint is a place to come back to.
+        # The run folder; its first checkpoint allows roll-backs.
         recorder = None
         if processes.is_first:
             tidy(run, found)
@@ -136,9 +136,9 @@ def train(config: Config) -> Path:
             notify(reason)
         if dataset.num_classes and not step.gan.generator.num_classes:
             name = model_name(type(config.model))
-            notify(f"{name} makes clips of no chosen class: what it generates carries no label")
+            notify(f"{name} does not condition on classes: its samples have no labels")
 
-        # The number formats of a level are those in which its gradients are right.
+        # The number formats of a level are those in which its gradients are correct.
         note = recorder.write_check if recorder else lambda level, facts: None
         checked = GradientCheck(config, dataset, processes, notify, note)
         if found is None:
@@ -156,7 +156,7 @@ def train(config: Config) -> Path:
             means.add(graphs.run(state.step, state.attempt, batches.__next__))
             state = advance(state, step)
 
-            # What is due; a stop that one process was asked for is one for all.
+            # What is due; a stop requested of one process stops all.
             finished = state.clips_seen >= schedule.total
             stopped = processes.any(stop.requested)
             saves = finished or stopped or is_due(state, settings.checkpoint_every)
@@ -167,7 +167,7 @@ def train(config: Config) -> Path:
             if still_there:
                 still_there()
 
-            # Losses or weights that are no numbers: back to the last good checkpoint.
+            # Non-finite losses or weights: roll back to the last good checkpoint.
             losses = means.take(processes)
             if not all_finite(losses) or (saves and not weights_are_finite(step.gan)):
                 state = roll_back(config, step, state, notify)
@@ -182,7 +182,7 @@ def train(config: Config) -> Path:
                 recorder.write_line(state, losses)
                 if saves or samples:
                     step.measure_averaged(state.step)
-                # The checkpoint last: a kill before it has all of this made again.
+                # The checkpoint last: after a kill before it, all of this is redone.
                 if samples:
                     recorder.write_samples(state, step.averaged)
                 if saves:
@@ -199,7 +199,7 @@ def train(config: Config) -> Path:
 
 
 def check_before(config: Config) -> None:
-    """Refuse what can be refused before any clip is decoded: folder, schedule, clip size.
+    """Check folder, schedule and clip size before any clip is decoded.
 
     Raises:
         UserError: the folder holds something else or cannot be written to, or settings do not fit.
@@ -228,7 +228,7 @@ def scheduled(config: Config, dataset: ClipDataset, processes: Processes, notify
         explained_memory_errors(Path(config.run), step),
         repeatable_arithmetic(processes.device, arithmetic),
     ):
-        # What the check finds is told when the run makes it, from the cache.
+        # The check's result is reported when the run repeats it from the cache.
         check = GradientCheck(config, dataset, processes, lambda sentence: None)
         return fit_minutes(config, step, schedule, dataset, check.prepare, notify)
 
@@ -236,7 +236,7 @@ def scheduled(config: Config, dataset: ClipDataset, processes: Processes, notify
 def open_clips(config: Config, notify: Notify) -> ClipDataset:
     """The training clips, decoded into the cache if need be.
 
-    Every process asks; one builds, the others wait for it.
+    Every process calls this; one builds, the others wait.
     """
     levels = [(level.frames, level.resolution) for level in config.model.levels(clip_shape(config))]
     path = cached_build(config.data, levels[:-1], progress=spoken_progress(notify), notify=notify)
@@ -249,7 +249,7 @@ def open_clips(config: Config, notify: Notify) -> ClipDataset:
 def build_step(
     config: Config, dataset: ClipDataset, schedule: Schedule, processes: Processes
 ) -> TrainingStep:
-    """Networks with the initial weights that the seed gives, and all that moves them."""
+    """Networks with initial weights from the seed, and their optimizers."""
     shape = ClipShape(*dataset.full_shape)
     refuse_larger_than_memory(config.model, shape, dataset.num_classes)
     with torch.random.fork_rng(devices=[]):
@@ -271,7 +271,7 @@ def build_step(
 def restore(
     config: Config, step: TrainingStep, schedule: Schedule, found: RunState | None, notify: Notify
 ) -> RunState:
-    """Bring the networks to where the run stands, and say where that is."""
+    """Restore the networks and return the run's state."""
     if found is not None:
         load_checkpoint(config.run, step, found)
         return found
@@ -305,10 +305,10 @@ def open_batches(
 
 
 def opening(config: Config, dataset: ClipDataset, schedule: Schedule, state: RunState) -> str:
-    """What is about to be trained, in one line."""
+    """A one-line description of the run."""
     classes = f" in {counted(dataset.num_classes, 'class')}" if dataset.num_classes else ""
     _, frames, height, width = dataset.full_shape
-    where = f"goes on at step {state.step}" if state.step else "starts"
+    where = f"continues at step {state.step}" if state.step else "starts"
     return (
         f"{config.run} {where}: {config.preset or 'own settings'}, loss {config.loss.name}, "
         f"{counted(dataset.num_clips, 'clip')} of {frames}x{height}x{width}{classes}, "
@@ -343,12 +343,12 @@ def advance(state: RunState, step: TrainingStep) -> RunState:
 
 
 def is_due(state: RunState, every: int) -> bool:
-    """Whether something that happens every so many steps (0: never) is due."""
+    """Whether something that happens every few steps (0: never) is due."""
     return every > 0 and state.step % every == 0
 
 
 def all_finite(losses: Mapping[str, float]) -> bool:
-    """Whether every loss is a number."""
+    """Whether every loss is finite."""
     return all(math.isfinite(value) for value in losses.values())
 
 
@@ -372,7 +372,7 @@ def roll_back(config: Config, step: TrainingStep, state: RunState, notify: Notif
     """Return to the newest checkpoint; the next attempt at the same steps draws other noise.
 
     Raises:
-        UnhealthyTrainingError: that was done too often already.
+        UnhealthyTrainingError: the allowed roll-backs are used up.
     """
     if state.attempt >= config.training.max_rollbacks:
         raise UnhealthyTrainingError(

@@ -1,4 +1,4 @@
-"""Losses that a model cannot be trained with, refused before anything is computed."""
+"""Refusing losses that do not fit a model, before anything is computed."""
 
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -13,7 +13,7 @@ from vidgan.models.parts.sliced_head import SlicedWassersteinHead
 
 
 def check_loss(gan: GAN, loss: Loss) -> None:
-    """Refuse a loss that would fail, or mean something else, with this model.
+    """Refuse a loss that would fail or be meaningless with this model.
 
     Raises:
         UserError: says which term and why.
@@ -66,12 +66,13 @@ def check_bound(gan: GAN, loss: Loss) -> None:
 
 
 def check_constraints(gan: GAN, loss: Loss) -> None:
-    """A constraint edits stored weights: no use, or harm, where another rule rules them."""
+    """Constraints edit stored weights, which conflicts with orthonormal or spectrally normalised
+    ones."""
     for kind in loss.constraints:
         for name, discriminator in gan.discriminators.items():
             if has(discriminator, SlicedWassersteinHead):
                 raise UserError(
-                    f"loss.constraints.{kind} would bend the projections of the {name}'s sliced "
+                    f"loss.constraints.{kind} would distort the projections of the {name}'s sliced "
                     f"Wasserstein head, which have to stay orthonormal; set model.head=linear"
                 )
             if is_normalised(discriminator):
@@ -83,7 +84,7 @@ def check_constraints(gan: GAN, loss: Loss) -> None:
 
 
 def check_auxiliary(generator: Generator, loss: Loss) -> None:
-    """An auxiliary loss compares what the generator makes with something that must be there."""
+    """Auxiliary losses need outputs or ground truth that not every generator has."""
     for name, term in loss.auxiliary.items():
         if isinstance(term, MaskSparsity) and "mask" not in generator.shows:
             raise UserError(f"loss.auxiliary.{name} needs a generator that makes a mask; remove it")

@@ -1,4 +1,4 @@
-"""The page of a run, out of what its folder holds."""
+"""The page of a run, built from its folder."""
 
 import time
 from collections import defaultdict
@@ -45,7 +45,7 @@ def write_page(
         remaining_seconds: time to the end, if known.
 
     Returns:
-        What the page says against the evaluations of the run, a sentence each.
+        Problems of the run's evaluations, a sentence each.
     """
     run = Path(run)
     lines = read_log(run / LOG_FILE) if log is None else log
@@ -119,7 +119,7 @@ def page_of_run(
 
 @contextmanager
 def told_in(remarks: list[str]) -> Iterator[None]:
-    """Leave out what a file of the run does not hold as it should, and say so in `remarks`."""
+    """Skip damaged files of the run, and say so in `remarks`."""
     try:
         yield
     except (UserError, OSError) as error:
@@ -155,7 +155,7 @@ def stage_rows(config: Config, clip_shape: Sequence[int]) -> list[StageRow]:
 def media_of_run(run: Path, remarks: list[str]) -> list[Medium]:
     """The newest samples beside real clips, then what evaluation and interpolation left.
 
-    What cannot be embedded is told in `remarks`.
+    What cannot be embedded is listed in `remarks`.
     """
     videos = sample_videos(run)
     steps = sorted(videos)

@@ -1,4 +1,4 @@
-"""What a run will do, worked out from its settings before anything is computed."""
+"""The plan of a run, derived from its settings before anything is computed."""
 
 from collections.abc import Iterator, Sequence
 from math import lcm
@@ -42,7 +42,8 @@ def clips_of_a_group(gan: GAN) -> int:
 def check_batches(
     schedule: Schedule, gan: GAN, settings: TrainingConfig, processes: Processes
 ) -> None:
-    """Refuse batch sizes that processes, micro-batches or groups of clips would tear apart.
+    """Refuse batch sizes that do not split evenly over processes, micro-batches and groups of
+    clips.
 
     A micro-batch must hold whole groups (the minibatch standard deviation compares the clips of
     one), or N processes would not compute what one does.

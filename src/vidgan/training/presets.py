@@ -52,7 +52,8 @@ HARMLESS = {
     "training.num_samples",
     "training.max_rollbacks",
 }
-"""Settings that may change when a run goes on: they move no weight, or only lengthen the run."""
+"""Settings that may change when a run continues: they affect no weight, or only lengthen the
+run."""
 HARMLESS_GROUPS = ("best.",)
 
 
@@ -118,7 +119,7 @@ def load_run_config(run: str | Path) -> Config:
     """
     path = Path(run) / CONFIG_FILE
     if not path.is_file():
-        raise UserError(f"{run} is no run folder: it holds no {CONFIG_FILE}")
+        raise UserError(f"{run} is not a run folder: it holds no {CONFIG_FILE}")
     return config_from_dict(run_settings(run), str(path))
 
 
@@ -147,7 +148,7 @@ def _find_data(run: str | Path, path: str) -> str:
 
 
 def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
-    """Refuse to go on with a run under settings that would change its result.
+    """Refuse to continue a run with settings that would change its result.
 
     Raises:
         UserError: names the settings that differ.
@@ -195,7 +196,7 @@ DEFAULT_PRESETS = {"cpu": "cpu/pvgan-clips-32x16", "gpu": "gpu/pvgan-clips-64x32
 """What `vidgan train data=FOLDER` takes, by the device at hand."""
 
 QUICK_MINUTES = 60
-"""Up to which `minutes=` larger clips would not become recognisable."""
+"""Up to this `minutes=`, larger clips would not become recognisable."""
 
 SHORTHANDS = {
     "model": "model.name",
@@ -204,7 +205,7 @@ SHORTHANDS = {
     "minutes": "training.minutes",
     "hours": "training.minutes",
 }
-"""Words that stand for the setting most often meant."""
+"""Short names of frequent settings."""
 
 
 def load_config(
@@ -263,7 +264,7 @@ def load_config(
         mapping = merged(mapping, {"training": {"minutes": None}})
 
     for typed in (asked, {} if Path(where).name == CONFIG_FILE else mapping):
-        # A preset is the user's own word; the settings of a run, wherever they lie, are a file's.
+        # A preset is the user's choice; the settings of a run come from a file.
         section = typed.get("model")
         trust_typed(section.get("name") if isinstance(section, Mapping) else section)
     if is_run and "path" not in asked.get("data", {}):
@@ -281,7 +282,7 @@ def _told_path(mapping: Mapping[str, Any]) -> str:
 
 
 def _with_places(config: Config) -> Config:
-    """Settings whose paths name the home folder in full, which shells do not do behind `key=`."""
+    """Settings whose paths name the home folder in full, which shells do not do after `key=`."""
     home = os.path.expanduser
     return dataclasses.replace(
         config,
@@ -335,7 +336,7 @@ def find_preset(name: str) -> Path:
         return path
     if Path(name).is_dir():
         raise UserError(
-            f"the folder {name} holds no {CONFIG_FILE}, so it is no run to continue; "
+            f"the folder {name} holds no {CONFIG_FILE}, so it is not a run to continue; "
             f"to train on its videos write data={name}"
         )
     guess = closest(name, list_presets())
@@ -358,7 +359,7 @@ def require_for_loss(config: Config, given: Mapping[str, Any]) -> Config:
 
     Args:
         config: settings as read.
-        given: the model settings that somebody wrote down, which are not overruled.
+        given: the explicitly given model settings, which are not overridden.
 
     Raises:
         UserError: the model has no such setting, or another value was given.
@@ -394,7 +395,7 @@ def default_run(config: Config) -> str:
 
 
 def _written_out(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in which `data`, `model` and `loss` may stand for what is most often meant."""
+    """Settings in which `data`, `model` and `loss` may be short names."""
     plain: dict[str, Any] = {}
     for key, value in settings.items():
         section, _, name = SHORTHANDS.get(key, "").partition(".")

@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: log, samples, page, and where it all came from."""
+"""What a run writes besides checkpoints: log, samples, page and provenance."""
 
 import platform
 import shlex
@@ -98,7 +98,7 @@ class Recorder:
             self.write_page("training")
 
     def write_check(self, level: int, facts: dict[str, Any]) -> None:
-        """Note how the arithmetic of a level was found; its cost goes into the next log line."""
+        """Record the gradient check of a level; its cost goes into the next log line."""
         environment = read_environment(self.run)
         environment.setdefault(CHECKS, {})[f"level {level}"] = facts
         write_json_atomically(self.run / ENVIRONMENT_FILE, environment)
@@ -129,7 +129,7 @@ class Recorder:
         write_page(self.run, status, self.log.lines, self.speed.remaining_seconds())
 
     def rewind(self, state: RunState) -> None:
-        """Forget what came after a checkpoint that training went back to."""
+        """Discard output after the checkpoint that training rolled back to."""
         self.log.rewind(state.step)
         self.speed.restart(state.clips_seen)
 
@@ -177,7 +177,7 @@ def matching_clips(dataset: ClipDataset, stage: Stage, labels: Tensor | None, co
 
 
 # ------------------------------------------------------------------------------------------------
-# Where the run came from
+# Provenance of the run
 
 
 def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> None:

@@ -1,4 +1,4 @@
-"""A run folder before training touches it: whose it is, and whether it may go on."""
+"""Checks of a run folder before training, and facts about finished runs."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def check_run_folder(config: Config) -> None:
     """Refuse a folder that holds something else than this run.
 
     Raises:
-        UserError: files that are no run, or a run with other settings.
+        UserError: files that are not of a run, or a run with other settings.
     """
     run = Path(config.run)
     if (run / CONFIG_FILE).exists():
@@ -66,7 +66,7 @@ def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> N
     try:
         before = read_sealed_json(path, unsealed=True)
     except UserError as error:
-        notify(f"{error}; it is written anew from the data at hand")
+        notify(f"{error}; it is rewritten from the data at hand")
         return
     for key, what in (("clip_shape", "clips of shape"), ("classes", "classes")):
         if before.get(key) != facts[key]:
@@ -77,7 +77,7 @@ def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> N
     if before.get("source_hash") != facts["source_hash"]:
         notify(
             f"the videos are not those that {run} began with ({before.get('num_clips')} clips "
-            f"then, {facts['num_clips']} now); training goes on with the new ones"
+            f"then, {facts['num_clips']} now); training continues with the new ones"
         )
 
 
@@ -105,7 +105,7 @@ def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
         try:
             yield check_place
         except (UserError, OSError):
-            # A save that was under way when the folder was moved fails in words of its own.
+            # A save in progress when the folder was moved fails with another error.
             check_place()
             raise
     finally:
@@ -120,12 +120,12 @@ def _check_place(run: Path, handle: int) -> None:
         pass
     raise UserError(
         f"{run} was moved or deleted while it was trained in: move it back, or name its new place"
-        " with run=FOLDER; the same command goes on from its newest checkpoint"
+        " with run=FOLDER; the same command continues from its newest checkpoint"
     )
 
 
 # ------------------------------------------------------------------------------------------------
-# What a finished run tells about itself: cost, sizes and clips
+# Facts about a finished run: cost, sizes and clips
 
 CHECKS = "gradient_checks"
 """Key under which the environment keeps what was found of each level's arithmetic."""
@@ -184,7 +184,7 @@ class ClipFacts:
     def __post_init__(self) -> None:
         sizes = (*self.clip_shape, *(number + 1 for number in self.counts.values()))
         if not all(0 < size <= MAX_INT for size in (*sizes, self.num_clips + 1)):
-            raise UserError("a number of clips, frames or pixels is none that a run can have")
+            raise UserError("a number of clips, frames or pixels is out of range")
 
 
 def read_clip_facts(run: Path) -> ClipFacts | None:
@@ -220,7 +220,7 @@ def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     checks = found.get(CHECKS)
     if isinstance(checks, dict):
         fitting = {level: facts for level, facts in checks.items() if _is_check(facts)}
-        # Whatever else was found, down to lists of layers, no page shows.
+        # Other findings, such as lists of layers, are not shown on pages.
         fitting = {n: {key: facts[key] for key in _OF_CHECK} for n, facts in fitting.items()}
         kept |= {CHECKS: fitting} if fitting or not checks else {}
     return kept, [key for key in found if key not in kept]
@@ -263,7 +263,7 @@ def media_of(run: Path) -> Iterator[Medium]:
 
 
 def sample_videos(run: Path) -> dict[int, Path]:
-    """The samples of a run by step; what training would not have named so is passed over."""
+    """The samples of a run by step; other files are ignored."""
     names = ((path, _SAMPLE_NAME.fullmatch(path.name)) for path in (run / "samples").glob("*.mp4"))
     return {int(found[1]): path for path, found in names if found and path.is_file()}
 

@@ -39,7 +39,7 @@ class PrecisionConfig:
         networks: `fp32`, `bf16` for autocast of both networks, or `fp64` for exact comparisons.
         penalty: format of passes that are differentiated twice; reductions are always float32.
         check: what happens where the gradients of a first step are not those of float64: `warn`
-            says so and goes on in float32, `strict` refuses to train, `off` does not compare.
+            warns and continues in float32, `strict` refuses to train, `off` does not compare.
     """
 
     networks: Literal["fp32", "bf16", "fp64"] = "fp32"

@@ -38,7 +38,7 @@ from vidgan.training.shares import WHOLE, Share, SharedRandom, shares_of
 
 Logs = dict[str, Tensor]
 Parts = Mapping[str, Tensor]
-"""What a generator made: `clip` and whatever else the model can show. A part `category` `[B]` is
+"""What a generator made: `clip` and its other outputs. A part `category` `[B]` is
 what it drew in place of labels; classifiers of discriminators learn to name it."""
 
 
@@ -86,7 +86,7 @@ class UpdateKey(NamedTuple):
         step: generator updates made so far.
         turn: discriminator updates of this step made so far.
         fresh: whether the generator's update draws other numbers than the discriminators'.
-        is_check: whether it is no update of the run but the one whose gradients are compared.
+        is_check: whether it is not an update of the run but the one whose gradients are compared.
     """
 
     seed: int
@@ -105,7 +105,7 @@ class UpdateKey(NamedTuple):
 
 
 class Tape(Protocol):
-    """Writes down where the random numbers of a step go, or hands out those places."""
+    """Records the random numbers of a step, or supplies buffers for them."""
 
     def random(self, key: UpdateKey, open_rows: Callable[[UpdateKey], BatchRandom]) -> BatchRandom:
         """Random rows of a key; `open_rows` gives those of any key."""
@@ -115,7 +115,7 @@ class Tape(Protocol):
 
 
 class TrainingStep:
-    """Everything a step moves: the networks, the averaged generator and the optimizers."""
+    """Everything a step updates: the networks, the averaged generator and the optimizers."""
 
     def __init__(
         self,
@@ -367,7 +367,7 @@ class TrainingStep:
         return total, {**logs, "loss/generator": total}
 
     def score_real(self, batch: Batch, key: UpdateKey) -> dict[str, Scores]:
-        """Every discriminator's answer on the reals, in the views of the generator's step."""
+        """Every discriminator's output on the reals, in the views of the generator's step."""
         real = self.augmented(batch.real, batch, key, "augment generator")
         scores = {}
         for name, discriminator in self.gan.discriminators.items():
@@ -502,7 +502,7 @@ class TrainingStep:
             )
 
     def gradients(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
-        """What a first step on a batch would differentiate, by loss and parameter; nothing moves.
+        """Gradients of a first step on a batch, by loss and parameter, without updating anything.
 
         The losses are `discriminator`, with every penalty in it, then each penalty alone (without
         its weight, as `D/r1`), and `generator`. A parameter that a loss does not reach is left out.

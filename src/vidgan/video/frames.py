@@ -1,4 +1,4 @@
-"""What the readers of video share: errors, records, fitting frames to a size, numbered images."""
+"""Shared by the video readers: errors, records, resizing frames, numbered images."""
 
 import struct
 from collections import OrderedDict
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 # Packets of video files, and the index of frame times that is made from them
 
 MAX_BROKEN_PACKETS = 1000
-"""A file with more broken packets than this is given up, so that garbage cannot stall a build."""
+"""A file with more broken packets than this is dropped, so that it cannot stall a build."""
 
 _MAX_ERRORS_IN_A_ROW = 10
-"""Attempts to find a packet behind broken bytes; at the end of some damaged files none succeeds."""
+"""Attempts to find a packet after broken bytes; at the end of some damaged files none succeeds."""
 
 _MAX_REMEMBERED = 200_000
 """Frames whose times are kept, about 30 MB: a feature film, or thousands of short videos."""
@@ -48,7 +48,7 @@ _MAX_REMEMBERED = 200_000
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """What the packets of a video stream tell without being decoded.
+    """What the packets of a video stream reveal without decoding.
 
     Attributes:
         times: sorted times of the shown packets; Nones if the container stores none.
@@ -95,7 +95,7 @@ def forget(path: Path | None = None) -> None:
 def packets_of(
     container: "InputContainer", stream: "VideoStream", num_corrupt: list[int]
 ) -> Iterator["Packet[Any]"]:
-    """Yield the packets that can be told apart; add every run of broken ones to `num_corrupt`."""
+    """Yield intact packets; add every run of broken ones to `num_corrupt`."""
     import av
 
     packets = container.demux(stream)
@@ -146,7 +146,7 @@ def check_claims(path: Path) -> None:
                 length, start = int.from_bytes(file.read(8), "big"), start + 8
             end = ends[-1] if length == 0 else min(position + length, ends[-1])
             if end < start:
-                # No box, so the file is no MP4, or one that FFmpeg reads no further either.
+                # No box, so the file is not an MP4, or one that FFmpeg reads no further either.
                 return
             if kind in _COUNTS_AT:
                 file.seek(start + _COUNTS_AT[kind])
@@ -154,7 +154,7 @@ def check_claims(path: Path) -> None:
             if claimed > size or number == _MOST_BOXES:
                 raise UnreadableVideoError(path, "claims more frames than it has bytes")
             if kind == b"cmov":
-                raise UnreadableVideoError(path, "has compressed tables: store it anew as MP4")
+                raise UnreadableVideoError(path, "has compressed tables: save it again as MP4")
             if kind in _BOXES_OF_BOXES:
                 ends.append(end)
             position = start if kind in _BOXES_OF_BOXES else end
@@ -168,7 +168,7 @@ _FREE_PIXELS = 1 << 32
 
 
 def check_pixels(path: str | Path, num_pixels: int, num_bytes: int) -> None:
-    """Refuse a file with more pixels to decode than an honest one of its size has.
+    """Refuse a file with implausibly many pixels for its size.
 
     Raises:
         UnreadableVideoError: it has.
@@ -206,7 +206,7 @@ def _read_index(path: Path, container: "InputContainer", stream: "VideoStream") 
 
 
 # ------------------------------------------------------------------------------------------------
-# What the readers of video share: errors, records, fitting frames to a size, numbered images
+# Shared by the video readers: errors, records, resizing frames, numbered images
 
 Pixels = npt.NDArray[np.uint8]
 ResizePolicy = Literal["centre-crop", "letterbox", "stretch"]
@@ -476,11 +476,11 @@ def iterate_images(
 
 
 class UnknownRangeError(ImageError):
-    """An image has numbers and does not say which of them is white."""
+    """An image whose value range is unknown."""
 
 
 def rgb_image(image: "Image.Image") -> Pixels:
-    """Pixels `[H, W, 3]` of an image as it is to be looked at; 16 bits are scaled to 8.
+    """Pixels `[H, W, 3]` of an image as displayed; 16 bits are scaled to 8.
 
     Raises:
         UnknownRangeError: its numbers have no known range.
@@ -505,7 +505,7 @@ def _rgb_strip(strip: "Image.Image") -> Pixels:
 
 
 def _oriented(image: "Image.Image") -> "Image.Image":
-    """The image itself, turned as it is to be looked at."""
+    """The image, rotated as displayed."""
     from PIL import ImageOps
 
     ImageOps.exif_transpose(image, in_place=True)
@@ -515,7 +515,7 @@ def _oriented(image: "Image.Image") -> "Image.Image":
 def _check_depth(image: "Image.Image") -> None:
     if image.mode == "F":
         raise UnknownRangeError(
-            "has floating-point pixels, whose white is not known: convert it to 8 or 16 bits"
+            "has floating-point pixels of unknown range: convert it to 8 or 16 bits"
         )
     if image.mode == "I":
         # One band has one pair of extremes, which Pillow's types do not say.

@@ -1,4 +1,4 @@
-"""What a file says about the shape of its images: turned, mirrored, with pixels not square."""
+"""Display geometry of a file: rotation, mirroring and pixel aspect ratio."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 # ------------------------------------------------------------------------------------------------
-# What a file says about its colours, and turning HDR into the range of ordinary video.
+# Colour metadata of a file, and tone mapping of HDR to SDR.
 #
 # HDR is mapped to SDR as it looks on a display of 1,000 cd/m2: PQ and HLG are decoded to light
 # (ITU-R BT.2100), the EETF of BT.2390 (section 5.4.1) rolls highlights off to a peak of 203 cd/m2,
@@ -74,7 +74,7 @@ def hdr_transfer(frame: "VideoFrame") -> str | None:
 
 
 _STRIP_PIXELS = 1 << 18
-"""Pixels that are light at the same time, which takes some fifty times the bytes that they have."""
+"""Pixels converted to light at a time, which takes some fifty times their bytes."""
 
 
 def sdr_pixels(coded: Sequence[npt.NDArray[np.uint16]], transfer: str, primaries: int) -> Any:
@@ -166,7 +166,7 @@ def _to_xyz(chromaticities: tuple[tuple[float, float], ...]) -> npt.NDArray[np.f
 
 
 # ------------------------------------------------------------------------------------------------
-# What a file says about the shape of its images: turned, mirrored, with pixels not square
+# Display geometry of a file: rotation, mirroring and pixel aspect ratio
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -216,7 +216,7 @@ class Orientation(NamedTuple):
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether the image is shown the wrong way round, as in a looking glass."""
+        """Whether the image is shown mirrored."""
         return (self.flips_x != self.flips_y) != self.is_transposed
 
     def apply(self, pixels: Pixels) -> Pixels:

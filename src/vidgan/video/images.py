@@ -1,4 +1,4 @@
-"""Opening images that may have come from anywhere: the only place that lets Pillow read bytes.
+"""Opening untrusted images: the only place where Pillow reads bytes.
 
 Pillow looks at the bytes and not at the name, and knows forty formats; one of them (EPS) starts
 Ghostscript, others hold programs or point at other files. Six formats are opened here and no other.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-"""What may be opened, whatever a file is called."""
+"""Formats that are opened, whatever the file's name."""
 
 MAX_PIXELS = 1 << 27
 """Pixels of an image or frame (16,384 x 8,192). A header of a few bytes may ask for hundreds of
@@ -25,7 +25,7 @@ times more memory."""
 
 
 class ImageError(UserError):
-    """Bytes are no image that may be opened, or a damaged one."""
+    """Bytes are not an image in a supported format, or are damaged."""
 
 
 @contextmanager
@@ -57,13 +57,13 @@ def open_image(source: str | Path | bytes) -> Iterator["Image"]:
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is no image of {', '.join(FORMATS)}") from error
+        raise ImageError(f"{name} is not an image of {', '.join(FORMATS)}") from error
     except OSError as error:
         # Pillow's own, of cut off images, come without a number of the system.
         reason = error.strerror or f"is a damaged image: {error}"
         raise ImageError(f"{name}: {reason}") from error
     except Exception as error:
-        # Decoders answer hostile bytes with whatever error comes to pass.
+        # Decoders raise arbitrary errors for hostile bytes.
         raise ImageError(f"{name} is a damaged image ({type(error).__name__})") from error
 
 
@@ -71,8 +71,8 @@ def _stream(source: str | Path | bytes) -> "io.BytesIO | str | Path":
     if isinstance(source, bytes):
         return io.BytesIO(source)
     if Path(source).exists() and not Path(source).is_file():
-        # Opening a named pipe would wait for ever for somebody who writes into it.
-        raise ImageError(f"{source} is no file")
+        # Opening a named pipe would block until something writes to it.
+        raise ImageError(f"{source} is not a file")
     return source
 
 

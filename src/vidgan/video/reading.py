@@ -64,7 +64,7 @@ _JITTER_S = 0.003
 """Steps of telephones' clocks: times that are off by a millisecond, and rounded to one."""
 
 _HEADER_SLACK = 2
-"""Some writers count a frame or two too many in the header of a whole file."""
+"""Some writers count a frame or two too many in the header of an intact file."""
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -99,7 +99,7 @@ def probe(path: str | Path) -> VideoInfo:
         times = [n / rate for n in range(len(pts))]
     steps = np.diff(times)
     usual = float(statistics.median(steps)) if len(steps) else 1 / rate
-    # Containers round times to their own clock (10 ms in GIF), which is no variable rate.
+    # Containers round times to their own clock (10 ms in GIF), which is not a variable rate.
     slack = 0.1 * usual + max(2 * time_base, _JITTER_S)
     is_variable = bool(len(steps)) and float(abs(steps - usual).max()) > slack
     duration = times[-1] + usual
@@ -123,7 +123,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def _remarks(frame: "VideoFrame", orientation: Orientation, aspect: Fraction) -> tuple[str, ...]:
-    """What is unusual about the way in which the images are stored, and handled."""
+    """Unusual properties of the stored images that were handled."""
     remarks = []
     if orientation.is_mirrored:
         remarks.append("mirrored")
@@ -273,8 +273,8 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     import av
 
     if path.exists() and not path.is_file():
-        # Opening a named pipe would wait for ever for somebody who writes into it.
-        raise UnreadableVideoError(path, "is no file")
+        # Opening a named pipe would block until something writes to it.
+        raise UnreadableVideoError(path, "is not a file")
     if path.is_file() and path.stat().st_size == 0:
         raise UnreadableVideoError(path, "the file is empty")
     try:
@@ -323,7 +323,7 @@ def _decode(
         except av.error.EOFError:
             return
         except av.error.FFmpegError:
-            # Decoders answer damage with every code there is: invalid data, argument, permission.
+            # Decoders report damage with arbitrary codes: invalid data, argument, permission.
             num_corrupt[0] += 1
             continue
         for frame in frames:
@@ -339,7 +339,7 @@ def _decode(
 def _read_all(path: Path, resolution: int | None, resize: ResizePolicy) -> DecodedFrames:
     num_corrupt = [0]
     if resolution is None:
-        # Frames that stay as large as they are take memory: what a file claims is looked at first.
+        # Full-size frames take memory: the claimed size is checked first.
         with _open(path) as (container, stream), suppress(NoVideoStreamError):
             frame_index(path, container, stream)
     with _open(path) as (container, stream):
@@ -368,7 +368,7 @@ def _seek_and_read(
     wanted: set[int],
     fit: Fitter,
 ) -> "_Found":
-    """Decode from the key frame before the first wanted time; nothing if there is no way there."""
+    """Decode from the key frame before the first wanted time; nothing if that fails."""
     import av
 
     first = min(wanted)

@@ -18,7 +18,7 @@ MARK = "*"
 """Stands for the number in the address of one sequence out of several, as in `clipA_*`."""
 
 _FRAME_WORD = re.compile(r"(^|[^a-z])(frames?|fr|f)[^a-z]*$")
-"""What stands before a frame number; tells it from other numbers that vary too."""
+"""Prefix of a frame number; distinguishes it from other varying numbers."""
 
 
 _NUMBERS = re.compile(r"([0-9]{1,255})")
@@ -52,7 +52,7 @@ class Numbered(NamedTuple):
 
 
 class _Name(NamedTuple):
-    """A name taken apart: `texts` stand before, between and behind the `digits`."""
+    """A name taken apart: `texts` are before, between and after the `digits`."""
 
     name: str
     suffix: str
@@ -102,7 +102,7 @@ def _split(group: list[_Name]) -> Iterator[Numbered]:
 
 
 def _frame_column(group: list[_Name]) -> tuple[int, bool]:
-    """Which of the numbers in names is the frame number, and whether it tells all frames apart."""
+    """Which of the numbers in names is the frame number, and whether it identifies every frame."""
     columns = list(zip(*(item.digits for item in group), strict=True))
     varying = [n for n, column in enumerate(columns) if len(set(column)) > 1]
     if len(varying) < 2:

@@ -99,7 +99,7 @@ def test_links_in_circles_end(tmp_path, video):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_named_pipes_are_not_waited_for(tmp_path, video):
     os.mkfifo(tmp_path / "v" / "pipe.mp4")
-    with pytest.raises(UnreadableVideoError, match="is no file"):
+    with pytest.raises(UnreadableVideoError, match="is not a file"):
         probe(tmp_path / "v" / "pipe.mp4")
     shots = tmp_path / "v" / "shots"
     shots.mkdir()
@@ -108,7 +108,7 @@ def test_named_pipes_are_not_waited_for(tmp_path, video):
     os.mkfifo(shots / "3.png")
     os.mkfifo(shots / "5.png")
     report = build_clips(tmp_path / "v", tmp_path / "set", CONFIG)
-    assert dict(report.dropped) == {"pipe.mp4": "is no file"}
+    assert dict(report.dropped) == {"pipe.mp4": "is not a file"}
     assert dict(report.notes)["shots"] == "damaged: 2 frames lost, numbered images"
 
 

@@ -54,7 +54,7 @@ def reference(videos, tmp_path_factory):
 def ray_connection():
     """Ray on two CPUs, whose workers find this folder's modules."""
     ray = pytest.importorskip("ray", reason="needs the extra cluster")
-    # The test modules of this folder are no package: the workers get their folder by hand.
+    # The test modules of this folder are not a package: the workers get their folder by hand.
     here = str(Path(__file__).parent)
     paths = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), here]
     ray.init(

@@ -120,7 +120,7 @@ def test_a_set_without_classes_has_no_class_files(packed, tmp_path):
 
 
 def test_mistakes_are_one_sentence_and_leave_nothing(packed, tmp_path):
-    with pytest.raises(UserError, match="is no packed clip set"):
+    with pytest.raises(UserError, match="is not a packed clip set"):
         export_clips(tmp_path, tmp_path / "out")
     with pytest.raises(UserError, match="shard-clips 0 must be at least 1"):
         export_clips(packed, tmp_path / "out", shard_clips=0)

@@ -70,5 +70,5 @@ def test_a_newer_manifest_asks_for_an_update(packed, tmp_path, capsys):
     assert run(["data", "check", str(folder)]) == 2
     assert "made by a newer vidgan (schema 99, this one knows 1): update" in capsys.readouterr().err
     (folder / "manifest.json").write_text(json.dumps({**table, "format": "other"}))
-    with pytest.raises(UserError, match=r"is no packed clip set, its manifest\.json says other"):
+    with pytest.raises(UserError, match=r"is not a packed clip set, its manifest\.json says other"):
         open_store(folder)

@@ -150,9 +150,9 @@ def test_links_devices_and_sparse_files_of_a_tar_are_dropped(tmp_path):
     assert dict(archive.dropped) == {
         "soft.mp4": "is a link",
         "hard.mp4": "is a link",
-        "device.mp4": "is no ordinary file",
-        "pipe.mp4": "is no ordinary file",
-        "sparse.mp4": "is no ordinary file",
+        "device.mp4": "is not an ordinary file",
+        "pipe.mp4": "is not an ordinary file",
+        "sparse.mp4": "is not an ordinary file",
     }
 
 
@@ -181,7 +181,7 @@ def test_a_name_that_comes_twice_is_the_later_one(tmp_path):
             archive.addfile(info, io.BytesIO(data))
     archive = open_archive(path)
     assert archive.read("a.mp4") == b"new"
-    assert archive.dropped == (("a.mp4", "comes again later in the archive"),)
+    assert archive.dropped == (("a.mp4", "occurs again later in the archive"),)
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.zst", "a.tar.bz2", "a.tar.xz"])
@@ -317,13 +317,13 @@ def test_a_damaged_member_of_a_zip_is_named_when_it_is_read(tmp_path):
 def test_cut_archives(tmp_path):
     path = write_zip(tmp_path / "a.zip")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match="is no whole zip archive"):
+    with pytest.raises(UserError, match="is not a valid zip archive"):
         open_archive(path)
     whole = tar_bytes()
     for name, start in (("a.tar", 1200), ("b.tar", 600), ("c.tar", 1536)):
         (tmp_path / name).write_bytes(whole[:start])
         archive = open_archive(tmp_path / name)
-        assert archive.notes == (f"{name} has no mark of its end: it is cut off or damaged there",)
+        assert archive.notes == (f"{name} has no end marker: it is cut off or damaged there",)
         assert list(archive.members) == ["run/a.mp4"]
     with pytest.raises(UnreadableVideoError, match="the archive ends inside of this member"):
         open_archive(tmp_path / "b.tar").read("run/a.mp4")
@@ -341,7 +341,7 @@ def test_damaged_streams_are_one_sentence(tmp_path, cache, name):
     data[len(data) // 2] ^= 0xFF
     data[-6] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(UserError, match=rf"{name} is damaged|is no zip or tar archive"):
+    with pytest.raises(UserError, match=rf"{name} is damaged|is not a zip or tar archive"):
         open_archive(path)
     assert all(copy.stat().st_size for copy in copies(cache))
 
@@ -350,9 +350,9 @@ def test_damaged_streams_are_one_sentence(tmp_path, cache, name):
     ("content", "expected"),
     [
         (b"", "is empty"),
-        (b"<html>not found</html>" * 50, "is no zip or tar archive"),
-        (b"PK\x03\x04" + bytes(100), "is no whole zip archive"),
-        (b"x" * 100, "is no zip or tar archive"),
+        (b"<html>not found</html>" * 50, "is not a zip or tar archive"),
+        (b"PK\x03\x04" + bytes(100), "is not a valid zip archive"),
+        (b"x" * 100, "is not a zip or tar archive"),
     ],
 )
 def test_what_is_no_archive_is_one_sentence(tmp_path, content, expected):

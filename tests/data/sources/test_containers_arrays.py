@@ -277,7 +277,7 @@ def test_pickles_are_never_loaded(tmp_path):
     np.savez(tmp_path / "d.npz", video=videos(2), table=np.array([Evil()], dtype=object))
     with pytest.raises(UserError, match=r"a\.npy holds pickled Python objects, which are never"):
         list_arrays(tmp_path / "a.npy", "auto")
-    with pytest.raises(UserError, match=r"b\.npy is no whole NPY file"):
+    with pytest.raises(UserError, match=r"b\.npy is not a valid NPY file"):
         list_arrays(tmp_path / "b.npy", "auto")
     with pytest.raises(UserError, match=r"c\.npz holds no array of videos \(video.*pickled"):
         list_arrays(tmp_path / "c.npz", "auto")
@@ -292,10 +292,10 @@ def test_cut_and_foreign_files_are_one_sentence(tmp_path):
     data = (tmp_path / "a.npy").read_bytes()
     for length in (0, 5, 60, 200, len(data) - 1):
         (tmp_path / "a.npy").write_bytes(data[:length])
-        with pytest.raises(UserError, match=r"a\.npy is no whole NPY file"):
+        with pytest.raises(UserError, match=r"a\.npy is not a valid NPY file"):
             open_arrays(tmp_path / "a.npy")
     (tmp_path / "a.npz").write_bytes(b"no archive")
-    with pytest.raises(UserError, match="is no zip or tar archive"):
+    with pytest.raises(UserError, match="is not a zip or tar archive"):
         open_arrays(tmp_path / "a.npz")
 
 
@@ -336,7 +336,7 @@ def test_damage_inside_of_hdf5(tmp_path):
     with pytest.raises(UnreadableVideoError, match="cannot be read"):
         read_array_item(tmp_path / "a.h5", items[2].member)
     (tmp_path / "b.h5").write_bytes(data[:1000])
-    with pytest.raises(UserError, match="is no whole HDF5 file"):
+    with pytest.raises(UserError, match="is not a valid HDF5 file"):
         list_arrays(tmp_path / "b.h5", "auto")
 
 
@@ -419,7 +419,7 @@ def test_named_pipes_are_no_containers_and_no_labels(tmp_path):
     assert len(list_arrays(tmp_path / "a.npy", "auto").sources) == 3
     for name in ("b.npy", "b.npz", "b.h5", "b.tfrecords", "b.tar", "b.zip"):
         os.mkfifo(tmp_path / name)
-        with pytest.raises(UserError, match=rf"{name} is no file"):
+        with pytest.raises(UserError, match=rf"{name} is not a file"):
             list_container(tmp_path / name, "auto")
     for name in ("c.csv", "c.json", "index.json"):
         os.mkfifo(tmp_path / name)

@@ -75,7 +75,7 @@ def test_videos_images_and_the_rest_of_an_archive(tmp_path):
     assert listing.what == "a zip archive"
     assert [item.name for item in listing.sources] == ["run/a.avi", "run/b.MP4", "walk/shots"]
     assert {item.class_name for item in listing.sources} == {None}
-    assert listing.notes == ["4 files that are no videos were passed over"]
+    assert listing.notes == ["4 files that are not videos were passed over"]
     content = read_archive_item(tmp_path / "a.zip", listing.sources[2].member)
     # In the order of the numbers and not of the letters.
     assert content == Images(tuple(image(n) for n in (0, 1, 2, 10)))
@@ -137,7 +137,7 @@ def test_samples_of_every_kind(tmp_path):
         ("0002", "jump", ""),
         ("0003.mp4", None, ""),
     ]
-    assert listing.notes == ["2 files that are no videos were passed over"]
+    assert listing.notes == ["2 files that are not videos were passed over"]
     contents = [read_archive_item(path, item.member) for item in listing.sources]
     assert contents[0] == VideoBytes(b"video", ".mp4")
     assert isinstance(contents[1], Frames)

@@ -231,9 +231,9 @@ def test_an_unreadable_file_among_others_is_dropped_and_named(tmp_path):
     assert len(found.sources) == 1
     names = [name for name, _ in found.dropped]
     assert names == ["b.zip", "a.zip/../b.mp4"]
-    assert "is no whole zip archive" in found.dropped[0][1]
+    assert "is not a valid zip archive" in found.dropped[0][1]
     (tmp_path / "a.zip").unlink()
-    with pytest.raises(UserError, match=r"b\.zip is no whole zip archive"):
+    with pytest.raises(UserError, match=r"b\.zip is not a valid zip archive"):
         scan(tmp_path)
 
 

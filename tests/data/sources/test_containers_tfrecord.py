@@ -132,7 +132,7 @@ def test_a_flipped_byte_of_a_length_ends_the_file_there(tmp_path):
     path.write_bytes(data)
     index = index_records(path)
     assert len(index.offsets) == 1
-    assert index.damage == "record 1 has a damaged length, behind which no record can be found"
+    assert index.damage == "record 1 has a damaged length, after which no record can be found"
     with pytest.raises(UnreadableVideoError, match="damaged length"):
         read_record_bytes(path, second)
 

@@ -256,7 +256,7 @@ def test_a_packed_set_and_a_strange_file_are_refused(videos, tmp_path):
     with pytest.raises(UserError, match="is a packed clip set already: train with data="):
         scan_sources(tmp_path / "set", CONFIG)
     (tmp_path / "a.txt").write_text("a")
-    with pytest.raises(UserError, match=r"is no video: name one.*\.zip"):
+    with pytest.raises(UserError, match=r"is not a video: name one.*\.zip"):
         scan_sources(tmp_path / "a.txt", CONFIG)
 
 

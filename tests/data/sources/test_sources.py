@@ -91,7 +91,7 @@ def test_stray_videos_and_other_files_are_named(tmp_path):
     scan = scan_sources(tmp_path, CONFIG)
     why = "lies outside the class folders: data.layout=folder takes all, without classes"
     assert scan.dropped == [("lost.mp4", why)]
-    assert scan.notes[0] == "1 files that are no videos were passed over"
+    assert scan.notes[0] == "1 files that are not videos were passed over"
     assert len(scan.sources) == 2
 
 
@@ -139,7 +139,7 @@ def test_folders_without_videos_are_refused(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         scan_sources(tmp_path / "nowhere", CONFIG)
     touch(tmp_path, "a.txt")
-    with pytest.raises(UserError, match="is no video: name one"):
+    with pytest.raises(UserError, match="is not a video: name one"):
         scan_sources(tmp_path / "a.txt", CONFIG)
     with pytest.raises(UserError, match=r"no videos in .*only 1 other files.*\.mp4"):
         scan_sources(tmp_path, CONFIG)

@@ -17,13 +17,13 @@ from vidgan.data.build.quality import SIGNATURE_SIDE, SIGNATURE_TIMES, QualityCo
 from vidgan.data.sources.source import Source
 
 _CONTRAST_SHARE = 0.25
-"""Clips of little contrast, such as nights, must be as much nearer: they all look alike."""
+"""Low-contrast clips, such as night scenes, must be this much nearer: they all look alike."""
 _ROUNDING = 0.5
 """Signatures are rounded to whole levels; copies of a flat image may differ by that much."""
 
 
 _NUM_AXES = 16
-"""Coordinates of the index; more tell more clips apart, and are slower to search."""
+"""Coordinates of the index; more separate more clips, and are slower to search."""
 _MIN_TAIL = 1024
 """Clips that are remembered without the tree; later a sixteenth of all."""
 _FIT_CLIPS = 4096
@@ -31,7 +31,7 @@ _FIT_CLIPS = 4096
 
 
 class DuplicateFinder:
-    """Remembers clips and finds the first one that a new clip nearly repeats.
+    """Stores clips and finds the first one that a new clip nearly repeats.
 
     Args:
         distance: largest root mean square difference of signatures, in levels of 255.
@@ -159,7 +159,7 @@ class DuplicateGate:
         return replace(clip, flaws=clip.flaws | {"duplicates": what})
 
     def remember(self, record: dict[str, Any]) -> None:
-        """Take a clip into account that an interrupted build has judged."""
+        """Register a clip that an interrupted build has already judged."""
         if record["reason"] is None and "duplicates" not in record["flaws"]:
             signature = np.frombuffer(bytes.fromhex(record["signature"]), np.uint8)
             self._finder.find_or_add(self._sources[record["source"]].name, signature)

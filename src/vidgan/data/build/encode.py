@@ -1,4 +1,4 @@
-"""From one source video to the stored bytes of one item, or to the reason why there is none.
+"""From one source video to the stored bytes of one item, or the reason why it was dropped.
 
 Nothing here needs torch, so a worker process that does this starts within half a second.
 """
@@ -34,7 +34,7 @@ class EncodeJob:
     config: DataConfig
     levels: tuple[LevelShape, ...]
     preview: int | None = None
-    """Side in pixels of the clip that is returned to be looked at instead of stored bytes."""
+    """Side in pixels of a preview that is returned instead of stored bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class EncodedClip:
         checksums: CRC-32 of each payload.
         stored_frames: frames of the full-size level.
         fps: rate at which the stored frames play.
-        notes: what was unusual about the video and was handled.
+        notes: what was unusual about the video.
         num_corrupt: frames of the video that are damaged or cut off.
         num_bytes: length of all payloads together.
-        flaws: what is doubtful about the clip, by filter of `QualityConfig`, in words.
+        flaws: quality problems of the clip, described by filter of `QualityConfig`.
         signature: near for clips that look alike.
         preview: uint8 `[3, T, H, W]` if the job asked for one.
     """
@@ -68,7 +68,7 @@ class EncodedClip:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Why a video gives no item; `num_frames` is how many it had after stride and fps."""
+    """Why a video was dropped; `num_frames` is how many it had after stride and fps."""
 
     reason: str
     num_frames: int | None = None
@@ -93,7 +93,7 @@ def full_levels(config: DataConfig, levels: Sequence[tuple[int, int]]) -> tuple[
 
 
 def encode_video(job: EncodeJob) -> EncodedClip | Rejected:
-    """Decode, cut, resize, pool and encode one video; no damage raises."""
+    """Decode, cut, resize, pool and encode one video; damage never raises."""
     try:
         with open_source(job.source) as video:
             cut = _cut(video, job)
@@ -106,7 +106,7 @@ def encode_video(job: EncodeJob) -> EncodedClip | Rejected:
 
 @dataclass(frozen=True)
 class _Cut:
-    """Frames that were read, and what was met on the way.
+    """Frames that were read, with remarks.
 
     Attributes:
         clip: uint8 `[3, T, H, W]`, square.

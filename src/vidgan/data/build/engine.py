@@ -30,18 +30,18 @@ TIME_LIMIT_S = 600.0
 
 @dataclass(frozen=True)
 class Crashed:
-    """A job that gave no result: it ended its process or ran past the time limit."""
+    """A job without a result: it killed its process or exceeded the time limit."""
 
     reason: str
 
 
 def crashed() -> Crashed:
-    """What became of a job that ended its process."""
+    """The outcome of a job that killed its process."""
     return Crashed("crashed the decoding process")
 
 
 def too_slow(time_limit_s: float) -> Crashed:
-    """What became of a job that ran past the time limit."""
+    """The outcome of a job that exceeded the time limit."""
     return Crashed(f"took longer than {time_limit_s:.0f} seconds")
 
 
@@ -84,7 +84,7 @@ def map_in_order(
 
 
 class _Context(SpawnContext):
-    """Starts processes and remembers them, as an executor gives nobody its own.
+    """Starts processes and keeps track of them, which executors do not expose.
 
     spawn: forking a process in which torch has started threads can deadlock.
     """
@@ -115,7 +115,7 @@ class _Pool(Generic[Job, Result]):
             try:
                 return self._executor.submit(self._function, job)
             except BrokenProcessPool as broken:
-                # A job before this one has crashed already: told when its result is asked for.
+                # An earlier job has crashed: reported when its result is requested.
                 future: Future[Result] = Future()
                 future.set_exception(broken)
                 return future
@@ -155,7 +155,8 @@ def _run(
 def _take(
     pool: _Pool[Job, Result], waiting: deque[tuple[Job, "Future[Result]"]], time_limit_s: float
 ) -> Iterator[Result | Crashed]:
-    """Yield the first waiting job's result; if its pool broke, find out whether it is to blame."""
+    """Yield the first waiting job's result; if its pool broke, find out whether this job was the
+    cause."""
     job, future = waiting.popleft()
     result: Result | Crashed
     try:
@@ -185,7 +186,7 @@ def _start_worker() -> None:
 
 @contextmanager
 def _script_hidden(function: Callable[[Job], Result]) -> Iterator[None]:
-    """Keep new processes from importing the script that runs, unless the function is part of it.
+    """Keep new processes from importing the main script, unless the function is part of it.
 
     They would import all that it imports; and run it again, if it does not look at `__name__`.
     """
@@ -202,7 +203,7 @@ def _script_hidden(function: Callable[[Job], Result]) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    # A killed parent cannot tell its workers to stop; they would wait for work for ever.
+    # A killed parent cannot stop its workers, which would wait for work forever.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -288,7 +289,7 @@ def _take_from_ray(
 @contextmanager
 def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
     """Ray, connected; a connection that the caller has made already is used and left alone."""
-    # Both are read at import: no report to anybody, no hint about graphics cards.
+    # Both are read at import: no telemetry, no hint about graphics cards.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:

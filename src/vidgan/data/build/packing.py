@@ -2,7 +2,7 @@
 
 Worker processes decode and encode; this process alone appends their results in the order of the
 file names, so the set is the same whatever the number of workers, and a build that was killed
-continues behind its last complete chunk.
+continues after its last complete chunk.
 """
 
 import hashlib
@@ -167,7 +167,7 @@ def verify_set(path: str | Path, progress: Progress | None = None) -> BuildRepor
         What the set says about its build.
 
     Raises:
-        UserError: it is no packed set, or clips are damaged; the sentence names them.
+        UserError: it is not a packed set, or clips are damaged; the sentence names them.
     """
     store = open_store(path)
     damaged: dict[int, str] = {}
@@ -306,7 +306,7 @@ def _encode_all(
 
 def _not_clean(name: str, what: str) -> UserError:
     return UserError(
-        f"{name} is not clean ({what}) and data.strict is set: mend or remove the file, or drop"
+        f"{name} is not clean ({what}) and data.strict is set: fix or remove the file, or drop"
         " data.strict"
     )
 

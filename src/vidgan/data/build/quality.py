@@ -1,8 +1,8 @@
-"""What a clip is worth for training: does it move, is it one scene, does it fill the frame.
+"""Quality of clips for training: motion, scene cuts, black bars, duplicates.
 
-Every clip is measured while it is built; what the measures mean is settled by thresholds with a
-name. By default such clips are kept and named, because published sets must stay whole for their
-numbers to be comparable; each filter drops them when it is told to.
+Every clip is measured while it is built, and judged by named thresholds. By default doubtful clips
+are kept and reported, because published sets must stay complete for their
+numbers to be comparable; each filter can drop them instead.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FILTERS = {
     "bars": "have black bars",
     "duplicates": "nearly repeat an earlier one",
 }
-"""The filters of `QualityConfig`, and what clips that fall to them do."""
+"""The filters of `QualityConfig`, and a description of the clips they match."""
 
 SIGNATURE_TIMES = 4
 SIGNATURE_SIDE = 8
@@ -41,7 +41,7 @@ _IMAGE_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """Filters of clips that teach a generator the wrong thing.
+    """Filters for clips that would mislead a generator.
 
     Attributes:
         static: what happens to clips that stand nearly still.
@@ -59,7 +59,7 @@ class QualityConfig:
         bar_share: least share of the side that a bar covers on two opposite sides. 0.04: the bars
             of a 1.85:1 film in a 16:9 frame just count.
         duplicate_distance: largest root mean square difference (of 255) of two clips at 8 x 8
-            cells and 4 times. 6: copies coded anew or scaled differ by less, other clips of the
+            cells and 4 times. 6: copies re-encoded or scaled differ by less, other clips of the
             motions set by more.
     """
 
@@ -118,7 +118,7 @@ def measure_clip(
 
 
 def find_flaws(measures: ClipMeasures, config: QualityConfig) -> dict[str, str]:
-    """The filters that a clip falls to, with what is wrong with it in words."""
+    """The filters that match a clip, each with a description of the problem."""
     found = {}
     if measures.motion < config.min_motion:
         found["static"] = "nearly static"
@@ -153,7 +153,7 @@ def _motion(cells: npt.NDArray[np.float32]) -> float:
 
 
 def _find_cut(cells: npt.NDArray[np.float32], config: QualityConfig) -> int | None:
-    """The frame behind the largest step, if the step is one between scenes."""
+    """The frame after the largest step, if that step is a scene cut."""
     if cells.shape[1] < 2:
         return None
     steps = _difference(cells[:, 1:], cells[:, :-1])
@@ -162,7 +162,7 @@ def _find_cut(cells: npt.NDArray[np.float32], config: QualityConfig) -> int | No
     usual = float(np.median(others)) if len(others) else 0.0
     jump = float(steps[place])
     if place + 2 < cells.shape[1]:
-        # Behind a flash of light the frames are as before it: that is no other scene.
+        # Behind a flash of light the frames are as before it: that is not another scene.
         jump = min(jump, float(_difference(cells[:, place + 2], cells[:, place])))
     if place > 0:
         jump = min(jump, float(_difference(cells[:, place + 1], cells[:, place - 1])))

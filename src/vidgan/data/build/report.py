@@ -1,4 +1,4 @@
-"""What became of every video of a build: records, manifest, report and refusals."""
+"""The outcome of a build for every video: records, manifest, report and refusals."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -28,18 +28,18 @@ _MAX_ALIKE = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of every video of a source, whatever is made of them.
+    """The outcome for every video of a source.
 
     Attributes:
         out: what was made; None for a check.
-        dropped: name and reason of each video that gave nothing.
+        dropped: name and reason of each dropped video.
     """
 
     out: str | None
     dropped: tuple[tuple[str, str], ...]
 
     def lines(self, limit: int = 20) -> list[str]:
-        """The report for people; at most `limit` lines of each kind that names videos."""
+        """The human-readable report; at most `limit` lines of each kind that names videos."""
         raise NotImplementedError
 
 
@@ -51,7 +51,7 @@ def indented(lines: Sequence[str], limit: int) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildReport(Report):
-    """What became of every video of a packed set.
+    """The outcome for every video of a packed set.
 
     Attributes:
         source: folder of videos, or container.
@@ -59,7 +59,7 @@ class BuildReport(Report):
         num_videos: videos found.
         counts: kept clips by split and class (class "" without labels).
         notes: name and remark of each video that was handled specially ("" is the whole folder).
-        flaws: source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        flaws: source of a kept clip, filter of `QualityConfig`, and the problem.
         advice: sentences about the size and the balance of the set.
         levels: stored sizes, full size first.
         fps: median frame rate of the clips.
@@ -86,7 +86,7 @@ class BuildReport(Report):
         return [note for name, note in self.notes if not name]
 
     def lines(self, limit: int = 20) -> list[str]:
-        """The report for people; at most `limit` lines for drops and for remarks each."""
+        """The human-readable report; at most `limit` lines for drops and for remarks each."""
         full = self.levels[0]
         first = (
             f"{counted(self.num_videos, 'video')} in {self.source}:"
@@ -292,7 +292,7 @@ def refuse_misfit(manifest: Manifest, config: DataConfig, path: Path) -> None:
 
 
 def unmet_settings(manifest: Manifest, config: DataConfig) -> list[str]:
-    """Settings that a packed set was not built with and that cannot be made up for, in words."""
+    """Settings that a packed set was not built with and that cannot be applied afterwards."""
     built = manifest.settings
     asked = {name: getattr(config, name) for name in ("resize", "stride", "fps", "splits", "clip")}
     if built["clip"] == "random" and built["stored_frames"] is None:
@@ -306,20 +306,20 @@ def unmet_settings(manifest: Manifest, config: DataConfig) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------
-# What a training set amounts to, and what to expect of it, in sentences
+# The size of a training set and what to expect of it, in sentences
 
 _SIZES = {
-    100: "a generator repeats so few: add videos, or cut more out of long ones with clip=random",
-    1000: "enough for a small model at 16 to 32 pixels; set training.augment against memorising",
+    100: "a generator memorises so few: add videos, or cut more from long ones with clip=random",
+    1000: "enough for a small model at 16 to 32 pixels; set training.augment against memorisation",
     10_000: "enough for one kind of scene at 32 to 64 pixels; UCF-101, 101 kinds, trains on 9,537",
     1 << 62: "the size of published sets: TrailerFaces holds 10,910 clips, Golf 603,776",
 }
-"""Below so many training clips, that is to be expected; from what published systems trained on."""
+"""What to expect below this many training clips, judged by what published systems trained on."""
 _UNEVEN = 3
-"""A class this many times as large as another is told: a model sees the other that seldom."""
+"""A class this many times as large as another is reported: a model rarely sees the other."""
 _FEW_OF_A_CLASS = 20
 _FEW_HELDOUT = 50
-"""Below so many, scores of held-out clips are mostly noise."""
+"""With fewer, scores of held-out clips are mostly noise."""
 
 
 def advise(manifest: Manifest) -> list[str]:

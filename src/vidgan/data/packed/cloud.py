@@ -37,7 +37,7 @@ def is_url(path: str | Path) -> bool:
 
 
 def refuse_told_address(path: str | Path, where: str | Path) -> None:
-    """Refuse an address in an object store that a file names and nobody typed.
+    """Refuse an object-store address that comes from a file, not from the user.
 
     Args:
         path: place of a clip set.
@@ -69,7 +69,7 @@ def litdata() -> Any:
 def fetch_set(url: str) -> Path:
     """Fetch the manifest of the set at `url` into the cache and return the set's folder there.
 
-    The folder's name tells the contents of the manifest, so a set that was built anew at the same
+    The folder's name is a hash of the manifest, so a set that was rebuilt at the same
     address does not meet chunks of the old one.
 
     Raises:
@@ -156,7 +156,7 @@ def _check_index(file: Path, place: str) -> None:
             flaw = "a chunk that is a link or no file"
     if flaw:
         raise UserError(
-            f"{place}/{file.name} is none that vidgan writes ({flaw}), so it is not opened: write"
+            f"{place}/{file.name} was not written by vidgan ({flaw}), so it is not opened: write"
             " the set with vidgan data export"
         )
 
@@ -183,7 +183,7 @@ def _is_chunk(chunk: Any) -> bool:
 
 
 class _Refused:
-    """Stands in for litdata's ways of reading values that no clip set has."""
+    """Replaces litdata's readers of value types that no clip set has."""
 
     def setup(self, metadata: Any) -> None:
         """Called before the first value."""
@@ -252,7 +252,7 @@ def upload_set(folder: Path, url: str) -> None:
 
 
 def told(error: BaseException) -> str:
-    """An error of a foreign package in a few words."""
+    """A short description of another package's error."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

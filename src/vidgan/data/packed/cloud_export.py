@@ -18,7 +18,7 @@ from vidgan.errors import UserError
 def export_to_litdata(
     source: str | Path, out: str | Path, progress: Progress | None = None
 ) -> ExportReport:
-    """Write a packed clip set anew with litdata's chunks, which object stores serve.
+    """Rewrite a packed clip set with litdata's chunks, for object stores.
 
     The payloads are the same bytes. The folder may be copied to an object store later; an address
     as `out` copies it at once. Both are packed sets, for training and everything else.

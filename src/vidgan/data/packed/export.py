@@ -177,7 +177,7 @@ def draw_packed(folder: str | Path, path: str | Path) -> None:
         path: PNG to write.
 
     Raises:
-        UserError: `folder` is no packed set.
+        UserError: `folder` is not a packed set.
     """
     store = open_store(folder)
     full = store.levels[0]

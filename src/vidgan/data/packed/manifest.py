@@ -1,4 +1,4 @@
-"""The manifest of a packed clip set: what it holds, in one JSON file without dates."""
+"""The manifest of a packed clip set: its contents, in one JSON file without dates."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -66,14 +66,14 @@ class Manifest:
         items: all items; their order is that of the chunks.
         dropped: name and reason of each video that was left out.
         notes: name and remark of each video that was handled specially.
-        flaws: source of a kept clip, filter of `QualityConfig` and what is doubtful, in words.
+        flaws: source of a kept clip, filter of `QualityConfig`, and the problem.
         num_bytes: length of all payloads together.
         settings: settings of the build.
         source_hash: hash of the names and sizes of the source files.
         builder: version of vidgan that wrote the set.
         chunks: format of the chunk folders.
         layout: what the source was read as, a name for `data.layout`.
-        num_missing: of the dropped ones, videos that a published list names and nobody had.
+        num_missing: of the dropped ones, videos that a published list names but the source lacks.
     """
 
     levels: tuple[LevelShape, ...]
@@ -156,11 +156,12 @@ def read_manifest(folder: str | Path) -> Manifest:
     """
     file = Path(folder) / MANIFEST_NAME
     if not file.is_file():
-        raise UserError(f"{folder} is no packed clip set: make one with `vidgan data build`")
+        raise UserError(f"{folder} is not a packed clip set: make one with `vidgan data build`")
     table = read_json(file, MANIFEST_BYTES)
     if table.get("format") != FORMAT:
         raise UserError(
-            f"{folder} is no packed clip set, its {MANIFEST_NAME} says {table.get('format')}: name"
+            f"{folder} is not a packed clip set, its {MANIFEST_NAME} says {table.get('format')}: "
+            "name"
             " one that `vidgan data build` made"
         )
     schema = table.get("schema")
@@ -179,7 +180,7 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def _manifest_of(table: dict[str, Any]) -> Manifest:
-    """A manifest of the stored values, whatever they are; raises what comes to pass."""
+    """A manifest of stored values, not yet checked; raises arbitrary errors."""
     columns = table["items"]
     rows = zip(
         columns["label"],
@@ -234,11 +235,11 @@ def _check(manifest: Manifest) -> None:
         checks[name] = all(type(word) is str for row in getattr(manifest, name) for word in row)
     wrong = [name for name, holds in checks.items() if not holds]
     if wrong:
-        raise ValueError(f"{wrong[0]} is none that a set can have")
+        raise ValueError(f"{wrong[0]} is out of range")
     for number, item in enumerate(manifest.items):
         flaw = _item_flaw(item, manifest)
         if flaw:
-            raise ValueError(f"{flaw} of item {number} is none that a clip can have")
+            raise ValueError(f"{flaw} of item {number} is out of range")
 
 
 def _are_levels(levels: tuple[LevelShape, ...]) -> bool:

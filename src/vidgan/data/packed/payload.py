@@ -150,7 +150,7 @@ def _decode_jpeg(data: bytes, shape: tuple[int, int, int, int]) -> Pixels:
     rows, columns = _strip_layout(t, h)
     with open_image(data) as image:
         if (image.format, image.mode, image.size) != ("JPEG", "RGB", (columns * w, rows * h)):
-            raise ImageError(f"the payload is no JPEG strip of {t} frames of {w} x {h} pixels")
+            raise ImageError(f"the payload is not a JPEG strip of {t} frames of {w} x {h} pixels")
         pixels = np.asarray(image)
     strip = pixels.reshape(rows, h, columns, w, c).transpose(4, 2, 0, 1, 3)
     clip = strip.reshape(c, rows * columns, h, w)[:, :t]
@@ -198,7 +198,7 @@ def _decode_h264(data: bytes, shape: tuple[int, int, int, int]) -> Pixels:
             clip[:, number] = rgb_planes(convert(frame, "gbrp"))
             number += 1
     except (av.error.FFmpegError, ValueError) as error:
-        raise UserError(f"the payload is no whole H.264 stream ({error})") from error
+        raise UserError(f"the payload is not a valid H.264 stream ({error})") from error
     if number < t:
         raise UserError(f"the payload holds {number} of {t} frames")
     return clip

@@ -101,7 +101,7 @@ class PackedStore:
             ) from error
 
     def payload(self, index: int, level: LevelShape | tuple[int, int]) -> bytes:
-        """The stored bytes of clip `index`, once they are known to be whole.
+        """The stored bytes of clip `index`, checked against their checksum.
 
         Raises:
             UserError: as `read`.

@@ -94,7 +94,7 @@ class SafetensorsChunks:
         """The stored bytes of an item; see `ChunkFiles`."""
         file = self._file(level, index)
         if file.exists() and not file.is_file():
-            raise UserError(f"{file} is no file: build the set again")
+            raise UserError(f"{file} is not a file: build the set again")
         try:
             tensor = self._open(file).get_tensor(item_key(index))
             if (str(tensor.dtype), tensor.dim()) != ("torch.uint8", 1):
@@ -239,7 +239,7 @@ class ChunkWriter:
 
     Items are collected until a chunk is full. Then its file is written for every level, and after
     that the journal gets one line with everything seen since the line before. A restart reads the
-    journal and continues behind its last whole line.
+    journal and continues after its last complete line.
     """
 
     def __init__(self, folder: Path, plan: dict[str, Any], levels: tuple[LevelShape, ...]) -> None:

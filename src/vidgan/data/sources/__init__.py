@@ -1,1 +1,1 @@
-"""Videos where they lie: files, frame folders, containers and published layouts."""
+"""Source videos: files, frame folders, containers and published layouts."""

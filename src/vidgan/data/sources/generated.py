@@ -29,16 +29,17 @@ from vidgan.video.reading import open_container
 from vidgan.video.sequences import IMAGE_SUFFIXES, files_at
 
 # ------------------------------------------------------------------------------------------------
-# Telling whether a file gives back the very pixels that were put in.
+# Whether a file stores pixels losslessly.
 #
-# A codec's name does not say it: FFV1 in YCbCr with halved colour has lost what it never stored,
-# and H.264 keeps RGB exactly where its transform is bypassed, which is one bit of its header.
+# The codec's name alone does not decide this: FFV1 in YCbCr with halved colour has lost what it
+# never stored, and H.264 keeps RGB exactly where its transform is bypassed, which is one bit of its
+# header.
 
 EXACT_CODECS = frozenset(
     {"ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "rawvideo", "png", "apng", "qtrle"}
     | {"zlib", "zmbv", "tiff", "bmp"}
 )
-"""Codecs that return what they are given; losing colour before that is up to the pixel format."""
+"""Lossless codecs; the pixel format may still lose colour."""
 
 EXACT_FORMATS = frozenset(
     {"gbrp", "gbrap", "rgb24", "bgr24", "rgb0", "bgr0", "0rgb", "0bgr"}
@@ -56,7 +57,7 @@ _HIGH_444_PREDICTIVE = 244
 def is_lossless(info: VideoInfo) -> bool:
     """Whether a probed video or folder of images holds 8-bit RGB or grey exactly.
 
-    Whatever cannot be known counts as lossy.
+    Unknown formats count as lossy.
     """
     if info.codec == "array":
         return True
@@ -89,7 +90,7 @@ def bypasses_transform(header: bytes) -> bool:
 
 
 class _Bits:
-    """Bits of a header, the highest first; behind the end come zeros."""
+    """Bits of a header, highest first; zeros follow the end."""
 
     def __init__(self, data: bytes) -> None:
         self._text = "".join(f"{byte:08b}" for byte in data)
@@ -111,7 +112,7 @@ class _Bits:
 
 def _first_sequence_parameters(header: bytes) -> bytes:
     if header[:1] == b"\x01" and len(header) > 8:
-        # avcC: six bytes, then each parameter set behind its length.
+        # avcC: six bytes, then each parameter set after its length.
         length = int.from_bytes(header[6:8], "big")
         return header[8 : 8 + length]
     for unit in header.split(b"\0\0\x01")[1:]:
@@ -261,7 +262,7 @@ def _labels_of(
     sources: Sequence[Source], classes: Sequence[str], root: str | Path
 ) -> Tensor | None:
     """Labels by class names; None where the folders' names are no classes at all."""
-    # As tables spell them: what cannot be seen in a name is written out.
+    # Escaped as in tables.
     label_of = {printable(name): label for label, name in enumerate(classes)}
     named = [printable(source.class_name or "") for source in sources]
     if not label_of.keys() & set(named):
@@ -285,7 +286,7 @@ def _with_table(root: Path, sources: list[Source]) -> list[Source]:
         class_of = {csv_text(row["file"] or ""): csv_text(row["class"] or "") for row in rows}
     except (KeyError, ValueError, csv.Error) as error:
         raise UserError(
-            f"{table} must be a table with the columns file and class ({error}): mend or delete it"
+            f"{table} must be a table with the columns file and class ({error}): fix or delete it"
         ) from error
     if not any(class_of.values()):
         return sources

@@ -1,4 +1,4 @@
-"""The videos of a source with their classes, splits and groups, whatever layout they came in."""
+"""The videos of a source with their classes, splits and groups, for any layout."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ class Source:
         kind: how it is read.
         member: address inside the container, for the reader alone.
         folder: folders inside the container that may name split and class, with forward slashes.
-        split: one of `SPLITS`; empty where nothing says so, which is train once a scan is settled.
+        split: one of `SPLITS`; empty if unknown, which becomes train.
         class_name: its class, or None.
         group: videos of one group (of one film, of one person) share a split; None stands alone.
     """
@@ -70,13 +70,13 @@ class Scan:
 
 
 def names_classes(sources: Sequence[Source]) -> bool:
-    """Whether classes are meant: some video has one, and most do not lie outside of all."""
+    """Whether class folders are used: some video has one, and most do not lie outside of all."""
     outside = sum(source.class_name is None for source in sources)
     return outside < len(sources) and 2 * outside <= len(sources)
 
 
 def settle(scan: Scan, config: DataConfig) -> Scan:
-    """Drop what has no class where most have one, and hold out what no split is known for."""
+    """Drop videos without a class where most have one, and hold out videos if no split is known."""
     sources = sorted(scan.sources, key=lambda source: source.name)
     if config.group_by:
         sources = [_grouped(source, config.group_by) for source in sources]
@@ -119,7 +119,7 @@ def _grouped(source: Source, pattern: str) -> Source:
 
 
 def split_and_class(folders: Iterable[str], splits: str) -> tuple[str, str | None]:
-    """What the folders above a video say: a first one that names a split, and the class below."""
+    """Split and class named by the folders above a video."""
     folders = list(folders)
     split = "train"
     if splits == "auto" and folders and folders[0] in SPLITS:
@@ -189,7 +189,7 @@ def read_attributes(root: Path, classes: Sequence[str]) -> dict[str, dict[str, s
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"{file} must map class names to attributes, as"
-            ' {"disc-left": {"object": "disc", "motion": "left"}}: mend or delete it'
+            ' {"disc-left": {"object": "disc", "motion": "left"}}: fix or delete it'
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""One walk over a folder: its videos, its folders of numbered images, and everything else."""
+"""One walk over a folder: its videos, folders of numbered images, and other files."""
 
 import os
 from collections.abc import Set
@@ -15,7 +15,7 @@ VIDEO_SUFFIXES = frozenset(
     | {".wmv", ".flv", ".ogv", ".3gp", ".gif", ".vob"}
 )
 _DEEPEST_TABLE = 2
-"""Folders above a table that speaks of the whole set."""
+"""Maximum depth of a table that describes the whole set."""
 _SHOWN = 3
 _OWN_FILES = ("attributes.json", "motions.json")
 
@@ -111,7 +111,7 @@ class Tree:
 
 
 def look_at(root: Path) -> Tree:
-    """Walk over a folder once; links are followed, but never in a circle.
+    """Walk over a folder once; links are followed, except in cycles.
 
     Raises:
         UserError: there is nothing at `root`.
@@ -134,7 +134,7 @@ def look_at(root: Path) -> Tree:
     for folder, subfolders, files in os.walk(root, onerror=note_unread, followlinks=True):
         here = Path(folder)
         if here.resolve() in seen:
-            # A link back to a folder above would be walked for ever.
+            # A link back to a folder above would be walked forever.
             subfolders.clear()
             continue
         seen.add(here.resolve())
@@ -190,7 +190,7 @@ def list_videos(root: Path) -> list[str]:
 
 
 def no_videos(tree: Tree) -> UserError:
-    """The refusal of a folder in which nothing can be used."""
+    """The error for a folder without usable videos."""
     other = f", only {len(tree.strange)} other files" if tree.strange else ""
     other += f", {len(tree.unread)} folders that cannot be read" if tree.unread else ""
     return UserError(

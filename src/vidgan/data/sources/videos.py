@@ -1,4 +1,4 @@
-"""Opening one video wherever it lies, and strips: images whose square frames stand in a row.
+"""Opening one video of any kind, and strips: images made of a row of square frames.
 
 A strip's frames are as wide as its shorter side and go along the longer one: downwards as in the
 tiny-video sets, or to the right as in MoCoGAN's.

@@ -2,7 +2,7 @@
 
 A class is `<object>-<motion>`. Colour, size, speed, start, tilt and background are drawn without
 looking at the class, and every object covers the same area (in grow and shrink on average over the
-clip), so that no single frame statistic gives the class away: a model must draw the object and
+clip), so that no single-frame statistic reveals the class: a model must draw the object and
 move it. A white dot off the centre makes the turn of the round shapes visible; no other
 shape turns so far between two of eight frames that its symmetry could hide the sense.
 """
@@ -135,9 +135,9 @@ class MotionSettings:
         size: side of the square video in pixels.
         frames: frames of every video; the motion spans all of them.
         seed: same seed, same videos.
-        objects: names out of `SHAPES` and `DIGITS`.
-        motions: names out of `MOTIONS`.
-        palette: name out of `PALETTES`.
+        objects: names from `SHAPES` and `DIGITS`.
+        motions: names from `MOTIONS`.
+        palette: name from `PALETTES`.
         tilt: objects stand turned by up to this angle, either way, in radians.
     """
 
@@ -199,7 +199,7 @@ def motion_settings(
     seed: int = 0,
     palette: str = "pastel",
 ) -> MotionSettings:
-    """Settings out of the words of people.
+    """Settings from user input.
 
     Args:
         objects: "shapes", "digits", or names (a list or separated by commas).
@@ -332,7 +332,8 @@ def _path(scene: _Scene, motion: str, frames: int) -> Iterator[tuple[float, floa
     """Yield (x, y, side, angle) for every frame; x to the right and y down, in frame sides."""
     progress = np.linspace(-0.5, 0.5, frames)
     growth = scene.growth ** (2 * progress * _SCALES.get(motion, 0))
-    # The mean covered area of the clip stays side**2, so that brightness does not tell the motion.
+    # The mean covered area of the clip stays side**2, so that brightness does not reveal the
+    # motion.
     sides = scene.side * growth / np.sqrt(np.mean(growth**2))
     angles = scene.tilt + _TURNS.get(motion, 0) * scene.turn * (progress + 0.5)
     margin = _REACH * float(sides.max())

@@ -75,7 +75,7 @@ def feature_dim(width: float = 1.0) -> int:
 
 
 def pad_amounts(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Steps that TensorFlow's "SAME" adds before and behind an axis of `size` steps."""
+    """Steps that TensorFlow's "SAME" adds before and after an axis of `size` steps."""
     missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return missing // 2, missing - missing // 2
 

@@ -91,10 +91,10 @@ MEAN_SHAPE = (3, 16, 128, 171)
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a clip becomes the input of a network. Everything here moves a score.
+    """Preprocessing of a network's input. Every field affects scores.
 
     The order is: clamp, resize, clamp, value map, channel order, mean, crop. The value map and the
-    channel order may stand behind the resize, since every kernel is linear.
+    channel order may follow the resize, since every kernel is linear.
     """
 
     kernel: str
@@ -105,9 +105,9 @@ class Preprocessing:
     aspect: Literal["stretch", "shorter-side"] = "stretch"
     """Whether frames are stretched to `size` or enlarged until both sides reach it."""
     crop: tuple[int, int] | None = None
-    """Height and width of the centre crop behind the resize, or None."""
+    """Height and width of the centre crop after the resize, or None."""
     clamp: Literal["before", "after"] | None = None
-    """Whether values are clamped to [-1, 1] before the resize or behind it (cubic kernels
+    """Whether values are clamped to [-1, 1] before the resize or after it (cubic kernels
     overshoot), or never."""
     scale: float = 1.0
     """Value map: input = scale * x + offset, for x in [-1, 1]."""
@@ -143,7 +143,7 @@ class Preprocessing:
         return x if self.crop is None else centre_crop(x, self.crop)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that frames of this size have behind the resize."""
+        """Height and width that frames of this size have after the resize."""
         if self.aspect == "stretch":
             return self.size
         # Rounded up in floats as the code does that this rule comes from.

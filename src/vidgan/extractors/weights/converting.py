@@ -26,11 +26,11 @@ from vidgan.extractors.weights.tensor_table import (
 
 
 class HashMismatchError(UserError):
-    """A file has the name of a published one and other bytes."""
+    """A file has the name of a published one but other bytes."""
 
 
 class AmbiguousFileError(UserError):
-    """Nothing in a file says which of several published ones it is."""
+    """The contents of a file do not identify which of several published ones it is."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def choose(found: Examined, name: str | None = None, trust: bool = False) -> Wei
 
 
 def mismatch(found: Examined, expected: WeightFile) -> str:
-    """What to say of a file that has not the published bytes."""
+    """The message about a file that differs from the published bytes."""
     identity = found.identity
     return (
         f"the bytes of {identity.file} are not the published ones of {expected.file} (SHA-256 "

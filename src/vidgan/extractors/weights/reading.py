@@ -1,4 +1,4 @@
-"""Opening weight files of every kind without executing anything in them."""
+"""Reading weight files of every kind without executing anything in them."""
 
 import hashlib
 import io
@@ -42,7 +42,7 @@ REBUILD = ("torch._utils", "_rebuild_tensor_v2")
 
 
 class UnreadableArchiveError(UserError):
-    """The file is no TorchScript archive, or one that says more than data."""
+    """The file is not a TorchScript archive, or holds more than data."""
 
 
 @dataclass
@@ -72,11 +72,11 @@ class Stored:
 
 
 class _Mark:
-    """The bottom of a group of stack entries."""
+    """The mark below a group of stack entries."""
 
 
 def is_torchscript(path: str | Path) -> bool:
-    """Whether the file is a TorchScript archive, as against a state dict or no zip file at all."""
+    """Whether the file is a TorchScript archive, not a state dict or another kind of file."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -109,14 +109,14 @@ def described_data(program: bytes) -> Any:
     """The value a pickle describes, with every call written down and none made.
 
     Raises:
-        ValueError: damaged, or an instruction that data do not need.
+        ValueError: damaged, or an instruction that plain data never needs.
     """
     machine = _Machine()
     for opcode, argument, _ in pickletools.genops(io.BytesIO(program)):
         if opcode.name == "STOP":
             return machine.stack.pop()
         machine.step(opcode.name, argument)
-    raise ValueError("the description has no end")
+    raise ValueError("the description is endless")
 
 
 class _Machine:
@@ -230,22 +230,22 @@ def _tensor(call: Called, archive: zipfile.ZipFile, root: str) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------
-# Opening weight files of every kind without executing anything in them
+# Reading weight files of every kind without executing anything in them
 
 INDEX, DATA = ".index", ".data-00000-of-00001"
 
 
 class UnsafePickleError(UserError):
-    """A pickle that wants to execute something."""
+    """A pickle that would execute code."""
 
 
 class UnreadableFileError(UserError):
-    """A file of no kind that is read."""
+    """A file of an unsupported kind."""
 
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What tells a file from any other: its name, length and two hashes of its bytes."""
+    """The identity of a file: its name, length and two hashes."""
 
     path: Path
     file: str
@@ -386,7 +386,7 @@ def plain_tensors(content: Any, path: Path) -> dict[str, Tensor]:
         isinstance(value, Tensor) for value in content.values()
     ):
         raise UnreadableFileError(
-            f"{path} holds no tensors by name; take the file that 'vidgan weights list' names"
+            f"{path} holds no named tensors; take the file that 'vidgan weights list' names"
         )
     # DataParallel puts a prefix before every name.
     return {

@@ -1,4 +1,4 @@
-"""Where converted weights live, and what is known about each.
+"""Storage of converted weights with their provenance.
 
 `vidgan weights convert` writes `NAME.safetensors` into this folder; networks read them from there
 and nothing else. The header of a file says which published file it was made from.

@@ -110,7 +110,7 @@ def read_index(path: Path) -> dict[str, Entry]:
         if header.get(1) != 1 or header.get(2, 0) != 0:
             raise DamagedTableError(
                 f"{path} belongs to a checkpoint of several data files or of big-endian numbers, "
-                "which is not read; save it anew in one file"
+                "which is not read; save it again in one file"
             )
         parsed = {name: parse_entry(value) for name, value in entries.items()}
     except (IndexError, KeyError, TypeError, UnicodeDecodeError, ValueError, struct.error) as error:
@@ -123,7 +123,7 @@ def read_index(path: Path) -> dict[str, Entry]:
     for name, entry in parsed.items():
         if entry.is_sliced or entry.shard:
             raise DamagedTableError(
-                f"{path} holds {name} in slices, which is not read; save the checkpoint anew"
+                f"{path} holds {name} in slices, which is not read; save the checkpoint again"
             )
     return parsed
 
@@ -176,14 +176,14 @@ def block_items(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def read_handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
-    """Offset and size of a block, and the place behind them."""
+    """Offset and size of a block, and the position after them."""
     offset, place = read_varint(content, place)
     size, place = read_varint(content, place)
     return (offset, size), place
 
 
 def read_varint(content: bytes, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, lowest first, and the place behind it."""
+    """A number of seven bits a byte, lowest first, and the position after it."""
     value = shift = 0
     while True:
         byte = content[place]
@@ -235,7 +235,7 @@ def _axis(message: int | bytes) -> int:
     sizes = [value for number, value in fields(message) if number == 1]
     size = sizes[0] if sizes else 0
     if isinstance(size, bytes):
-        raise ValueError("a size that is no number")
+        raise ValueError("a size that is not a number")
     return size
 
 
@@ -272,11 +272,11 @@ class WeightLayout:
     """One way of naming the weights of a network.
 
     Attributes:
-        name: short, for people and records.
+        name: short, for messages and records.
         network: the network.
         entries: by our name the entry's name and the change.
         scaleless: units whose batch normalisation has no scale in such files; it is 1 then.
-        ignored: ends of entries that are no weights.
+        ignored: ends of entries that are not weights.
         optional_prefix: what may stand before every entry.
     """
 
@@ -288,7 +288,7 @@ class WeightLayout:
     optional_prefix: str = ""
 
     def stripped(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The entries without the optional prefix and without those that are no weights."""
+        """The entries without the optional prefix and without those that are not weights."""
         prefix = self.optional_prefix
         return {
             name.removeprefix(prefix): value
@@ -421,7 +421,7 @@ def _torchvision(name: str, network: NetworkName, backbone: str) -> WeightLayout
 
 
 def _lpips(name: str, network: NetworkName, backbone: str) -> WeightLayout:
-    """Channel weights as version 0.1 of LPIPS stores them, behind a dropout layer."""
+    """Channel weights as version 0.1 of LPIPS stores them, after a dropout layer."""
     names = channel_shapes(backbone)
     return WeightLayout(
         name, network, {n: (n.replace(".weight", ".model.1.weight"), as_is) for n in names}

@@ -288,7 +288,7 @@ def is_steady(points: Floats, found: npt.NDArray[np.bool_], config: AlignConfig)
     unit = float(np.median(np.hypot(*(eyes[:, 1] - eyes[:, 0]).T)))
     for t in (int(n) for n in np.flatnonzero(found)):
         near = [n for n in range(max(0, t - half), min(len(points), t + half + 1)) if found[n]]
-        # A straight line through the window first: a face that moves is no outlier.
+        # A straight line through the window first: a face that moves is not an outlier.
         median = np.median(points[near] - _drift(points, near, t), axis=0)
         if np.hypot(*(points[t] - median).T).max() > config.outlier * unit:
             good[t] = 0.0

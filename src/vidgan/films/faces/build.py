@@ -29,7 +29,7 @@ from vidgan.films.item_work import (
 )
 
 # ------------------------------------------------------------------------------------------------
-# What a build of face clips came to: the funnel from films to clips, and the clips' lengths
+# Result of a face-clip build: the funnel from films to clips, and the clips' lengths
 
 LENGTH_BINS = (30, 34, 40, 48, 58, 70)
 """First lengths of the bins of the thesis' Table 7.2; the last is open (70 to 423 there)."""
@@ -55,7 +55,7 @@ class FunnelStep:
 
 @dataclass(frozen=True, kw_only=True)
 class FacesReport(Report):
-    """What became of every film.
+    """The outcome for every film.
 
     Attributes:
         out: the folder.
@@ -81,7 +81,7 @@ class FacesReport(Report):
         return self.funnel[-1].count
 
     def lines(self, limit: int = 20) -> list[str]:
-        """The report for people; at most `limit` films with errors."""
+        """The human-readable report; at most `limit` films with errors."""
         width = max(len(f"{step.count:,}") for step in self.funnel)
         text = []
         for step in self.funnel:
@@ -173,7 +173,7 @@ def build_faces(
     The clips appear as `out/clips/train/*.mp4` and `out/clips/heldout/*.mp4`, which `build_clips`
     reads; all clips of a film are on the same side. `out/records` holds a record and `out/sheets`
     a contact sheet of every film. A call that was interrupted continues; films added later are
-    worked on, films that changed are done anew.
+    worked on, films that changed are processed again.
 
     Args:
         films: folder of video files and of folders of numbered images, at any depth.
@@ -252,7 +252,7 @@ def _folder(out: Path) -> WorkFolder:
 def _find_films(root: Path, config: FacesConfig) -> list[WorkItem]:
     names = video_names(root)
     draws = {name: derive_seed("faces heldout", name) / 2**63 for name in names}
-    # Somebody must be trained on, however few films there are.
+    # At least one film must be for training.
     always_train = max(names, key=lambda name: draws[name])
 
     def split(name: str) -> str:

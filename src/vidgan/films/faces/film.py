@@ -111,7 +111,7 @@ FUNNEL = (
     ("aligned", "aligned clips"),
     ("clips", "clips of one person"),
 )
-"""What a film is narrowed down to, step by step: key of the count, and its words."""
+"""Steps of the funnel: key of the count, and its label."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Tally:
 def process_film(job: FilmJob) -> dict[str, Any]:
     """Make the clips of one film and return its record.
 
-    A film that cannot be read, and one in which our code fails, gives a record that says so.
+    A film that cannot be read or processed gives a record that says so.
     """
     opencv()
     return guarded_record(job.name, lambda: _clips_of(job))

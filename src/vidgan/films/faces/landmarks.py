@@ -104,7 +104,8 @@ def make_landmarker(config: LandmarkConfig) -> Landmarker:
     backend = _REGISTRY.find(name)(config)
     if not isinstance(backend, Landmarker) or backend.num_points not in (2, 68):
         raise UserError(
-            f"landmarks.backend={name} is no landmarker: it needs a method locate and a num_points"
+            f"landmarks.backend={name} is not a landmarker: it needs a method locate and a "
+            "num_points"
             " of 2 or 68, see vidgan.films.faces.landmarks.Landmarker"
         )
     return backend
@@ -129,7 +130,7 @@ def _import(package: str, backend: str, advice: str) -> Any:
 def _model_file(config: LandmarkConfig, kind: str) -> Path:
     path = Path(config.model)
     if not config.model or not path.is_file():
-        named = f"{path} is no file" if config.model else "it is not set"
+        named = f"{path} is not a file" if config.model else "it is not set"
         raise UserError(
             f"landmarks.backend={config.backend} needs landmarks.model={kind}, and {named}"
         )
@@ -247,7 +248,7 @@ class DlibLandmarker:
         try:
             self._predictor = self._dlib.shape_predictor(str(path))
         except RuntimeError as error:
-            raise UserError(f"{path} is no dlib shape predictor: {error}") from error
+            raise UserError(f"{path} is not a dlib shape predictor: {error}") from error
 
     def locate(self, pixels: Pixels, face: Face) -> Landmarks | None:
         """Run the predictor on the box of `face`."""
@@ -278,7 +279,7 @@ class LbfLandmarker:
         try:
             self._mark.loadModel(str(path))
         except cv2.error as error:
-            raise UserError(f"{path} is no LBF model: {error}") from error
+            raise UserError(f"{path} is not an LBF model: {error}") from error
 
     def locate(self, pixels: Pixels, face: Face) -> Landmarks | None:
         """Fit the model to the box of `face`."""

@@ -133,7 +133,7 @@ class Track:
 
     @property
     def stop(self) -> int:
-        """Frame behind the last one with the face."""
+        """Frame after the last one with the face."""
         return max(self.faces) + 1
 
     @property
@@ -234,7 +234,7 @@ def unbroken(good: Sequence[bool], gap: int) -> list[tuple[int, int]]:
 
 
 # ------------------------------------------------------------------------------------------------
-# Does an aligned clip show one person from beginning to end? SIFT features say so
+# Whether an aligned clip shows one person throughout, by SIFT features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +281,7 @@ def find_change(frames: Sequence[Pixels], config: PersonConfig) -> str | None:
     numbers = sorted({*range(0, len(frames), config.step), len(frames) - 1})
     features = [matcher.features(grey_image(shrink(frames[n], config.width)))[1] for n in numbers]
     if min(map(len, features)) < config.min_features:
-        return "too blurred to tell whether it is one person"
+        return "too blurred to check whether it is one person"
     pairs = list(itertools.pairwise(features))
     if any((matcher.share(*pair) or 0.0) < config.threshold for pair in pairs):
         return "the person changes"

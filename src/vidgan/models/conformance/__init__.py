@@ -1,1 +1,1 @@
-"""Built models beside the layers and counts that their sources print."""
+"""Built models compared with the layers and counts of their sources."""

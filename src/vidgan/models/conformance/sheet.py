@@ -1,4 +1,4 @@
-"""Layer sheets: what a built model holds, beside the figures that its source prints."""
+"""Layer sheets: a built model compared with the figures of its source."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ SHEETS = {
 
 @dataclass(frozen=True)
 class PrintedLayer:
-    """A layer as the source prints it, and where the built network keeps it.
+    """A layer as printed in the source, and its modules in the built network.
 
     Attributes:
         layer: name in the source.

@@ -1,4 +1,4 @@
-"""Built models beside the layers and counts that their sources print."""
+"""Built models compared with the layers and counts of their sources."""
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ def total(what: str, network: torch.nn.Module, recorded: int) -> Total:
 
 
 def on_meta_device(config: ModelConfig, shape: ClipShape, num_classes: int = 0) -> GAN:
-    """A published model without memory behind its parameters."""
+    """A published model with parameters on the meta device."""
     with torch.device("meta"):
         return config.build(shape, num_classes)
 
@@ -502,7 +502,7 @@ def _head_size(gan: GAN) -> int:
 
 
 def _on_meta_device(side: int, **settings: str) -> GAN:
-    """The published model for clips of 32 frames, without memory behind its parameters."""
+    """The published model for clips of 32 frames, with parameters on the meta device."""
     from vidgan.models import build_gan
 
     with torch.device("meta"):

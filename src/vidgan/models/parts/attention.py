@@ -1,4 +1,4 @@
-"""Self-attention: over the frames' pixels, or over each axis of a clip in turn.
+"""Self-attention over the pixels of frames, or over each axis of a clip in turn.
 
 H. Zhang et al., "Self-Attention Generative Adversarial Networks", ICML 2019, arXiv:1805.08318, with
 the widths of A. Brock et al. 2019, arXiv:1809.11096.
@@ -12,10 +12,10 @@ from vidgan.models.parts.layers import ScaledLinear
 
 
 class SelfAttention(nn.Module):
-    """Every place of a sequence `[N, L, C]` takes in what it asks of all places of it.
+    """Self-attention over a sequence `[N, L, C]`.
 
     y = x + gain * W_o softmax(W_q x (W_k x)^T) W_v x, with queries and keys of C / 8 channels and
-    values of C / 2. The gain starts at 0, so that the layer starts as no layer.
+    values of C / 2. The gain starts at 0, so that the layer starts as the identity.
     """
 
     def __init__(self, channels: int, spectral_norm: bool) -> None:
@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
         return self.attend(x, self.key(x), self.value(x))
 
     def attend(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Add to each place what it asks of keys `[N, M, C / 8]` and values `[N, M, C / 2]`."""
+        """Add attention over keys `[N, M, C / 8]` and values `[N, M, C / 2]`."""
         weights = torch.softmax(self.query(x) @ keys.transpose(1, 2), dim=2)  # [N, L, M]
         y: Tensor = x + self.gain * self.out(weights @ values)  # [N, L, C]
         return y
@@ -72,7 +72,7 @@ class FrameAttention(SelfAttention):
     """Self-attention over all pixels of frames `[N, C, H, W]`.
 
     Keys and values are the largest of 2x2 pixels each, a quarter of the pairs (Brock et al. 2019).
-    Frames of 2 px are not pooled: of a single key the query has no choice.
+    Frames of 2 px are not pooled: attention over a single key is trivial.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ trilinear form <g, conv(x, w)>: each is linear in two of (g, x, w), and its deri
 other two. Stated so, as three autograd functions, they are closed under differentiation and exact
 to any order.
 
-The stock double backward goes another way: it forms a weight gradient as a convolution whose
+The stock double backward instead forms a weight gradient as a convolution whose
 kernel is as large as the clip. That is slow, and oneDNN's bfloat16 kernel for AMX processors
 returns noise for it or divides by zero (torch 2.11 and 2.13).
 """
@@ -43,7 +43,7 @@ def convolve(
     padding: int | Sequence[int] = 0,
     transposed: bool = False,
 ) -> Tensor:
-    """A convolution over 1, 2 or 3 axes, in bfloat16 under autocast wherever that is sound.
+    """A convolution over 1, 2 or 3 axes, in bfloat16 under autocast where that is accurate.
 
     Args:
         x: `[B, in, ...]`.
@@ -100,7 +100,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _InputGradient(torch.autograd.Function):
-    """The gradient of <g, conv(x, w)> with respect to x; of x itself only the form is read."""
+    """The gradient of <g, conv(x, w)> with respect to x; of x only the shape is used."""
 
     @staticmethod
     def forward(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
@@ -124,7 +124,7 @@ class _InputGradient(torch.autograd.Function):
 
 
 class _WeightGradient(torch.autograd.Function):
-    """The gradients of <g, conv(x, w) + b> with respect to w and b; w lends only its shape."""
+    """The gradients of <g, conv(x, w) + b> with respect to w and b; of w only the shape is used."""
 
     @staticmethod
     def forward(
@@ -159,12 +159,12 @@ MAX_NARROW = 16
 
 
 def _folds(fine: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Whether `strided_weight_gradient` is the faster way."""
+    """Whether `strided_weight_gradient` is faster."""
     return fine.is_cuda and _is_narrow_and_strided(fine, weight, geometry)
 
 
 def _is_narrow_and_strided(fine: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Whether cuDNN takes a slow kernel for the weight gradient, and there is a fast way.
+    """Whether cuDNN uses a slow kernel for the weight gradient where a fast one exists.
 
     From 8 to 16 channels at 4x32x256x256 and with stride 2 it takes 36 ms in bfloat16, and 0.8 ms
     this way (H200, cuDNN 9.19): three such gradients were half of a training step.
@@ -222,13 +222,13 @@ def strided_weight_gradient(
 def _call(function: type[torch.autograd.Function], *inputs: Any) -> Any:
     if torch._C._are_functorch_transforms_active():
         return function.apply(*inputs)  # type: ignore[no-untyped-call]
-    # `Function.apply` ends here after it has looked at signatures, which takes longer than a small
+    # `Function.apply` calls this after inspecting signatures, which takes longer than a small
     # convolution.
     return super(torch.autograd.Function, function).apply(*inputs)  # type: ignore[misc]
 
 
 def _inner(x: Tensor) -> Tensor:
-    # The engine tells of inner nodes whether it will run them, but not of leaves.
+    # The engine reports whether it will run inner nodes, but not leaves.
     return x.view_as(x) if x.is_leaf and x.requires_grad else x
 
 
@@ -295,7 +295,7 @@ def _is_unsound_in_bfloat16(x: Tensor, weight: Tensor) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------
-# PyTorch's own way, to compare with
+# PyTorch's own convolutions, for comparison
 
 
 @contextmanager

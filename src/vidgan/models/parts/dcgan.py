@@ -1,4 +1,4 @@
-"""What the models of fixed size share: convolutions that halve or double, and their sizes.
+"""Shared by models of fixed size: convolutions that halve or double, and their sizes.
 
 A clip of 4 * 2**n px has n convolutions of kernel 4 and stride 2 between it and features at 4 px
 (Radford et al. 2016). Time is halved or doubled along with space while the length allows it.
@@ -53,7 +53,7 @@ def plan_sizes(model: str, clip_shape: ClipShape, least_frames: int) -> SizePlan
     while doublings < num_blocks and frames % 2 == 0 and frames // 2 >= least_frames:
         frames //= 2
         doublings += 1
-    # The layers at small sides come first, and keep the length if any must.
+    # The layers at small sides come first; they keep the length if it cannot halve.
     return SizePlan(frames, (1,) * (num_blocks - doublings) + (2,) * doublings)
 
 
@@ -169,5 +169,5 @@ def init_normal(network: nn.Module, deviation: float, scale_deviation: float = 0
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Scores out of bfloat16: they are averaged over a batch and compared."""
+    """Scores in float32 or finer: they are averaged over a batch and compared."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

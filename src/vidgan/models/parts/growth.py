@@ -96,7 +96,7 @@ def growth_factors(levels: tuple[LevelShape, ...]) -> tuple[Factor, ...]:
 
 
 def last_stage(levels: tuple[LevelShape, ...]) -> Stage:
-    """The final level, stable; its batch size is the schedule's business."""
+    """The final level, stable; its batch size is set by the schedule."""
     final = levels[-1]
     return Stage(
         level=len(levels) - 1, frames=final.frames, resolution=final.resolution, batch_size=1
@@ -109,7 +109,7 @@ def heads_in_use(stage: Stage) -> set[int]:
 
 
 def fades(stage: Stage) -> bool:
-    """Whether the newest level is not wholly in yet."""
+    """Whether the newest level is still fading in."""
     return stage.level > 0 and stage.alpha < 1
 
 
@@ -124,9 +124,9 @@ _ALPHA: ContextVar[Tensor | None] = ContextVar("weight of the newest level", def
 
 @contextmanager
 def alpha_from(place: Tensor) -> Iterator[None]:
-    """Blend by the number that `place` (float64, no axes) holds when it is computed.
+    """Blend by the number in `place` (float64, no axes) at run time.
 
-    A CUDA graph keeps the plain numbers that it was captured with; this one it reads again.
+    A CUDA graph freezes plain numbers at capture; this one is read at every replay.
     """
     token = _ALPHA.set(place)
     try:
@@ -145,7 +145,7 @@ def blend(old: Tensor, new: Tensor, alpha: float) -> Tensor:
 
 
 class _Blend(torch.autograd.Function):
-    """What `torch.lerp` and its derivative do with a plain number, to the last bit.
+    """`torch.lerp` with a plain number and its derivative, bit for bit.
 
     A plain number is rounded to float32 where it meets a factor, even in half precision.
     """

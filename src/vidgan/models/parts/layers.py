@@ -65,7 +65,7 @@ LEAKY_SLOPE = 0.2
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky ReLU with slope 0.2, the value of every paper here unless it says otherwise."""
+    """Leaky ReLU with slope 0.2, the value of most papers here."""
     return F.leaky_relu(x, LEAKY_SLOPE)
 
 
@@ -237,7 +237,7 @@ class WeightLayer(nn.Module):
         self.spectral_norm = spectral_norm
         if spectral_norm:
             self.register_buffer("spectral_vector", F.normalize(torch.randn(shape[0]), dim=0))
-            # Enough rounds for the first forward pass to divide by nearly the true value.
+            # Enough iterations for the first forward pass to divide by nearly the true value.
             self.update_spectral_norm(num_rounds=10)
 
     def scaled_weight(self) -> Tensor:

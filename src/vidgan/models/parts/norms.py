@@ -11,7 +11,7 @@ from vidgan.models.base import RunningStatistics
 from vidgan.models.parts.convolution import full_precision
 
 NormKind = Literal["batch", "layer", "none"]
-"""Normalisation of a discriminator that lets the user choose."""
+"""Choices of a discriminator's normalisation."""
 
 
 class BatchStatistics(RunningStatistics):
@@ -35,7 +35,8 @@ class BatchStatistics(RunningStatistics):
         self.register_buffer("running_var", torch.ones(shape))
 
     def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """Normalise `[B, C, ...]` with its own mean and variance; note them if the pass counts."""
+        """Normalise `[B, C, ...]` with its own mean and variance; record them if the pass
+        counts."""
         if self.processes.count > 1:
             y, mean, var = normalize_globally(x, weight, bias, self.eps, self.processes)
         elif self.observes:
@@ -129,7 +130,7 @@ class BatchNorm(BatchStatistics):
 class TimeBatchNorm(BatchStatistics):
     """Batch norm of frames `[B, T, C, H, W]` with statistics of their own for every time step.
 
-    Means and variances run over B, H and W alone, so no frame learns anything of another one
+    Means and variances run over B, H and W alone, so frames do not influence each other
     (Clark et al. 2019). There is no scale and no shift. In eval mode a clip longer than those
     trained on is normalised with the last step's statistics from there on.
     """

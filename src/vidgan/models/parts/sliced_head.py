@@ -1,4 +1,4 @@
-"""The last layer of a discriminator that plays the sliced Wasserstein game."""
+"""The last layer of a discriminator for the sliced Wasserstein loss."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from vidgan.models.parts.convolution import full_precision
 from vidgan.models.parts.layers import LEAKY_SLOPE, leaky_relu
 
 # ------------------------------------------------------------------------------------------------
-# What a discriminator that knows classes makes of its features: the last lines of every one
+# The last lines of every class-conditional discriminator
 
 
 def class_conditional_scores(
@@ -40,7 +40,7 @@ def class_conditional_scores(
 
 
 # ------------------------------------------------------------------------------------------------
-# The last layer of a discriminator that plays the sliced Wasserstein game
+# The last layer of a discriminator for the sliced Wasserstein loss
 
 
 class SlicedWassersteinHead(nn.Module):
@@ -60,7 +60,7 @@ class SlicedWassersteinHead(nn.Module):
         dim: length of an encoding, and number K of projections of a block.
         num_blocks: independent blocks of projections; realness is `[B, dim * num_blocks]`.
         num_classes: 0 for an unconditional head.
-        keeps_signs: whether `retract` leaves every projection pointing where it pointed.
+        keeps_signs: whether `retract` preserves the sign of every projection.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Clips that lie inside of other files: archives, WebDataset shards, TFRecords, HDF5, NumPy."""
+"""Clips inside other files: archives, WebDataset shards, TFRecords, HDF5, NumPy."""

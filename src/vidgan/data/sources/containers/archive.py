@@ -1,4 +1,4 @@
-"""Zip and tar archives, read in place: nothing is ever unpacked under a name of the archive's."""
+"""Zip and tar archives, read in place: nothing is ever unpacked under a member's name."""
 
 import lzma
 import re
@@ -30,7 +30,7 @@ _EXTENDED_BYTES = 1 << 16
 _EXTENDED_IN_A_ROW = 8
 """Writers put a global header, a name, a link and a table of PAX before a file."""
 _LONG_NUMBER = re.compile(rb"[0-9]{300}")
-"""Longer than any file name; tarfile's patterns take the square of its length to pass over it."""
+"""Longer than any file name; tarfile's patterns take quadratic time on it."""
 _PAX_KEYS = frozenset({"path", "size", "hdrcharset"})
 
 
@@ -99,7 +99,7 @@ def open_archive(path: str | Path, limits: Limits = LIMITS) -> Archive:
     A compressed tar has no table: it is unpacked to a plain one in the cache first.
 
     Raises:
-        UserError: it is no archive, beyond the limits, or nothing of it can be read.
+        UserError: it is not an archive, beyond the limits, or nothing of it can be read.
     """
     path = Path(path)
     check_regular(path)
@@ -110,14 +110,14 @@ def open_archive(path: str | Path, limits: Limits = LIMITS) -> Archive:
 @lru_cache(maxsize=4)
 def _open_archive(path: Path, limits: Limits, time: int, size: int) -> Archive:
     if size == 0:
-        raise UserError(f"{path} is empty: fetch it again")
+        raise UserError(f"{path} is empty: download it again")
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"
     return _list_zip(path, limits) if is_zip else _list_tar(path, limits)
 
 
 class _Table:
-    """Collects the members of one archive and refuses what must not be used."""
+    """Collects the members of one archive and refuses unsafe ones."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path, self._limits = path, limits
@@ -138,8 +138,8 @@ class _Table:
             return
         name = plain_name(raw_name)
         if name in self.members:
-            # As when unpacking: what comes later replaces what came before.
-            self.dropped.append((printable(raw_name), "comes again later in the archive"))
+            # As when unpacking: later members replace earlier ones.
+            self.dropped.append((printable(raw_name), "occurs again later in the archive"))
         self.members[name] = Member(name, size, place)
 
     def finish(self, notes: tuple[str, ...] = ()) -> Archive:
@@ -168,7 +168,9 @@ def _opened_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path} is no whole zip archive ({error}): fetch it again") from error
+        raise UserError(
+            f"{path} is not a valid zip archive ({error}): download it again"
+        ) from error
 
 
 @lru_cache(maxsize=4)
@@ -179,7 +181,7 @@ def _kept_zip(path: Path, time: int) -> zipfile.ZipFile:
 def open_zipped(path: Path, member: Member) -> IO[bytes]:
     """A member of a zip archive, opened for reading from its start to its end."""
     if not isinstance(member.place, zipfile.ZipInfo):
-        raise UserError(f"{path} is no zip archive: pack it with numpy.savez")
+        raise UserError(f"{path} is not a zip archive: pack it with numpy.savez")
     return _kept_zip(path, path.stat().st_mtime_ns).open(member.place)
 
 
@@ -225,7 +227,7 @@ class _BoundedHeader(tarfile.TarInfo):
 
 
 class _OverlongHeaderError(Exception):
-    """More about one file than any needs."""
+    """Whether the extended headers of a file are implausibly long."""
 
 
 def _list_tar(path: Path, limits: Limits) -> Archive:
@@ -250,14 +252,16 @@ def _list_tar(path: Path, limits: Limits) -> Archive:
     except _OverlongHeaderError as error:
         raise UserError(
             f"{path} has extended headers of more than {_EXTENDED_BYTES:,} bytes, more than"
-            f" {_EXTENDED_IN_A_ROW} in a row, or endless numbers in them: pack it anew with tar"
+            f" {_EXTENDED_IN_A_ROW} in a row, or endless numbers in them: repack it with tar"
         ) from error
     except (tarfile.TarError, ValueError, OverflowError, OSError) as error:
-        # A header of the PAX form may say any size, behind which there is no place on the disk.
+        # A PAX header may claim any size, beyond the end of the file.
         if not table.members:
-            raise UserError(f"{path} is no zip or tar archive ({error}): fetch it again") from error
+            raise UserError(
+                f"{path} is not a zip or tar archive ({error}): download it again"
+            ) from error
     if not _ends_there(plain, end):
-        notes = (f"{path.name} has no mark of its end: it is cut off or damaged there",)
+        notes = (f"{path.name} has no end marker: it is cut off or damaged there",)
     return table.finish(notes)
 
 
@@ -265,11 +269,11 @@ def _tar_flaw(info: tarfile.TarInfo) -> str | None:
     if info.issym() or info.islnk():
         return "is a link"
     # A sparse file claims gigabytes of zeros that nobody stored.
-    return None if info.isreg() and not info.issparse() else "is no ordinary file"
+    return None if info.isreg() and not info.issparse() else "is not an ordinary file"
 
 
 def _ends_there(plain: Path, end: int) -> bool:
     with plain.open("rb") as file:
-        # A damaged header may have led behind any place there is.
+        # A damaged header may point beyond the end of the file.
         file.seek(min(end, plain.stat().st_size))
         return file.read(_BLOCK) == bytes(_BLOCK)

@@ -1,7 +1,7 @@
 """The videos of an archive: video files, numbered images, and the samples of WebDataset shards.
 
 WebDataset stores the parts of a sample side by side: `KEY.mp4`, `KEY.cls`, `KEY.json`, where the
-key ends at the first dot of the file name. A class beside a video counts more than its folder.
+key ends at the first dot of the file name. A class in a sidecar overrides the folder.
 """
 
 import json
@@ -77,7 +77,7 @@ def list_archive(path: Path) -> Scan:
             f" ({printable(parts.several[0])} first): each sequence is taken for a video"
         )
     if parts.num_others:
-        notes.append(f"{parts.num_others} files that are no videos were passed over")
+        notes.append(f"{parts.num_others} files that are not videos were passed over")
     dropped = (*archive.dropped, *parts.dropped)
     return Scan(root=path, what=what, sources=sources, dropped=dropped, notes=notes)
 
@@ -191,7 +191,7 @@ def _split_name(name: str) -> tuple[str, str, str]:
 
 
 def _sidecar(archive: Archive, parts: _Parts, key: str) -> dict[str, Any]:
-    """What stands beside the videos of a key; damaged sidecars say nothing."""
+    """Sidecars of a key's videos; damaged ones are ignored."""
     info: dict[str, Any] = {}
     for suffix in _SIDECARS:
         name = parts.sidecars.get((key, suffix))

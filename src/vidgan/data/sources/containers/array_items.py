@@ -161,7 +161,7 @@ def read_labels(file: ArrayFile, name: str, count: int) -> list[int | str] | Non
         )
     values: Any = np.asarray(file[name][...])
     if not np.isfinite(values).all():
-        raise UserError(f"{file.path}: {name} holds labels that are NaN or infinite: mend them")
+        raise UserError(f"{file.path}: {name} holds labels that are NaN or infinite: fix them")
     if len(shape) == 2 and shape[1] > 1:
         values = values.argmax(axis=1)
     if values.size != count or not np.array_equal(values, np.rint(values)):
@@ -185,7 +185,7 @@ def _label_arrays(file: ArrayFile, videos: str, count: int) -> list[str]:
 
 
 def by_word(names: Sequence[str]) -> list[str]:
-    """Those of `names` that speak of labels, the plainest first."""
+    """Those of `names` that look like labels, the most explicit first."""
     told = [re.split(r"[^a-z]+", name.lower()) for name in names]
     return [
         name

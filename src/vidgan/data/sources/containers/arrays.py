@@ -36,9 +36,9 @@ _WITH_CHANNELS: dict[int, tuple[Axes, ...]] = {
 }
 _CHANNELS = (1, 3, 4)
 _SMALLEST_SIDE = 8
-"""Pixels; an order that would make smaller images is not believed."""
+"""Pixels; an order with smaller images is rejected."""
 _CLEARLY_LONGER = 4
-"""A set has several times as many videos as a video has frames; below that, nobody can tell."""
+"""A set has several times as many videos as a video has frames; below that, it is ambiguous."""
 _SCAN_BYTES = 32 << 20
 
 
@@ -112,7 +112,7 @@ def find_scale(array: Any, where: str) -> Scale:
         block = array[start : start + step]
         low, high = min(low, block.min()), max(high, block.max())
         if not np.isfinite([low, high]).all():
-            raise UserError(f"{where} holds NaN or infinite numbers: mend it")
+            raise UserError(f"{where} holds NaN or infinite numbers: fix it")
     if low >= 0 and high <= 255 and (high > 1 or array.dtype.kind != "f"):
         return "bytes"
     if low >= -1 and high <= 1 and array.dtype.kind == "f":
@@ -277,7 +277,7 @@ def _npy_fault(path: Path, error: Exception) -> str:
             " address: raise that limit (ulimit -v unlimited), or store fewer videos in one file"
         )
     reason = " ".join(str(error).split())
-    return f"{path} is no whole NPY file ({reason}): store it anew with numpy.save"
+    return f"{path} is not a valid NPY file ({reason}): save it again with numpy.save"
 
 
 def _map_npy(file: Path, named: Path) -> Any:
@@ -343,7 +343,7 @@ def _open_hdf5(path: Path, limits: Limits) -> ArrayFile:
         # Without a lock, so that files on read-only and network disks open.
         file = h5py.File(path, "r", locking=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no whole HDF5 file ({error}): store it anew") from error
+        raise UserError(f"{path} is not a valid HDF5 file ({error}): save it again") from error
     arrays: dict[str, Any] = {}
     dropped: list[tuple[str, str]] = []
     try:
@@ -354,7 +354,7 @@ def _open_hdf5(path: Path, limits: Limits) -> ArrayFile:
             else:
                 arrays[name] = dataset
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is a damaged HDF5 file ({error}): store it anew") from error
+        raise UserError(f"{path} is a damaged HDF5 file ({error}): save it again") from error
     return ArrayFile(path, arrays, dropped)
 
 

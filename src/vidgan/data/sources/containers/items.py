@@ -1,4 +1,4 @@
-"""What one video of a container is read into, and how classes are named by labels."""
+"""The contents of one video of a container, and class names of labels."""
 
 import re
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import numpy.typing as npt
 from vidgan.errors import UserError
 
 # ------------------------------------------------------------------------------------------------
-# What an archive may hold and be called, so that a hostile one can do no harm
+# Limits on archives and their member names, against hostile ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds on one archive; beyond them it is refused and never read on.
+    """Bounds on one archive; beyond them it is refused.
 
     Attributes:
         members: entries. Their table is kept in memory at about half a kilobyte each; larger sets

@@ -1,4 +1,4 @@
-"""One video of a container behind the functions that read any video."""
+"""Reading one video of a container with the functions for any video."""
 
 import os
 import posixpath
@@ -230,7 +230,7 @@ class ArrayReader:
         return DecodedFrames(stack_frames(fitted), 0)
 
     def count_clean(self) -> CleanFrames:
-        """What is in memory has been read."""
+        """Frames in memory are already decoded."""
         return CleanFrames(len(self.frames.pixels), 0)
 
     def read_clean(self, indices: Sequence[int], resolution: int, resize: ResizePolicy) -> Pixels:
@@ -260,7 +260,7 @@ def _walk(root: Path) -> Iterator[Path]:
     for folder, subfolders, files in os.walk(root, followlinks=True):
         here = Path(folder)
         if here.resolve() in seen:
-            # A link back to a folder above would be walked for ever.
+            # A link back to a folder above would be walked forever.
             subfolders.clear()
             continue
         seen.add(here.resolve())
@@ -309,7 +309,9 @@ def scan_containers(
         dropped += [(_join(place, name), why) for name, why in scan.dropped]
     common = _common_folders(scans)
     if common:
-        notes.append(f"the folder {printable('/'.join(common))} holds everything and names nothing")
+        notes.append(
+            f"the folder {printable('/'.join(common))} holds everything, so it names no class"
+        )
     sources = []
     for scan in scans:
         split = _split_of(scan.root) if splits and len(files) > 1 else ""

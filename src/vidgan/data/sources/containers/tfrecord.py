@@ -145,7 +145,7 @@ def _read_length(file: BinaryIO) -> int | str:
         return "is cut off"
     length, checksum = _HEADER.unpack(header)
     if masked_crc32c(header[:8]) != checksum:
-        return "has a damaged length, behind which no record can be found"
+        return "has a damaged length, after which no record can be found"
     return int(length)
 
 
@@ -257,7 +257,7 @@ TFRECORD_SUFFIXES = (".tfrecords", ".tfrecord")
 
 _LEVEL = re.compile(r"-r(\d\d)\.tfrecords?$")
 _LONGEST_NAME = 200
-"""Bytes of a class name; what is longer is no name."""
+"""Bytes of a class name; longer ones are not names."""
 _IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 _VIDEO_STARTS = (b"\x1a\x45\xdf\xa3", b"GIF8", b"RIFF")
 
@@ -302,7 +302,7 @@ def list_records(path: Path) -> Scan:
     if not index.offsets:
         with path.open("rb") as file:
             is_gzip = file.read(2) == b"\x1f\x8b"
-        advice = "unpack it with gunzip" if is_gzip else "fetch it again"
+        advice = "unpack it with gunzip" if is_gzip else "download it again"
         raise UserError(f"{path} holds no whole record ({index.damage or 'it is empty'}): {advice}")
     labels = _label_file(path, len(index.offsets)) or _label_features(path, index.offsets)
     sources = [
@@ -384,7 +384,7 @@ def _label_file(path: Path, count: int) -> list[str] | None:
     table = ArrayFile(beside, {"labels": read_npy(beside.read_bytes(), beside)}, [])
     labels = read_labels(table, "labels", count)
     if labels is None:
-        raise UserError(f"{beside} does not hold a label for each of the {count} records: mend it")
+        raise UserError(f"{beside} does not hold a label for each of the {count} records: fix it")
     return name_classes(labels, None)
 
 
@@ -393,7 +393,7 @@ def _label_features(path: Path, offsets: Sequence[int]) -> list[str] | None:
     first = _label_of(path, offsets[0])
     if first is None:
         return None
-    # A damaged record is told when it is read; until then it counts to the first one's class.
+    # A damaged record is reported when it is read; until then it has the first one's class.
     labels = [label if (label := _label_of(path, at)) is not None else first for at in offsets]
     return name_classes(labels, None)
 

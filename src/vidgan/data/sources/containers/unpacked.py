@@ -1,4 +1,4 @@
-"""Compressed streams, unpacked once into the user's cache under a name of ours.
+"""Compressed streams, unpacked once into the user's cache.
 
 A compressed tar or NPZ can only be read from its start. To reach any clip of it, its plain bytes
 are kept in `unpacked` below the cache folder; nothing is written anywhere else.
@@ -30,7 +30,7 @@ Opener = Callable[[], Any]
 def unpacked(path: Path, limits: Limits = LIMITS) -> Path:
     """A file with the plain bytes of `path`: itself, or a copy in the cache if it is compressed.
 
-    A stream that ends too early gives what it holds.
+    A truncated stream gives what it holds.
 
     Raises:
         UserError: the stream is damaged or beyond the limits.
@@ -76,7 +76,8 @@ def unpack(
             total = 0
             for block in iter(lambda: _read_block(source), b""):
                 total += len(block)
-                # Against what was read so far: a bomb is known before it has filled the disk.
+                # Checked against what was read so far, so that a bomb is caught before it fills the
+                # disk.
                 limits.check_size(path, total, num_read())
                 target.write(block)
 
@@ -84,12 +85,12 @@ def unpack(
         if out.exists():
             return out
         for left in out.parent.glob(f"{TEMPORARY_MARK}[0-9]*-{out.name}"):
-            # Of a process that was killed: whoever writes this holds the lock.
+            # Left by a killed process: any live writer holds the lock.
             left.unlink()
         try:
             write_file_atomically(out, write)
         except _DamagedStreamError as error:
-            raise UserError(f"{path} is damaged ({error}): fetch it again") from error
+            raise UserError(f"{path} is damaged ({error}): download it again") from error
     return out
 
 
@@ -97,7 +98,7 @@ _DAMAGE = (zlib.error, lzma.LZMAError, zipfile.BadZipFile, ZstdError, ValueError
 
 
 class _DamagedStreamError(Exception):
-    """The compressed bytes are wrong; tells them from a disk that cannot be written."""
+    """The compressed bytes are damaged, as opposed to a write error."""
 
 
 def _read_block(source: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""The layouts in which videos lie on the disk, and which of them a source is read as.
+"""Layouts of videos on disk, and how the layout of a source is chosen.
 
 To add one, write a module beside this one that makes a `Layout`, and name it in `LAYOUTS`.
 """
@@ -33,7 +33,7 @@ LAYOUTS: tuple[Layout, ...] = (
     *(WEBDATASET, TFRECORDS, ARRAYS, ARCHIVE),
     *(CLASSES, FOLDER),
 )
-"""The most telling first: the first one that recognises a source is taken."""
+"""Most specific first: the first layout that recognises a source is used."""
 
 
 def scan_sources(root: str | Path, config: DataConfig) -> Scan:
@@ -48,7 +48,7 @@ def scan_sources(root: str | Path, config: DataConfig) -> Scan:
         tree = Tree(root.parent, videos=(root.name,))
     elif root.is_file() and not is_container(root):
         raise UserError(
-            f"{root} is no video: name one, a folder that holds videos, or an archive or file of"
+            f"{root} is not a video: name one, a folder that holds videos, or an archive or file of"
             f" arrays ({' '.join(CONTAINER_SUFFIXES)})"
         )
     if MANIFEST_NAME in tree.others and is_packed(root):
@@ -77,7 +77,7 @@ def _choose(tree: Tree, config: DataConfig) -> tuple[Layout, str]:
     if config.layout != "auto":
         guess = closest(config.layout, ["auto", *by_name])
         hint = f"did you mean {guess}?" if guess else f"there are auto, {', '.join(by_name)}"
-        raise UserError(f"data.layout={config.layout} is no known layout; {hint}")
+        raise UserError(f"data.layout={config.layout} is not a known layout; {hint}")
     for layout in LAYOUTS:
         why = layout.recognise(tree, config)
         if why is not None:

@@ -1,4 +1,4 @@
-"""What a layout is: how a published set lies on the disk, and what is read out of that."""
+"""What a layout is: how a published set is arranged on disk, and what is read from that."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from vidgan.data.sources.tree import Tree
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One way in which videos lie on the disk.
+    """One layout of videos on disk.
 
     Attributes:
         name: word for `data.layout`.

@@ -94,7 +94,7 @@ def _notes(tree: Tree) -> list[str]:
         )
     others = len(tree.strange) - len(containers)
     if others:
-        notes.append(f"{others} files that are no videos were passed over")
+        notes.append(f"{others} files that are not videos were passed over")
     return notes
 
 
@@ -328,7 +328,7 @@ def _lists(tree: Tree) -> dict[str, list[str]]:
     found = {}
     for name in tree.tables(".txt"):
         lines = [line.split() for line in table_text(tree.root / name).splitlines()]
-        # Older lists have a count behind the path.
+        # Older lists have a count after the path.
         paths = [line[0].replace("\\", "/") for line in lines if line]
         if paths and all(_names_image(path) for path in paths[:_HEAD_LINES]):
             found[name] = paths
@@ -354,7 +354,7 @@ class _Finder:
                 self._by_tail[parts[-1]].append(name)
 
     def find(self, path: str) -> str | None:
-        """The image that a listed path means; None if there is none, or no telling which."""
+        """The image that a listed path refers to; None if there is none or it is ambiguous."""
         parts = [part for part in path.split("/") if part not in ("", ".")]
         whole = "/".join(parts)
         names = self._by_tail.get("/".join(parts[-2:]), [])

@@ -61,7 +61,7 @@ def in_folder(names: Sequence[str], folder: str) -> str:
 
 
 def group_of(stem: str, class_name: str | None) -> str | None:
-    """The group that a published name tells: UCF-101's `gNN` of a class, or a YouTube address."""
+    """The group encoded in a published name: UCF-101's `gNN` of a class, or a YouTube address."""
     ucf = _UCF_NAME.fullmatch(stem)
     if ucf:
         return f"{class_name or ucf[1]}/g{int(ucf[2]):02d}"
@@ -76,7 +76,7 @@ def ucf_class(stem: str) -> str | None:
 
 
 def split_word(text: str) -> str | None:
-    """The split that a file name speaks of, if it is only one."""
+    """The split that a file name contains, if there is exactly one."""
     told = {SUBSETS[word] for word in re.split(r"[^a-z]+", text.lower()) if word in SUBSETS}
     return told.pop() if len(told) == 1 else None
 
@@ -123,7 +123,7 @@ class Coverage:
             for split, count in sorted(self._listed.items())
         )
         share = 100 * self.num_present / max(1, self.num_listed)
-        # A row or two of many thousands must not be rounded away.
+        # A few missing rows of many thousands must not be rounded away.
         shown = "100" if self.num_present == self.num_listed else f"{min(share, 99.9):.1f}"
         return (
             f"{self.num_present:,} of the {self.num_listed:,} videos listed in"
@@ -281,7 +281,7 @@ ACTIVITYNET = Layout(
 
 
 # ------------------------------------------------------------------------------------------------
-# Kinetics: tables of YouTube addresses and times, and whichever of the clips were to be had.
+# Kinetics: tables of YouTube addresses and times, and the clips that were still available.
 #
 # A clip is called `<youtube_id>_<start>_<end>` with times of six digits, flat or in class folders.
 # Carreira et al. 2018, arXiv:1808.01340.
@@ -383,7 +383,7 @@ def _rows(file: Path) -> Iterator[_Row | None]:
     try:
         lines = list(csv.reader(io.StringIO(table_text(file), newline="")))
     except csv.Error as error:
-        raise UserError(f"{file} is damaged ({error}): fetch it again") from error
+        raise UserError(f"{file} is damaged ({error}): download it again") from error
     header = [_plain(name) for name in lines[0]]
     for cells in filter(None, lines[1:]):
         row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
@@ -492,7 +492,7 @@ def _read_lists(folder: Path, fold: int) -> dict[str, tuple[str, str, str]]:
                 " splits 1, 2 and 3"
             )
         for line in table_text(file).splitlines():
-            # The lists of the training clips have a label behind the name.
+            # The lists of the training clips have a label after the name.
             name = line.strip().partition(" ")[0].replace("\\", "/")
             if name:
                 listed[Path(name).stem.lower()] = name, split, file.name
