@@ -161,7 +161,7 @@ def test_a_checkpoint_that_vanishes_or_is_damaged_is_passed_over(capsys: Capture
     said = capsys.readouterr().err
     assert "step 8: " in said
     assert "ema.safetensors does not match its checksum" in said
-    assert "the newest older checkpoint that is whole is step 4" in said
+    assert "the newest older intact checkpoint is step 4" in said
     assert steps() == [4, 12]
 
 

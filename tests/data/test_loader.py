@@ -181,4 +181,4 @@ def test_no_shared_memory_at_all_is_named(tmp_path):
     script.write_text(NO_ROOM)
     command = [sys.executable, str(script), os.path.dirname(__file__), "0"]  # noqa: PTH120
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "UserError: shared memory (/dev/shm) has no room" in done.stderr
+    assert "UserError: shared memory (/dev/shm) is full" in done.stderr

@@ -163,7 +163,7 @@ def test_a_sheet_shows_every_field() -> None:
             "inception_score needs probabilities of classes, and own-ssl gives none",
         ),
         ({"extractor": "own-ssl"}, "is a judge of changes, and classifier.task is classes"),
-        ({"metrics": ()}, "no metric at all"),
+        ({"metrics": ()}, "there are no metrics"),
         ({"log_guard": 0.1}, r"log_guard must lie in \[0, 0.001\), got 0.1"),
         ({"splits": 0}, "must be at least 1"),
         ({"frame_step": 0}, "frame_step must be at least 1"),

@@ -105,7 +105,7 @@ def test_an_untouched_record_agrees_to_the_last_bit(source: str, capsys: Capture
     record = record_of(source)
     assert cli.run(["evaluate", "--verify", str(record)]) == 0
     said = capsys.readouterr().out
-    assert said == f"{record} agrees to the last bit with what its inputs give today\n"
+    assert said == f"{record} agrees to the last bit with what its inputs give now\n"
     assert cli.run(["evaluate", str(record), "--verify", "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)
     assert verdict == {
@@ -150,7 +150,7 @@ def test_edited_foundations_are_named_and_nothing_is_computed(field: str, capsys
         ("reference_split", "heldout", "calls the record's protocol custom:"),
         ("clip_rule", "any window", "clip_rule must be one of central window of every clip"),
         ("clip_rule", "first window of every clip", "calls the record's protocol custom:"),
-        ("splits", 3, "splits moves nothing here"),
+        ("splits", 3, "splits has no effect"),
         ("summary", "FVD as everybody measures it", "calls the record's protocol custom:"),
         ("source", "a paper", "calls the record's protocol custom:"),
     ],
@@ -455,7 +455,7 @@ def test_a_run_and_its_data_may_move(tmp_path: Path, capsys: Capture) -> None:
     assert "the real clips of" in capsys.readouterr().err
     assert cli.run(["evaluate", "--verify", str(record), f"data={tmp_path / 'real'}"]) == 0
     assert cli.run(["evaluate", "--verify", str(record), "frames=8"]) == 2
-    assert "only data=FOLDER may stand behind --verify" in capsys.readouterr().err
+    assert "only data=FOLDER may follow --verify" in capsys.readouterr().err
 
 
 def test_what_cannot_be_verified_says_why(tmp_path: Path, capsys: Capture) -> None:

@@ -97,7 +97,7 @@ def test_an_untouched_record_agrees_to_the_last_bit(capsys: Capture) -> None:
     assert record["scores"]["lpips"]["value"] > 0
     assert (record["counts"]["samples"], record["counts"]["n"]) == (2, 4)
     assert cli.run(["evaluate", "--verify", str(the_record())]) == 0
-    assert "agrees to the last bit with what its inputs give today" in capsys.readouterr().out
+    assert "agrees to the last bit with what its inputs give now" in capsys.readouterr().out
     assert read_checked_record(the_record()).marks == ()
 
 

@@ -270,7 +270,7 @@ def test_the_verbs_list_verify_and_convert(
     assert cli.run(["weights", "verify", str(mean)]) == 0
     shown = capsys.readouterr().out
     assert identify(mean).sha256 in shown
-    assert "not verified: nobody has published a hash" in shown
+    assert "not verified: no hash has been published" in shown
 
     assert cli.run(["weights", "convert", str(mean)]) == 0
     kept = tmp_path / "kept" / "c3d-mean.safetensors"

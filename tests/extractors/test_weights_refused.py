@@ -132,7 +132,7 @@ def test_other_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
     text.write_text("not weights")
     with pytest.raises(UnreadableFileError, match=r"net\.pt is none of the weight files"):
         examine(text)
-    with pytest.raises(UnreadableFileError, match="holds no tensors by name"):
+    with pytest.raises(UnreadableFileError, match="holds no named tensors"):
         examine(wf.save_zip(tmp_path / "list.pt", [1, 2]))
     with pytest.raises(UserError, match="there is no file"):
         examine(tmp_path / "absent.pt")

@@ -62,7 +62,7 @@ def test_pixels_compare_colours_or_grey_values() -> None:
     assert float(Pixels()(at)) == pytest.approx((1 + (0.21 / 0.72) ** 2) / 3)
     assert float(Pixels(distance="l1")(at)) == pytest.approx((1 + 0.21 / 0.72) / 3)
     assert Pixels().weight == 1000
-    with pytest.raises(ValueError, match="have a truth"):
+    with pytest.raises(ValueError, match="have ground truth"):
         Pixels()(inputs({"clip": red}, green))
 
 

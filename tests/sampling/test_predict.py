@@ -167,8 +167,8 @@ def test_what_does_not_fit_is_named() -> None:
     context = windows()[:, :, :4]
     unconditional = vidgan.build_gan("pvgan", (3, 4, 8, 8)).generator
     cases = [
-        (lambda: vidgan.predict(unconditional, context), "makes clips from noise"),
-        (lambda: part_windows(unconditional, windows()), "makes clips from noise"),
+        (lambda: vidgan.predict(unconditional, context), "generates clips from noise"),
+        (lambda: part_windows(unconditional, windows()), "generates clips from noise"),
         (lambda: vidgan.predict(generator, context[:, :, :3]), r"4 given frames .* got \[3, 3, 3"),
         (lambda: vidgan.predict(generator, context[0]), "given frames as a context"),
         (lambda: vidgan.predict(generator, context, 0), "num_samples=0"),

@@ -100,7 +100,7 @@ def test_motions_of_longer_clips_begin_like_those_of_short_ones(moving: Generato
 
 
 def test_models_without_such_parts_say_so(layered: Generator, moving: Generator) -> None:
-    with pytest.raises(UserError, match="makes clips in one piece"):
+    with pytest.raises(UserError, match="generates clips as a whole"):
         layers_table(moving, [0])
     with pytest.raises(UserError, match="cannot exchange motions"):
         motions_table(layered, [0, 1])

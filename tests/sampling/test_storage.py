@@ -195,9 +195,9 @@ def test_a_flipped_bit_of_weights_is_refused_however_they_are_named(sealed_run: 
 def test_the_way_out_of_damage_is_a_whole_checkpoint_or_none(sealed_run: Path) -> None:
     files = {n: checkpoint_folder(sealed_run, n) / "ema.safetensors" for n in (3, 20, 100)}
     for damaged, words in [
-        (20, "newest older checkpoint that is whole is step 3:"),
-        (3, "next checkpoint that is whole is step 100:"),
-        (100, "no other checkpoint of the run is whole"),
+        (20, "newest older intact checkpoint is step 3:"),
+        (3, "next intact checkpoint is step 100:"),
+        (100, "no other checkpoint of the run is intact"),
     ]:
         flip_last_bit(files[damaged])
         with pytest.raises(UserError, match=words):
@@ -220,7 +220,7 @@ def test_a_state_that_is_damaged_or_gone_vouches_for_nothing(sealed_run: Path) -
     text = (folder / STATE_FILE).read_text()
     for changed in ("{", text.replace("100", "101"), '{"sha256": 3}', '{"sha256": {}}'):
         (folder / STATE_FILE).write_text(changed)
-        with pytest.raises(UserError, match="not what training wrote there"):
+        with pytest.raises(UserError, match="changed or damaged after training"):
             load_generator(sealed_run, 100)
     (folder / STATE_FILE).unlink()
     with pytest.raises(UserError, match=r"state\.json is gone"):
@@ -291,7 +291,7 @@ def test_an_edited_choice_is_refused(
         file.write_text(json.dumps(kept))
     with pytest.raises(UserError, match="checksum" if kind == "broken seal" else words) as caught:
         load_generator(sealed_run)
-    assert f"{file} cannot be believed" in str(caught.value)
+    assert f"{file} is inconsistent" in str(caught.value)
     assert "or choose one of 3, 20, 100" in str(caught.value)
     assert card_of(load_generator(sealed_run, "last")).step == 100
 
@@ -299,7 +299,7 @@ def test_an_edited_choice_is_refused(
 def test_an_edited_last_checkpoint_is_refused(sealed_run: Path) -> None:
     file = sealed_run / "last.json"
     file.write_text(file.read_text().replace("100", "20"))
-    with pytest.raises(UserError, match=r"last\.json cannot be believed .*choose one of 3, 20"):
+    with pytest.raises(UserError, match=r"last\.json is inconsistent .*choose one of 3, 20"):
         load_generator(sealed_run, "last")
 
 

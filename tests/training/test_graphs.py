@@ -133,7 +133,7 @@ def test_what_cannot_be_captured_is_said_once_and_taken_as_it_is() -> None:
     assert len(logs) == PLAIN_STEPS + 3
     (sentence,) = told
     assert sentence == (
-        "steps run without CUDA graphs, which takes longer: operation not permitted when stream is "
+        "steps run without CUDA graphs, which is slower: operation not permitted when stream is "
         "capturing"
     )
 

@@ -66,7 +66,7 @@ def test_a_linear_discriminator_without_a_bound_is_refused(game: str) -> None:
 
 def test_constraints_are_refused_where_other_rules_hold() -> None:
     clipping: dict[str, dict[str, object]] = {"weight_clipping": {}}
-    with pytest.raises(UserError, match="bend the projections of the discriminator"):
+    with pytest.raises(UserError, match="distort the projections of the discriminator"):
         check(SLICED, name="swgan", constraints=clipping)
     with pytest.raises(UserError, match=r"does nothing to the spatial, .* spectral norm"):
         check(PREDICTION, name="hinge", constraints={"singular_value_clipping": {}})

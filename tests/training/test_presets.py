@@ -152,7 +152,7 @@ def test_a_preset_may_be_a_word() -> None:
 def test_presets_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"did you mean {CPU}"):
         load_config("cpu/pvgan-clip-32x16")
-    with pytest.raises(UserError, match=r"no run to continue; .* write data="):
+    with pytest.raises(UserError, match=r"not a run to continue; .* write data="):
         load_config(tmp_path)
 
 

@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     child = start_child(tiny_config(half, packed_clips), file_limit=60_000)
     said = child.result()
     assert said.startswith(f"UserError: {half} cannot be written to, the disk is full")
-    assert "the checkpoint of step 15 is whole" in said
+    assert "the checkpoint of step 15 is intact" in said
     assert {p: p.read_bytes() for p in checkpoint_folder(half, 15).iterdir()} == before
     train(tiny_config(half, packed_clips))
     assert hash_of_ema(half) == hash_of_ema(finished)
@@ -336,7 +336,7 @@ def test_a_model_that_ignores_the_classes_of_the_data_is_pointed_out(
 ) -> None:
     short = ("training.total_clips=4", "training.stable_clips=0", "training.fade_clips=0")
     config = tiny_config(tmp_path / "run", packed_clips, *short)
-    sentence = "makes clips of no chosen class"
+    sentence = "does not condition on classes"
     train(config)
     assert sentence not in capsys.readouterr().err
     model = ForgetsClasses(**{f.name: getattr(config.model, f.name) for f in fields(config.model)})

@@ -112,7 +112,7 @@ def test_advice_tells_size_balance_and_held_out_clips(folder, tmp_path):
     assert report.advice[0].startswith("training set: 10 clips, 50 windows of 4 frames; the whole")
     assert report.advice[0].endswith("MiB packed and 0.2 MiB decoded")
     text = "\n".join(report.advice)
-    assert "repeats so few" in text
+    assert "memorises so few" in text
     assert "uneven, from 1 training clips (few) to 9 (many)" in text
     assert "fewer than 20 training clips are of class few and 1 more" in text
     assert "0 held-out clips" in text
@@ -152,7 +152,7 @@ def test_groups_are_held_out_whole(folder, tmp_path):
     assert manifest["settings"]["group_by"] == "(film[0-9]+)_"
 
 
-@pytest.mark.parametrize(("pattern", "why"), [("film[", "no regular"), ("film", "parentheses")])
+@pytest.mark.parametrize(("pattern", "why"), [("film[", "not a regular"), ("film", "parentheses")])
 def test_senseless_groups_are_refused(pattern, why):
     with pytest.raises(UserError, match=why):
         DataConfig(group_by=pattern)

@@ -217,7 +217,7 @@ def test_an_index_that_vidgan_does_not_write_never_reaches_litdata(
     change(table)
     index.write_text(json.dumps(table))
     for place in (folder, f"local:{folder}"):
-        with pytest.raises(UserError, match="is none that vidgan writes"):
+        with pytest.raises(UserError, match="was not written by vidgan"):
             open_store(place).read(0, (4, 16))
 
 

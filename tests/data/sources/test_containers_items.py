@@ -160,7 +160,7 @@ def test_arrays_in_samples_that_are_no_videos(tmp_path):
         ("a.npy", "no known order"),
         ("b.npy", "pickled Python objects"),
         ("c.npy", "several videos"),
-        ("d.npy", "no whole NPY"),
+        ("d.npy", "not a valid NPY"),
     ]:
         with pytest.raises(UnreadableVideoError, match=said):
             read_archive_item(path, name)

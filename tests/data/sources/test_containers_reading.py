@@ -187,7 +187,7 @@ def test_folders_of_an_archive_and_the_one_around_them(tmp_path):
         ("UCF-101/run/a.mp4", "run"),
         ("UCF-101/walk/b.mp4", "walk"),
     ]
-    assert found.notes == ["the folder UCF-101 holds everything and names nothing"]
+    assert found.notes == ["the folder UCF-101 holds everything, so it names no class"]
     names = ["set/train/run/a.mp4", "set/train/walk/b.mp4"]
     found = scan(write_zip(tmp_path / "b.zip", dict.fromkeys(names, b"x")))
     assert [item.folder for item in found.sources] == ["train/run", "train/walk"]
