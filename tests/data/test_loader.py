@@ -92,7 +92,7 @@ if __name__ == "__main__":
     clips = torch.zeros(20, 3, 8, 16, 16, dtype=torch.uint8)
     # More bytes than a pipe holds.
     requests = repeat([ClipRequest(n % 20, 8, 16) for n in range(40)])
-    loader = make_loader(ClipDataset(MemoryStore(clips), CONFIG, seed=0), requests, 2, tell=len)
+    loader = make_loader(ClipDataset(MemoryStore(clips), CONFIG, seed=0), requests, 2, notify=len)
     for n, _ in enumerate(loader):
         if n == 7:
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)
@@ -156,7 +156,7 @@ if __name__ == "__main__":
     clips = torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1, 1).expand(20, 3, 8, 16, 16)
     dataset = ClipDataset(MemoryStore(clips.contiguous()), CONFIG, seed=0)
     says = lambda sentence: print("told:", sentence)
-    for clips, _, indices in islice(make_loader(dataset, growing_batches(), 2, tell=says), 12):
+    for clips, _, indices in islice(make_loader(dataset, growing_batches(), 2, notify=says), 12):
         assert torch.equal(clips[:, 0, 0, 0, 0].long(), indices), (clips, indices)
         print(tuple(clips.shape))
 """

@@ -328,8 +328,9 @@ def test_other_settings_start_an_interrupted_build_anew(motions, tmp_path):
 
 def test_two_builds_into_one_folder_are_refused(motions, tmp_path):
     holder = (
-        "import sys, time; from pathlib import Path; from vidgan.data.packed.writer import locked\n"
-        "with locked(Path(sys.argv[1]), wait=False):\n    print('held', flush=True)\n"
+        "import sys, time; from pathlib import Path\n"
+        "from vidgan.data.packed.writer import build_lock\n"
+        "with build_lock(Path(sys.argv[1]), wait=False):\n    print('held', flush=True)\n"
         "    time.sleep(60)"
     )
     command = [sys.executable, "-c", holder, str(tmp_path / "set")]

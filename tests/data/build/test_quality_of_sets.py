@@ -115,7 +115,7 @@ def test_advice_tells_size_balance_and_held_out_clips(folder, tmp_path):
     assert "memorises so few" in text
     assert "uneven, from 1 training clips (few) to 9 (many)" in text
     assert "fewer than 20 training clips are of class few and 1 more" in text
-    assert "0 held-out clips" in text
+    assert "vidgan evaluate will not score these clips" in text
 
 
 def test_the_command_line_takes_filters_and_draws_the_set(folder, tmp_path, capsys):
