@@ -1,4 +1,4 @@
-"""Which measure sees which damage: real clips, damaged in known ways, against real clips.
+"""Which measure detects which damage: real clips, damaged in known ways, against real clips.
 
 The demo's moving shapes (8 frames of 16x16 px, 16 classes) are rendered, 512 unseen clips are
 damaged one way at a time, and every measure compares them with 1,888 training clips. Rows of `one
