@@ -1,8 +1,6 @@
 """Reading runs and records into one comparison, which separates scores that do not compare."""
 
-import inspect
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -390,20 +388,13 @@ def galleries(results: Sequence[Result], labels: Sequence[str]) -> list[Gallery]
     return list(shown.values())
 
 
-DEVIATIONS = re.compile(r"^(?:Differences from the paper|Readings where)[^\n]*:\n", re.MULTILINE)
-
-
 def deviations(model: str) -> tuple[str, ...]:
-    """Where a model departs from its source: the list in its module, and its conformance sheet."""
+    """Where a model departs from its source: its `DIFFERENCES`, and its conformance sheet."""
     try:
         cls = model_config_class(model)
     except UserError as error:
         return (f"not known here: {error}",)
-    found: dict[str, None] = {}
-    _, *lists = DEVIATIONS.split(inspect.getdoc(inspect.getmodule(cls)) or "")
-    for text in lists:
-        items = text.partition("\n\n")[0].split("* ")
-        found |= {" ".join(item.split()): None for item in items if item.strip()}
+    found = dict.fromkeys(cls.DIFFERENCES)
     try:
         rows = conformance_sheet(MODEL_VARIANTS.name_of(cls)).rows
     except UserError:

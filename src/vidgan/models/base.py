@@ -285,6 +285,8 @@ class ModelConfig:
     NAME: ClassVar[str] = ""
     ABOUT: ClassVar[str] = ""
     """One line for the list of models; without it the first line of the model's file."""
+    DIFFERENCES: ClassVar[tuple[str, ...]] = ()
+    """Where the model departs from its paper, and how it reads what the paper leaves open."""
     FIXED: ClassVar[Mapping[str, Any]] = {"head": "linear", "spectral_norm": False}
     """Requirements of losses that this model meets without a setting."""
 

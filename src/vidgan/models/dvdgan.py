@@ -5,15 +5,6 @@ Papers:
     arXiv:1907.06571 (version 2: a convolutional GRU before the residual blocks at every scale).
     A. Brock, J. Donahue, K. Simonyan, "Large Scale GAN Training for High Fidelity Natural Image
     Synthesis", ICLR 2019, arXiv:1809.11096 (blocks, conditional normalisation, projection).
-
-Differences from the paper, and readings where it leaves a choice:
-    * The GRUs of the synthesis model start from zero; the paper does not say.
-    * Each discriminator has a hinge of its own on its summed score.
-    * No attention by default: version 2 does not say whether its discriminators kept that of Brock
-      et al. `frame_attention` gives it to both. Of version 1 (one GRU at 4 px) the separable
-      attention before the generator's last block is there (`attention`).
-    * Widths at 256 px repeat one entry of the lists for 128 px; below 64 px the lists are cut.
-    * Without labels the class embedding and the projection are left out.
 """
 
 from dataclasses import dataclass
@@ -88,6 +79,17 @@ class DVDGANConfig(ModelConfig):
     """
 
     NAME: ClassVar[str] = "dvdgan"
+    DIFFERENCES: ClassVar[tuple[str, ...]] = (
+        "The GRUs of the synthesis model start from zero; the paper does not say.",
+        "Each discriminator has a hinge of its own on its summed score.",
+        (
+            "No attention by default: version 2 does not say whether its discriminators kept that "
+            "of Brock et al. `frame_attention` gives it to both. Of version 1 (one GRU at 4 px) "
+            "the separable attention before the generator's last block is there (`attention`)."
+        ),
+        "Widths at 256 px repeat one entry of the lists for 128 px; below 64 px the lists are cut.",
+        "Without labels the class embedding and the projection are left out.",
+    )
 
     latent: Latent = 120
     label_dim: Width = 120

@@ -8,11 +8,6 @@ An encoder shaped like the frame discriminator looks at every given frame; its f
 px, side by side for all frames, become the initial states of the generator's GRUs. The temporal
 discriminator sees given and generated frames as one clip without being told the boundary; the frame
 discriminator sees only frames that were to be generated, of reals and fakes alike.
-
-Differences from the paper, and readings where it leaves a choice:
-    * Widths of the encoder are those of the discriminators.
-    * The class is fixed in the paper; here labels of the data are not used at all.
-    * A clip of the data holds both: `data.frames` is given plus future frames (16 for 5 and 11).
 """
 
 from dataclasses import dataclass
@@ -48,6 +43,14 @@ class DVDGANFPConfig(DVDGANConfig):
     """
 
     NAME: ClassVar[str] = "dvdgan_fp"
+    DIFFERENCES: ClassVar[tuple[str, ...]] = (
+        "Widths of the encoder are those of the discriminators.",
+        "The class is fixed in the paper; here labels of the data are not used at all.",
+        (
+            "A clip of the data holds both: `data.frames` is given plus future frames (16 for 5 "
+            "and 11)."
+        ),
+    )
 
     context_frames: Width = 5
 

@@ -7,16 +7,6 @@ Paper:
 The text names layers, losses and conditions but no widths, sizes or weights, and the code published
 with it holds no networks. `HRVGANConfig` builds what the text says; `HRVGANRepoConfig` is the model
 that the published code was cut from, the progressive GAN with the sliced Wasserstein loss.
-
-Readings where the text leaves a choice:
-    * Widths, and the levels at which frames double, are those of the Progressive Video GAN, the
-      only published geometry of this size (D. Acharya 2018, table A.1).
-    * Generation starts from a latent and the one-hot class; prediction adds a code of the given
-      frames, made by an encoder that mirrors the generator.
-    * In prediction the discriminator sees given and generated frames as one clip.
-    * The class reaches the discriminator as an inner product with its features, or it classifies.
-    * The first and last layers of the discriminator are not normalised.
-    * Weights start from a normal distribution of standard deviation 0.02.
 """
 
 from dataclasses import dataclass
@@ -74,6 +64,23 @@ class HRVGANConfig(ModelConfig):
     """
 
     NAME: ClassVar[str] = "hrvgan"
+    DIFFERENCES: ClassVar[tuple[str, ...]] = (
+        (
+            "Widths, and the levels at which frames double, are those of the Progressive Video "
+            "GAN, the only published geometry of this size (D. Acharya 2018, table A.1)."
+        ),
+        (
+            "Generation starts from a latent and the one-hot class; prediction adds a code of the "
+            "given frames, made by an encoder that mirrors the generator."
+        ),
+        "In prediction the discriminator sees given and generated frames as one clip.",
+        (
+            "The class reaches the discriminator as an inner product with its features, or it "
+            "classifies."
+        ),
+        "The first and last layers of the discriminator are not normalised.",
+        "Weights start from a normal distribution of standard deviation 0.02.",
+    )
 
     latent: Latent = 128
     context_frames: Annotated[int, Range(0, 65_536)] = 0
@@ -312,6 +319,7 @@ class HRVGANRepoConfig(ProgressiveConfig):
 
     NAME: ClassVar[str] = "hrvgan_repo"
     ABOUT: ClassVar[str] = "HRVGAN as published code: the progressive GAN with the sliced head."
+    DIFFERENCES = HRVGANConfig.DIFFERENCES
 
     head: Literal["linear", "sliced_wasserstein"] = "sliced_wasserstein"
 

@@ -4,16 +4,6 @@ Paper:
     B. Kratzwald, Z. Huang, D. P. Paudel, A. Dinesh, L. Van Gool, "Improving Video Generation for
     Multi-functional Applications", 2017, arXiv:1711.11453 (layers and settings as in the authors'
     published code where the paper is silent).
-
-Differences from the paper:
-    * An encoder's channels at 4 px are split into time steps; the authors' code reshapes memory
-      instead, which moves image rows into the time axis.
-    * One optimizer step on the joint objective of the paper, adversarial loss plus weighted pixel
-      loss; the authors' prediction code takes two steps with separate moments.
-    * Layer norm stays in the discriminator for every task (the paper finds it needed with pixel
-      losses only); `discriminator_norm=none` leaves it out.
-    * Sides of 8, 16, 32, ... px and any length of at least 2 frames, as for VGAN; the box of the
-      inpainting tasks scales with the side.
 """
 
 import math
@@ -82,6 +72,25 @@ class IVGANConfig(ModelConfig):
     """
 
     NAME: ClassVar[str] = "ivgan"
+    DIFFERENCES: ClassVar[tuple[str, ...]] = (
+        (
+            "An encoder's channels at 4 px are split into time steps; the authors' code reshapes "
+            "memory instead, which moves image rows into the time axis."
+        ),
+        (
+            "One optimizer step on the joint objective of the paper, adversarial loss plus "
+            "weighted pixel loss; the authors' prediction code takes two steps with separate "
+            "moments."
+        ),
+        (
+            "Layer norm stays in the discriminator for every task (the paper finds it needed with "
+            "pixel losses only); `discriminator_norm=none` leaves it out."
+        ),
+        (
+            "Sides of 8, 16, 32, ... px and any length of at least 2 frames, as for VGAN; the box "
+            "of the inpainting tasks scales with the side."
+        ),
+    )
 
     task: Task = "generate"
     damage: Damage = "salt_and_pepper"

@@ -3,24 +3,6 @@
 Paper:
     S. Tulyakov, M.-Y. Liu, X. Yang, J. Kautz, "MoCoGAN: Decomposing Motion and Content for Video
     Generation", CVPR 2018, arXiv:1707.04993 (sections 3 and 4; layers as in the authors' code).
-
-Differences from the paper:
-    * Labels of a labelled data set are the categories: the video discriminator's classifier learns
-      from real clips (loss setting `class_clips: real`) and teaches the generator. Without labels
-      the generator may draw `categories` of its own, and the classifier learns to name those of
-      generated clips (X. Chen et al., InfoGAN, 2016, arXiv:1606.03657).
-    * The image discriminator sees one frame of each clip, at a time drawn independently
-      for every clip and update. The authors draw clips of its own for it, as the paper presets do
-      (`training.discriminator_batch_size`), and make the picked frames alone.
-    * Noise before the discriminators' convolutions (`noise`) is off by default as in the authors'
-      code, and stands where theirs does: before every convolution but the scoring one, and before
-      that one too in the patch image discriminator. Row b of a pass gets the same noise in reals
-      and fakes.
-    * Sides of 8, 16, 32, ... px and any length: the video discriminator's kernels are as long as
-      the clip allows, at most 4 frames, and every place that the last one fits gives a score.
-    * Progressive growing (`growing`) is ours: sides grow from 8 px (16 px for patch discriminators)
-      to the paper's networks. Clips have their full length from the start, and the first
-      convolution of a lower level spans the frames of those that it stands for.
 """
 
 from dataclasses import dataclass
@@ -89,6 +71,37 @@ class MoCoGANConfig(ModelConfig):
     """
 
     NAME: ClassVar[str] = "mocogan"
+    DIFFERENCES: ClassVar[tuple[str, ...]] = (
+        (
+            "Labels of a labelled data set are the categories: the video discriminator's "
+            "classifier learns from real clips (loss setting `class_clips: real`) and teaches the "
+            "generator. Without labels the generator may draw `categories` of its own, and the "
+            "classifier learns to name those of generated clips (X. Chen et al., InfoGAN, 2016, "
+            "arXiv:1606.03657)."
+        ),
+        (
+            "The image discriminator sees one frame of each clip, at a time drawn independently "
+            "for every clip and update. The authors draw clips of its own for it, as the paper "
+            "presets do (`training.discriminator_batch_size`), and make the picked frames alone."
+        ),
+        (
+            "Noise before the discriminators' convolutions (`noise`) is off by default as in the "
+            "authors' code, and stands where theirs does: before every convolution but the "
+            "scoring one, and before that one too in the patch image discriminator. Row b of a "
+            "pass gets the same noise in reals and fakes."
+        ),
+        (
+            "Sides of 8, 16, 32, ... px and any length: the video discriminator's kernels are as "
+            "long as the clip allows, at most 4 frames, and every place that the last one fits "
+            "gives a score."
+        ),
+        (
+            "Progressive growing (`growing`) is ours: sides grow from 8 px (16 px for patch "
+            "discriminators) to the paper's networks. Clips have their full length from the "
+            "start, and the first convolution of a lower level spans the frames of those that it "
+            "stands for."
+        ),
+    )
 
     content: Width = 50
     motion: Width = 10

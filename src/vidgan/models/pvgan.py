@@ -6,20 +6,6 @@ Papers:
     T. Karras et al., "Progressive Growing of GANs", ICLR 2018, arXiv:1710.10196 (growth, pixel
     normalisation, equalized learning rate, minibatch standard deviation).
     J. Wu et al., "Sliced Wasserstein Generative Models", CVPR 2019, arXiv:1706.02631 (the head).
-
-Differences from the paper:
-    * toRGB is linear; table A.1 lists an activation there, the authors' code has none.
-    * The second convolution of the 64-channel block is 64 -> 64 (110,656 parameters; the table
-      prints twice that), and table A.2 is read as the mirror of A.1: its shape column is a copy of
-      the generator's.
-    * Downsampling averages before the activation (`conv-pool-act`, the authors' code);
-      `conv-act-pool` is the order the table prints.
-    * Reals fade only along the axes that grow at the level.
-    * Clips of one frame get 2-D kernels (1x3x3), which is the image model of Karras et al.
-    * Class conditioning is ours (the thesis names it as future work): a learned label embedding,
-      normalised by itself, joins the normalised latent (`label_input`), and the discriminator has
-      class-dependent dual functions (sliced head), an inner product with a class vector
-      (`projection`) or a classifier (`auxiliary`).
 """
 
 from dataclasses import dataclass
@@ -95,6 +81,26 @@ class ProgressiveConfig(ModelConfig):
     """
 
     NAME: ClassVar[str] = "pvgan"
+    DIFFERENCES: ClassVar[tuple[str, ...]] = (
+        "toRGB is linear; table A.1 lists an activation there, the authors' code has none.",
+        (
+            "The second convolution of the 64-channel block is 64 -> 64 (110,656 parameters; the "
+            "table prints twice that), and table A.2 is read as the mirror of A.1: its shape "
+            "column is a copy of the generator's."
+        ),
+        (
+            "Downsampling averages before the activation (`conv-pool-act`, the authors' code); "
+            "`conv-act-pool` is the order the table prints."
+        ),
+        "Reals fade only along the axes that grow at the level.",
+        "Clips of one frame get 2-D kernels (1x3x3), which is the image model of Karras et al.",
+        (
+            "Class conditioning is ours (the thesis names it as future work): a learned label "
+            "embedding, normalised by itself, joins the normalised latent (`label_input`), and "
+            "the discriminator has class-dependent dual functions (sliced head), an inner product "
+            "with a class vector (`projection`) or a classifier (`auxiliary`)."
+        ),
+    )
 
     latent: Latent = 128
     channel_base: Annotated[int, Range(1, 1 << 20)] = 1024

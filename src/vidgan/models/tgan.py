@@ -3,19 +3,6 @@
 Paper:
     M. Saito, E. Matsumoto, S. Saito, "Temporal Generative Adversarial Nets with Singular Value
     Clipping", ICCV 2017, arXiv:1611.06624 (sections 3 and 4; layers as in the authors' code).
-
-Differences from the paper:
-    * Latents are standard normal like everywhere here; the generator maps them to U(-1, 1).
-    * The discriminator folds time into the batch clip by clip before its last layer and returns one
-      score per remaining time step. The authors' code reshapes without moving the time axis, which
-      is right for 16 frames only, where one step remains.
-    * Clips lie in [-1, 1]; the authors scale to (x - 128) / 128.
-    * Sides of 8, 16, 32, ... px and any even number of frames.
-    * The discriminator's batch norm layers can be replaced for the use of a gradient penalty.
-    * Progressive growing (`growing`) is ours: it starts at 8 px and as many frames as the
-      discriminator's layers there leave, ends with the paper's networks, and passes every k-th
-      frame code on while clips are shorter. Noise is added to the discriminator's pre-activations
-      on request (`noise`), as the authors' code does in its variant with the original loss.
 """
 
 import math
@@ -95,6 +82,24 @@ class TGANConfig(ModelConfig):
     """
 
     NAME: ClassVar[str] = "tgan"
+    DIFFERENCES: ClassVar[tuple[str, ...]] = (
+        "Latents are standard normal like everywhere here; the generator maps them to U(-1, 1).",
+        (
+            "The discriminator folds time into the batch clip by clip before its last layer and "
+            "returns one score per remaining time step. The authors' code reshapes without moving "
+            "the time axis, which is right for 16 frames only, where one step remains."
+        ),
+        "Clips lie in [-1, 1]; the authors scale to (x - 128) / 128.",
+        "Sides of 8, 16, 32, ... px and any even number of frames.",
+        "The discriminator's batch norm layers can be replaced for the use of a gradient penalty.",
+        (
+            "Progressive growing (`growing`) is ours: it starts at 8 px and as many frames as the "
+            "discriminator's layers there leave, ends with the paper's networks, and passes every "
+            "k-th frame code on while clips are shorter. Noise is added to the discriminator's "
+            "pre-activations on request (`noise`), as the authors' code does in its variant with "
+            "the original loss."
+        ),
+    )
 
     latent: Latent = 100
     frame_code: Width = 100

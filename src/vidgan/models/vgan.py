@@ -3,16 +3,6 @@
 Paper:
     C. Vondrick, H. Pirsiavash, A. Torralba, "Generating Videos with Scene Dynamics", NIPS 2016,
     arXiv:1609.02612 (sections 2 and 5; layers and settings as in the authors' published code).
-
-Differences from the paper:
-    * The discriminator returns the difference of its two logits: two-way cross-entropy is binary
-      cross-entropy on it (loss `bce`), and every other loss applies as well.
-    * The generator's step scores the fakes again with the updated discriminator; the authors reuse
-      the scores from before the update (`training.order=generator_first` with
-      `training.fakes=shared` does, see docs/models/vgan.md).
-    * Sides of 8, 16, 32, ... px and any length of at least 2 frames: layers are added or left out,
-      and lengths that cannot be halved so often stay the same in the layers at small sides.
-    * `streams=1` is the paper's baseline without mask and background.
 """
 
 from dataclasses import dataclass
@@ -72,6 +62,23 @@ class VGANConfig(ModelConfig):
     """
 
     NAME: ClassVar[str] = "vgan"
+    DIFFERENCES: ClassVar[tuple[str, ...]] = (
+        (
+            "The discriminator returns the difference of its two logits: two-way cross-entropy is "
+            "binary cross-entropy on it (loss `bce`), and every other loss applies as well."
+        ),
+        (
+            "The generator's step scores the fakes again with the updated discriminator; the "
+            "authors reuse the scores from before the update (`training.order=generator_first` "
+            "with `training.fakes=shared` does, see docs/models/vgan.md)."
+        ),
+        (
+            "Sides of 8, 16, 32, ... px and any length of at least 2 frames: layers are added or "
+            "left out, and lengths that cannot be halved so often stay the same in the layers at "
+            "small sides."
+        ),
+        "`streams=1` is the paper's baseline without mask and background.",
+    )
 
     streams: Literal[1, 2] = 2
     condition: Literal["none", "first_frame"] = "none"

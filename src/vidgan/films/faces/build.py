@@ -223,17 +223,6 @@ def build_faces(
         return report_of_films(out, folder.records())
 
 
-def read_report(out: str | Path) -> FacesReport:
-    """The report on everything that `build_faces` has done in a folder so far.
-
-    Raises:
-        UserError: `out` holds no face clips.
-    """
-    folder = _folder(Path(out))
-    folder.plan()
-    return report_of_films(Path(out), folder.records())
-
-
 def film_key(name: str) -> str:
     """A file name for the outputs of a film: readable, portable and its own.
 
