@@ -39,9 +39,12 @@ def test_weights_below_the_bound_keep_their_bits() -> None:
     assert torch.equal(clip_singular_values(weight, 1.0), weight)
 
 
-def test_gains_of_convolutions_and_batch_norm_are_bounded() -> None:
+@pytest.mark.parametrize("convolution", [nn.Conv2d, nn.Conv3d])
+def test_gains_of_convolutions_and_batch_norm_are_bounded(
+    convolution: type[nn.Conv2d | nn.Conv3d],
+) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv3d(3, 16, 4), BatchNorm(3), nn.Linear(4, 4))
+    network = nn.Sequential(convolution(3, 16, 4), BatchNorm(3), nn.Linear(4, 4))
     norm = network[1]
     assert isinstance(norm, BatchNorm)
     with torch.no_grad():

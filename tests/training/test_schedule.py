@@ -15,6 +15,22 @@ def test_levels_begin_where_the_one_before_was_stable_long_enough() -> None:
     assert SCHEDULE.fades == (0, 40, 80)
 
 
+def test_lengths_of_four_levels_are_taken_in_their_order() -> None:
+    levels = [LevelShape(4, 4 * 2**i) for i in range(4)]
+    schedule = make_schedule(levels, 666, stable=[100, 200, 300], fade=[1, 20, 40], batch_sizes=4)
+    assert schedule.starts == (0, 100, 301, 621)
+    assert schedule.fades == (0, 1, 20, 40)
+    with pytest.raises(UserError, match="at 661 clips"):
+        make_schedule(levels, 660, [100, 200, 300], [1, 20, 40], 4)
+
+
+def test_one_level_takes_one_clip_and_no_lengths() -> None:
+    schedule = make_schedule(LEVELS[:1], 1, stable=[5], fade=[7, 7], batch_sizes=4)
+    assert (schedule.starts, schedule.fades) == ((0,), (0,))
+    with pytest.raises(UserError, match="total_clips=0 ends before"):
+        make_schedule(LEVELS[:1], 0, 5, 7, 4)
+
+
 @pytest.mark.parametrize(
     ("clips_seen", "level", "alpha", "batch_size"),
     [
