@@ -262,7 +262,7 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["evaluate", RUN, "protocol.splt=2"], "did you mean splits?"),
         (["evaluate", RUN, "data=nowhere"], "there is no folder nowhere"),
         (["sample", RUN, "x.mp4", "--class", "disc-lft"], "did you mean disc-left?"),
-        (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 asks for no clip"),
+        (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 must be at least 1"),
         (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),
         (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
         (
@@ -270,7 +270,7 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
             "small.yaml is a file, so small.yaml/x.mp4 cannot be made in it",
         ),
         (["sample", RUN, "x.mp4", "--frames", "9"], "makes 4 frames, not 9"),
-        (["sample", RUN, "x.mp4", "--frames", "0"], "--frames 0 asks for no frame"),
+        (["sample", RUN, "x.mp4", "--frames", "0"], "--frames 0 must be at least 1"),
         (["sample", RUN, "x.mp4", "--show", "layers"], "has no mask or background to show"),
         (["sample", RUN, "x.mp4", "--show", "motions"], "cannot exchange motions"),
         (["sample", RUN, "x", "--show", "layers"], "writes a single image or video"),

@@ -169,7 +169,7 @@ def test_overrides_are_read_as_yaml_and_leave_the_original_alone() -> None:
         ("step", "not a setting; write it as key=value"),
         ("=3", "not a setting"),
         ("a..b=3", "not a setting"),
-        ("seed.x=3", "seed has a value of its own"),
+        ("seed.x=3", "seed is a plain value"),
         ("a=[1, 2", "cannot be read as YAML"),
     ],
 )

@@ -53,7 +53,7 @@ def forged(path: Path, frames: int, kind: bytes) -> None:
 @pytest.mark.parametrize("kind", [b"stsz", b"stz2"])
 def test_an_mp4_of_more_frames_than_bytes_is_refused(tmp_path: Path, kind: bytes) -> None:
     forged(tmp_path / "a.mp4", MANY, kind)
-    with pytest.raises(UnreadableVideoError, match="claims more frames than it has bytes"):
+    with pytest.raises(UnreadableVideoError, match="claims more frames than its bytes can hold"):
         probe(tmp_path / "a.mp4")
 
 
@@ -71,7 +71,7 @@ def test_fragments_of_more_frames_than_bytes_are_refused(tmp_path: Path) -> None
     at = data.index(b"trun")
     data[at + 4 : at + 12] = struct.pack(">II", 0, MANY)
     path.write_bytes(data)
-    with pytest.raises(UnreadableVideoError, match="claims more frames than it has bytes"):
+    with pytest.raises(UnreadableVideoError, match="claims more frames than its bytes can hold"):
         probe(path)
 
 

@@ -123,9 +123,9 @@ def sample(
 def check_counts(num: int, frames: int | None) -> None:
     """Raise UserError for no clips, or clips of no frames."""
     if num < 1:
-        raise UserError(f"--num {num} asks for no clip; give 1 or more")
+        raise UserError(f"--num {num} must be at least 1")
     if frames is not None and frames < 1:
-        raise UserError(f"--frames {frames} asks for no frame; give 1 or more")
+        raise UserError(f"--frames {frames} must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +241,7 @@ def predict(
     from vidgan.sampling.storage import find_generator_file, load_generator
 
     if flags.num < 1 or (flags.num_clips or 1) < 1:
-        raise UserError("--num and --num-clips ask for nothing; give 1 or more")
+        raise UserError("--num and --num-clips must be at least 1")
     words = tuple(word for word in clips if "=" in word and not Path(word).exists())
     files = [Path(word) for word in clips if word not in words]
     words, lpips = take_lpips(words)

@@ -130,7 +130,7 @@ def _repeat(stays: Result, goes: Result) -> str:
     if stays.is_sealed != goes.is_sealed:
         reason = "the seal of the other is broken or missing"
     elif len(stays.marks) != len(goes.marks):
-        reason = "less is said against it"
+        reason = "it has fewer remarks"
     return (
         f"{same}, though they do not agree on {', '.join(other)}: "
         f"{stays.source or 'the one'} is kept, since {reason}"

@@ -249,9 +249,7 @@ def apply_overrides(mapping: Mapping[str, Any], words: Iterable[str]) -> dict[st
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 below = ".".join(parents[:depth])
-                raise UserError(
-                    f"{word!r}: {below} has a value of its own, so it cannot hold {key}"
-                )
+                raise UserError(f"{word!r}: {below} is a plain value, so it cannot contain {key}")
         target[leaf] = parse_yaml(text, f"the value of {word!r}")
     return result
 

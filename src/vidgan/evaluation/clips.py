@@ -130,6 +130,8 @@ def evaluate_clips(
     """
     started = time.perf_counter()
     seed, notify = options.seed, options.notify
+
+    # Whatever does not fit is refused before anything is extracted.
     clips, protocol, notes = _as_applied(find_protocol(protocol), clips)
     labels = None if labels is None else labels[: protocol.num_clips]
     check_protocol(protocol, options.weights)
@@ -137,6 +139,8 @@ def evaluate_clips(
     check_real_clips(protocol, len(real.train), real.clip_rule)
     check_clip_shape(protocol, clips.shape[1:])
     comparison = plan_comparison(real, clips.shape[0], seed, protocol)
+
+    # Features of every set.
     judge, extractor, said = _find_extractor(real, protocol, options)
     store = None if options.features is None else FeatureStore(options.features)
     notify("scoring")
@@ -144,12 +148,16 @@ def evaluate_clips(
     extract = partial(ScoredSet.of, extractor=extractor, store=store)
     fake = extract(rounded, seen=clips)
     seen, unseen = (extract(part.clips) for part in (real.train, real.heldout))
+
+    # Scores against the reference, with real reference, floor and controls.
     same, other = (seen, unseen) if protocol.reference_split == "train" else (unseen, seen)
     reference = Reference(same.take(comparison.reference), comparison.n, protocol, seed)
     of_floor = _reference_of_floor(same, comparison, reference)
     sets = ComparedSets.of(fake, same, other, comparison, protocol)
     scores = compute_scores(sets, reference, extract, of_floor)
     missing = missing_scores(reference)
+
+    # Diagnostics beside the scores, and warnings.
     card = None if judge is None else judge_card(judge)
     network = _network_record(extractor, protocol)
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)

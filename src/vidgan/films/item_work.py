@@ -263,7 +263,7 @@ class WorkFolder:
         if self.path.exists() and not self.plan_file.is_file() and any(self._visible()):
             raise UserError(f"{self.path} holds something else already: choose another folder")
         self.path.mkdir(parents=True, exist_ok=True)
-        busy = f"another process is at work in {self.path}: wait for it or choose another folder"
+        busy = f"another process is working in {self.path}: wait for it or choose another folder"
         with one_at_a_time(self.path / f"{TEMPORARY_MARK}lock", busy):
             self._settle(settings)
             yield
@@ -296,7 +296,7 @@ class WorkFolder:
         if changed:
             told = ", ".join(f"{item.key}={item.first} and not {item.second}" for item in changed)
             raise UserError(
-                f"{self.path} was begun with {told}: leave the settings as they were, or choose"
+                f"{self.path} was started with {told}: leave the settings as they were, or choose"
                 " another folder"
             )
 

@@ -100,7 +100,7 @@ def split_film(
     if not 0 <= heldout < 1:
         raise UserError(f"--heldout {heldout} must be at least 0 and below 1")
     if not is_vacant(out):
-        raise UserError(f"{out} is there already: choose another folder, or delete it")
+        raise UserError(f"{out} already exists: choose another folder, or delete it")
     check_place(out)
     job = SplitJob(str(film), str(out), config, heldout)
     (result,) = Engine(time_limit_s=time_limit_s).map_in_order(_split, [job], None, 1)

@@ -326,8 +326,8 @@ def stabilize_folder(
         progress: called with (done, total, what).
 
     Raises:
-        UserError: no videos, a foreign `out`, other settings than those it was begun with, another
-            process at work there, or no OpenCV.
+        UserError: no videos, a foreign `out`, other settings than those it was started with,
+            another process at work there, or no OpenCV.
     """
     config = config or StabilizeConfig()
     opencv()

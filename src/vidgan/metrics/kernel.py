@@ -90,8 +90,8 @@ def kernel_distance(fake: Values, real: Values, rule: KernelRule | None = None) 
         A float64 number that may be negative; 0 in the mean for equal distributions.
 
     Raises:
-        UserError: shapes do not match, there are fewer than two rows or than a subset has, or
-            values are not finite.
+        UserError: shapes do not match, there are fewer than two rows, or fewer than a subset has,
+            or values are not finite.
 
     Example:
         >>> import torch

@@ -152,7 +152,7 @@ def check_claims(path: Path) -> None:
                 file.seek(start + _COUNTS_AT[kind])
                 claimed += int.from_bytes(file.read(4), "big")
             if claimed > size or number == _MOST_BOXES:
-                raise UnreadableVideoError(path, "claims more frames than it has bytes")
+                raise UnreadableVideoError(path, "claims more frames than its bytes can hold")
             if kind == b"cmov":
                 raise UnreadableVideoError(path, "has compressed tables: save it again as MP4")
             if kind in _BOXES_OF_BOXES:
@@ -190,7 +190,7 @@ def _read_index(path: Path, container: "InputContainer", stream: "VideoStream") 
     for packet in packets_of(container, stream, [0]):
         num_packets += packet.size > 0
         if num_packets > most:
-            raise UnreadableVideoError(path, "claims more frames than it has bytes")
+            raise UnreadableVideoError(path, "claims more frames than its bytes can hold")
         check_pixels(path, num_packets * area, most)
         if packet.size and packet.dts is not None and container.format.name == "avi":
             num_places = max(num_places, packet.dts + 1)
@@ -443,7 +443,9 @@ def read_images(
     _, files = _numbered(path)
     outside = [n for n in indices or () if not 0 <= n < len(files)]
     if outside:
-        raise CorruptVideoError(path, f"frame {outside} asked of {len(files)} frames")
+        raise CorruptVideoError(
+            path, f"frame {outside} is out of range: there are {len(files)} frames"
+        )
     fit = Fitter(resolution, resize)
     frames: list[Pixels] = []
     num_corrupt = 0

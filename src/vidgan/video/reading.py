@@ -170,7 +170,9 @@ def read_frames(
         pts = index.times
         outside = [n for n in indices if not 0 <= n < len(pts)]
         if outside or not indices:
-            raise CorruptVideoError(path, f"frame {outside} asked of {len(pts)} frames")
+            raise CorruptVideoError(
+                path, f"frame {outside} is out of range: there are {len(pts)} frames"
+            )
         wanted = {pts[n] for n in indices}
         if None not in wanted:
             # The file is open and its index read: one seek leads to the frames.
@@ -253,7 +255,7 @@ def open_container(path: Path) -> "InputContainer":
 
     Raises:
         av.error.FFmpegError, OSError: it is none, or damaged.
-        UnreadableVideoError: it claims more frames than it has bytes.
+        UnreadableVideoError: it claims more frames than its bytes can hold.
     """
     import av
 

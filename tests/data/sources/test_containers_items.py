@@ -75,7 +75,7 @@ def test_videos_images_and_the_rest_of_an_archive(tmp_path):
     assert listing.what == "a zip archive"
     assert [item.name for item in listing.sources] == ["run/a.avi", "run/b.MP4", "walk/shots"]
     assert {item.class_name for item in listing.sources} == {None}
-    assert listing.notes == ["4 files that are not videos were passed over"]
+    assert listing.notes == ["4 files that are not videos were ignored"]
     content = read_archive_item(tmp_path / "a.zip", listing.sources[2].member)
     # In the order of the numbers and not of the letters.
     assert content == Images(tuple(image(n) for n in (0, 1, 2, 10)))
@@ -137,7 +137,7 @@ def test_samples_of_every_kind(tmp_path):
         ("0002", "jump", ""),
         ("0003.mp4", None, ""),
     ]
-    assert listing.notes == ["2 files that are not videos were passed over"]
+    assert listing.notes == ["2 files that are not videos were ignored"]
     contents = [read_archive_item(path, item.member) for item in listing.sources]
     assert contents[0] == VideoBytes(b"video", ".mp4")
     assert isinstance(contents[1], Frames)
@@ -248,7 +248,7 @@ def test_cut_empty_and_packed_files_of_records(tmp_path):
     assert len(listing.sources) == 2
     assert listing.notes == ["a.tfrecords ends early: record 2 is cut off"]
     for content, said in (
-        (b"", r"no whole record \(it is empty\)"),
+        (b"", r"no complete record \(it is empty\)"),
         (data[:50], "record 0 is cut off"),
         (b"\x1f\x8b" + bytes(100), "unpack it with gunzip"),
         (b"not records " * 20, "damaged length"),

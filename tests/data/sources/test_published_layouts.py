@@ -87,7 +87,7 @@ def test_ucf101_missing_and_unlisted_files_are_named(tmp_path):
         scan.dropped
     )
     name = "UCF-101/YoYo/v_YoYo_g99_c01.avi"
-    assert (name, "stands in neither list of the split data.fold=1") in scan.dropped
+    assert (name, "is in neither list of the split data.fold=1") in scan.dropped
     assert "23 of the 24 videos" in scan.notes[0]
     assert "(95.8 %)" in scan.notes[0]
     with pytest.raises(UserError, match=r"data\.fold=4 needs the list .*trainlist04\.txt"):
@@ -137,7 +137,7 @@ def test_kinetics_tables_give_labels_splits_groups_and_coverage(tmp_path):
     assert report.dropped == (
         ("-b_defghij1_000000_000010.mp4", "is listed in train.csv and not on the disk"),
         ("abcdefghij4_000007_000017.mp4", "is listed in train.csv and not on the disk"),
-        ("train/zzzzzzzzzzz_000001_000011.mp4", "stands in no table"),
+        ("train/zzzzzzzzzzz_000001_000011.mp4", "is in no table"),
     )
     assert report.num_videos == 6
     notes = [note for _, note in report.notes]
@@ -145,7 +145,7 @@ def test_kinetics_tables_give_labels_splits_groups_and_coverage(tmp_path):
         "5 of the 7 videos listed in test.csv, train.csv, validate.csv are there (71.4 %):"
         " test 1 of 1, train 3 of 5, val 1 of 1"
     ) in notes
-    assert "1 rows of the tables lack an address or times and were passed over" in notes
+    assert "1 rows of the tables lack an address or times and were ignored" in notes
 
 
 def test_kinetics_test_rows_without_labels_are_named(tmp_path):

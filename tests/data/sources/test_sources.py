@@ -91,7 +91,7 @@ def test_stray_videos_and_other_files_are_named(tmp_path):
     scan = scan_sources(tmp_path, CONFIG)
     why = "lies outside the class folders: data.layout=folder takes all, without classes"
     assert scan.dropped == [("lost.mp4", why)]
-    assert scan.notes[0] == "1 files that are not videos were passed over"
+    assert scan.notes[0] == "1 files that are not videos were ignored"
     assert len(scan.sources) == 2
 
 
@@ -101,7 +101,7 @@ def test_one_nested_folder_among_loose_videos_is_no_class(tmp_path):
     assert len(scan.sources) == 6
     assert not scan.dropped
     assert not scan.classes
-    told = "since 4 of its 6 videos lie in train and in no folders that name classes"
+    told = "since 4 of its 6 videos lie in train outside class folders"
     assert f"(data.layout=folder), {told} (data.layout=classes takes" in scan.what
     insisted = scan_sources(tmp_path, replace(CONFIG, layout="classes"))
     assert {(s.name, s.class_name) for s in insisted.sources} == {

@@ -50,7 +50,7 @@ def export_to_litdata(
             write_folder_atomically(folder, write)
             upload_set(folder, str(out))
     elif Path(out).exists():
-        raise UserError(f"{out} is there already: choose another folder or delete it")
+        raise UserError(f"{out} already exists: choose another folder or delete it")
     else:
         write_folder_atomically(out, write)
     size = store.items_per_chunk

@@ -72,7 +72,7 @@ def export_clips(
     if shard_clips < 1:
         raise UserError(f"--shard-clips {shard_clips} must be at least 1")
     if out.exists():
-        raise UserError(f"{out} is there already: choose another folder or delete it")
+        raise UserError(f"{out} already exists: choose another folder or delete it")
     full = store.levels[0]
     largest = 3 * max(item.stored_frames for item in store.items) * full.resolution**2
     shard_clips = min(shard_clips, max(1, _SHARD_BYTES // largest))

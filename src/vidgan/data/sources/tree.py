@@ -70,7 +70,7 @@ class Tree:
         return [
             (
                 f"the folder {folders[0] or '.'} holds more than one sequence of images ({shown}"
-                f"{more}){also}: each sequence is taken for a video; move away what is none"
+                f"{more}){also}: each sequence is read as a video; move other images away"
             )
         ]
 

@@ -186,7 +186,7 @@ def build_faces(
         progress: called with (done, total, what).
 
     Raises:
-        UserError: no films, a foreign `out`, other settings than those `out` was begun with,
+        UserError: no films, a foreign `out`, other settings than those `out` was started with,
             another process at work there, or a package or model that is missing.
     """
     config = config or FacesConfig()

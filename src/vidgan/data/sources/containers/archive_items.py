@@ -74,10 +74,10 @@ def list_archive(path: Path) -> Scan:
     if parts.several:
         notes.append(
             f"{len(parts.several)} folders hold more than one sequence of images"
-            f" ({printable(parts.several[0])} first): each sequence is taken for a video"
+            f" ({printable(parts.several[0])} first): each sequence is read as a video"
         )
     if parts.num_others:
-        notes.append(f"{parts.num_others} files that are not videos were passed over")
+        notes.append(f"{parts.num_others} files that are not videos were ignored")
     dropped = (*archive.dropped, *parts.dropped)
     return Scan(root=path, what=what, sources=sources, dropped=dropped, notes=notes)
 
@@ -102,7 +102,7 @@ def read_archive_item(path: Path, member: str) -> Content:
         where = f"{path} ({printable(member)})"
         axes = find_axes(array.shape, "auto", where)
         if "N" in axes:
-            raise UserError(f"{where} holds several videos: store one a sample")
+            raise UserError(f"{where} holds several videos: store one per sample")
         return Frames(clip_frames(array, 0, axes, find_scale(array, where)), fps)
     except UserError as error:
         raise UnreadableVideoError(path, str(error)) from error

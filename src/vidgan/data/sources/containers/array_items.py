@@ -83,7 +83,7 @@ def _understand(file: ArrayFile, name: str, axes: Axes) -> tuple[Axes, Scale]:
     count = num_clips(shape, order)
     LIMITS.check_count(file.path, count)
     if 3 * int(np.prod(shape, dtype=object)) // max(1, count) > LIMITS.member_bytes:
-        raise UserError(f"{where} holds videos above {LIMITS.member_bytes >> 30} GiB: cut them")
+        raise UserError(f"{where} holds videos above {LIMITS.member_bytes >> 30} GiB: split them")
     return order, find_scale(file[name], where)
 
 
@@ -157,7 +157,7 @@ def read_labels(file: ArrayFile, name: str, count: int) -> list[int | str] | Non
         return [*file.texts(name)] if len(shape) == 1 else None
     if dtype.kind not in "biuf":
         raise UserError(
-            f"{file.path}: {name} holds {dtype} and no labels: store whole numbers or words"
+            f"{file.path}: {name} holds {dtype}, not labels: store whole numbers or words"
         )
     values: Any = np.asarray(file[name][...])
     if not np.isfinite(values).all():

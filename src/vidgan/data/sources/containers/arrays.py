@@ -105,7 +105,7 @@ def find_scale(array: Any, where: str) -> Scale:
     if array.dtype == np.bool_:
         return "unit"
     if array.dtype.kind not in "iuf":
-        raise UserError(f"{where} holds {array.dtype} and no numbers: store bytes from 0 to 255")
+        raise UserError(f"{where} holds {array.dtype}, not numbers: store bytes from 0 to 255")
     step = max(1, _SCAN_BYTES // max(1, array.dtype.itemsize * int(np.prod(array.shape[1:]))))
     low, high = np.inf, -np.inf
     for start in range(0, len(array), step):
@@ -201,7 +201,7 @@ class ArrayFile:
         values = np.asarray(self[name][...]).ravel().tolist()
         words = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
         if not all(isinstance(word, str) for word in words):
-            raise UserError(f"{self.path}: {name} holds no words")
+            raise UserError(f"{self.path}: {name} does not hold strings")
         return words
 
 
@@ -398,7 +398,7 @@ def _dataset_flaw(dataset: Any, limits: Limits) -> str | None:
     if dataset.is_virtual or dataset.external:
         return "takes its numbers from other files"
     if dataset.dtype.hasobject and h5py.check_string_dtype(dataset.dtype) is None:
-        return "holds objects and no numbers"
+        return "holds objects, not numbers"
     size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
     stored = dataset.id.get_storage_size()
     if size > limits.total_bytes or (size > limits.free_bytes and size > limits.ratio * stored):

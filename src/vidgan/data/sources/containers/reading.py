@@ -222,7 +222,9 @@ class ArrayReader:
         chosen = range(len(pixels)) if indices is None else indices
         outside = [n for n in chosen if not 0 <= n < len(pixels)]
         if outside or not chosen:
-            raise CorruptVideoError(self.path, f"frame {outside} asked of {len(pixels)} frames")
+            raise CorruptVideoError(
+                self.path, f"frame {outside} is out of range: there are {len(pixels)} frames"
+            )
         if resolution is None or (resolution, resolution) == pixels.shape[1:3]:
             return DecodedFrames(stack_frames([pixels[n] for n in chosen]), 0)
         fit = Fitter(resolution, resize)

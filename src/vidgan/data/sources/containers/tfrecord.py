@@ -239,7 +239,7 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
 
 def _bytes(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("a number stands where a message should be")
+        raise ValueError("a number where a message was expected")
     return value
 
 
@@ -303,7 +303,9 @@ def list_records(path: Path) -> Scan:
         with path.open("rb") as file:
             is_gzip = file.read(2) == b"\x1f\x8b"
         advice = "unpack it with gunzip" if is_gzip else "download it again"
-        raise UserError(f"{path} holds no whole record ({index.damage or 'it is empty'}): {advice}")
+        raise UserError(
+            f"{path} contains no complete record ({index.damage or 'it is empty'}): {advice}"
+        )
     labels = _label_file(path, len(index.offsets)) or _label_features(path, index.offsets)
     sources = [
         Source(

@@ -48,9 +48,9 @@ def _folder_why(tree: Tree, config: DataConfig) -> str | None:
         return None
     splits = sorted({name.split("/")[0] for name in tree.names if "/" in name} & {*SPLITS})
     if config.splits == "auto" and splits:
-        where = f"lie in {', '.join(splits)} and in no folders that name classes"
+        where = f"lie in {', '.join(splits)} outside class folders"
     else:
-        where = "lie in no folders that name classes"
+        where = "are in no class folders"
     sources = _sources(tree, config.splits)
     outside = sum(source.class_name is None for source in sources)
     if outside == len(sources):
@@ -94,7 +94,7 @@ def _notes(tree: Tree) -> list[str]:
         )
     others = len(tree.strange) - len(containers)
     if others:
-        notes.append(f"{others} files that are not videos were passed over")
+        notes.append(f"{others} files that are not videos were ignored")
     return notes
 
 
@@ -155,7 +155,7 @@ def _find(suffixes: tuple[str, ...], told: str, tree: Tree, config: DataConfig) 
     others = [name for name in others if not name.lower().endswith(suffixes)]
     if others:
         notes.append(
-            f"{len(others)} files of other kinds, {others[0]} first, were passed over: name one of"
+            f"{len(others)} files of other kinds, {others[0]} first, were ignored: name one of"
             " them, or set data.layout"
         )
     sources = [
@@ -259,7 +259,7 @@ def _find_tiny(tree: Tree, config: DataConfig) -> Scan:
         raise UserError(f"{notes[0]}: put {next(iter(lists))} beside the folders that it names")
     unlisted = len(images) - len(sources)
     if unlisted:
-        notes.append(f"{unlisted:,} images that stand in no list were passed over")
+        notes.append(f"{unlisted:,} images that stand in no list were ignored")
     return Scan(
         root=tree.root,
         sources=list(sources.values()),

@@ -362,12 +362,10 @@ def _find_kinetics(tree: Tree, config: DataConfig) -> Scan:
     if any(source.class_name for source in kept):
         unlabelled = [(s.name, "has no label in its table") for s in kept if not s.class_name]
         kept = [source for source in kept if source.class_name]
-    unlisted = [(name, "stands in no table") for name in tree.names if name not in sources]
+    unlisted = [(name, "is in no table") for name in tree.names if name not in sources]
     notes = [coverage.note(tables)]
     if num_bad:
-        notes.append(
-            f"{num_bad:,} rows of the tables lack an address or times and were passed over"
-        )
+        notes.append(f"{num_bad:,} rows of the tables lack an address or times and were ignored")
     return Scan(
         root=tree.root,
         sources=kept,
@@ -442,7 +440,7 @@ def _find_ucf101(tree: Tree, config: DataConfig) -> Scan:
         if source is not None:
             kept.append(replace(source, split=split))
     known = {source.name for source in kept}
-    unlisted = f"stands in neither list of the split data.fold={config.fold}"
+    unlisted = f"is in neither list of the split data.fold={config.fold}"
     dropped = [(source.name, unlisted) for source in sources if source.name not in known]
     tables = sorted({table for _, _, table in listed.values()})
     return Scan(
