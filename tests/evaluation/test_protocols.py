@@ -171,7 +171,7 @@ def test_a_sheet_shows_every_field() -> None:
         ({"reference_rule": "whole split"}, "needs max_train_clips=0"),
         ({"max_train_clips": -1}, "max_train_clips must not be negative"),
         ({"reference_split": "heldout", "extractor": "own-c3d"}, "the judge own-c3d has seen"),
-        ({"rounding": "down", "quantise": False, "extractor": "own-c3d"}, "rounding=down moves"),
+        ({"rounding": "down", "quantise": False, "extractor": "own-c3d"}, "rounding=down has"),
         ({"set_size": 513}, "set_size=513 is more than num_clips=512"),
     ],
 )
