@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vidgan.cli import main as cli
+from vidgan.errors import UserError
 from vidgan.evaluation.record_checks import read_checked_record
 from vidgan.evaluation.record_types import seal_of
 from vidgan.extractors.lpips import backbone_shapes, channel_shapes
@@ -157,3 +158,56 @@ def test_edited_weights_of_lpips_are_named(capsys: Capture) -> None:
     values["lin3.weight"] *= 2
     save_file(values, path)
     assert findings(capsys)[0].startswith("it cannot be computed again: ")
+
+
+def test_the_best_of_100_is_a_protocol_of_its_own(capsys: Capture) -> None:
+    """On the ten held-out clips that there are, it is what `--num 100` calls the best of k."""
+    assert cli.run(["predict", RUN, "--protocol", "prediction-best-of-100"]) == 0
+    told = capsys.readouterr().err
+    assert "predicting 10 held-out clips, 1,000 predictions in all" in told
+    assert "that takes about" in told
+    (path,) = Path(RUN, "evals").glob("prediction-best-of-100-*.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert set(record["scores"]) == {"psnr", "ssim"}
+    assert record["counts"]["samples"] == 100
+    assert record["judge"] is None
+    assert cli.run(["predict", RUN, "--num", "100", "--num-clips", "10"]) == 0
+    paths = set(Path(RUN, "evals").glob("prediction-*.json")) - {path}
+    plain = [json.loads(other.read_text(encoding="utf-8")) for other in paths]
+    (other,) = (found for found in plain if found["counts"]["samples"] == 100)
+    for name, score in record["scores"].items():
+        assert score["value"] == score["best_of_k"]
+        assert score["value"] == pytest.approx(other["scores"][name]["best_of_k"], rel=1e-9)
+        assert score["mean_of_k"] == pytest.approx(other["scores"][name]["value"], rel=1e-9)
+        # The clips on which the best sample beats a forecast, not the mean one.
+        assert (
+            score["share_above"]["repeat last"]
+            >= other["scores"][name]["share_above"]["repeat last"]
+        )
+    capsys.readouterr()
+    assert cli.run(["evaluate", "--verify", str(path)]) == 0
+    assert "agrees to the last bit" in capsys.readouterr().out
+    assert read_checked_record(path).marks == ()
+
+    # A mean that is called the best, or fewer predictions, is a contradiction.
+    for change, said in (
+        ({"value": record["scores"]["psnr"]["mean_of_k"]}, "and its best of k another"),
+        ({}, "counts.samples is 50 and its protocol has num_samples=100"),
+    ):
+        edited = json.loads(path.read_text(encoding="utf-8"))
+        edited["scores"]["psnr"] |= change
+        if not change:
+            edited["counts"] |= {"samples": 50, "generated": 500}
+        clips = edited["seal"]["clips"]
+        edited["seal"] = seal_of(edited) | {"clips": clips}
+        Path("edited.json").write_text(json.dumps(edited), encoding="utf-8")
+        with pytest.raises(UserError, match=said):
+            read_checked_record(Path("edited.json"))
+
+
+@pytest.mark.parametrize(
+    "words", [["--num", "3"], ["--num-clips", "3"], ["--mask", "1,1,2,2"], ["videos/a.mp4"]]
+)
+def test_numbers_of_a_protocol_cannot_be_chosen(words: list[str], capsys: Capture) -> None:
+    assert cli.run(["predict", RUN, "--protocol", "prediction-best-of-100", *words]) == 2
+    assert "says which clips are predicted and how often" in capsys.readouterr().err

@@ -193,7 +193,7 @@ def interpolate(
 Clips = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLIP ...] [KEY=VALUE ...]")]
 
 CHECKPOINT = "best"
-DEFAULT_CLIPS = 500
+DEFAULT_CLIPS, DEFAULT_PREDICTIONS = 500, 4
 NUM_IMAGES = 4
 """Number of clips drawn when many held-out clips are predicted."""
 
@@ -204,8 +204,11 @@ class PredictFlags:
 
     context: int | None = None
     """given frames; only the number that the model was trained with will do."""
-    num: int = 4
-    """predictions for every clip; a model without a latent makes one."""
+    protocol: Literal["prediction", "prediction-best-of-100"] = "prediction"
+    """how held-out clips are scored; the second makes 100 predictions of each of 256 clips, and the
+    best one counts."""
+    num: int | None = None
+    """predictions for every clip; 4 unless said otherwise, a model without a latent makes one."""
     seed: int = 0
     """of predictions, of chosen clips and of the judge."""
     mask: str | None = None
@@ -240,7 +243,7 @@ def predict(
     from vidgan.sampling.predict import check_takes_context
     from vidgan.sampling.storage import find_generator_file, load_generator
 
-    if flags.num < 1 or (flags.num_clips or 1) < 1:
+    if min(1 if n is None else n for n in (flags.num, flags.num_clips)) < 1:
         raise UserError("--num and --num-clips must be at least 1")
     words = tuple(word for word in clips if "=" in word and not Path(word).exists())
     files = [Path(word) for word in clips if word not in words]
@@ -257,11 +260,17 @@ def predict(
         raise UserError("name clips, or data=FOLDER with --num-clips, but not both")
     if flags.class_name is not None and not (files and generator.num_classes):
         raise UserError("--class is for single clips and a model with classes; leave it out")
+    own_numbers = (flags.num, flags.num_clips, flags.mask) != (None, None, None)
+    if flags.protocol != "prediction" and (files or own_numbers):
+        raise UserError(
+            f"--protocol {flags.protocol} says which clips are predicted and how often: leave out "
+            "clips, --num, --num-clips and --mask"
+        )
     folder = flags.out or (Path(run) if Path(run).is_dir() else Path()) / "predictions"
     check_place(folder)
-    wanted = Wanted(
-        flags.num, flags.seed, None if flags.mask is None else parse_box(flags.mask), folder, lpips
-    )
+    box = None if flags.mask is None else parse_box(flags.mask)
+    num = DEFAULT_PREDICTIONS if flags.num is None else flags.num
+    wanted = Wanted(num, flags.seed, box, folder, lpips, flags.protocol)
     if files:
         labels = labels_for_files(generator, flags.class_name)
         told = predict_files(generator, clip_settings(run, words), files, labels, wanted)
@@ -286,6 +295,7 @@ class Wanted(NamedTuple):
     box: "Box | None"
     folder: Path
     lpips: str | None
+    protocol: str
 
 
 class Told(NamedTuple):
@@ -466,26 +476,35 @@ def predict_heldout(
     import torch
 
     from vidgan.evaluation.clips import EvaluationOptions
-    from vidgan.evaluation.predictions import evaluate_predictions, headline, table_rows
+    from vidgan.evaluation.predictions import (
+        evaluate_best_of_100,
+        evaluate_predictions,
+        headline,
+        table_rows,
+    )
     from vidgan.evaluation.record import save_record
     from vidgan.sampling.predict import image_name, write_prediction
 
     config, data = open_data(run, words, CHECKPOINT)
-    record, predictions = evaluate_predictions(
-        file,
-        data,
-        num_clips,
-        wanted.num,
-        box=wanted.box,
-        lpips=wanted.lpips,
-        options=EvaluationOptions(
-            seed=wanted.seed,
-            judge_seed=wanted.seed,
-            cache=cache_folder() / "judges",
-            device="cuda" if torch.cuda.is_available() else "cpu",
-            notify=say,
-        ),
+    options = EvaluationOptions(
+        seed=wanted.seed,
+        judge_seed=wanted.seed,
+        cache=cache_folder() / "judges",
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        notify=say,
     )
+    if wanted.protocol == "prediction":
+        record, predictions = evaluate_predictions(
+            file,
+            data,
+            num_clips,
+            wanted.num,
+            box=wanted.box,
+            lpips=wanted.lpips,
+            options=options,
+        )
+    else:
+        record, predictions = evaluate_best_of_100(file, data, lpips=wanted.lpips, options=options)
     saved = save_record(record, Path(run) / "evals" if config is not None else wanted.folder)
     say(f"the record is {saved}")
     if config is not None:

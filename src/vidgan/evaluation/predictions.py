@@ -7,7 +7,7 @@ that was given.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -44,16 +44,31 @@ from vidgan.evaluation.score import RealData, plan_comparison
 from vidgan.extractors.judge import OwnClassifier
 from vidgan.extractors.lpips import PerceptualDistance, load_perceptual
 from vidgan.metrics.frechet import frechet_from_features
-from vidgan.metrics.image_quality import K1, K2, MAX_PSNR_DB, SIGMA, WINDOW, score_frames
+from vidgan.metrics.image_quality import (
+    K1,
+    K2,
+    MAX_PSNR_DB,
+    SIGMA,
+    WINDOW,
+    FrameValues,
+    Scores,
+    measure_frames,
+    sum_up_frames,
+)
 from vidgan.metrics.intervals import agreement
 from vidgan.models.base import Box, Generator
 from vidgan.sampling.predict import Parted, check_takes_context, part_windows, predict, targets_of
 from vidgan.sampling.storage import find_generator_file, load_generator
 
 JUDGE_PROTOCOL = find_protocol("own-c3d")
-PREDICTION = "prediction"
+PREDICTION, BEST_OF_100 = "prediction", "prediction-best-of-100"
+"""Names of the protocols of predictions."""
+PREDICTIONS = (PREDICTION, BEST_OF_100)
 PROTOCOL = find_protocol(PREDICTION)
-"""Name of the protocol in records of predictions."""
+ROWS = 400
+"""Predictions that are made and compared together where only the best of a clip counts."""
+KEPT_SAMPLES = 4
+"""Of those, so many of a clip are kept to be looked at."""
 
 FRAME_METRICS = ("psnr", "ssim", "lpips")
 
@@ -87,6 +102,8 @@ def evaluate_predictions(
 ) -> tuple[Record, Predictions]:
     """Predict held-out clips and score the predictions.
 
+    The protocol is `prediction`; see also `evaluate_best_of_100`.
+
     Args:
         source: a generator that takes a context, or where one lies.
         data: the real clips, with a training and a held-out split; as in `vidgan.evaluate`.
@@ -102,22 +119,72 @@ def evaluate_predictions(
     Raises:
         UserError: the generator takes no context, the data do not fit it, or weights are missing.
     """
+    return _evaluate(source, data, Asked(num_clips, num_samples, box, lpips), options)
+
+
+def evaluate_best_of_100(
+    source: str | Path | Generator,
+    data: ClipDataset | str | Path,
+    *,
+    lpips: str | None = None,
+    options: EvaluationOptions = DEFAULTS,
+) -> tuple[Record, Predictions]:
+    """Score the best of 100 predictions of each of 256 held-out clips, by every measure.
+
+    The protocol is `prediction-best-of-100`: nothing else of it can be chosen, and its cost is told
+    as soon as a first batch has been measured. Arguments and result as in `evaluate_predictions`,
+    with a few of the predictions.
+
+    Raises:
+        UserError: as there, and for a model that makes one prediction of a clip.
+    """
+    num_clips = find_protocol(BEST_OF_100).num_clips
+    return _evaluate(source, data, Asked(num_clips, 100, None, lpips, BEST_OF_100), options)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is predicted and how it is scored; see `evaluate_predictions`."""
+
+    num_clips: int
+    num_samples: int
+    box: Box | None
+    lpips: str | None
+    protocol: str = PREDICTION
+
+    @property
+    def takes_best(self) -> bool:
+        """Whether the best sample of a clip is its score."""
+        return self.protocol == BEST_OF_100
+
+
+def _evaluate(
+    source: str | Path | Generator,
+    data: ClipDataset | str | Path,
+    asked: Asked,
+    options: EvaluationOptions,
+) -> tuple[Record, Predictions]:
     started, seed, notify = time.perf_counter(), options.seed, options.notify
     if not isinstance(data, ClipDataset):
         data = open_dataset(data, size=clip_size(source, options.checkpoint), notify=notify)
     generator, facts, origin = _open(source, options.checkpoint)
     check_classes(generator, data)
-    perceptual = _perceptual(lpips, options)
+    if asked.takes_best and not generator.latent_dim():
+        raise UserError(
+            f"this model makes one prediction of a clip, so there is no best of "
+            f"{asked.num_samples}: use the protocol {PREDICTION}"
+        )
+    perceptual = _perceptual(asked.lpips, options)
     generator = generator.to(options.device)
     notify("reading real clips")
-    windows, real, parted = _part_heldout(generator, data, num_clips, seed, box)
+    windows, real, parted = _part_heldout(generator, data, asked.num_clips, seed, asked.box)
     if perceptual is not None:
         perceptual.check_side(min(parted.target.shape[-2:]))
-    notify(f"predicting {len(real.heldout)} held-out clips")
-    predictions = _predict(generator, real, parted, num_samples, seed)
-    frames = score_frames(predictions.samples, parted.target, predictions.baselines, perceptual)
+    predictions, frames = _predict(generator, real, parted, asked, (perceptual, options))
     scores = {key: Score.of(entry) for key, entry in frames.items()}
-    judged = _judge(predictions, real, options)
+    judged = Judged(None, {}, None, [])
+    if not asked.takes_best:
+        judged = _judge(predictions, real, options)
     card = judged.card
     weights = {
         "judge": (card or {}).get("hash"),
@@ -125,11 +192,11 @@ def evaluate_predictions(
     }
     record = Record(
         created=time_stamp(),
-        protocol=prediction_protocol(),
-        counts=_counts(predictions, real, facts.given_frames),
+        protocol=prediction_protocol(asked.protocol),
+        counts=_counts(frames["psnr"], real, facts.given_frames),
         scores=scores | judged.scores,
         agreement=judged.agreement,
-        mask=None if box is None else tuple(box),
+        mask=None if asked.box is None else tuple(asked.box),
         perceptual=None if perceptual is None else perceptual.record(),
         judge=card,
         data=real_data_facts(real),
@@ -138,7 +205,7 @@ def evaluate_predictions(
             "source": origin,
             "data": data_inputs(data, seed),
             "weights": weights,
-            "options": _options(options.device, num_clips, num_samples),
+            "options": _options(options.device, asked),
         },
         # Whole windows: an edited given frame moves a score as well.
         clips=list_real_clips(windows),
@@ -147,7 +214,7 @@ def evaluate_predictions(
         wall_seconds=round(time.perf_counter() - started, 1),
         sentence=comparability(card),
     )
-    said = _warnings(record, num_clips - len(real.heldout))
+    said = _warnings(record, asked.num_clips - len(real.heldout))
     record = replace(record, warnings=(*real.warnings, *judged.notes, *said))
     return record.sealed(), predictions
 
@@ -171,7 +238,8 @@ def table_rows(record: Record) -> list[dict[str, Any]]:
         return cells
 
     value, controls = (judged.value, judged.controls) if judged else (None, {})
-    rows = [judge(row("model, mean", lambda score: score.value), value, shares.get("generated"))]
+    mean = row("model, mean", lambda score: score.details.get("mean_of_k", score.value))
+    rows = [judge(mean, value, shares.get("generated"))]
     best = f"model, best of {psnr.details['num_samples']}"
     rows.append(row(best, lambda score: score.details["best_of_k"]))
     for name in psnr.controls:
@@ -231,18 +299,60 @@ def _part_heldout(
 
 
 def _predict(
-    generator: Generator, real: RealData, parted: Parted, num_samples: int, seed: int
-) -> Predictions:
-    labels = real.heldout.labels if generator.num_classes else None
-    made = predict(generator, parted.context, num_samples, seed=seed, labels=labels)
-    samples = parted.new_frames(generator, made)
-    if samples.shape[2:] != parted.target.shape[1:]:
-        raise UserError(
-            f"the model makes {tuple(samples.shape[2:])} (C, T, H, W) of these clips and the truth "
-            f"is {tuple(parted.target.shape[1:])}; give clips of the length it was trained on"
+    generator: Generator,
+    real: RealData,
+    parted: Parted,
+    asked: Asked,
+    how: tuple[PerceptualDistance | None, EvaluationOptions],
+) -> tuple[Predictions, Scores]:
+    """Predictions and their scores; of a best of many, batch by batch, and few are kept."""
+    perceptual, options = how
+    count, notify = len(real.heldout), options.notify
+    every = max(1, ROWS // asked.num_samples) if asked.takes_best else count
+    notify(
+        f"predicting {count} held-out clips"
+        + (f", {count * asked.num_samples:,} predictions in all" if asked.takes_best else "")
+    )
+    baselines = parted.baselines(parted.target.shape[2])
+    kept, values, start_s = [], [], time.perf_counter()
+    for first in range(0, count, every):
+        rows = slice(first, first + every)
+        made = predict(
+            generator,
+            parted.context[rows],
+            asked.num_samples,
+            seed=options.seed,
+            labels=real.heldout.labels[rows] if generator.num_classes else None,
+            first=first,
         )
-    baselines = parted.baselines(samples.shape[3])
-    return Predictions(parted, samples, baselines, real.heldout.video_ids)
+        samples, truth = parted.new_frames(generator, made), parted.target[rows]
+        if samples.shape[2:] != truth.shape[1:]:
+            raise UserError(
+                f"the model makes {tuple(samples.shape[2:])} (C, T, H, W) of these clips and the "
+                f"truth is {tuple(truth.shape[1:])}; give clips of the length it was trained on"
+            )
+        others = {name: clips[rows] for name, clips in baselines.items()}
+        values.append(measure_frames(samples, truth, others, perceptual))
+        kept.append(samples[:, :KEPT_SAMPLES] if asked.takes_best else samples)
+        if first == 0 and every < count:
+            minutes = (time.perf_counter() - start_s) * count / every / 60
+            notify(f"that takes about {minutes:.0f} minutes; Ctrl-C ends it, nothing is kept then")
+    predictions = Predictions(parted, torch.cat(kept), baselines, real.heldout.video_ids)
+    return predictions, sum_up_frames(_joined(values), takes_best=asked.takes_best)
+
+
+def _joined(parts: Sequence[Mapping[str, FrameValues]]) -> dict[str, FrameValues]:
+    """Measures of all clips, of those of their batches."""
+    return {
+        name: FrameValues(
+            torch.cat([part[name].ours for part in parts]),
+            {
+                key: torch.cat([part[name].baselines[key] for part in parts])
+                for key in parts[0][name].baselines
+            },
+        )
+        for name in parts[0]
+    }
 
 
 # ------------------------------------------------------------------------------------------------
@@ -253,30 +363,33 @@ def _perceptual(lpips: str | None, options: EvaluationOptions) -> PerceptualDist
     return load_perceptual(lpips, options.weights, device=options.device) if lpips else None
 
 
-def _options(device: torch.device | str, num_clips: int, num_samples: int) -> dict[str, Any]:
+def _options(device: torch.device | str, asked: Asked) -> dict[str, Any]:
     """The request, and what may change the last digits."""
     return {
         "device": str(device),
         "threads": torch.get_num_threads(),
-        "num_clips": num_clips,
-        "num_samples": num_samples,
+        "num_clips": asked.num_clips,
+        "num_samples": asked.num_samples,
     }
 
 
-def prediction_protocol() -> dict[str, Any]:
+def prediction_protocol(name: str = PREDICTION) -> dict[str, Any]:
     """Everything that affects a score, except counts and seeds, which the record holds."""
+    own: dict[str, Any] = {"judge": protocol_record(JUDGE_PROTOCOL)}
+    if name == BEST_OF_100:
+        own = {"value": "best of k", "num_samples": 100, "num_clips": find_protocol(name).num_clips}
     return {
-        "id": PREDICTION,
+        "id": name,
         "clip_rule": JUDGE_PROTOCOL.clip_rule,
         "psnr": {"peak": 255, "averaged": "frames, samples, clips", "cap_db": MAX_PSNR_DB},
         "ssim": {"window": WINDOW, "sigma": SIGMA, "k1": K1, "k2": K2, "border": "valid"},
         "best_of_k": "for each clip and metric the sample with the highest mean over frames",
-        "judge": protocol_record(JUDGE_PROTOCOL),
+        **own,
     }
 
 
-def _counts(predictions: Predictions, real: RealData, given_frames: int | None) -> Counts:
-    num_clips, num_samples = predictions.samples.shape[:2]
+def _counts(psnr: dict[str, Any], real: RealData, given_frames: int | None) -> Counts:
+    num_clips, num_samples = psnr["n"], psnr["num_samples"]
     return Counts(
         n=num_clips,
         generated=num_clips * num_samples,

@@ -117,7 +117,8 @@ _OWN = [
     ),
     Protocol(
         name="own-c2st",
-        summary="how well a small network tells generated from real clips: sees what eyes see",
+        summary="how well a small network tells generated from real clips: sees what eyes see, but "
+        "no single lost class",
         metrics=("c2st_auc", "c2st_accuracy"),
         extractor=None,
         max_groups=1,
@@ -435,6 +436,16 @@ _OTHERS = [
         source="PSNR of every frame, at most 100 dB; SSIM with an 11x11 Gaussian window, sigma "
         "1.5, biased moments, valid places; LPIPS 0.1 with weights of the user (lpips=alex); means "
         "over frames, samples, clips, and best of k.",
+    ),
+    Protocol(
+        name="prediction-best-of-100",
+        summary="the best of 100 continuations of each of 256 clips, by PSNR, SSIM, LPIPS each: "
+        "vidgan predict --protocol",
+        metrics=("psnr", "ssim", "lpips"),
+        extractor=None,
+        num_clips=256,
+        source="Denton and Fergus 2018 (arXiv:1802.07687) and those who follow them: for every "
+        "clip and measure the sample with the best mean over frames; measures as in prediction.",
     ),
 ]
 

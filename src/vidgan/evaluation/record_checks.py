@@ -24,7 +24,12 @@ from vidgan.evaluation.metric import (
     find_metric,
     list_metrics,
 )
-from vidgan.evaluation.predictions import FRAME_METRICS, PREDICTION, prediction_protocol
+from vidgan.evaluation.predictions import (
+    FRAME_METRICS,
+    PREDICTION,
+    PREDICTIONS,
+    prediction_protocol,
+)
 from vidgan.evaluation.protocols import PROTOCOLS, find_protocol, protocol_id, protocol_record
 from vidgan.evaluation.record import (
     clip_list_path,
@@ -205,7 +210,7 @@ def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
     generator = record.generator
     if not (generator.sha256 or generator.clips_hash or record.features):
         yield "it gives no hash of a generator or of clips"
-    is_prediction = record.protocol_id == PREDICTION
+    is_prediction = record.protocol_id in PREDICTIONS
     if protocol.extractor == "given":
         return
     sentence = comparability(record.judge, None if is_prediction else protocol, record.extractor)
@@ -229,7 +234,7 @@ def contradictions(record: Record, protocol: Protocol) -> Iterator[str]:
         record: the record.
         protocol: that it names; of predictions that of the judge.
     """
-    is_prediction = record.protocol_id == PREDICTION
+    is_prediction = record.protocol_id in PREDICTIONS
     yield from _missing(record, is_given=not is_prediction and protocol.extractor == "given")
     yield from _of_counts(record, None if is_prediction else protocol)
     yield from _of_scores(record, None if is_prediction else protocol)
@@ -252,10 +257,10 @@ def _named_protocol(fields: Any) -> Protocol:
     if not isinstance(fields, Mapping) or not isinstance(fields.get("id"), str):
         raise UserError("its protocol has no id")
     name = fields["id"]
-    if name == PREDICTION:
-        found = differences(prediction_protocol(), fields)
+    if name in PREDICTIONS:
+        found = differences(prediction_protocol(name), fields)
         _check_unchanged(name, [item for item in found if not item.key.startswith("judge")])
-        return _named_protocol(fields.get("judge"))
+        return _named_protocol(fields.get("judge")) if name == PREDICTION else find_protocol(name)
     plain = {key: value for key, value in fields.items() if key != "id"}
     protocol = find_protocol(from_dict(Protocol, plain, "its protocol"))
     # A protocol that has got a field since has another hash of the same fields.
@@ -307,6 +312,9 @@ def _of_counts(record: Record, protocol: Protocol | None) -> Iterator[str]:
                 f"{counts.samples} predictions of {counts.n} clips are not "
                 f"counts.generated={counts.generated}"
             )
+        samples = record.protocol.get("num_samples", counts.samples)
+        if samples != counts.samples:
+            yield f"counts.samples is {counts.samples} and its protocol has num_samples={samples}"
         return
     shape = (None, None) if data is None else (data.frames, data.height)
     pairs = [
@@ -342,6 +350,9 @@ def _of_scores(record: Record, protocol: Protocol | None) -> Iterator[str]:
             yield f"its protocol gives no scores.{key}"
         elif key in metrics:
             yield from _of_metric(key, score, metrics[key])
+        takes_best = record.protocol.get("value") == "best of k"
+        if takes_best and score.value != score.details.get("best_of_k"):
+            yield f"scores.{key}.value is {score.value:g} and its best of k another"
         yield from _of_groups(key, score)
         counts = record.counts
         if protocol is None:

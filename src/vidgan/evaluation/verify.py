@@ -26,7 +26,12 @@ from vidgan.errors import UserError
 from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.gather import DataInputs, SourceInputs, read_inputs
 from vidgan.evaluation.generators import evaluate
-from vidgan.evaluation.predictions import PREDICTION, evaluate_predictions
+from vidgan.evaluation.predictions import (
+    BEST_OF_100,
+    PREDICTIONS,
+    evaluate_best_of_100,
+    evaluate_predictions,
+)
 from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record import (
     TOLERANCE,
@@ -95,7 +100,7 @@ def verify(
     record = Record.from_dict(plain, str(path))
     inputs = read_inputs(record, str(path))
     source = _find_source(inputs.source, path)
-    again_from = _predicted_again if record.protocol_id == PREDICTION else _scored_again
+    again_from = _predicted_again if record.protocol_id in PREDICTIONS else _scored_again
     findings = [*seals.values(), *_file_findings(inputs.source, source)]
     device = _device_of(inputs.options.device)
     options = EvaluationOptions(
@@ -136,13 +141,16 @@ def _predicted_again(
     record: Record, source: Path, clips: ClipDataset, options: EvaluationOptions
 ) -> Record:
     asked = read_inputs(record, "the record").options
+    lpips = (record.perceptual or {}).get("backbone")
+    if record.protocol_id == BEST_OF_100:
+        return evaluate_best_of_100(source, clips, lpips=lpips, options=options)[0]
     again, _ = evaluate_predictions(
         source,
         clips,
         asked.num_clips,
         asked.num_samples,
         box=None if record.mask is None else Box(*record.mask),
-        lpips=(record.perceptual or {}).get("backbone"),
+        lpips=lpips,
         options=options,
     )
     return again

@@ -5,7 +5,7 @@ than the truth and may be just as good, so they are read beside a distance betwe
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -162,16 +162,30 @@ BASELINES: dict[str, Baseline] = {"repeat last": repeat_last, "linear": linear_e
 """Forecasts by the name under which a record lists them."""
 
 
+class FrameValues(NamedTuple):
+    """One measure of every frame: float64 `[M, K, T]`, and `[M, T]` of each baseline."""
+
+    ours: Tensor
+    baselines: dict[str, Tensor]
+
+
 def score_frames(
     samples: Tensor,
     truth: Tensor,
     baselines: Mapping[str, Tensor],
     perceptual: FrameMetric | None = None,
 ) -> Scores:
-    """PSNR, SSIM and, on request, LPIPS of predicted frames, each beside those of the baselines.
+    """`sum_up_frames` of `measure_frames`: PSNR, SSIM and, on request, LPIPS."""
+    return sum_up_frames(measure_frames(samples, truth, baselines, perceptual))
 
-    A value is the mean over frames, then samples, then clips. Best of k takes, for every clip, the
-    sample with the best mean over frames.
+
+def measure_frames(
+    samples: Tensor,
+    truth: Tensor,
+    baselines: Mapping[str, Tensor],
+    perceptual: FrameMetric | None = None,
+) -> dict[str, FrameValues]:
+    """PSNR, SSIM and, on request, LPIPS of predicted frames, each beside those of the baselines.
 
     Args:
         samples: uint8 `[M, K, C, T, H, W]`, K predictions for every clip.
@@ -180,31 +194,51 @@ def score_frames(
         perceptual: the distance to add as `lpips`.
 
     Returns:
-        `psnr`, `ssim` unless frames are smaller than its window, and `lpips`: plain values, with
-        means, values of every frame, and shares of clips on which the samples' mean beats a
-        baseline.
+        `psnr`, `ssim` unless frames are smaller than its window, and `lpips`.
     """
     metrics: dict[str, FrameMetric] = {"psnr": psnr}
     if min(truth.shape[-2:]) >= WINDOW:
         metrics["ssim"] = ssim
     if perceptual is not None:
         metrics["lpips"] = perceptual
-    scores: Scores = {}
-    for name, metric in metrics.items():
-        ours = metric(samples, truth[:, None])  # [M, K, T]
-        theirs = {key: metric(clips, truth) for key, clips in baselines.items()}
-        scores[name] = _entry(ours, theirs, "lower" if name == "lpips" else "higher")
-    scores["psnr"]["equal_frames"] = int((psnr(samples, truth[:, None]) == MAX_PSNR_DB).sum())
+    return {
+        name: FrameValues(
+            metric(samples, truth[:, None]),
+            {key: metric(clips, truth) for key, clips in baselines.items()},
+        )
+        for name, metric in metrics.items()
+    }
+
+
+def sum_up_frames(found: Mapping[str, FrameValues], *, takes_best: bool = False) -> Scores:
+    """What is told of measured frames, as plain values by measure.
+
+    A value is the mean over frames, then samples, then clips. Best of k takes, for every clip, the
+    sample with the best mean over frames.
+
+    Args:
+        found: from `measure_frames`.
+        takes_best: whether the value is that of the best samples, and the mean stands beside it.
+
+    Returns:
+        Means, values of every frame, and shares of clips on which the samples beat a baseline.
+    """
+    scores = {
+        name: _entry(values, "lower" if name == "lpips" else "higher", takes_best)
+        for name, values in found.items()
+    }
+    scores["psnr"]["equal_frames"] = int((found["psnr"].ours == MAX_PSNR_DB).sum())
     return scores
 
 
-def _entry(ours: Tensor, theirs: Mapping[str, Tensor], better: str) -> dict[str, Any]:
-    """The result for one metric; ours `[M, K, T]`, theirs `[M, T]`."""
+def _entry(found: FrameValues, better: str, takes_best: bool) -> dict[str, Any]:
+    """The result for one metric."""
+    ours, theirs = found
     num_clips, num_samples, num_frames = ours.shape
     sign = 1 if better == "higher" else -1
-    by_clip = ours.mean(dim=(1, 2))  # [M]
     best = (sign * ours).mean(dim=2).argmax(dim=1)  # [M]
     best_frames = ours.gather(1, best[:, None, None].expand(-1, 1, num_frames))[:, 0]  # [M, T]
+    by_clip = best_frames.mean(dim=1) if takes_best else ours.mean(dim=(1, 2))  # [M]
     error = float(by_clip.std() / num_clips**0.5) if num_clips > 1 else None
     return {
         "better": better,
@@ -214,6 +248,7 @@ def _entry(ours: Tensor, theirs: Mapping[str, Tensor], better: str) -> dict[str,
         "n": num_clips,
         "num_samples": num_samples,
         "best_of_k": float(best_frames.mean()),
+        **({"mean_of_k": float(ours.mean())} if takes_best else {}),
         "real": None,
         "floor": None,
         "controls": {name: float(values.mean()) for name, values in theirs.items()},

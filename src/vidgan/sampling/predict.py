@@ -36,6 +36,7 @@ def predict(
     *,
     seed: int = 0,
     labels: Labels | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Continue given frames, several times each.
 
@@ -45,6 +46,7 @@ def predict(
         num_samples: predictions for every clip; a model without a latent makes one.
         seed: prediction m of clip b depends on (seed, b, m) alone.
         labels: as `sample_clips` takes them, one for every given clip.
+        first: number b of the first given clip.
 
     Returns:
         uint8 `[B, M, C, T, H, W]`, all frames that the generator makes; M is `num_samples`, or 1
@@ -74,7 +76,7 @@ def predict(
     if context.dtype == torch.uint8:
         context = to_float(context)
     count = samples_of(generator, num_samples)
-    rows = [(b, m) for b in range(len(context)) for m in range(count)]
+    rows = [(first + b, m) for b in range(len(context)) for m in range(count)]
     latents = sample_latents(generator, [derive_seed(seed, "prediction", b, m) for b, m in rows])
     if labels is not None:
         labels = as_labels(labels, len(context)).repeat_interleave(count)
