@@ -122,6 +122,15 @@ def test_stored_levels_show_the_same_window_as_the_full_size(packed):
     assert set(starts) == set(range(0, 32, 4))
 
 
+def test_levels_that_decide_what_is_read(packed):
+    """The level of the size, and one that makes windows start on groups of four frames."""
+    dataset = ClipDataset(open_store(packed), replace(CONFIG, clip="random", resolution=32), 1)
+    assert dataset.levels_read(8, 32) == [(8, 32), (2, 16)]
+    assert dataset.levels_read(4, 16) == [(8, 32), (4, 16), (2, 16)]
+    # Videos that are no longer than a window have one place for it, whatever is stored.
+    assert ClipDataset(memory_store(), CONFIG, 1).levels_read(8, 16) == [(8, 16)]
+
+
 def test_smaller_clips_than_the_stored_ones_are_windows_of_them(packed):
     store = open_store(packed)
     config = replace(CONFIG, clip="first", resolution=16, frames=4)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from metric_clips import Labelled
 
+from vidgan.evaluation.checks import chance_of_so_few, lost_class_warnings
 from vidgan.evaluation.score import (
     CONTROLS,
     motion_sensitivity,
@@ -59,3 +60,26 @@ def test_the_nearest_training_clips_are_shown_below_the_generated_ones(
     height, width = 2 * (96 + 2) + 2 + 4 * 6, 4 * (96 + 2) + 2
     assert tuple(image.shape) == (3, height, width)
     assert torch.equal(image[:, 2:98], image[:, 100:196])
+
+
+def test_a_lost_class_is_named_where_no_class_was_asked_for() -> None:
+    real = dict.fromkeys("abcdefghijklmnop", 32)  # 16 classes of 512 clips
+    even = dict(real)
+    assert lost_class_warnings({"generated": even, "heldout": real}) == []
+    # Fifteen classes: the one that is gone is named.
+    (said,) = lost_class_warnings({"generated": {**even, "c": 0, "d": 64}, "heldout": real})
+    assert said.startswith(
+        "of the generated clips the judge assigns to c (0%), less than a quarter"
+    )
+    # Half as often is no loss, and neither is an empty class among few clips.
+    assert lost_class_warnings({"generated": {**even, "c": 16, "d": 48}, "heldout": real}) == []
+    few = dict.fromkeys(real, 2)
+    assert lost_class_warnings({"generated": {**few, "c": 0, "d": 4}, "heldout": few}) == []
+    assert lost_class_warnings({}) == []
+
+
+def test_chance_of_so_few_by_hand() -> None:
+    # Of 4 clips 2 are marked: neither of the 2 of the first set with chance 1 / 6, at most one 5/6.
+    assert chance_of_so_few(0, 2, 2, 2) == pytest.approx(1 / 6)
+    assert chance_of_so_few(1, 1, 2, 2) == pytest.approx(5 / 6)
+    assert chance_of_so_few(2, 0, 2, 2) == 1.0

@@ -178,6 +178,9 @@ def test_a_procedure_that_never_ran_is_named(
         (RUN, "inputs.data.seed", 99, "inputs.data.seed is 99"),
         ("fakes", "inputs.data.seed", 99, "inputs.data.seed is 99"),
         ("fakes", "inputs.data.levels", [[4, 16], [2, 8]], "inputs.data.levels is "),
+        ("fakes", "inputs.data.levels", [[4, 16], [4, 8]], "inputs.data.levels is "),
+        (RUN, "inputs.data.levels", [[4, 8], [4, 4]], "inputs.data.levels is "),
+        (RUN, "inputs.data.levels", [[4, 8], [2, 4], [1, 2]], "inputs.data.levels is "),
         ("fakes", "inputs.options.num_clips", 7, "inputs.options.num_clips is 7"),
     ],
 )
@@ -350,13 +353,16 @@ def test_an_edited_judge_is_named(capsys: Capture, monkeypatch: pytest.MonkeyPat
 
     (folder,) = (path for path in Path("cache/judges").iterdir() if path.is_dir())
     weights = load_file(folder / "classifier.safetensors")
+    right = {key: value.clone() for key, value in weights.items()}
     name = sorted(weights)[0]
-    weights[name] = weights[name] + 1
+    # So little that the judge answers as before.
+    weights[name] = weights[name] * (1 + 1e-6)
     save_file(weights, folder / "classifier.safetensors")
     (found,) = findings(record, capsys)
     assert "do not match their card" in found
     # One who edits the card as well is found out by the record.
     card = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+    told_hash = card["hash"]
     actual = re.search(r"hash (\w+)", found)
     assert actual
     (folder / "classifier.json").write_text(json.dumps({**card, "hash": actual[1]}))
@@ -370,6 +376,21 @@ def test_an_edited_judge_is_named(capsys: Capture, monkeypatch: pytest.MonkeyPat
     )
     (found,) = findings(record, capsys)
     assert "was edited, for it says clips_seen=24000" in found
+    # And so is one whose card boasts, be it cached before the record or after.
+    boast = {**card["report"], "accuracy": {**card["report"]["accuracy"], "joint": 0.999}}
+    (folder / "classifier.json").write_text(
+        json.dumps({**card, "hash": told_hash, "report": boast})
+    )
+    save_file(right, folder / "classifier.safetensors")
+    (found,) = findings(record, capsys)
+    assert "was edited, for it says accuracy={" in found
+    # Less than other machines may differ by is not believed either: what is measured counts.
+    little = {**card["report"], "calibration_error": card["report"]["calibration_error"] + 0.01}
+    (folder / "classifier.json").write_text(
+        json.dumps({**card, "hash": told_hash, "report": little})
+    )
+    assert cli.run(["evaluate", "--verify", str(record)]) == 0
+    capsys.readouterr()
     # A judge that is gone is trained again, to the same bits.
     shutil.rmtree(folder)
     assert cli.run(["evaluate", "--verify", str(record)]) == 0

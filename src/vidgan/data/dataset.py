@@ -247,6 +247,21 @@ class ClipDataset:
         full = self.store.levels[0]
         return lcm(*(full.frames // level.frames for level in self.store.levels))
 
+    def levels_read(self, frames: int, resolution: int) -> list[LevelShape]:
+        """The stored levels that decide which pixels clips of a size have; the full one first.
+
+        That is the level of this size, which may be stored with loss, and as few others as make the
+        places where windows start, if any clip is longer than a window.
+        """
+        full, *lower = self.store.levels
+        found = [level for level in lower if level == (frames, resolution)]
+        if any(item.stored_frames > self.config.frames for item in self.store.items):
+            for level in sorted(lower):
+                step = lcm(*(full.frames // known.frames for known in (full, *found)))
+                if step % (full.frames // level.frames):
+                    found.append(level)
+        return [full, *sorted(found, reverse=True)]
+
     def _read(self, index: int, start: int, frames: int, resolution: int) -> Tensor:
         """The window from `start`, pooled to the asked size."""
         if (

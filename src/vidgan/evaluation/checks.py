@@ -4,7 +4,7 @@ Real clips stay within every limit; docs/metrics.md gives the reasons.
 """
 
 from collections.abc import Mapping, Sequence
-from math import hypot, sqrt
+from math import comb, hypot, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,12 @@ STILL_SHARE = 0.2
 CERTAIN = 4.0
 """Standard errors that a difference must exceed, to avoid false alarms on small sets."""
 
+LOST_SHARE = 0.25
+"""Of its share among real clips: a class shown less often is lost, whatever the judge confuses."""
+
+LEAST_CHANCE = 1e-3
+"""Of accusing a set of real clips, over all classes; copies are held to the same."""
+
 MIN_CLIPS_OF_CLASS = 16
 """Minimum clips for per-class checks: fewer scatter by more than the limits."""
 
@@ -155,6 +161,7 @@ def check_warnings(
     }
     return [
         *agreement_warnings(beside["agreement"] or {}, classes, large),
+        *lost_class_warnings((beside["agreement"] or {}).get("shown") or {}),
         *spread_warnings(beside["diversity"] or {}, large),
         *repeat_warnings(beside["memorisation"]),
         # What continues a held-out clip ought to come near it.
@@ -207,6 +214,42 @@ def agreement_warnings(
             "generator does not show it"
         )
     return sentences
+
+
+def lost_class_warnings(shown: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence on classes that generated clips, asked for none, show too seldom.
+
+    Args:
+        shown: by `generated` and `heldout`, clips that the judge assigns to each class.
+    """
+    if not shown:
+        return []
+    fake, real = shown["generated"], shown["heldout"]
+    num_fake, num_real = sum(fake.values()), sum(real.values())
+    lost = {
+        name: fake[name] / num_fake
+        for name in real
+        if fake[name] / num_fake < LOST_SHARE * real[name] / num_real
+        and chance_of_so_few(fake[name], real[name], num_fake, num_real) < LEAST_CHANCE / len(real)
+    }
+    if not lost:
+        return []
+    return [
+        (
+            f"of the generated clips the judge assigns to {_named(lost)}, less than a quarter of "
+            "the share of real ones: the generator has lost classes"
+        )
+    ]
+
+
+def chance_of_so_few(few: int, others: int, num_few: int, num_others: int) -> float:
+    """How likely `few` or less of few + others marked clips fall among `num_few` of all by chance.
+
+    (Fisher's exact test, one side.)
+    """
+    marked, total = few + others, num_few + num_others
+    ways = sum(comb(marked, k) * comb(total - marked, num_few - k) for k in range(few + 1))
+    return ways / comb(total, num_few)
 
 
 def _half_way(chance: float, real: float) -> float:

@@ -371,8 +371,14 @@ def _agreement(
         "heldout": agreement(shown, labels, classes),
         "heldout_by_class": per_class_agreement(shown, labels, classes),
     }
-    if asked is not None:
-        fake = generated.extraction.probabilities
+    fake = generated.extraction.probabilities
+    if asked is None:
+        # Nobody was asked for a class: what is left to compare is how often each is shown.
+        result["shown"] = {
+            name: {c: int((part.argmax(1) == index).sum()) for index, c in enumerate(classes)}
+            for name, part in (("generated", fake), ("heldout", shown))
+        }
+    else:
         result["generated"] = agreement(fake, asked, classes)
         result["generated_by_class"] = per_class_agreement(fake, asked, classes)
     return result

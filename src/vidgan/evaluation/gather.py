@@ -104,12 +104,16 @@ def generator_origin(path: Path, facts: GeneratorFacts) -> dict[str, Any]:
     return {"kind": "generator", "path": str(path), "sha256": facts.sha256}
 
 
-def data_inputs(data: ClipDataset, seed: int) -> dict[str, Any]:
+def data_inputs(
+    data: ClipDataset, seed: int, size: tuple[int, int] | None = None
+) -> dict[str, Any]:
     """Where real clips come from and how they were cut, enough to read them again.
 
     Args:
         data: the clips; its own seed orders them for training and moves no score.
         seed: of the evaluation, which chooses among them.
+        size: frames and side that were read, by default all of both: stored levels that moved
+            nothing are left out, for nothing could tell whether they were there.
     """
     store, settings = data.store, to_dict(data.config)
     if not isinstance(store, PackedStore):
@@ -117,7 +121,8 @@ def data_inputs(data: ClipDataset, seed: int) -> dict[str, Any]:
     path = str(data.config.path)
     kind = "videos" if path and not is_packed(path) else "packed"
     facts: dict[str, Any] = {"kind": kind, "settings": settings, "seed": seed}
-    facts["levels"] = [list(level) for level in store.levels]
+    read = data.levels_read(*(size or (data.config.frames, data.config.resolution)))
+    facts["levels"] = [list(level) for level in read]
     if kind == "packed":
         settings["path"] = str(store.path)
         facts["manifest_sha256"] = sha256_of(store.manifest_file)

@@ -72,9 +72,9 @@ def evaluate(
     protocol = find_protocol(default_protocol(data.classes) if protocol is None else protocol)
     check_protocol(protocol, options.weights)
     gathered = gather(source, data, protocol, options)
-    real = gathered.real
+    real, clips = gathered.real, gathered.clips
     record = evaluate_clips(
-        gathered.clips,
+        clips,
         gathered.labels,
         replace(real, warnings=(*real.warnings, *gathered.warnings)),
         protocol,
@@ -83,14 +83,14 @@ def evaluate(
     )
     inputs = {
         "source": gathered.origin,
-        "data": data_inputs(data, options.seed),
+        "data": data_inputs(data, options.seed, (clips.shape[2], clips.shape[3])),
         "weights": {"judge": record.judge_hash},
         "options": {"device": str(options.device), "threads": torch.get_num_threads()},
     }
-    clips = list_real_clips(gathered.real)
+    listed = list_real_clips(real)
     if gathered.names:
-        clips["generated"] = list_clips(gathered.names, gathered.clips, gathered.labels)
-    return replace(record, inputs=inputs, clips=clips).sealed()
+        listed["generated"] = list_clips(gathered.names, clips, gathered.labels)
+    return replace(record, inputs=inputs, clips=listed).sealed()
 
 
 def update_best(run: str | Path, record: Record, metric: str) -> bool:

@@ -28,7 +28,11 @@ LEFT_OUT = ("inputs", "clips", "features", "seal")
 _NUMBER, _MAYBE, _WORD = (int, float), (int, float, type(None)), (str,)
 _CHANGE = {"change": _NUMBER, "still": _NUMBER}
 SHAPES: dict[str, Any] = {
-    "agreement": {"?generated": {"*": _MAYBE}, "?heldout": {"*": _MAYBE}},
+    "agreement": {
+        "?generated": {"*": _MAYBE},
+        "?heldout": {"*": _MAYBE},
+        "?shown": {"generated": {"*": _NUMBER}, "heldout": {"*": _NUMBER}},
+    },
     "memorisation": {
         "*": {
             **dict.fromkeys(("generated", "heldout", "ratio"), _MAYBE),

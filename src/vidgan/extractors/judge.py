@@ -162,6 +162,8 @@ def _shifted_indices(count: int, size: int, shift: float, rng: torch.Generator) 
 SCHEMA_VERSION = 1
 EXTRACTION_BATCH = 32
 WEIGHTS_FILE, CARD_FILE = "classifier.safetensors", "classifier.json"
+REPORT_TOLERANCE = 0.02
+"""By how much shares of a card may differ from those measured on another machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -412,7 +414,7 @@ def train_own_classifier(
             "with --protocol own-ssl or stswd"
         )
     started = time.process_time()
-    train_rows, check_rows = split_by_video(labels, video_ids, settings.validation_share, seed)
+    train_rows, _ = split_by_video(labels, video_ids, settings.validation_share, seed)
     c, t, h, w = clips.shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "judge weights"))
@@ -420,21 +422,31 @@ def train_own_classifier(
         _place(network, device)
         _fit(network, clips, labels, train_rows, seed, settings, torch.device(device))
     judge = OwnClassifier(network, classes, (c, t, h, w), settings, {})
-    checked, answers = clips[check_rows], labels[check_rows]
-    if settings.task == "changes":
+    judge.report = check_judge(judge, clips, labels, video_ids, seed)
+    judge.report["training_cpu_seconds"] = round(time.process_time() - started, 1)
+    return judge
+
+
+def check_judge(
+    judge: OwnClassifier, clips: Tensor, labels: Tensor, video_ids: Sequence[Hashable], seed: int
+) -> dict[str, Any]:
+    """What a card tells of a judge's clips and answers; arguments as in `train_own_classifier`."""
+    if judge.settings.task == "changes":
+        labels = torch.zeros_like(labels)
+    rows = split_by_video(labels, video_ids, judge.settings.validation_share, seed)
+    checked, answers = clips[rows[1]], labels[rows[1]]
+    if judge.settings.task == "changes":
         checked, answers = every_change(checked, seed)
     probabilities = judge.probabilities(checked)
-    judge.report = {
+    return {
         "seed": seed,
-        "num_training_clips": train_rows.shape[0],
-        "num_validation_clips": check_rows.shape[0],
+        "num_training_clips": rows[0].shape[0],
+        "num_validation_clips": rows[1].shape[0],
         "num_videos": len(set(video_ids)),
-        "accuracy": agreement(probabilities, answers, classes),
+        "accuracy": agreement(probabilities, answers, judge.classes),
         "chance": chance_accuracy(answers),
         "calibration_error": expected_calibration_error(probabilities, answers),
-        "training_cpu_seconds": round(time.process_time() - started, 1),
     }
-    return judge
 
 
 def _build(
@@ -531,6 +543,9 @@ def obtain_judge(
         real: training clips.
         classes, seed, settings, device: as in `train_own_classifier`.
         cache: folder that holds one folder a judge; None trains again and keeps nothing.
+
+    Raises:
+        UserError: the card of a kept judge does not tell what it does, which is measured again.
     """
     facts = {
         "clips": clips_hash(real.clips, real.labels),
@@ -566,9 +581,21 @@ def obtain_judge(
     expected = {**asdict(settings), "classes": names, "seed": seed}
     found = {**asdict(judge.settings), "classes": judge.classes, "seed": judge.report.get("seed")}
     other = [f"{key}={found[key]}" for key in expected if found[key] != expected[key]]
+    if not other:
+        told, now = judge.report, check_judge(judge, real.clips, real.labels, real.video_ids, seed)
+        other = [f"{key}={told.get(key)}" for key in now if not _agree(told.get(key), now[key])]
+        judge.report = {**told, **now}
     if other:
         raise UserError(
             f"the card of the classifier in {folder} was edited, for it says {', '.join(other)}; "
             "delete the folder to train it again"
         )
     return judge
+
+
+def _agree(told: Any, found: Any) -> bool:
+    """Whether plain values are the same, but for a clip or two that other rounding turns over."""
+    if isinstance(found, dict) and isinstance(told, dict):
+        return all(_agree(told.get(key), value) for key, value in found.items())
+    is_number = isinstance(found, float) and isinstance(told, float)
+    return bool(abs(told - found) <= REPORT_TOLERANCE if is_number else told == found)
