@@ -1,5 +1,6 @@
 """The command that runs other people's code beside ours, as far as it goes without that code."""
 
+import dataclasses
 import importlib.util
 import subprocess
 import sys
@@ -56,8 +57,24 @@ def test_a_clone_at_another_commit_is_refused(command: ModuleType, tmp_path: Pat
 def test_systems_without_code_to_run_are_listed_with_the_reason(
     command: ModuleType, tmp_path: Path
 ) -> None:
-    row = "| not run by this command | - | its code needs TensorFlow 1"
-    assert row in command.table(tmp_path, "ivgan")
+    (peer,) = (peer for peer in command.PEERS if peer.compare is None)
+    (row,) = command.rows_of(peer, tmp_path)
+    assert (row.aspect, row.difference) == ("not run by this command", None)
+    assert "Lua Torch" in row.deliberate
+
+
+def test_a_package_that_is_not_there_is_a_row(command: ModuleType, tmp_path: Path) -> None:
+    def compare(folder: Path) -> list[object]:
+        import no_such_package  # type: ignore[import-not-found]
+
+        return [no_such_package]
+
+    needs = {"compare": compare, "needs": "no_such_package"}
+    peer = dataclasses.replace(command.PEERS[0], **needs)
+    (row,) = command.rows_of(peer, tmp_path)
+    assert row.deliberate == "its code needs no_such_package, which is not installed"
+    with pytest.raises(ModuleNotFoundError):
+        command.rows_of(dataclasses.replace(peer, needs="another"), tmp_path)
 
 
 def test_a_name_that_no_system_has_is_refused(command: ModuleType, tmp_path: Path) -> None:

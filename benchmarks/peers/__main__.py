@@ -32,17 +32,16 @@ COLUMNS = (
 )
 
 
-def lazily(module: str) -> Callable[[Path], list[Row]]:
+def lazily(module: str, function: str = "compare") -> Callable[[Path], list[Row]]:
     """The comparison of a module, which is loaded when it runs."""
 
     def compare(folder: Path) -> list[Row]:
-        found: list[Row] = import_module(module).compare(folder)
+        found: list[Row] = getattr(import_module(module), function)(folder)
         return found
 
     return compare
 
 
-TENSORFLOW_1 = "its code needs TensorFlow 1, which no Python of today installs"
 PEERS = [
     Peer(
         "mocogan",
@@ -99,21 +98,24 @@ PEERS = [
         "musikisomorphie/swd",
         "16d6ccd023c51a20edaaa4e0578ce7e8a3858fd9",
         "CC BY-NC 4.0 in file heads",
-        note=TENSORFLOW_1,
+        lazily("pvgan", "compare_swd"),
+        needs="tensorflow",
     ),
     Peer(
         "pvgan",
         "tkarras/progressive_growing_of_gans",
         "2504c3f3cb98ca58751610ad61fa1097313152bd",
         "CC BY-NC 4.0",
-        note=TENSORFLOW_1,
+        lazily("pvgan", "compare_progressive"),
+        needs="tensorflow",
     ),
     Peer(
         "ivgan",
         "bernhard2202/improved-video-gan",
         "71a724117f8982112cff5c826dd7a5a335fde262",
         "none",
-        note=TENSORFLOW_1,
+        lazily("ivgan"),
+        needs="tensorflow",
     ),
 ]
 
