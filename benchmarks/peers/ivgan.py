@@ -78,7 +78,7 @@ def beside(folder: Path, task: str) -> list[Row]:
     step, draws = training_step(config, gan), deque[Tensor]()
     real = torch.rand(CLIPS, *SHAPE) * 2 - 1
     batch, keys = batch_of(real), [UpdateKey(step.seed), UpdateKey(step.seed, fresh=True)]
-    share = step.random(batch, keys[0], "penalty", "critic", "gradient_penalty").uniform()
+    share = step.random(batch, keys[0], "penalty", "discriminator", "gradient_penalty").uniform()
     draws.append(share.double()[:, None])
     with tensorflow(draws) as tf:
         model = their_model(tf, folder, task, real)
@@ -123,7 +123,7 @@ def as_ours(value: Tensor) -> Tensor:
 def pair_up(gan: GAN, model: Any) -> dict[str, list[tuple[Tensor, Any]]]:
     """Our parameters and their variables, after ours were given to theirs."""
     generator: Any = gan.generator
-    critic: Any = gan.discriminators["critic"]
+    critic: Any = gan.discriminators["discriminator"]
     inner = zip(generator.convs, generator.norms, strict=True)
     start = (
         [generator.start.linear, generator.start.norm]
@@ -190,7 +190,7 @@ def numbers(
 
     (batch,) = step.split(batch_of(real), keys[0])
     parts = step.generate(batch, keys[0])
-    critic = step.gan.discriminators["critic"]
+    critic = step.gan.discriminators["discriminator"]
     scores = [critic(clip).realness for clip in (batch.real, parts["clip"])]
     loss, _ = step.discriminator_loss(batch, parts, keys[0], 0)
     loss_g, _ = step.generator_loss(batch, parts, keys[0])

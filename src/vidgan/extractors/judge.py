@@ -162,8 +162,7 @@ def _shifted_indices(count: int, size: int, shift: float, rng: torch.Generator) 
 SCHEMA_VERSION = 1
 EXTRACTION_BATCH = 32
 WEIGHTS_FILE, CARD_FILE = "classifier.safetensors", "classifier.json"
-REPORT_TOLERANCE = 0.02
-"""By how much shares of a card may differ from those measured on another machine."""
+REPORT_TOLERANCE = 0.02  # of shares on a card, which may come from another machine
 
 
 @dataclass(frozen=True, kw_only=True)
