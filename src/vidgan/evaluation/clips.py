@@ -129,21 +129,16 @@ def evaluate_clips(
         UserError: shapes differ, there are too few clips, or weights are missing.
     """
     started = time.perf_counter()
-    seed, notify = options.seed, options.notify
-
     # Whatever does not fit is refused before anything is extracted.
     clips, protocol, notes = _as_applied(find_protocol(protocol), clips)
     labels = None if labels is None else labels[: protocol.num_clips]
-    check_protocol(protocol, options.weights)
-    _check_shapes(clips, real)
-    check_real_clips(protocol, len(real.train), real.clip_rule)
-    check_clip_shape(protocol, clips.shape[1:])
-    comparison = plan_comparison(real, clips.shape[0], seed, protocol)
+    _check(protocol, clips, real, options)
+    comparison = plan_comparison(real, clips.shape[0], options.seed, protocol)
 
     # Features of every set.
     judge, extractor, said = _find_extractor(real, protocol, options)
     store = None if options.features is None else FeatureStore(options.features)
-    notify("scoring")
+    options.notify("scoring")
     rounded = clips if clips.dtype == torch.uint8 else to_uint8(clips)
     extract = partial(ScoredSet.of, extractor=extractor, store=store)
     fake = extract(rounded, seen=clips)
@@ -151,22 +146,22 @@ def evaluate_clips(
 
     # Scores against the reference, with real reference, floor and controls.
     same, other = (seen, unseen) if protocol.reference_split == "train" else (unseen, seen)
-    reference = Reference(same.take(comparison.reference), comparison.n, protocol, seed)
-    of_floor = _reference_of_floor(same, comparison, reference)
+    reference = Reference(same.take(comparison.reference), comparison.n, protocol, options.seed)
     sets = ComparedSets.of(fake, same, other, comparison, protocol)
+    of_floor = _reference_of_floor(same, comparison, reference)
     scores = compute_scores(sets, reference, extract, of_floor)
-    missing = missing_scores(reference)
 
     # Diagnostics beside the scores, and warnings.
     card = None if judge is None else judge_card(judge)
     network = _network_record(extractor, protocol)
     beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
     if options.images is not None:
-        _show_nearest(Path(options.images), fake, seen, beside["memorisation"], notify)
-    sizes, facts = (len(clips), len(real.heldout)), generator_facts or GeneratorFacts()
-    warnings = [*notes, *said, *filter(None, missing.values()), *score_warnings(scores)]
+        _show_nearest(Path(options.images), fake, seen, beside["memorisation"], options.notify)
+    facts = generator_facts or GeneratorFacts()
+    missing = filter(None, missing_scores(reference).values())
+    warnings = [*notes, *said, *missing, *score_warnings(scores)]
+    sizes = len(clips), len(real.heldout)
     warnings += check_warnings(beside, real.classes, labels, sizes, facts)
-    shown = torch.zeros(0, dtype=torch.int64) if labels is None else labels
     return Record(
         created=time_stamp(),
         protocol=protocol_record(protocol),
@@ -176,10 +171,8 @@ def evaluate_clips(
         judge=card,
         extractor=network,
         data=real_data_facts(real),
-        generator=replace(
-            facts, clips_hash=clips_hash(rounded, shown), is_labelled=labels is not None
-        ),
-        seeds=Seeds(evaluation=seed, judge=options.judge_seed),
+        generator=_with_clips(facts, rounded, labels),
+        seeds=Seeds(evaluation=options.seed, judge=options.judge_seed),
         environment=environment_record(str(options.device)),
         wall_seconds=round(time.perf_counter() - started, 1),
         warnings=(*real.warnings, *warnings),
@@ -296,7 +289,15 @@ def _counts(clips: Tensor, real: RealData, comparison: ClipSelection) -> Counts:
     )
 
 
-def _check_shapes(clips: Tensor, real: RealData) -> None:
+def _with_clips(facts: GeneratorFacts, clips: Tensor, labels: Tensor | None) -> GeneratorFacts:
+    shown = torch.zeros(0, dtype=torch.int64) if labels is None else labels
+    digest = clips_hash(clips, shown)
+    return replace(facts, clips_hash=digest, is_labelled=labels is not None)
+
+
+def _check(protocol: Protocol, clips: Tensor, real: RealData, options: EvaluationOptions) -> None:
+    """Refuse clips that do not fit each other or the protocol, and missing weights."""
+    check_protocol(protocol, options.weights)
     fake, seen, unseen = (
         tuple(part.shape[1:]) for part in (clips, real.train.clips, real.heldout.clips)
     )
@@ -305,6 +306,8 @@ def _check_shapes(clips: Tensor, real: RealData) -> None:
             f"generated clips are {fake} (C, T, H, W), real ones {seen} and {unseen}; bring them "
             "to one shape first"
         )
+    check_real_clips(protocol, len(real.train), real.clip_rule)
+    check_clip_shape(protocol, clips.shape[1:])
 
 
 def find_judge(
