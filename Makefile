@@ -9,7 +9,8 @@ WORKERS ?= 2
 SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow test-extras test-processors check format demo gpu clean
+.PHONY: help setup test test-slow test-extras test-processors test-web web-runtime check format \
+  demo gpu clean
 
 help:
 	@echo "make setup      create $(VENV) with the pinned packages"
@@ -17,6 +18,8 @@ help:
 	@echo "make test-slow  run the tests that are left out of make test"
 	@echo "make test-extras  install the extras and run their tests; a skipped one fails"
 	@echo "make test-processors  run the tests with the instruction sets of older and newer processors"
+	@echo "make test-web   install what browser tests need (npm, Chromium there) and run them"
+	@echo "make web-runtime  fetch what runs generators in a browser into the cache"
 	@echo "make check      run the linter, the format check, the type checker and the structure gates"
 	@echo "make format     mend what the linter and the formatter can mend"
 	@echo "make demo       train a small video GAN and show what it learned (five to ten minutes; without AVX-512 up to half an hour)"
@@ -44,9 +47,9 @@ test-slow: $(STAMP)
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
-EXTRAS := arrays,faces,oracles,cluster,cloud,tfrecords
+EXTRAS := arrays,export,faces,oracles,cluster,cloud,tfrecords
 EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
-  tests/films tests/cli/test_faces_verb.py \
+  tests/films tests/cli/test_faces_verb.py tests/sharing \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
   tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
   tests/extractors/test_lpips.py tests/extractors/test_preprocessing.py \
@@ -56,12 +59,25 @@ EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
 # there, which fails beside the CPU build of torch.
 test-extras: $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' onnx onnxruntime click tqdm webdataset
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' click tqdm webdataset
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  $(BIN)/python -m pip install --quiet --no-deps scenedetect
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --no-skips \
-	  -m "not gpu and not weights" $(EXTRA_TESTS)
+	  -m "not gpu and not weights and not web" $(EXTRA_TESTS)
+
+web-runtime: $(STAMP)
+	$(BIN)/vidgan web-runtime
+
+# Chromium is the system's (Debian: the package chromium), or the one that CHROMIUM names.
+AXE := axe-core-4.14.1
+test-web: web-runtime
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,export]' playwright
+	cd $(VENV) && npm pack --silent $(subst core-,core@,$(AXE)) && \
+	  tar xzf $(AXE).tgz package/axe.min.js && mv package/axe.min.js axe.min.js
+	$(SINGLE_THREAD) VIDGAN_AXE=$(CURDIR)/$(VENV)/axe.min.js \
+	  $(BIN)/python -m pytest -q --no-skips -m web tests/sharing
 
 # What other processors compute with, as far as this one can: torch and oneDNN have a switch each, and
 # both choose other kernels. Torch does not ask whether the processor can and would die of it. Narrow

@@ -37,7 +37,7 @@ LEVELS = (
     {"evaluation"},
     {"films", "report"},
     {"training"},
-    {"comparing"},
+    {"comparing", "sharing"},
     {"cli"},
     {"__main__"},
 )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vidgan.sampling.outputs import save_video
     from vidgan.sampling.predict import predict
     from vidgan.sampling.storage import class_names, load_generator
+    from vidgan.sharing.export import export
+    from vidgan.sharing.hub import from_pretrained, push_to_hub, save_pretrained
     from vidgan.training.loop import train
     from vidgan.training.presets import list_presets, load_config
 
@@ -37,8 +39,10 @@ _HOMES = {
     "build_gan": "vidgan.models",
     "class_names": "vidgan.sampling.storage",
     "evaluate": "vidgan.evaluation.generators",
+    "export": "vidgan.sharing.export",
     "frechet_distance": "vidgan.metrics.frechet",
     "inception_score": "vidgan.metrics.frechet",
+    "from_pretrained": "vidgan.sharing.hub",
     "interpolate": "vidgan.sampling.generate",
     "list_models": "vidgan.models",
     "list_presets": "vidgan.training.presets",
@@ -46,8 +50,10 @@ _HOMES = {
     "load_generator": "vidgan.sampling.storage",
     "open_dataset": "vidgan.data.dataset",
     "predict": "vidgan.sampling.predict",
+    "push_to_hub": "vidgan.sharing.hub",
     "sample_clips": "vidgan.sampling.generate",
     "sample_latents": "vidgan.sampling.generate",
+    "save_pretrained": "vidgan.sharing.hub",
     "save_video": "vidgan.sampling.outputs",
     "train": "vidgan.training.loop",
 }
@@ -57,8 +63,10 @@ __all__ = [
     "build_gan",
     "class_names",
     "evaluate",
+    "export",
     "frechet_distance",
     "inception_score",
+    "from_pretrained",
     "interpolate",
     "list_models",
     "list_presets",
@@ -66,8 +74,10 @@ __all__ = [
     "load_generator",
     "open_dataset",
     "predict",
+    "push_to_hub",
     "sample_clips",
     "sample_latents",
+    "save_pretrained",
     "save_video",
     "train",
 ]

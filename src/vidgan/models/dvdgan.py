@@ -279,7 +279,7 @@ class GeneratorBlock(nn.Module):
             self.shortcut = conv2d(in_channels, channels, 1, spectral_norm)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        num_clips = len(x)
+        num_clips = x.shape[0]
         y = F.relu(self.norm1(x, condition)).flatten(0, 1)  # [B*T, C0, H, W]
         y = by_clip(self.conv1(self.resize(y)), num_clips)  # [B, T, C, 2H, 2W]
         y = F.relu(self.norm2(y, condition)).flatten(0, 1)  # [B*T, C, 2H, 2W]
@@ -394,7 +394,7 @@ class DVDGenerator(Generator):
         # To colours.
         x = self.last_norm(x) * self.last_gain[:, None, None] + self.last_shift[:, None, None]
         frames = torch.tanh(self.to_rgb(F.relu(x).flatten(0, 1)))  # [B*T, 3, H, W]
-        return {"clip": unfold_time(frames, len(latent))}
+        return {"clip": unfold_time(frames, latent.shape[0])}
 
     def initial_states(self, context: Tensor | None) -> list[Tensor | None]:
         """State of each scale's GRU before the first frame, from 4 px up; None is zero."""

@@ -104,7 +104,7 @@ class ContextEncoder(nn.Module):
         features = []
         for block in self.blocks:
             x = block(x)  # [B*T0, C, H/2, W/2]
-            features.append(by_clip(x, len(context)).flatten(1, 2))  # [B, T0*C, H, W]
+            features.append(by_clip(x, context.shape[0]).flatten(1, 2))  # [B, T0*C, H, W]
         return [
             F.relu(mixer(feature))  # [B, C, H, W]
             for mixer, feature in zip(self.mixers, reversed(features), strict=True)

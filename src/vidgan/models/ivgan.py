@@ -135,7 +135,7 @@ class NoiseStart(nn.Module):
         self.norm = shifted_norm(shape[0], config.norm_momentum)
 
     def forward(self, latent: Tensor) -> Tensor:
-        x = self.linear(latent).reshape(len(latent), *self.shape)  # [B, F, T0, 4, 4]
+        x = self.linear(latent).reshape(latent.shape[0], *self.shape)  # [B, F, T0, 4, 4]
         return torch.relu(self.norm(x))
 
 
@@ -156,7 +156,7 @@ class FrameStart(nn.Module):
         x = context.flatten(1, 2)  # [B, C, H, W] of an image, [B, T, H, W] of a grey clip
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = torch.relu(norm(conv(x)))  # down to [B, T0 * F, 4, 4]
-        split = x.reshape(len(x), self.num_frames, -1, *x.shape[2:])  # [B, T0, F, 4, 4]
+        split = x.reshape(x.shape[0], self.num_frames, -1, *x.shape[2:])  # [B, T0, F, 4, 4]
         return split.transpose(1, 2)  # [B, F, T0, 4, 4]
 
 

@@ -242,11 +242,11 @@ class MoCoGANGenerator(Generator):
         x = previous = torch.relu(self.norms[0](x))
         for conv, norm in zip(self.convs[: self.num_convs], self.norms[1:], strict=False):
             previous, x = x, torch.relu(norm(conv(x)))  # up to [B * T, F, H/2, W/2]
-        parts = {"clip": self.colour(x, self.stage.level, len(latent))}
+        parts = {"clip": self.colour(x, self.stage.level, latent.shape[0])}
 
         # Fade: blend with the previous level's clip, enlarged.
         if fades(self.stage):
-            old = self.colour(previous, self.stage.level - 1, len(latent))
+            old = self.colour(previous, self.stage.level - 1, latent.shape[0])
             parts["clip"] = blend(upsample_clip(old, GROWTH), parts["clip"], self.stage.alpha)
         if self.categories:
             parts["category"] = self.category(latent)

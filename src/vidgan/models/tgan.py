@@ -203,18 +203,19 @@ class ImageGenerator(nn.Module):
         own = own.repeat_interleave(num_frames, dim=0)  # [B * T, F * 16], clip-major
         rows = codes.transpose(1, 2).flatten(0, 1)  # [B * T, Z1], clip-major
         each = torch.relu(self.code_norm(self.from_code(rows)))  # [B * T, F * 16]
-        square = (len(rows), -1, BASE_RESOLUTION, BASE_RESOLUTION)
+        square = (rows.shape[0], -1, BASE_RESOLUTION, BASE_RESOLUTION)
         x = torch.cat([own.reshape(square), each.reshape(square)], dim=1)  # [B * T, 2 F, 4, 4]
 
         previous = x
         for conv, norm in zip(self.convs[: self.num_blocks], self.norms, strict=False):
             previous, x = x, torch.relu(norm(conv(x)))  # [B * T, F, H, W]
-        clip = self.colour(x, self.stage.level, len(latent))  # [B, C, T, H, W]
+        num_clips = latent.shape[0]
+        clip = self.colour(x, self.stage.level, num_clips)  # [B, C, T, H, W]
 
         # Fade: blend with the previous level's clip, enlarged.
         if fades(self.stage):
             factor = growth_factors(self.levels)[self.stage.level]
-            old = self.colour(previous, self.stage.level - 1, len(latent))  # [B, C, T, H/2, W/2]
+            old = self.colour(previous, self.stage.level - 1, num_clips)  # [B, C, T, H/2, W/2]
             old = old[:, :, :: factor[0]]  # as many frames as the previous level has
             clip = blend(upsample_clip(old, factor), clip, self.stage.alpha)
         return clip

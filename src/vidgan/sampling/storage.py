@@ -39,10 +39,12 @@ SCHEMA = 1
 MAX_CLASSES = 65_536
 
 GENERATOR_FILE = "ema.safetensors"
+HUB_FILE = "model.safetensors"
+"""What the generator file is called in a folder for the hub."""
 STATE_FILE = "state.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 EVALS_FOLDER = "evals"
-_CARD_KEY = "vidgan"
+CARD_KEY = "vidgan"
 _CARD_ATTRIBUTE = "card"
 
 
@@ -133,7 +135,7 @@ def save_generator(path: str | Path, generator: Generator, card: GeneratorCard) 
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in generator.state_dict().items()
     }
-    header = {_CARD_KEY: json.dumps(to_dict(card), allow_nan=False)}
+    header = {CARD_KEY: json.dumps(to_dict(card), allow_nan=False)}
     content = save(tensors, metadata=header)
     write_file_atomically(path, lambda file: _write_bytes(file, content))
 
@@ -208,7 +210,7 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
         raise UserError(f"{path} is not a file")
     try:
         with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(_CARD_KEY)
+            header = (file.metadata() or {}).get(CARD_KEY)
             names = file.keys() if with_weights else ()
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
@@ -218,14 +220,14 @@ def _read_file(path: Path, with_weights: bool) -> tuple[GeneratorCard, dict[str,
             f"{path} is damaged or no safetensors file ({error}); take another checkpoint"
         ) from error
     if header is None:
-        raise UserError(f"{path} holds no generator of vidgan: it has no '{_CARD_KEY}' header")
+        raise UserError(f"{path} holds no generator of vidgan: it has no '{CARD_KEY}' header")
     try:
         plain = parse_json(header, "it")
         schema = int(plain["schema"])
         if schema < 1:
             raise ValueError(schema)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise UserError(f"{path} has a damaged '{_CARD_KEY}' header") from error
+        raise UserError(f"{path} has a damaged '{CARD_KEY}' header") from error
     if schema > SCHEMA:
         raise UserError(
             f"{path} was written by vidgan {plain.get('vidgan')}, which is newer than "
@@ -307,11 +309,13 @@ def find_generator_file(source: str | Path, checkpoint: str | int = "best") -> P
     path = Path(source)
     if (path / GENERATOR_FILE).is_file():
         path /= GENERATOR_FILE
+    elif (path / HUB_FILE).is_file():
+        path /= HUB_FILE
     elif path.is_dir():
         path = checkpoint_folder(path, _choose_step(path, str(checkpoint))) / GENERATOR_FILE
     elif not path.is_file():
         if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-            return _fetch_from_hub(str(source))
+            return fetch_from_hub(str(source))
         raise UserError(f"there is no run folder or generator file {source}")
     if path.name == GENERATOR_FILE:
         _check_generator(path.absolute().parent, path)
@@ -519,7 +523,16 @@ def _is_of_checkpoint(run: Path, record: Mapping[str, Any]) -> bool:
     return written is not None and bool(written == _part(record, "generator", "sha256"))
 
 
-def _fetch_from_hub(hub_id: str) -> Path:
+def fetch_from_hub(hub_id: str, revision: str | None = None) -> Path:
+    """The generator file of a repository of the hub, in the hub's own cache.
+
+    Args:
+        hub_id: `owner/name`.
+        revision: branch, tag or commit; by default the newest.
+
+    Raises:
+        UserError: the extra `hub` is missing, or there is no such file.
+    """
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
@@ -528,6 +541,7 @@ def _fetch_from_hub(hub_id: str) -> Path:
             f"'hub': pip install 'vidgan[hub]'"
         ) from error
     try:
-        return Path(hf_hub_download(hub_id, GENERATOR_FILE))
+        return Path(hf_hub_download(hub_id, HUB_FILE, revision=revision))
     except (OSError, ValueError) as error:
-        raise UserError(f"{hub_id} cannot be fetched from the hub: {error}") from error
+        reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+        raise UserError(f"{hub_id} cannot be fetched from the hub: {reason}") from error

@@ -89,5 +89,5 @@ def largest_of_blocks(rows: Tensor, height: int, width: int) -> Tensor:
     """Rows of pixels `[N, H*W, D]`, the largest of every 2x2 pixels: `[N, H*W/4, D]`."""
     if min(height, width) <= 2:
         return rows
-    maps = rows.transpose(1, 2).reshape(len(rows), -1, height, width)
+    maps = rows.transpose(1, 2).reshape(rows.shape[0], -1, height, width)
     return F.max_pool2d(maps, 2).flatten(2).transpose(1, 2)

@@ -1,0 +1,91 @@
+"""The live page of a generator: plain values in, one HTML file out that needs nothing else."""
+
+from typing import Any, TypedDict
+
+from vidgan.report.page import template
+
+
+class ContextBox(TypedDict):
+    """What is given to a generator that continues or mends clips.
+
+    `shape` is (C, T0, H, W); `goesFirst` says whether clips are shown behind it; `hidden` is the
+    value of the box that a generator fills in, None for others.
+    """
+
+    shape: list[int]
+    goesFirst: bool
+    hidden: float | None
+
+
+class LatentPart(TypedDict):
+    """A named part of the latent; `name` is a Python literal, `frame` numbers for each frame."""
+
+    name: str
+    start: int
+    stop: int
+    frame: int
+    moves: bool
+
+
+class Direction(TypedDict):
+    """A direction of the latent and its share of the variance of clips."""
+
+    values: list[float]
+    share: float
+
+
+class LivePage(TypedDict):
+    """Everything the page holds; `library` and `binary` are gzip streams of the runtime."""
+
+    title: str
+    source: str
+    facts: list[str]
+    fps: float
+    num_frames: int
+    asked_frames: int | None
+    classes: list[str]
+    latent_length: int
+    parts: list[LatentPart]
+    truncation: bool
+    directions: list[Direction]
+    context: ContextBox | None
+    context_kind: str
+    enlarge: int
+    version: str
+    runtime: str
+    model: bytes
+    library: bytes
+    binary: bytes
+
+
+def live_page(data: LivePage) -> str:
+    """Render the page as one self-contained HTML document; every text is escaped."""
+    about: dict[str, Any] = {
+        "title": data["title"],
+        "source": repr(data["source"]),
+        "fps": data["fps"],
+        "numFrames": data["asked_frames"],
+        "classes": data["classes"],
+        "latentLength": data["latent_length"],
+        "parts": data["parts"],
+        "directions": data["directions"],
+        "context": data["context"],
+        "enlarge": data["enlarge"],
+    }
+    page = {
+        "title": data["title"],
+        "facts": data["facts"],
+        "num_frames": data["num_frames"],
+        "classes": data["classes"],
+        "motion": any(part["moves"] for part in data["parts"]),
+        "truncation": data["truncation"],
+        "context": data["context_kind"] if data["context"] else None,
+        "has_latent": data["latent_length"] > 0,
+        "directions": [direction["share"] for direction in data["directions"]],
+        "version": data["version"],
+        "runtime": data["runtime"],
+        "model": data["model"],
+        "library": data["library"],
+        "binary": data["binary"],
+    }
+    return template("explorer_page/page.html.j2").render(page=page, about=about)
