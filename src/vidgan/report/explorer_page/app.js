@@ -202,7 +202,8 @@ function describe() {
 
 function pythonFor() {
   const lines = ["import vidgan", `generator = vidgan.load_generator(${about.source})`];
-  const latents = (seed) => `vidgan.sample_latents(generator, [${seed}])`;
+  const length = about.numFrames ? `, num_frames=${about.numFrames}` : "";
+  const latents = (seed) => `vidgan.sample_latents(generator, [${seed}]${length})`;
   const drawn = (name, seed) => {
     lines.push(`${name} = ${latents(seed)}`);
     if (state.motionSeed === null) return;
@@ -222,18 +223,17 @@ function pythonFor() {
   }
   if (state.pushes.some(Boolean)) {
     lines.splice(1, 0, "from vidgan.sharing.directions import find_directions");
-    lines.push("directions = find_directions(generator).latents");
+    lines.push(`directions = find_directions(generator${length}).latents`);
     state.pushes.forEach((push, k) => push && lines.push(`latents += ${push} * directions[${k}]`));
   }
   const given = ["generator", "latents"];
   if (about.classes.length) given.push(`labels=${labelOf(state.seed)}`);
   if (about.context) given.push(`context=context`);
   if (state.truncation !== null) given.push(`truncation=${state.truncation}`);
-  if (about.numFrames) given.push(`num_frames=${about.numFrames}`);
   if (about.context) {
     lines.push(`context = ...  # your clip, uint8 [1, ${about.context.shape.join(", ")}]`);
   }
-  lines.push(`clip = vidgan.sample_clips(${given.join(", ")})[0]`);
+  lines.push(`clip = vidgan.sample_clips(${given.join(", ")}${length})[0]`);
   lines.push(`vidgan.save_video("clip.mp4", clip, fps=${about.fps})`);
   return lines.join("\n");
 }
