@@ -70,9 +70,8 @@ def test_another_length_is_exported_where_the_model_makes_any(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTED)
 def test_onnx_and_pt2_equal_pytorch(name: str, tmp_path: Path) -> None:
-    import onnx
-
     pytest.importorskip("onnxscript")
+    onnx, onnxruntime = (pytest.importorskip(name) for name in ("onnx", "onnxruntime"))
     file = saved_generator(name, tmp_path)
     generator = load_generator(file)
     source = Source(generator)
@@ -81,8 +80,6 @@ def test_onnx_and_pt2_equal_pytorch(name: str, tmp_path: Path) -> None:
     assert model.output[0] == "B"
 
     # By another road than the check of the export: a larger batch, of other seeds.
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(str(model.path), providers=["CPUExecutionProvider"])
     inputs = source.inputs(9000, 7)
     assert {i.name for i in session.get_inputs()} == set(inputs) == set(model.inputs)

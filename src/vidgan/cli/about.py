@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[WORD ...]")]
 
-EXTRA_PACKAGES = ("sklearn", "tensorboard", "wandb", "litdata", "ray", "huggingface_hub")
+EXTRA_PACKAGES = (
+    "sklearn",
+    "tensorboard",
+    "wandb",
+    "litdata",
+    "ray",
+    "huggingface_hub",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+)
 
 
 def models(name: Name = None, /, *, conformance: bool = False, json: bool = False) -> None:
