@@ -12,6 +12,7 @@ from vidgan.core.clip_ops import Factor
 from vidgan.models.parts.convolution import convolve
 from vidgan.models.parts.layers import (
     ConvPool3d,
+    RowNoise,
     ScaledConv2d,
     ScaledConv3d,
     ScaledLinear,
@@ -290,3 +291,14 @@ def test_convolutions_of_frames_avoid_the_unsound_bfloat16_case() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         convolve(x, weight, None, padding=1).square().sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(weight.grad, exact, rtol=1e-3, atol=1e-3)
+
+
+def test_row_noise_is_added_by_row_and_never_twice_the_same() -> None:
+    x = torch.full((3, 2, 40, 40), 5.0)
+    noise = RowNoise(0.1, torch.tensor([0.25, 0.75, 0.25]))
+    first, second = noise(x) - x, noise(x) - x
+    assert torch.equal(first[0], first[2])
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first, second)
+    assert abs(float(first.std()) - 0.1) < 0.005
+    assert abs(float(first.mean())) < 0.01

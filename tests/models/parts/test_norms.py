@@ -6,7 +6,13 @@ from torch import nn
 
 from vidgan.core.distributed import Processes
 from vidgan.models.base import Network
-from vidgan.models.parts.norms import BatchNorm, LayerNorm, make_norm, normalize_globally
+from vidgan.models.parts.norms import (
+    BatchNorm,
+    LayerNorm,
+    TimeBatchNorm,
+    make_norm,
+    normalize_globally,
+)
 
 
 class One(Network):
@@ -131,3 +137,10 @@ def test_norms_by_name() -> None:
     assert isinstance(make_norm("batch", 3), BatchNorm)
     assert isinstance(make_norm("layer", 3), LayerNorm)
     assert isinstance(make_norm("none", 3), nn.Identity)
+
+
+def test_time_batch_norm_is_a_batch_norm_for_every_time_step() -> None:
+    x = batch(1, 4, 3, 2, 5, 5)
+    expected = [nn.functional.batch_norm(x[:, t], None, None, training=True) for t in range(3)]
+    y = TimeBatchNorm(num_frames=3, num_channels=2)(x)
+    torch.testing.assert_close(y, torch.stack(expected, dim=1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidgan.models.parts.sliced_head import SlicedWassersteinHead
+from vidgan.models.parts.sliced_head import SlicedWassersteinHead, class_conditional_scores
 
 DIM = 16
 
@@ -180,3 +180,19 @@ def test_classes_have_dual_functions_of_their_own_on_shared_projections() -> Non
             alone.slopes.copy_(head.slopes[label : label + 1])
             alone.offsets.copy_(head.offsets[label : label + 1])
         torch.testing.assert_close(out[label], alone(encoding[:1])[0])
+
+
+def test_projection_adds_the_inner_product_with_the_vector_of_the_label() -> None:
+    features = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    vectors = torch.tensor([[1.0, 0.0], [10.0, 1.0]])
+
+    def head(y: Tensor) -> Tensor:
+        return y.sum(dim=1, keepdim=True)
+
+    scores = class_conditional_scores(features, torch.tensor([1, 0, 1]), head, vectors)
+    assert scores.realness.tolist() == [[15.0], [10.0], [67.0]]
+    assert class_conditional_scores(features, None, head, vectors).realness.tolist() == [
+        [3.0],
+        [7.0],
+        [11.0],
+    ]
