@@ -24,7 +24,7 @@ data: {resolution: 8, frames: 4}
 training: {total_clips: 96, stable_clips: 24, fade_clips: 24, batch_size: 8, checkpoint_every: 4,
            keep_checkpoints: 9, device: cpu, threads: 1}
 """
-WATCH = ["evaluate", RUN, "--watch", "--protocol", "stswd"]
+WATCH = ["evaluate", RUN, "protocol.num_clips=32", "--watch", "--protocol", "stswd"]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,8 @@ def test_a_finished_run_is_evaluated_once_and_ends_the_watch(capsys: Capture) ->
     best = json.loads(Path(RUN, "best.json").read_text("utf-8"))
     assert best["step"] == min(scores, key=lambda step: scores[step])
     assert f"{RUN} is finished, and its best checkpoint is step {best['step']}" in said.err
-    assert "<code>stswd</code>" in Path(RUN, "index.html").read_text("utf-8")
+    protocol = records()[0]["protocol"]["id"]
+    assert f"<code>{protocol}</code>" in Path(RUN, "index.html").read_text("utf-8")
 
     assert cli.run([*WATCH, "--json"]) == 0
     said = capsys.readouterr()
