@@ -444,7 +444,9 @@ def update(
     draws.extend([torch.zeros(128, 128)] * 2)  # what theirs adds to nothing
     ops = {}
     for name in ("D", "G"):
-        optimizers[name].register_gradients(means[name], players[name])
+        # Theirs pulls projections back while it still computes: the gradients would meet either.
+        moved = [v for v in players[name] if not v.name.endswith(".proj:0")]
+        optimizers[name].register_gradients(means[name], moved)
         ops[name] = optimizers[name].apply_updates()
     start_summaries(code.tensorflow, code)
     kept = [key for name in ("D", "G") for key in names[name] if not key[1].endswith(".proj")]
