@@ -114,8 +114,7 @@ PEERS = [
         "bernhard2202/improved-video-gan",
         "71a724117f8982112cff5c826dd7a5a335fde262",
         "none",
-        lazily("ivgan"),
-        needs="tensorflow",
+        note="its code needs TensorFlow 1",
     ),
 ]
 
