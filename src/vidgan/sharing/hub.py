@@ -35,7 +35,8 @@ from vidgan.sampling.storage import (
     read_card,
     save_generator,
 )
-from vidgan.training.run_folder import read_clip_facts, read_environment
+from vidgan.training.records import read_environment
+from vidgan.training.run_folder import read_clip_facts
 
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
@@ -254,7 +255,7 @@ def _training_facts(card: GeneratorCard, run: Path | None) -> list[str]:
     else:
         dropped = f", {counted(len(data.dropped), 'video')} left out" if data.dropped else ""
         facts.append(f"data: {counted(data.num_clips, 'clip')} for training{dropped}")
-    environment = read_environment(run)[0] if run is not None and run.is_dir() else {}
+    environment = read_environment(run) if run is not None and run.is_dir() else {}
     if "device_name" in environment:
         torch = environment.get("torch", "of unknown version")
         facts.append(f"machine: {environment['device_name']}, torch {torch}")
