@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vidgan.cli.common import Flags, Run, print_json, print_lines, say
+from vidgan.cli.common import Flags, Run, print_json, print_lines
+from vidgan.core.progress import say
 
 OptionalArchive = Annotated[Path | None, tyro.conf.arg(metavar="[ARCHIVE]")]
 Repository = Annotated[str, tyro.conf.arg(metavar="OWNER/NAME")]
