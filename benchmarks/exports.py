@@ -27,7 +27,12 @@ ROWS: list[tuple[str, dict[str, Any], int, tuple[int, float] | None]] = [
     ("hrvgan, from 2 frames", {"name": "hrvgan", "context_frames": 2}, 0, None),
     ("hrvgan_repo, classes", {"name": "hrvgan_repo"}, 16, None),
     ("dvdgan, classes", {"name": "dvdgan"}, 16, None),
-    ("dvdgan_fp, from 3 frames", {"name": "dvdgan_fp", "context_frames": 3}, 0, None),
+    (
+        "dvdgan_fp, from 3 frames",
+        {"name": "dvdgan_fp", "context_frames": 3, "spatial_frames": 4},
+        0,
+        None,
+    ),
     ("vgan", {"name": "vgan"}, 0, None),
     ("vgan, from a frame", {"name": "vgan", "condition": "first_frame"}, 0, None),
     ("tgan, classes", {"name": "tgan"}, 16, None),
