@@ -6,10 +6,11 @@ import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -129,7 +130,12 @@ class Child:
 
 
 def start_child(
-    config: Config, *, slow_writes_s: float = 0.0, file_limit: int = 0, memory_limit: int = 0
+    config: Config,
+    *,
+    slow_writes_s: float = 0.0,
+    file_limit: int = 0,
+    memory_limit: int = 0,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Child:
     """Train in a child process.
 
@@ -138,11 +144,13 @@ def start_child(
         slow_writes_s: pause while a temporary checkpoint exists, so that a kill can hit it.
         file_limit: size in bytes at which writing a file fails, as on a full disk; 0 for none.
         memory_limit: bytes that may be allocated beyond what the start takes; 0 for no limit.
+        variables: of the child's environment.
     """
     context = multiprocessing.get_context("forkserver")
     step = context.RawValue("q", -1)
     answer, theirs = context.Pipe(duplex=False)
-    arguments = (config, step, theirs, slow_writes_s, file_limit, memory_limit)
+    limits = (slow_writes_s, file_limit, memory_limit)
+    arguments = (config, step, theirs, *limits, dict(variables))
     process = context.Process(target=_train_in_child, args=arguments)
     process.start()
     theirs.close()
@@ -156,8 +164,10 @@ def _train_in_child(
     slow_writes_s: float,
     file_limit: int,
     memory_limit: int,
+    variables: dict[str, str],
 ) -> None:
     torch.set_num_threads(1)
+    os.environ.update(variables)
     # A group of its own, which gets signals as a whole.
     os.setpgid(0, 0)
     take_step, save_generator = TrainingStep.run, checkpoint_module.save_generator

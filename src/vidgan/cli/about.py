@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,19 +137,82 @@ def print_sheet(name: str, as_json: bool) -> None:
         raise RuntimeError(f"{name} differs from its record: {', '.join(wrong)}")
 
 
-def doctor(*, json: bool = False) -> None:
-    """Show what this machine offers and lacks.
+RunName = Annotated[Path | None, tyro.conf.arg(metavar="[RUN]")]
+
+
+def doctor(run: RunName = None, /, *, diff: Path | None = None, json: bool = False) -> None:
+    """Show what this machine offers and what is missing, or look at a run folder.
+
+    Of a run: settings, checkpoints (every checksum is compared), log, disk, device, and what to do
+    next; exit code 2 if something is wrong.
 
     Args:
-        json: print JSON, to be attached to a bug report.
+        run: run folder to be looked at.
+        diff: with a second run folder behind it (--diff RUN_A RUN_B): at which logged step the two
+            part, and what else is different.
+        json: print a JSON document, the form to put into a report of a problem.
     """
-    facts = examine()
-    if json:
-        print_json(facts)
-        return
+    if diff is not None:
+        if run is None:
+            raise UserError("--diff compares two run folders: vidgan doctor --diff RUN_A RUN_B")
+        show_difference(diff, run, json)
+    elif run is not None:
+        show_run(run, json)
+    else:
+        facts = examine()
+        if json:
+            print_json(facts)
+        else:
+            print_facts(facts)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """A line for each fact."""
     for name, value in facts.items():
         shown = ", ".join(map(in_words, value)) if isinstance(value, list) else in_words(value)
         print_lines(f"{name.replace('_', ' '):<22}{shown or 'none'}")
+
+
+def show_run(run: Path, as_json: bool) -> None:
+    """Print what a run folder is worth.
+
+    Raises:
+        UserError: something is wrong with it.
+    """
+    from vidgan.training.run_check import check_run
+
+    found = check_run(run)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_facts(found.facts)
+        print_lines(f"{'next':<22}{found.next}")
+    if found.problems:
+        raise UserError("; ".join(found.problems))
+
+
+def show_difference(first: Path, second: Path, as_json: bool) -> None:
+    """Print where two runs part."""
+    from vidgan.training.run_check import compare_runs
+
+    found = compare_runs(first, second)
+    if as_json:
+        print_json(asdict(found))
+        return
+    for title, lines in (("settings", found.settings), ("environment", found.environment)):
+        print_lines(f"{title} that differ: {'; '.join(lines) or 'none'}")
+    if found.parts_at is None and found.same_until is None:
+        print_lines("log: no step stands in both")
+    elif found.parts_at is None:
+        print_lines(
+            f"log: the same to the last bit up to step {found.same_until}, the last in both"
+        )
+    else:
+        before = "from the start" if found.same_until is None else f"after step {found.same_until}"
+        print_lines(f"log: they part {before}, at step {found.parts_at} at the latest:")
+        print_lines("\n".join(f"  {line}" for line in found.numbers))
+    for step, verdict in found.checkpoints.items():
+        print_lines(f"checkpoint step-{step}: {verdict}")
 
 
 def examine() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import tyro
 from vidgan.core import progress
 from vidgan.core.escaping import terminal as escaped
 from vidgan.core.progress import say
-from vidgan.errors import UserError, printable
+from vidgan.errors import printable
 
 if TYPE_CHECKING:
     from vidgan.data.dataset import ClipDataset
@@ -179,22 +179,12 @@ def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "Data
     return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
 
 
-def is_training(run: Path) -> bool:
-    """Whether another process trains in a run folder right now."""
-    from vidgan.training.run_folder import run_lock
-
-    try:
-        with run_lock(run):
-            return False
-    except UserError:
-        return True
-
-
 def write_page_of(run: Path) -> None:
     """Rewrite a run's page; its log and lock say whether it is finished."""
     from vidgan.training.logs import LOG_FILE, read_log
     from vidgan.training.page import write_page
     from vidgan.training.presets import load_run_config
+    from vidgan.training.run_folder import is_training
 
     total = load_run_config(run).training.total_clips
     log = read_log(run / LOG_FILE)

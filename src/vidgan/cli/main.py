@@ -38,6 +38,7 @@ VERBS = {
     "data split": "vidgan.cli.data:split",
     "data faces": "vidgan.cli.data:faces",
     "data stabilize": "vidgan.cli.data:stabilize",
+    "plan": "vidgan.cli.train:plan",
     "train": "vidgan.cli.train:train",
     "evaluate": "vidgan.cli.evaluate:evaluate",
     "compare": "vidgan.cli.evaluate:compare",

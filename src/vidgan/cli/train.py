@@ -1,16 +1,26 @@
-"""Verbs about runs: `train` and `report`."""
+"""Verbs about runs: `plan`, `train` and `report`."""
 
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vidgan.cli.common import Words, print_json, print_lines, progress_on_stderr, write_page_of
+from vidgan.cli.common import (
+    Words,
+    print_json,
+    print_lines,
+    print_table,
+    progress_on_stderr,
+    write_page_of,
+)
 from vidgan.core.progress import say
 from vidgan.errors import UserError, printable
+
+if TYPE_CHECKING:
+    from vidgan.training.plan import Plan
 
 TrainWords = Annotated[
     tuple[str, ...], tyro.conf.arg(metavar="[PRESET | FILE | RUN] [KEY=VALUE ...]")
@@ -18,7 +28,7 @@ TrainWords = Annotated[
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 
 
-def train(words: TrainWords = (), /, *, dry_run: bool = False) -> None:
+def train(words: TrainWords = (), /, *, dry_run: bool = False, profile: int = 0) -> None:
     """Train a model, or continue a run that was stopped.
 
     Without a preset one is chosen that suits this machine. The same command continues the same
@@ -28,11 +38,15 @@ def train(words: TrainWords = (), /, *, dry_run: bool = False) -> None:
         words: a preset, a settings file or a run folder, then settings as key=value; data=FOLDER
             names the videos, run=FOLDER where to write. --dry-run prints all settings there are.
         dry_run: print the settings that would be used, and train nothing.
+        profile: steps whose operators are timed, for profile/table.md and profile/trace.json of the
+            run.
     """
     from vidgan.core.settings import dump_yaml
     from vidgan.training.presets import load_config
 
     source, overrides = split_words(words)
+    if profile:
+        overrides.append(f"training.profile_steps={profile}")
     config = load_config(source, overrides)
     if dry_run:
         from vidgan.training.presets import config_to_dict
@@ -50,6 +64,83 @@ def train(words: TrainWords = (), /, *, dry_run: bool = False) -> None:
         print_lines(run)
         print(printable(f"the page: {run / 'index.html'}"), file=sys.stderr)
         print(printable(f"next: vidgan evaluate {shlex.quote(str(run))}"), file=sys.stderr)
+
+
+def plan(
+    words: TrainWords = (),
+    /,
+    *,
+    device: str = "auto",
+    classes: int = 0,
+    clips: int | None = None,
+    json: bool = False,
+) -> None:
+    """Say what a training needs and takes: memory and time of each level, disk, shared memory.
+
+    No clips are needed. On the device at hand about 20 steps of noise are measured; for another
+    card a table is used, whose assumptions are printed. Exit code 2 if a level does not fit.
+
+    Args:
+        words: as of vidgan train: a preset, a settings file or a run folder, then key=value.
+        device: auto, cpu or cuda to measure here; h200, h100, a100 or rtx4090 by the table.
+        classes: labels of the data.
+        clips: of the data, for the room that they take.
+        json: print a JSON document.
+    """
+    from vidgan.training.plan import make_plan
+    from vidgan.training.presets import load_config
+
+    source, overrides = split_words(words)
+    config = load_config(source, overrides)
+    found = make_plan(config, device, classes, clips, say)
+    if json:
+        print_json(found.to_dict())
+    else:
+        print_plan(found)
+    if found.problems:
+        raise UserError("; ".join(found.problems))
+
+
+def print_plan(plan: "Plan") -> None:
+    """A table of the levels, and what holds for all of them."""
+    from vidgan.training.device_rates import GIB
+    from vidgan.training.logs import in_time
+
+    print_lines(f"{plan.device}, {plan.memory / GIB:.1f} GiB: {plan.source}\n")
+    rows = [
+        {
+            "level": level.size,
+            "batch": level.batch_size,
+            "M param.": round(sum(level.parameters.values()) / 1e6, 2),
+            "GMAC/step": round(level.gmac, 2),
+            "saved D, G MiB": f"{level.saved_discriminator / 2**20:.0f}, "
+            f"{level.saved_generator / 2**20:.0f}",
+            "D GiB": round(level.peak_discriminator / GIB, 2),
+            "penalty GiB": round(level.peak_penalty / GIB, 2) if level.peak_penalty else None,
+            "G GiB": round(level.peak_generator / GIB, 2),
+            "fits": level.largest_batch,
+            "accumulate": level.accumulate or "none",
+            "ms/step": round(1e3 * level.step_seconds, 1),
+            "how": level.how,
+            "clips": level.clips,
+            "time": in_time(level.seconds),
+        }
+        for level in plan.levels
+    ]
+    print_table(rows, list(rows[0]))
+    print_lines(
+        f"\nin all {in_time(plan.seconds)} with checks, samples and checkpoints; first sample film "
+        f"after {in_time(plan.first_film_s)}, at full size after {in_time(plan.first_full_film_s)}"
+    )
+    packed = (
+        "give --clips N for the room of the packed clips"
+        if plan.clips_bytes is None
+        else f"packed clips at most {plan.clips_bytes / GIB:.2f} GiB (before compression)"
+    )
+    print_lines(
+        f"disk: checkpoints {plan.checkpoint_bytes / 2**20:.0f} MiB, {packed}; "
+        f"shared memory {plan.shared_memory / 2**20:.0f} MiB"
+    )
 
 
 def report(run: Run, /) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vidgan.cli.common import choose_best, is_training, open_data
+from vidgan.cli.common import choose_best, open_data
 from vidgan.core.files import cache_folder, sha256_of
 from vidgan.core.progress import Notify, say
 from vidgan.errors import UserError, printable
@@ -27,6 +27,7 @@ from vidgan.sampling.storage import (
     read_pointer,
 )
 from vidgan.training.presets import load_run_config
+from vidgan.training.run_folder import is_training
 
 SECONDS_BETWEEN_LOOKS = 2.0
 """Each poll lists the checkpoint folder."""

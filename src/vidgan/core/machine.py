@@ -137,6 +137,28 @@ def _known(features: Iterable[str]) -> list[str]:
     return [name for name in INSTRUCTION_SETS if name in there]
 
 
+def device_memory(device: torch.device) -> int:
+    """Bytes that tensors on a device can take in all; 0 where nothing tells.
+
+    On the CPU that is memory with swap, or what the control group of a container allows.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    found = re.findall(
+        r"^(?:MemTotal|SwapTotal):\s*(\d+) kB$", _text("/proc/meminfo"), re.MULTILINE
+    )
+    limit = _text("/sys/fs/cgroup/memory.max").strip()
+    sizes = [1024 * sum(map(int, found))] if found else []
+    return min([*sizes, *([int(limit)] if limit.isdecimal() else [])], default=0)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def keep_freed_memory() -> bool:
     """Let the C library keep freed memory from here on; returns whether it can.
 

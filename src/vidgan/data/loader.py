@@ -32,7 +32,7 @@ _Parts = tuple[Tensor | npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArra
 
 
 SHARED_MEMORY = "/dev/shm"
-_BATCHES_AHEAD = 2
+BATCHES_AHEAD = 2
 """That every worker prepares."""
 
 
@@ -103,7 +103,7 @@ def make_loader(
 
 def _small_memory(num_bytes: int, num_workers: int) -> str:
     room = os.statvfs(SHARED_MEMORY)
-    ahead = num_workers * _BATCHES_AHEAD * num_bytes
+    ahead = num_workers * BATCHES_AHEAD * num_bytes
     return (
         f"shared memory is full ({SHARED_MEMORY} has {room.f_blocks * room.f_frsize / 2**20:.0f}"
         f" MiB, and {num_workers} workers read {ahead / 2**20:.0f} MiB ahead), so batches come"
@@ -181,7 +181,7 @@ def _loader(
         collate_fn=_unchanged,
         num_workers=num_workers,
         worker_init_fn=_end_with_parent,
-        prefetch_factor=_BATCHES_AHEAD if num_workers else None,
+        prefetch_factor=BATCHES_AHEAD if num_workers else None,
         # Without its own generator the loader would draw from, and so move, the global one.
         generator=torch.Generator(),
     )

@@ -12,7 +12,7 @@ from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.data.loader import make_loader
 from vidgan.errors import UserError
 from vidgan.models.base import Stage
-from vidgan.training.graphs import step_graphs
+from vidgan.training.graphs import StepGraphs, step_graphs
 from vidgan.training.presets import CONFIG_FILE, Config, load_run_config
 from vidgan.training.schedule import Schedule
 from vidgan.training.step import Batch, TrainingStep
@@ -130,34 +130,59 @@ def measure_seconds(
         clock: seconds since any moment.
         patience_s: seconds at each level after which two steps have to do.
     """
-    total, turns = 0.0, step.settings.discriminator_steps
-    graphs = step_graphs(step, lambda sentence: None)
-    warm_up = WARM_UP_STEPS if graphs.make_capture is None else GRAPH_WARM_UP_STEPS
+    total = 0.0
     ends = (*schedule.starts[1:], schedule.total)
-    for level, (shape, size) in enumerate(zip(schedule.levels, schedule.batch_sizes, strict=True)):
-        stage = Stage(
-            level=level,
-            frames=shape.frames,
-            resolution=shape.resolution,
-            batch_size=size,
-            alpha=1.0,
-        )
+    graphs = step_graphs(step, lambda sentence: None)
+    for level, start in enumerate(schedule.starts):
+        stage = full_stage(schedule, level)
         step.enter(stage)
         prepare(step)
         batches = _same_batch(dataset, stage, step.processes)
-        times: list[float] = []
-        for index in range(warm_up + MEASURED_STEPS):
-            start = clock()
-            losses = graphs.run(index, 0, batches)
-            # Reading a loss waits for the device.
-            float(next(iter(losses.values())))
-            times.append(clock() - start)
-            # Processes make the same steps, or they would wait for each other forever.
-            if step.processes.any(sum(times) > patience_s) and index > 0:
-                break
-        steady = times[min(warm_up, len(times) - 1) :]
-        total += sum(steady) / len(steady) / (size * turns) * (ends[level] - schedule.starts[level])
+        seconds = measure_step(graphs, batches, clock, patience_s)
+        clips = stage.batch_size * step.settings.discriminator_steps
+        total += seconds / clips * (ends[level] - start)
     return total
+
+
+def full_stage(schedule: Schedule, level: int) -> Stage:
+    """A level wholly faded in."""
+    shape = schedule.levels[level]
+    return Stage(
+        level=level,
+        frames=shape.frames,
+        resolution=shape.resolution,
+        batch_size=schedule.batch_sizes[level],
+        alpha=1.0,
+    )
+
+
+def measure_step(
+    graphs: StepGraphs,
+    batches: Callable[[], Batch],
+    clock: Callable[[], float],
+    patience_s: float = math.inf,
+) -> float:
+    """Seconds of `clock` that a step takes at the stage that was entered.
+
+    Args:
+        graphs: takes the steps.
+        batches: gives the next batch.
+        clock: seconds since any moment.
+        patience_s: seconds after which two steps have to do.
+    """
+    warm_up = WARM_UP_STEPS if graphs.make_capture is None else GRAPH_WARM_UP_STEPS
+    times: list[float] = []
+    for index in range(warm_up + MEASURED_STEPS):
+        start = clock()
+        losses = graphs.run(index, 0, batches)
+        # Reading a loss waits for the device.
+        float(next(iter(losses.values())))
+        times.append(clock() - start)
+        # Processes make the same steps, or they would wait for each other for ever.
+        if graphs.step.processes.any(sum(times) > patience_s) and index > 0:
+            break
+    steady = times[min(warm_up, len(times) - 1) :]
+    return sum(steady) / len(steady)
 
 
 def _same_batch(dataset: ClipDataset, stage: Stage, processes: Processes) -> Callable[[], Batch]:

@@ -129,6 +129,12 @@ def checkpoint_bytes(step: TrainingStep) -> int:
     return int(3 * sum(sizes.values()) + sizes["generator"])
 
 
+def room_for_checkpoints(run: str | Path, step: TrainingStep) -> int:
+    """Bytes that the checkpoints of a run will take beside those that it has."""
+    expected = step.settings.keep_checkpoints + 1 - len(list_checkpoints(run))
+    return max(1, expected) * checkpoint_bytes(step)
+
+
 def _remove_old(run: str | Path, keep: int) -> None:
     kept = {*list_checkpoints(run)[-keep:], read_pointer(run, "best")}
     for step in list_checkpoints(run):
@@ -227,12 +233,22 @@ def _read_state(folder: Path, step: int) -> RunState:
     return state
 
 
+def check_checkpoint(folder: Path, step: int) -> str | None:
+    """What is wrong with a checkpoint, every file's checksum compared; None if it is whole."""
+    try:
+        _read_state(folder, step)
+    except (OSError, UserError, DamagedError) as error:
+        return str(error)
+    return None
+
+
 LEFTOVERS = {
     "": re.compile(
         r"config\.yaml|command\.txt|(environment|data|last|best)\.json|log\.jsonl|index\.html"
     ),
     CHECKPOINTS_FOLDER: re.compile(r"step-\d+"),
     "samples": re.compile(r"(step-\d+|real-\d+x\d+)\.mp4"),
+    "doctor": re.compile(r"step-\d+\.mp4"),
 }
 """What training writes into which folder of a run, under a temporary name first."""
 

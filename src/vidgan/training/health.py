@@ -3,6 +3,8 @@
 NaN detection, reproducible arithmetic, and out-of-memory errors.
 """
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,9 @@ from vidgan.errors import UserError, describe_memory_error
 from vidgan.models.base import GAN
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import TrainingStep
+
+DETERMINISTIC = "deterministic"
+"""What the arithmetic of a GPU calls kernels that give the same bits every time."""
 
 
 class TrainingStopped(SystemExit):
@@ -82,7 +87,13 @@ def choose_arithmetic(
         "torch": str(torch.__version__),
         "processor": processor_id(),
     }
-    changes = [f"{key} {before[key]} -> {now[key]}" for key in before if before[key] != now[key]]
+    if processes.device.type == "cuda":
+        now["kernels"] = DETERMINISTIC if settings.deterministic else "as they come"
+    changes = [
+        f"{key} {before[key]} -> {now[key]}"
+        for key in before
+        if key in now and before[key] != now[key]
+    ]
     if changes:
         notify(
             f"continuing with {', '.join(changes)}: rounding differs, so the result will not be "
@@ -94,8 +105,15 @@ def choose_arithmetic(
 
 @contextmanager
 def repeatable_arithmetic(device: torch.device, arithmetic: Mapping[str, str]) -> Iterator[None]:
-    """Compute with the threads of `choose_arithmetic`, on the CPU by deterministic kernels only."""
+    """Compute with the threads of `choose_arithmetic` and, on the CPU or where it says so on a GPU,
+    by deterministic kernels only.
+
+    Raises:
+        UserError: the GPU has no deterministic kernel for something.
+    """
     memory: Any = torch.utils.deterministic
+    cudnn: Any = torch.backends.cudnn
+    cudnn_before = cudnn.deterministic, cudnn.benchmark
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     warn_before = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -106,9 +124,24 @@ def repeatable_arithmetic(device: torch.device, arithmetic: Mapping[str, str]) -
         # Filling uninitialised memory guards against reading it, which never happens here; it costs
         # time.
         memory.fill_uninitialized_memory = False
+    elif arithmetic.get("kernels") == DETERMINISTIC:
+        # Read by cuBLAS when it is called for the first time.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        memory.fill_uninitialized_memory = False
+        cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
+    except RuntimeError as error:
+        found = re.search(r"(\S+) does not have a deterministic implementation", str(error))
+        if found is None:
+            raise
+        raise UserError(
+            f"{found[1]} has no deterministic kernel on this device: set"
+            f" training.deterministic=false"
+        ) from error
     finally:
+        cudnn.deterministic, cudnn.benchmark = cudnn_before
         torch.set_num_threads(threads_before)
         torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_before)
         memory.fill_uninitialized_memory = fill_before

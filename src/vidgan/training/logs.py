@@ -125,9 +125,10 @@ class Speed:
         """Restart measuring, after a roll-back or a pause."""
         self._time_s, self._clips = time.monotonic(), clips_seen
 
-    def remaining_seconds(self) -> float:
-        """Seconds to the end of training at the present speed."""
-        left = work_between(self._schedule, self._clips, self._schedule.total)
+    def remaining_seconds(self, clips: int | None = None) -> float:
+        """Seconds until so many clips were shown, by default all, at the present speed."""
+        end = self._schedule.total if clips is None else clips
+        left = work_between(self._schedule, self._clips, end)
         return left / self._work_per_s if self._work_per_s else 0.0
 
 

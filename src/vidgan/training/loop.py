@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,11 +30,11 @@ from vidgan.sampling.storage import GeneratorCard, plain_model
 from vidgan.training.budget import fit_minutes, keep_schedule
 from vidgan.training.checkpoint import (
     RunState,
-    checkpoint_bytes,
     explained_disk_errors,
     find_checkpoint,
     init_from,
     load_checkpoint,
+    room_for_checkpoints,
     save_checkpoint,
     tidy,
 )
@@ -49,8 +50,10 @@ from vidgan.training.health import (
     weights_are_finite,
 )
 from vidgan.training.logs import PLAIN_INTERVAL_S
+from vidgan.training.plan import refuse_larger_than_device
 from vidgan.training.planner import batch_requests, check_batches, plan_schedule
 from vidgan.training.presets import CONFIG_FILE, Config
+from vidgan.training.profiling import StepProfiler
 from vidgan.training.records import Recorder, describe_run, run_data_facts
 from vidgan.training.run_folder import check_run_folder, check_same_data, run_lock
 from vidgan.training.schedule import Schedule, stage_at
@@ -106,7 +109,9 @@ def train(config: Config) -> Path:
         schedule = plan_schedule(config, dataset.full_shape)
         step = build_step(config, dataset, schedule, processes)
         check_batches(schedule, step.gan, settings, processes)
-        check_place(run, checkpoint_bytes(step))
+        check_place(run, room_for_checkpoints(run, step))
+        shape, num_classes = ClipShape(*dataset.full_shape), dataset.num_classes
+        refuse_larger_than_device(config, schedule, shape, num_classes, processes)
         stack.enter_context(explained_memory_errors(run, step))
         check_same_data(run, run_data_facts(dataset), notify)
 
@@ -150,10 +155,13 @@ def train(config: Config) -> Path:
         batches = open_batches(dataset, schedule, settings, state.clips_seen, processes)
         stack.callback(lambda: batches.close())
         means, graphs = LossMeans(), step_graphs(step, notify)
+        profiled = settings.profile_steps if processes.is_first else 0
+        timed = StepProfiler(run, profiled, processes.device, notify)
         while state.clips_seen < schedule.total:
             step.enter(stage_at(state.clips_seen, schedule))
             state = checked(step, state)
-            means.add(graphs.run(state.step, state.attempt, batches.__next__))
+            take = partial(graphs.run, state.step, state.attempt, batches.__next__)
+            means.add(timed(take))
             state = advance(state, step)
 
             # What is due; a stop requested of one process stops all.
@@ -179,7 +187,7 @@ def train(config: Config) -> Path:
 
             # Records.
             if recorder:
-                recorder.write_line(state, losses)
+                recorder.write_line(state, losses, step)
                 if saves or samples:
                     step.measure_averaged(state.step)
                 # The checkpoint last: after a kill before it, all of this is redone.
@@ -187,6 +195,7 @@ def train(config: Config) -> Path:
                     recorder.write_samples(state, step.averaged)
                 if saves:
                     save(config, dataset, step, state)
+            end_if_ill(config, recorder, processes, state)
             if stopped and not finished:
                 notify(f"stopped and saved at step {state.step}; run the same command to continue")
                 raise TrainingStopped(0)
@@ -366,6 +375,25 @@ def save(config: Config, dataset: ClipDataset, step: TrainingStep, state: RunSta
         loss=config.loss.name,
     )
     save_checkpoint(config.run, step, state, card, config.training.keep_checkpoints)
+
+
+def end_if_ill(
+    config: Config, recorder: Recorder | None, processes: Processes, state: RunState
+) -> None:
+    """End a run that the doctor gives up, where the settings say so.
+
+    Raises:
+        UnhealthyTrainingError: the first process' doctor says stop.
+    """
+    if config.training.doctor != "stop":
+        return
+    look = recorder.look if recorder else None
+    if processes.any(look is not None and look.verdict == "stop"):
+        found = "; ".join(f.sentence for f in look.findings) if look else "see the first process"
+        raise UnhealthyTrainingError(
+            f"the training doctor stops {config.run} at step {state.step}: {found}; the newest"
+            f" checkpoint stays (training.doctor=warn goes on)"
+        )
 
 
 def roll_back(config: Config, step: TrainingStep, state: RunState, notify: Notify) -> RunState:

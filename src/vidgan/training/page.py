@@ -12,6 +12,7 @@ from vidgan.errors import UserError
 from vidgan.evaluation.record_checks import read_run_records
 from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, run_page
 from vidgan.report.scores import table_of_record
+from vidgan.training.doctor import looks_of
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import Config, config_to_dict, load_run_config
@@ -112,6 +113,9 @@ def page_of_run(
     if command.exists():
         with told_in(remarks):
             page["command"] = (read_text(command, errors="replace").splitlines() or [""])[-1]
+    looks = [look for line in log if (look := looks_of(line)) is not None]
+    if looks:
+        warnings += [f"training doctor: {one['sentence']}" for one in looks[-1]["findings"]]
     if warnings or remarks:
         page["warnings"] = [*warnings, *remarks]
     return page

@@ -89,3 +89,38 @@ def batch_requests(
             places = range(clips_seen + first, clips_seen + last)
             yield [ClipRequest(place, stage.frames, stage.resolution) for place in places]
             clips_seen += stage.batch_size
+
+
+def steps_until(clips: int, schedule: Schedule, settings: TrainingConfig) -> int:
+    """Steps of a run after which `clips` reals have been shown."""
+    return sum(steps for _, steps in stretches(clips, schedule, settings))
+
+
+def clips_after(steps: int, schedule: Schedule, settings: TrainingConfig) -> int:
+    """Reals that a run has shown after so many steps."""
+    clips = 0
+    for of_step, here in stretches(schedule.total, schedule, settings):
+        taken = min(steps, here)
+        clips, steps = clips + taken * of_step, steps - taken
+    return clips
+
+
+def stretches(
+    clips: int, schedule: Schedule, settings: TrainingConfig
+) -> Iterator[tuple[int, int]]:
+    """Reals of a step, and steps, level by level until `clips` reals have been shown."""
+    seen = 0
+    ends = (*schedule.starts[1:], schedule.total)
+    for size, end in zip(schedule.batch_sizes, ends, strict=True):
+        of_step = size * settings.discriminator_steps
+        steps = max(0, -(-(min(end, clips) - seen) // of_step))
+        yield of_step, steps
+        seen += steps * of_step
+
+
+def first_films(schedule: Schedule, settings: TrainingConfig) -> tuple[int, int]:
+    """Steps of the first sample film, and of the first one after the last level has faded in."""
+    last = steps_until(schedule.total, schedule, settings)
+    every = settings.sample_every or last
+    grown = steps_until(schedule.starts[-1] + schedule.fades[-1], schedule, settings)
+    return min(every, last), min(max(1, -(-grown // every)) * every, last)

@@ -21,6 +21,7 @@ from vidgan.core.files import (
     write_text_atomically,
 )
 from vidgan.core.machine import describe_processor, machine_name
+from vidgan.core.progress import say
 from vidgan.core.randomness import BatchRandom, derive_seed
 from vidgan.data.dataset import ClipDataset, ClipRequest
 from vidgan.errors import UnhealthyTrainingError
@@ -28,12 +29,15 @@ from vidgan.models.base import Generator, Stage
 from vidgan.report.page import Status
 from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.training.checkpoint import RunState
+from vidgan.training.doctor import Look, TrainingDoctor
 from vidgan.training.health import TrainingStopped
-from vidgan.training.logs import Console, DeviceClock, LogFile, Speed
+from vidgan.training.logs import Console, DeviceClock, LogFile, Speed, in_time
 from vidgan.training.page import write_page
+from vidgan.training.planner import clips_after, first_films
 from vidgan.training.presets import Config, save_config
 from vidgan.training.run_folder import CHECKS
 from vidgan.training.schedule import Schedule
+from vidgan.training.step import TrainingStep
 from vidgan.video import tile_clips, write_mp4
 
 DISPLAY_SIZE = 128
@@ -71,10 +75,18 @@ class Recorder:
         self.console = Console(schedule, state)
         self._page_time_s = 0.0
         self._check_ms: dict[str, float] = {}
+        self._is_new = state.step == 0
+        settings = config.training
+        self.doctor: TrainingDoctor | None = None
+        if settings.doctor != "off":
+            self.doctor = TrainingDoctor(dataset, config.seed, settings.total_clips, self.log.lines)
+        self._told: set[str] = set()
+        self.look: Look | None = None
 
-    def write_line(self, state: RunState, losses: dict[str, float]) -> None:
-        """Log one line of numbers and show progress."""
+    def write_line(self, state: RunState, losses: dict[str, float], step: TrainingStep) -> None:
+        """Log one line of numbers, with what the doctor finds if it is time, and show progress."""
         self.speed.update(state.clips_seen)
+        look = {"doctor": found.to_dict()} if (found := self.examine(state, losses, step)) else {}
         stage = state.stage
         self.log.append(
             {
@@ -90,12 +102,44 @@ class Recorder:
                 "device_seconds": round(self.clock.lap(), 3),
                 **self._check_ms,
                 **losses,
+                **look,
             }
         )
         self._check_ms = {}
+        if self._is_new:
+            self._is_new = False
+            say(self.expectation())
         self.console.show(state, self.speed)
         if time.monotonic() - self._page_time_s > PAGE_INTERVAL_S:
             self.write_page("training")
+
+    def examine(self, state: RunState, losses: dict[str, float], step: TrainingStep) -> Look | None:
+        """Let the doctor look if it is time; what it finds for the first time is told and shown."""
+        self.look = None
+        if self.doctor is None or not self.doctor.is_due(state.step):
+            return None
+        self.look = self.doctor.look(step, state.step, losses, state.clips_seen)
+        new = [finding for finding in self.look.findings if finding.name not in self._told]
+        if new:
+            evidence = self.run / "doctor" / f"step-{state.step}.mp4"
+            self.doctor.write_evidence(evidence, self.dataset.store.fps)
+        for finding in new:
+            self._told.add(finding.name)
+            say(f"the training doctor at step {state.step}: {finding.sentence} (see {evidence})")
+        return self.look
+
+    def expectation(self) -> str:
+        """When there will be something to see, judged by the steps so far."""
+        settings = self.config.training
+        first, full = first_films(self.schedule, settings)
+
+        def after(steps: int) -> str:
+            clips = clips_after(steps, self.schedule, settings)
+            return f"in about {in_time(self.speed.remaining_seconds(clips))} (step {steps:,})"
+
+        at_full_size = f", the first at full size {after(full)}" if full > first else ""
+        end = in_time(self.speed.remaining_seconds())
+        return f"expect the first sample film {after(first)}{at_full_size}, the end in about {end}"
 
     def write_check(self, level: int, facts: dict[str, Any]) -> None:
         """Record the gradient check of a level; its cost goes into the next log line."""
@@ -131,6 +175,8 @@ class Recorder:
     def rewind(self, state: RunState) -> None:
         """Discard output after the checkpoint that training rolled back to."""
         self.log.rewind(state.step)
+        if self.doctor is not None:
+            self.doctor.rewind(self.log.lines)
         self.speed.restart(state.clips_seen)
 
     def __enter__(self) -> "Recorder":

@@ -112,6 +112,15 @@ def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
         os.close(handle)
 
 
+def is_training(run: str | Path) -> bool:
+    """Whether another process trains in a run folder right now."""
+    try:
+        with run_lock(run):
+            return False
+    except UserError:
+        return True
+
+
 def _check_place(run: Path, handle: int) -> None:
     try:
         if os.path.samestat(os.fstat(handle), (run / LOCK_FILE).stat()):

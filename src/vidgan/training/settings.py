@@ -82,11 +82,16 @@ class TrainingConfig:
         workers: processes that read clips; 0 reads in the training process.
         device: `auto`, `cpu`, `cuda` or `mps`.
         cuda_graphs: on one GPU, launch all kernels of a step at once where the step allows it.
+        deterministic: on a GPU, take only kernels that give the same bits every time; on the CPU
+            that is always so.
+        profile_steps: steps of a call, after its first few, whose operators are timed; 0 for none.
         log_every: steps between two lines of the log.
         sample_every: steps between two sample videos; 0 for none but the last.
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: newest checkpoints that stay on disk, besides the best one.
         num_samples: clips in a sample video.
+        doctor: what follows if a look at the clips shows trouble that lasts: `warn` says so,
+            `stop` also ends the run as unhealthy where it will not come back, `off` does not look.
         max_rollbacks: returns to a good checkpoint after non-finite losses before giving up.
     """
 
@@ -114,11 +119,14 @@ class TrainingConfig:
     workers: Annotated[int, Range(0, 1024)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     cuda_graphs: bool = True
+    deterministic: bool = False
+    profile_steps: Annotated[int, Range(0, 1000)] = 0
     log_every: Annotated[int, Range(1)] = 20
     sample_every: Annotated[int, Range(0)] = 500
     checkpoint_every: Annotated[int, Range(1)] = 500
     keep_checkpoints: Annotated[int, Range(1)] = 2
     num_samples: Annotated[int, Range(1, 65_536)] = 16
+    doctor: Literal["off", "warn", "stop"] = "warn"
     max_rollbacks: Annotated[int, Range(0)] = 3
 
     def __post_init__(self) -> None:

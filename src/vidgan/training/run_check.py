@@ -1,0 +1,252 @@
+"""What a run folder is worth, and where two runs part."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidgan.core.files import read_json
+from vidgan.core.settings import differences
+from vidgan.errors import UserError
+from vidgan.sampling.storage import STATE_FILE, checkpoint_folder, checkpoint_steps, read_state
+from vidgan.training.checkpoint import DAMAGED_MARK, check_checkpoint, leftovers
+from vidgan.training.doctor import looks_of
+from vidgan.training.logs import LOG_FILE, count_lines, read_log
+from vidgan.training.presets import CONFIG_FILE, Config, config_to_dict, load_run_config
+from vidgan.training.records import ENVIRONMENT_FILE
+from vidgan.training.run_folder import is_training, read_clip_facts
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """What was found in a run folder.
+
+    Attributes:
+        facts: plain values by name.
+        problems: what is wrong, a sentence each.
+        next: what to do now, a command or a sentence.
+    """
+
+    facts: dict[str, Any]
+    problems: tuple[str, ...]
+    next: str
+
+
+def check_run(run: Path) -> RunCheck:
+    """Look at settings, data, checkpoints, log, disk and device of a run; nothing is changed.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    if not (run / CONFIG_FILE).is_file():
+        raise UserError(f"{run} holds no {CONFIG_FILE}, so it is no run of vidgan train")
+    problems: list[str] = []
+    config = None
+    try:
+        config = load_run_config(run)
+    except UserError as error:
+        problems.append(f"the settings cannot be read: {error}")
+    whole, damaged = _checkpoints(run)
+    problems += damaged
+    log = read_log(run / LOG_FILE)
+    problems += _log_problems(run, log, whole)
+    if config is not None:
+        problems += _place_problems(run, config, whole)
+    trains = is_training(run)
+    halves = [] if trains else [path.name for path in leftovers(run)]
+    total = None if config is None else config.training.total_clips
+    seen = log[-1]["clips_seen"] if log else 0
+    looks = [look for line in log if (look := looks_of(line)) is not None]
+    facts = {
+        "run": str(run),
+        "state": "training now" if trains else "finished" if seen == total else "unfinished",
+        "step": log[-1]["step"] if log else 0,
+        "clips_seen": seen,
+        "total_clips": total,
+        "whole_checkpoints": whole,
+        "half_written": halves,
+        "last_look": looks[-1].get("verdict") if looks else None,
+        "free_disk_gib": round(shutil.disk_usage(run).free / 2**30, 1),
+    }
+    if looks:
+        problems += [f"training doctor: {one['sentence']}" for one in looks[-1]["findings"]]
+    finished = total is not None and seen >= total
+    return RunCheck(facts, tuple(problems), _next(run, trains, finished, whole, damaged))
+
+
+def _checkpoints(run: Path) -> tuple[list[int], list[str]]:
+    """Steps of whole checkpoints, and what is wrong with the others."""
+    whole, wrong = [], []
+    for step in checkpoint_steps(run):
+        flaw = check_checkpoint(checkpoint_folder(run, step), step)
+        if flaw is None:
+            whole.append(step)
+        else:
+            wrong.append(f"checkpoint step-{step} is damaged: {flaw}")
+    wrong += [
+        f"{path.name} was set aside by an earlier call"
+        for path in sorted((run / "checkpoints").glob(f"{DAMAGED_MARK}*"))
+    ]
+    return whole, wrong
+
+
+def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[int]) -> list[str]:
+    problems = []
+    left_out = count_lines(run / LOG_FILE) - len(log)
+    if left_out:
+        problems.append(f"{LOG_FILE} has {left_out} damaged lines")
+    for before, after in pairwise(log):
+        if after["step"] <= before["step"] or after["clips_seen"] < before["clips_seen"]:
+            problems.append(
+                f"{LOG_FILE} goes back from step {before['step']} to step {after['step']}"
+            )
+            break
+    if whole and (not log or log[-1]["step"] < whole[-1]):
+        problems.append(
+            f"{LOG_FILE} ends before the newest checkpoint (step {whole[-1]}): lines are missing"
+        )
+    return problems
+
+
+def _place_problems(run: Path, config: Config, whole: Sequence[int]) -> list[str]:
+    """What of the machine does not suit the run."""
+    problems = []
+    try:
+        read_clip_facts(run)
+    except UserError as error:
+        problems.append(str(error))
+    if "://" not in config.data.path and not Path(config.data.path).exists():
+        problems.append(f"the videos are not at {config.data.path}: name their place with data=")
+    device = ""
+    with suppress(OSError, UserError, AttributeError):
+        device = str(read_json(run / ENVIRONMENT_FILE).get("device"))
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        problems.append("it was trained on a GPU, and torch sees none here")
+    if whole:
+        folder = checkpoint_folder(run, whole[-1])
+        needed = sum(file.stat().st_size for file in folder.iterdir())
+        free = shutil.disk_usage(run).free
+        if free < needed:
+            problems.append(
+                f"the disk has {free / 2**20:,.0f} MiB left and a checkpoint takes "
+                f"{needed / 2**20:,.0f}"
+            )
+    return problems
+
+
+def _next(
+    run: Path, trains: bool, finished: bool, whole: Sequence[int], damaged: Sequence[str]
+) -> str:
+    if trains:
+        return f"open {run / 'index.html'}; it trains now"
+    if damaged and not whole:
+        return f"remove {run / 'checkpoints'} and train from the start: vidgan train {run}"
+    if finished:
+        return f"vidgan evaluate {run}"
+    where = f"step {whole[-1]}" if whole else "the start"
+    return f"vidgan train {run} (goes on from {where})"
+
+
+# ------------------------------------------------------------------------------------------------
+# Two runs
+
+
+@dataclass(frozen=True)
+class RunDifference:
+    """Where two runs part.
+
+    Attributes:
+        settings: differing settings, as `key: first, second`; the folder is not one.
+        environment: differing facts of the machines, likewise.
+        same_until: last logged step up to which every number of both logs is the same; None if the
+            first one differs.
+        parts_at: first logged step at which one differs; None if none does.
+        numbers: there, the differing numbers.
+        checkpoints: steps that both have, with `same` or the files that differ.
+    """
+
+    settings: tuple[str, ...]
+    environment: tuple[str, ...]
+    same_until: int | None
+    parts_at: int | None
+    numbers: tuple[str, ...]
+    checkpoints: dict[int, str]
+
+
+def compare_runs(first: Path, second: Path) -> RunDifference:
+    """Find the first logged step at which two runs part, and what else is different.
+
+    Raises:
+        UserError: one folder holds no run.
+    """
+    for run in (first, second):
+        if not (run / CONFIG_FILE).is_file():
+            raise UserError(f"{run} holds no {CONFIG_FILE}, so it is no run of vidgan train")
+    settings = differences(*(config_to_dict(load_run_config(run)) for run in (first, second)))
+    logs = [{line["step"]: line for line in read_log(run / LOG_FILE)} for run in (first, second)]
+    same, parts, numbers = None, None, []
+    for step in sorted(logs[0].keys() & logs[1].keys()):
+        numbers = list(_unlike(logs[0][step], logs[1][step]))
+        if numbers:
+            parts = step
+            break
+        same = step
+    return RunDifference(
+        settings=tuple(f"{d.key}: {d.first}, {d.second}" for d in settings if d.key != "run"),
+        environment=tuple(_environments(first, second)),
+        same_until=same,
+        parts_at=parts,
+        numbers=tuple(numbers),
+        checkpoints=_compare_checkpoints(first, second),
+    )
+
+
+MOVED = ("clips_seen", "level", "frames", "resolution", "alpha", "attempt")
+"""Numbers of a log line, beside the losses, that training decides; all others are of the clock."""
+
+
+def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    """Numbers of training that differ in a bit, or stand in one line alone."""
+    for key in dict.fromkeys((*first, *second)):
+        if key not in MOVED and "/" not in key:
+            continue
+        a, b = first.get(key), second.get(key)
+        if a != b and not (a != a and b != b):
+            yield f"{key}: {a!r}, {b!r}"
+
+
+def _environments(first: Path, second: Path) -> Iterator[str]:
+    found: list[dict[str, Any]] = []
+    for run in (first, second):
+        try:
+            found.append(read_json(run / ENVIRONMENT_FILE))
+        except (OSError, UserError):
+            yield f"{run / ENVIRONMENT_FILE} cannot be read"
+            return
+    for key in dict.fromkeys((*found[0], *found[1])):
+        a, b = (one.get(key) for one in found)
+        # What was found of gradients carries times.
+        if a != b and key != "gradient_checks":
+            yield f"{key}: {a}, {b}"
+
+
+def _compare_checkpoints(first: Path, second: Path) -> dict[int, str]:
+    """By step that both have: `same`, or which files have other hashes."""
+    found = {}
+    for step in sorted({*checkpoint_steps(first)} & {*checkpoint_steps(second)}):
+        hashes = []
+        for run in (first, second):
+            try:
+                noted = read_state(checkpoint_folder(run, step)).get("sha256")
+                hashes.append(noted if isinstance(noted, dict) else {})
+            except (OSError, ValueError):
+                found[step] = f"{STATE_FILE} of {run} is damaged"
+        if len(hashes) == 2:
+            names = [name for name in hashes[0] if hashes[0][name] != hashes[1].get(name)]
+            found[step] = f"{', '.join(names)} differ" if names else "same"
+    return found

@@ -1,0 +1,66 @@
+"""Operators that are timed, and kernels that are asked for; training has the same bits."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from training_cases import hash_of_ema, tiny_config
+
+from vidgan.core.distributed import Processes
+from vidgan.errors import UserError
+from vidgan.training.health import choose_arithmetic, repeatable_arithmetic
+from vidgan.training.loop import train
+from vidgan.training.settings import TrainingConfig
+
+SHORT = ("training.total_clips=40", "training.stable_clips=8", "training.fade_clips=16")
+
+
+def test_a_profile_is_a_table_and_a_trace(packed_clips: Path, tmp_path: Path) -> None:
+    words = (*SHORT, "training.profile_steps=2")
+    run = train(tiny_config(tmp_path / "run", packed_clips, *words))
+    title, _, head, _, *rows = (run / "profile" / "table.md").read_text().splitlines()
+    assert title.startswith("# 2 steps after 3 others: ")
+    assert head == "| operator | ms a step | share | calls a step |"
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert any("convolution" in name for name, *_ in cells)
+    milliseconds = [float(ms) for _, ms, _, _ in cells]
+    assert milliseconds == sorted(milliseconds, reverse=True)
+    assert 60 < sum(float(share.rstrip("%")) for _, _, share, _ in cells) <= 100.5
+    assert json.loads((run / "profile" / "trace.json").read_text())["traceEvents"]
+    plain = train(tiny_config(tmp_path / "plain", packed_clips, *SHORT))
+    assert hash_of_ema(run) == hash_of_ema(plain)
+    assert not (plain / "profile").exists()
+
+
+def test_deterministic_kernels_are_asked_for_and_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    card, told = Processes(device=torch.device("cuda")), list[str]()
+    before = torch.are_deterministic_algorithms_enabled()
+    plain = choose_arithmetic(TrainingConfig(threads=1), card, {}, told.append)
+    with repeatable_arithmetic(card.device, plain):
+        assert torch.are_deterministic_algorithms_enabled() == before
+    settings = TrainingConfig(threads=1, deterministic=True)
+    strict = choose_arithmetic(settings, card, plain, told.append)
+    assert "kernels as they come -> deterministic" in told[0]
+    with repeatable_arithmetic(card.device, strict):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.backends.cudnn.deterministic
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert torch.are_deterministic_algorithms_enabled() == before
+    assert not torch.backends.cudnn.deterministic
+    on_cpu = choose_arithmetic(settings, Processes(), {}, told.append)
+    assert "kernels" not in on_cpu
+
+
+def test_what_has_no_deterministic_kernel_is_named() -> None:
+    refusal = "avg_pool3d_backward_cuda does not have a deterministic implementation, but you set"
+    with (
+        pytest.raises(UserError, match=r"avg_pool3d_backward_cuda .*training\.deterministic=false"),
+        repeatable_arithmetic(torch.device("cpu"), {"threads": "1"}),
+    ):
+        raise RuntimeError(refusal)

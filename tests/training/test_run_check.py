@@ -1,0 +1,88 @@
+"""What `vidgan doctor` says of a run folder, and where two runs part."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from training_cases import tiny_config
+
+from vidgan.cli.main import run as run_verb
+from vidgan.errors import UserError
+from vidgan.training.logs import LOG_FILE, LogFile, read_log
+from vidgan.training.loop import train
+from vidgan.training.run_check import check_run, compare_runs
+
+SHORT = ("training.total_clips=56", "training.stable_clips=8", "training.fade_clips=16")
+
+
+@pytest.fixture(scope="module")
+def finished(packed_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 14 steps: lines at 5, 10 and 14."""
+    return train(tiny_config(tmp_path_factory.mktemp("runs") / "run", packed_clips, *SHORT))
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_a_whole_run_has_no_problems(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = check_run(finished)
+    assert found.problems == ()
+    assert found.facts["state"] == "finished"
+    assert found.facts["whole_checkpoints"] == [10, 14]
+    assert found.next == f"vidgan evaluate {finished}"
+    assert run_verb(["doctor", str(finished), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["step"] == 14
+    with pytest.raises(UserError, match=r"holds no config\.yaml"):
+        check_run(finished / "checkpoints")
+
+
+def test_what_is_wrong_is_named(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newest = copied / "checkpoints" / "step-14" / "ema.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    log = copied / LOG_FILE
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([lines[1], lines[0], lines[2][:-4]]) + "\n")
+    settings = copied / "config.yaml"
+    settings.write_text(settings.read_text().replace("total_clips: 56", "total_clips: 560"))
+    problems = "; ".join(check_run(copied).problems)
+    assert "step-14 is damaged: ema.safetensors does not match its checksum" in problems
+    assert "1 damaged lines" in problems
+    assert "goes back from step 10 to step 5" in problems
+    assert check_run(copied).next == f"vidgan train {copied} (goes on from step 10)"
+    assert run_verb(["doctor", str(copied)]) == 2
+    assert "step-14 is damaged" in capsys.readouterr().err
+    shutil.rmtree(copied / "checkpoints" / "step-10")
+    assert "remove" in check_run(copied).next
+
+
+def test_a_run_and_its_copy_do_not_part(finished: Path, copied: Path) -> None:
+    found = compare_runs(finished, copied)
+    assert (found.same_until, found.parts_at, found.settings) == (14, None, ())
+    assert found.checkpoints == {10: "same", 14: "same"}
+
+
+def test_runs_part_where_their_numbers_do(
+    finished: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = read_log(copied / LOG_FILE)
+    (copied / LOG_FILE).unlink()
+    rewritten = LogFile(copied, 0)
+    for line in lines:
+        if line["step"] == 10:
+            line["loss/generator"] *= 1 + 2**-52
+        line["time"] += 1000.0
+        rewritten.append(line)
+    settings = copied / "config.yaml"
+    settings.write_text(settings.read_text().replace("seed: 3", "seed: 4"))
+    found = compare_runs(finished, copied)
+    assert (found.same_until, found.parts_at) == (5, 10)
+    assert len(found.numbers) == 1
+    assert found.numbers[0].startswith("loss/generator: ")
+    assert found.settings == ("seed: 3, 4",)
+    assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 0
+    assert "part after step 5, at step 10" in capsys.readouterr().out
