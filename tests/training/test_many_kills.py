@@ -1,9 +1,24 @@
 """Trainings that are killed at random moments end in the bits of those that are not."""
 
+import random
+import time
 from pathlib import Path
 
 import pytest
-from many_kills import CASES, torment
+from many_kills import CASES, start, torment
+
+
+def test_a_killed_process_ends_the_other_one_with_one_sentence(
+    packed_clips: Path, tmp_path: Path
+) -> None:
+    first, second = start("two processes", tmp_path / "run", packed_clips, random.Random(0))
+    assert first.wait_until(lambda: first.step.value >= 1 and second.step.value >= 1, 300.0)
+    second.kill()
+    begin = time.monotonic()
+    said = first.result()
+    assert time.monotonic() - begin < 30
+    assert said.startswith("UserError: another process of this training ended")
+    assert said.count("\n") == 0
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from vidgan.core import stop_signals
 from vidgan.core.code_version import VERSION
 from vidgan.core.files import DISK_FULL
 from vidgan.core.settings import closest
+from vidgan.core.slurm import adopt_slurm
 from vidgan.errors import (
     UnhealthyTrainingError,
     UserError,
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one verb and return its exit code; an error of ours leaves as the exception it is."""
     try:
+        adopt_slurm()
         words = [with_home(word) for word in arguments]
         if not words or words[0] in ("-h", "--help", "help"):
             print(overview())

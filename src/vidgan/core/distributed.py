@@ -1,4 +1,4 @@
-"""Several processes: started by torchrun or anything that sets RANK, LOCAL_RANK and WORLD_SIZE.
+"""Several processes: started by torchrun, srun or what else sets RANK, LOCAL_RANK and WORLD_SIZE.
 
 Networks stay bare modules; after each backward pass the gradients are averaged by one all-reduce
 of one flat tensor. Without those variables everything here is the one-process case.
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from vidgan.core.slurm import adopt_slurm
 from vidgan.errors import UserError
 
 _LOST_PEER = re.compile(r"connection|timed? ?out|remote|peer", re.IGNORECASE)
@@ -141,6 +142,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     Raises:
         UserError: `cuda` without a GPU for this process, `mps` where there is none.
     """
+    adopt_slurm()
     count = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
