@@ -35,8 +35,12 @@ THUMBNAIL = (4, 8, 8)
 """Frames, rows and columns of what clips are compared by."""
 LASTING = 5
 """Looks in a row that have to show the same before it is told."""
-GRACE = 0.1
-"""Share of a run in which nothing is told: every generator begins with clips that are all alike."""
+GRACE = {"stop": 0.1, "warn": 0.5}
+"""Share of a run, by severity, in which nothing is told. Every generator begins with clips that are
+all alike; colours that wander together, flicker and a lack of variety are common in healthy runs
+until their middle (most of what is trained at 16 px in minutes)."""
+GRACE_CLIPS = 100_000
+"""However long a run is, more clips than these are no reason to wait."""
 EVIDENCE_CLIPS = 8
 
 Severity = Literal["warn", "stop"]
@@ -82,10 +86,10 @@ RULES = (
         "learning rate",
         "stop",
         lambda values: (
-            max(values.get(f"update_{p}", 0.0) for p in ("generator", "discriminator")) > 0.03
+            max(values.get(f"update_{p}", 0.0) for p in ("generator", "discriminator")) > 0.05
         ),
         ("update_generator", "update_discriminator"),
-        "a single update changes the weights by more than a thirtieth of their size",
+        "a single update changes the weights by more than a twentieth of their size",
         "lower training.generator.lr and training.discriminator.lr tenfold",
     ),
     Rule(
@@ -126,7 +130,7 @@ RULES = (
         _below("motion", 0.1),
         ("motion",),
         "generated clips hardly move where real ones do",
-        "raise the share of what sees motion (more frames a level, or a model with a video critic)",
+        "raise the share of what sees motion (more frames a level, or a model with a video discriminator)",
     ),
     Rule(
         "flicker",
@@ -233,10 +237,10 @@ class TrainingDoctor:
         self.history.append((number, stage.level, values))
         recent = [v for _, level, v in self.history[-LASTING:] if level == stage.level]
         findings = []
-        if len(recent) == LASTING and clips_seen >= GRACE * self.total_clips:
-            for rule in RULES:
-                if all(rule.holds(earlier) for earlier in recent):
-                    findings.append(Finding(rule.name, rule.severity, in_words(rule, values)))
+        for rule in RULES if len(recent) == LASTING else ():
+            grace = min(GRACE[rule.severity] * self.total_clips, GRACE_CLIPS)
+            if clips_seen >= grace and all(rule.holds(earlier) for earlier in recent):
+                findings.append(Finding(rule.name, rule.severity, in_words(rule, values)))
         return Look(values, tuple(findings))
 
     @torch.no_grad()
