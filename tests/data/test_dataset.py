@@ -211,5 +211,5 @@ def test_damage_on_disk_is_named(packed, tmp_path):
     (folder / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         open_store(folder)
-    with pytest.raises(UserError, match="no packed clip set"):
+    with pytest.raises(UserError, match="is not a packed clip set"):
         open_store(tmp_path)

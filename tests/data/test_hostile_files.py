@@ -188,7 +188,7 @@ def test_hostile_chunk_files_are_one_sentence(kind: str, copy: Path) -> None:
 def test_a_manifest_that_is_a_pipe_is_none(copy: Path) -> None:
     (copy / MANIFEST_NAME).unlink()
     os.mkfifo(copy / MANIFEST_NAME)
-    with pytest.raises(UserError, match="no packed clip set"):
+    with pytest.raises(UserError, match="is not a packed clip set"):
         open_store(copy)
 
 

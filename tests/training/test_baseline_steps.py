@@ -59,13 +59,13 @@ PLAYS = {
     "ivgan": Play(
         IVGANConfig(latent=4, width=4),
         LossConfig(name="wgan-gp", penalties={"drift": {"weight": 0.0}}),
-        (7.572088021, -0.04111635825),
+        (7.579912763, -0.0430450690),
         settings={"discriminator_steps": 2},
     ),
     "ivgan-inpaint": Play(
         IVGANConfig(task="inpaint", width=4),
         LossConfig(name="wgan-gp", penalties={"drift": {"weight": 0.0}}, auxiliary={"pixels": {}}),
-        (9.465220341, 362.5739156),
+        (9.553134572, 362.5742146),
     ),
     "tgan": Play(
         TGANConfig(latent=4, frame_code=3, temporal_width=8, image_width=8, width=4),

@@ -117,8 +117,7 @@ _OWN = [
     ),
     Protocol(
         name="own-c2st",
-        summary="how well a small network tells generated from real clips: sees what eyes see, but "
-        "no single lost class",
+        summary="how well a network tells generated from real clips; no single lost class is seen",
         metrics=("c2st_auc", "c2st_accuracy"),
         extractor=None,
         max_groups=1,
@@ -439,8 +438,7 @@ _OTHERS = [
     ),
     Protocol(
         name="prediction-best-of-100",
-        summary="the best of 100 continuations of each of 256 clips, by PSNR, SSIM, LPIPS each: "
-        "vidgan predict --protocol",
+        summary="best of 100 continuations of 256 clips by PSNR, SSIM, LPIPS (vidgan predict)",
         metrics=("psnr", "ssim", "lpips"),
         extractor=None,
         num_clips=256,

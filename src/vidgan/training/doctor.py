@@ -130,7 +130,7 @@ RULES = (
         _below("motion", 0.1),
         ("motion",),
         "generated clips hardly move where real ones do",
-        "raise the share of what sees motion (more frames a level, or a model with a video discriminator)",
+        "train on more frames, or take a model whose discriminator sees whole clips",
     ),
     Rule(
         "flicker",

@@ -228,7 +228,7 @@ def test_an_explicit_layout_overrides_what_is_seen(videos, tmp_path):
     zipped(videos, videos / "all.zip")
     seen = scan_sources(videos, CONFIG)
     assert seen.layout == "classes"
-    assert "all.zip first, were ignored: name one of them" in seen.notes[0]
+    assert "all.zip first, were passed over: name one of them" in seen.notes[0]
     inside = scan_sources(videos, replace(CONFIG, layout="archive"))
     assert len(inside.sources) == 10
     assert inside.sources[0].name == "all.zip/cats/0.mkv"
