@@ -99,6 +99,35 @@ def presets(words: Words = (), /, *, json: bool = False) -> None:
         )
 
 
+def zoo(
+    name: Annotated[str | None, tyro.conf.arg(metavar="[NAME]")] = None, /, *, json: bool = False
+) -> None:
+    """List the trained generators that are part of vidgan, or show how one was made.
+
+    Args:
+        name: a generator, as listed.
+        json: print JSON.
+    """
+    from vidgan.sampling.zoo import PREFIX, list_zoo, zoo_entry
+
+    entries = list_zoo() if name is None else [zoo_entry(name)]
+    if json:
+        print_json([to_dict(entry) for entry in entries])
+    elif name is None:
+        width = max(len(entry.name) for entry in entries)
+        for entry in entries:
+            print_lines(f"{PREFIX}{entry.name:<{width}}  {entry.about}")
+        print_lines(f"\nvidgan sample {PREFIX}{entries[0].name} grid.mp4")
+    else:
+        facts = to_dict(entries[0])
+        for score, value in facts.pop("scores").items():
+            real = facts["real_scores"].get(score)
+            facts[score] = f"{value:.4g}" + ("" if real is None else f" (real clips {real:.4g})")
+        del facts["real_scores"]
+        for fact, value in facts.items():
+            print_lines(f"{fact.replace('_', ' '):<22}{value}")
+
+
 def _about(name: str) -> str:
     from vidgan.models import model_config_class
 

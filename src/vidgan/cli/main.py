@@ -57,6 +57,7 @@ VERBS = {
     "weights convert": "vidgan.cli.about:convert",
     "models": "vidgan.cli.about:models",
     "presets": "vidgan.cli.about:presets",
+    "zoo": "vidgan.cli.about:zoo",
     "doctor": "vidgan.cli.about:doctor",
 }
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""

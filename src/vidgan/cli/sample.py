@@ -72,7 +72,7 @@ def sample(
     """Generate clips: a grid in one file, or a folder of lossless clips.
 
     Args:
-        run: run folder, checkpoint folder, generator file, or hub id.
+        run: run folder, checkpoint folder, generator file, zoo:NAME or hub id.
         out: OUT.mp4, .gif or .webp for a grid, .png for frames side by side, else a folder.
     """
     from vidgan.sampling.outputs import sample as draw_samples
@@ -158,7 +158,7 @@ def interpolate(
     """Walk through the latent space: a video, and an image with one row of frames per step.
 
     Args:
-        run: run folder, checkpoint folder, generator file, or hub id.
+        run: run folder, checkpoint folder, generator file, zoo:NAME or hub id.
         out: video to write (.mp4, .gif or .webp), with the image beside it as .png; by default
             interpolation.mp4 in the run.
     """
@@ -236,7 +236,7 @@ def predict(
     around given and true ones. A model that colourises or restores clips does that.
 
     Args:
-        run: run folder, checkpoint folder, generator file, or hub id.
+        run: run folder, checkpoint folder, generator file, zoo:NAME or hub id.
         clips: videos; or data=FOLDER, to score held-out clips (without either: those of the run);
             lpips=alex or lpips=vgg adds LPIPS, whose weights you have converted (vidgan weights).
     """

@@ -32,7 +32,7 @@ def export(run: Run, out: OptionalOut = None, /, *, flags: Flags[ExportFlags]) -
     """Write a generator as a file that other programs run, compared with PyTorch first.
 
     Args:
-        run: run folder, checkpoint folder, generator file, or hub id.
+        run: run folder, checkpoint folder, generator file, zoo:NAME or hub id.
         out: file to write; by default generator.onnx (or as --to says) in the run folder.
     """
     from vidgan.sharing.export import SUFFIXES

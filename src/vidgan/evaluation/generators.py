@@ -50,9 +50,9 @@ def evaluate(
     compared with real ones at the same place in a clip.
 
     Args:
-        source: a run folder, generator file or hub id; a generator; a folder or container of clips
-            that any program generated; or batches of uint8 clips `[B, C, T, H, W]` with int64
-            labels `[B]` or None.
+        source: a run folder, generator file, `zoo:NAME` or hub id; a generator; a folder or
+            container of clips that any program generated; or batches of uint8 clips
+            `[B, C, T, H, W]` with int64 labels `[B]` or None.
         data: the real clips, with a training and a held-out split: a data set from
             `vidgan.open_dataset`, or what that opens: a folder of videos, a packed set, or a run.
         protocol: name of a protocol, or one with fields of your own; None takes `own-c3d`, or

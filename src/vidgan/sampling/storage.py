@@ -32,6 +32,7 @@ from vidgan.core.settings import Range, from_dict, to_dict
 from vidgan.errors import UserError, printable
 from vidgan.models import MODEL_VARIANTS, outline_gan
 from vidgan.models.base import ClipShape, Generator, LevelShape, ModelConfig, Stage
+from vidgan.sampling import zoo
 
 SCHEMA = 1
 """Version of the card; raised when an older reader could misread a newer file."""
@@ -126,7 +127,8 @@ def class_names(generator: Generator) -> tuple[str, ...]:
 def save_generator(path: str | Path, generator: Generator, card: GeneratorCard) -> None:
     """Write weights and card to one safetensors file, atomically.
 
-    The same weights and card always give the same bytes.
+    The same weights and card always give the same bytes. Weights keep their number format in the
+    file; `load_generator` gives them back in float32.
     """
     from safetensors.torch import save
 
@@ -157,7 +159,8 @@ def load_generator(source: str | Path, checkpoint: str | int = "best") -> Genera
     """Load a trained generator: averaged weights, in eval mode, at the stage it was saved in.
 
     Args:
-        source: a run folder, a checkpoint folder, a generator file, or a hub id `owner/name`.
+        source: a run folder, a checkpoint folder, a generator file, `zoo:NAME` for one that is
+            part of the package (`vidgan zoo` lists them), or a hub id `owner/name`.
         checkpoint: of a run folder: `best` (the last one, and a word about it on stderr, while no
             evaluation has chosen one), `last`, or a step number.
 
@@ -301,11 +304,13 @@ def read_pointer(run: str | Path, name: str) -> int | None:
 
 
 def find_generator_file(source: str | Path, checkpoint: str | int = "best") -> Path:
-    """The generator file of a run folder, checkpoint folder, file or hub id.
+    """The generator file of a run folder, checkpoint folder, file, `zoo:NAME` or hub id.
 
     Raises:
         UserError: there is none, or it is not what training wrote into its checkpoint.
     """
+    if str(source).startswith(zoo.PREFIX):
+        return zoo.zoo_file(str(source))
     path = Path(source)
     if (path / GENERATOR_FILE).is_file():
         path /= GENERATOR_FILE
