@@ -155,3 +155,12 @@ def test_the_verbs_name_what_is_missing(
     assert (tmp_path / "mine" / HUB_FILE).is_file()
     with pytest.raises(UserError, match="which has no revisions"):
         vidgan.from_pretrained(tmp_path / "mine", revision="old")
+
+
+@pytest.mark.parametrize("repository", ["bad", "../../evil", "a/b/c", "me/", ""])
+def test_a_push_needs_an_owner_and_a_name(
+    repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["push", "zoo:shapes", repository, "--license", "mit", "--dry-run"]) == 2
+    assert not list(tmp_path.iterdir())

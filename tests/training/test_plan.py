@@ -164,3 +164,14 @@ def test_the_verb_prints_levels_and_refuses_unknown_devices(
     assert [level["size"] for level in plan["levels"]] == ["32x64x64"]
     assert run_verb(["plan", *words, "--device", "tpu"]) == 2
     assert "none of auto, cpu, cuda, h200" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--classes", "-1"), ("--classes", "99999999999"), ("--clips", "-5"), ("--clips", "0")],
+)
+def test_numbers_out_of_range_are_one_sentence(
+    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_verb(["plan", "cpu/pvgan-motions-16x8", "--device", "h200", *words]) == 2
+    assert f"{words[0][2:]}={words[1]} must lie in" in capsys.readouterr().err

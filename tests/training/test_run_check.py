@@ -51,7 +51,7 @@ def test_what_is_wrong_is_named(copied: Path, capsys: pytest.CaptureFixture[str]
     settings.write_text(settings.read_text().replace("total_clips: 56", "total_clips: 560"))
     problems = "; ".join(check_run(copied).problems)
     assert "step-14 is damaged: ema.safetensors does not match its checksum" in problems
-    assert "1 damaged lines" in problems
+    assert "1 damaged line" in problems
     assert "goes back from step 10 to step 5" in problems
     assert check_run(copied).next == f"vidgan train {copied} (goes on from step 10)"
     assert run_verb(["doctor", str(copied)]) == 2
@@ -86,3 +86,20 @@ def test_runs_part_where_their_numbers_do(
     assert found.settings == ("seed: 3, 4",)
     assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 0
     assert "part after step 5, at step 10" in capsys.readouterr().out
+
+
+def test_damage_is_no_agreement(
+    finished: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (copied / LOG_FILE).open("a", encoding="utf-8") as log:
+        log.write('{"step": nan\n')
+    assert compare_runs(finished, copied).damaged == (f"{copied / LOG_FILE} has 1 damaged line",)
+    assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 2
+    (copied / "checkpoints" / "step-14" / "state.json").write_text("xx")
+    assert len(compare_runs(finished, copied).damaged) == 2
+    assert "has 1 damaged line" in capsys.readouterr().err
+
+
+def test_a_pointer_to_no_checkpoint_is_a_problem(copied: Path) -> None:
+    (copied / "last.json").write_text('{"step": 7}')
+    assert any("last.json" in problem for problem in check_run(copied).problems)

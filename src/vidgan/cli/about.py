@@ -242,6 +242,8 @@ def show_difference(first: Path, second: Path, as_json: bool) -> None:
         print_lines("\n".join(f"  {line}" for line in found.numbers))
     for step, verdict in found.checkpoints.items():
         print_lines(f"checkpoint step-{step}: {verdict}")
+    if found.damaged:
+        raise UserError(f"not all could be compared: {'; '.join(found.damaged)}")
 
 
 def examine() -> dict[str, Any]:

@@ -83,8 +83,9 @@ def push(run: Run, repository: Repository, /, *, flags: Flags[PushFlags]) -> Non
         run: run folder, checkpoint folder, or generator file.
         repository: OWNER/NAME on the hub.
     """
-    from vidgan.sharing.hub import push_to_hub, save_pretrained
+    from vidgan.sharing.hub import check_repository, push_to_hub, save_pretrained
 
+    check_repository(repository)
     about = (flags.license, flags.failure, flags.checkpoint)
     if flags.dry_run:
         print_lines(save_pretrained(run, Path(repository).name, *about))

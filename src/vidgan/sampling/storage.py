@@ -469,6 +469,17 @@ def _believed(run: Path, name: str, steps: Sequence[int]) -> dict[str, Any] | No
     return found
 
 
+def pointer_flaws(run: str | Path) -> list[str]:
+    """What is wrong with `last.json` and `best.json` of a run, a sentence each."""
+    flaws = []
+    for name in ("last", "best"):
+        try:
+            _believed(Path(run), name, list_checkpoints(run))
+        except UserError as error:
+            flaws.append(str(error))
+    return flaws
+
+
 BASIS = {
     "protocol": ("protocol", "id"),
     "n": ("counts", "n"),

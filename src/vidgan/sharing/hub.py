@@ -105,6 +105,13 @@ def save_pretrained(
     return folder
 
 
+def check_repository(repository: str) -> None:
+    """Raise UserError for what is no OWNER/NAME."""
+    word = r"[A-Za-z0-9][\w.-]*"
+    if not re.fullmatch(f"{word}/{word}", repository, re.ASCII):
+        raise UserError(f"{printable(repository)} is no repository of the hub: give OWNER/NAME")
+
+
 def push_to_hub(
     source: str | Path,
     repository: str,

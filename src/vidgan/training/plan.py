@@ -17,6 +17,7 @@ from vidgan.data.loader import BATCHES_AHEAD
 from vidgan.errors import UserError
 from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape, Stage
+from vidgan.sampling.storage import MAX_CLASSES
 from vidgan.training.budget import STEPS_SHARE, full_stage, measure_step
 from vidgan.training.device_rates import DEVICES, GIB, DeviceRates, step_seconds
 from vidgan.training.ema import copy_generator
@@ -34,6 +35,8 @@ CARD_MARGIN, CARD_FIXED = 1.12, 0.1 * GIB
 """What a card takes beside the tensors of a step: work space of its libraries, in proportion and
 at least. With these the peak of each of 20 steps on an H200 was within 19 % of what its allocator
 counted, and mostly above."""
+MAX_CLIPS = 10**9
+
 CPU_FIXED = 0.42 * GIB
 """What a training process on a CPU takes beside its tensors: Python, torch and its kernels, clips,
 codecs. Two trainings of small networks took 399 and 468 MiB."""
@@ -138,8 +141,12 @@ def make_plan(
         notify: takes a sentence about progress.
 
     Raises:
-        UserError: no such device, or settings that do not fit each other.
+        UserError: no such device, numbers out of range, or settings that do not fit each other.
     """
+    if not 0 <= num_classes <= MAX_CLASSES:
+        raise UserError(f"classes={num_classes} must lie in 0..{MAX_CLASSES}")
+    if num_clips is not None and not 1 <= num_clips <= MAX_CLIPS:
+        raise UserError(f"clips={num_clips} must lie in 1..{MAX_CLIPS:,}")
     rates, place = _find_device(config, device)
     if rates is None:
         config = _in_formats_of(config, place)

@@ -13,7 +13,13 @@ import torch
 from vidgan.core.files import read_json
 from vidgan.core.settings import differences
 from vidgan.errors import UserError
-from vidgan.sampling.storage import STATE_FILE, checkpoint_folder, checkpoint_steps, read_state
+from vidgan.sampling.storage import (
+    STATE_FILE,
+    checkpoint_folder,
+    checkpoint_steps,
+    pointer_flaws,
+    read_state,
+)
 from vidgan.training.checkpoint import DAMAGED_MARK, check_checkpoint, leftovers
 from vidgan.training.doctor import looks_of
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
@@ -53,6 +59,7 @@ def check_run(run: Path) -> RunCheck:
         problems.append(f"the settings cannot be read: {error}")
     whole, damaged = _checkpoints(run)
     problems += damaged
+    problems += pointer_flaws(run)
     log = read_log(run / LOG_FILE)
     problems += _log_problems(run, log, whole)
     if config is not None:
@@ -96,10 +103,7 @@ def _checkpoints(run: Path) -> tuple[list[int], list[str]]:
 
 
 def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[int]) -> list[str]:
-    problems = []
-    left_out = count_lines(run / LOG_FILE) - len(log)
-    if left_out:
-        problems.append(f"{LOG_FILE} has {left_out} damaged lines")
+    problems = _damaged_lines(run, len(log))
     for before, after in pairwise(log):
         if after["step"] <= before["step"] or after["clips_seen"] < before["clips_seen"]:
             problems.append(
@@ -111,6 +115,13 @@ def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[i
             f"{LOG_FILE} ends before the newest checkpoint (step {whole[-1]}): lines are missing"
         )
     return problems
+
+
+def _damaged_lines(run: Path, whole: int) -> list[str]:
+    """That lines of the log are damaged, if more are there than the whole ones."""
+    left_out = count_lines(run / LOG_FILE) - whole
+    lines = "1 damaged line" if left_out == 1 else f"{left_out} damaged lines"
+    return [f"{run / LOG_FILE} has {lines}"] if left_out else []
 
 
 def _place_problems(run: Path, config: Config, whole: Sequence[int]) -> list[str]:
@@ -168,6 +179,7 @@ class RunDifference:
         parts_at: first logged step at which one differs; None if none does.
         numbers: there, the differing numbers.
         checkpoints: steps that both have, with `same` or the files that differ.
+        damaged: what could not be compared, a sentence each.
     """
 
     settings: tuple[str, ...]
@@ -176,6 +188,7 @@ class RunDifference:
     parts_at: int | None
     numbers: tuple[str, ...]
     checkpoints: dict[int, str]
+    damaged: tuple[str, ...]
 
 
 def compare_runs(first: Path, second: Path) -> RunDifference:
@@ -188,7 +201,9 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
         if not (run / CONFIG_FILE).is_file():
             raise UserError(f"{run} holds no {CONFIG_FILE}, so it is no run of vidgan train")
     settings = differences(*(config_to_dict(load_run_config(run)) for run in (first, second)))
-    logs = [{line["step"]: line for line in read_log(run / LOG_FILE)} for run in (first, second)]
+    lines = {run: read_log(run / LOG_FILE) for run in (first, second)}
+    damaged = [flaw for run, there in lines.items() for flaw in _damaged_lines(run, len(there))]
+    logs = [{line["step"]: line for line in lines[run]} for run in (first, second)]
     same, parts, numbers = None, None, []
     for step in sorted(logs[0].keys() & logs[1].keys()):
         numbers = list(_unlike(logs[0][step], logs[1][step]))
@@ -196,13 +211,16 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
             parts = step
             break
         same = step
+    checkpoints = _compare_checkpoints(first, second)
+    damaged += [found for found in checkpoints.values() if found.endswith("is damaged")]
     return RunDifference(
         settings=tuple(f"{d.key}: {d.first}, {d.second}" for d in settings if d.key != "run"),
         environment=tuple(_environments(first, second)),
         same_until=same,
         parts_at=parts,
         numbers=tuple(numbers),
-        checkpoints=_compare_checkpoints(first, second),
+        checkpoints=checkpoints,
+        damaged=tuple(damaged),
     )
 
 
