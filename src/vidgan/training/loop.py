@@ -8,13 +8,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from vidgan.core.distributed import Processes, join_processes
 from vidgan.core.files import check_place
 from vidgan.core.machine import keep_freed_memory
 from vidgan.core.progress import Notify, Progress, ignore, say
-from vidgan.core.randomness import derive_seed
 from vidgan.core.stop_signals import StopSignals
 from vidgan.data.build.packing import cached_build
 from vidgan.data.build.report import listed
@@ -23,7 +20,6 @@ from vidgan.data.loader import lost_workers_named, make_loader
 from vidgan.data.packed.store import open_store
 from vidgan.data.scorable import why_unscorable
 from vidgan.errors import UnhealthyTrainingError, UserError, counted
-from vidgan.losses.recipes import make_loss
 from vidgan.models import model_name, refuse_larger_than_memory
 from vidgan.models.base import ClipShape
 from vidgan.sampling.storage import GeneratorCard, plain_model
@@ -38,7 +34,6 @@ from vidgan.training.checkpoint import (
     save_checkpoint,
     tidy,
 )
-from vidgan.training.ema import copy_generator
 from vidgan.training.gradient_check import GradientCheck
 from vidgan.training.graphs import step_graphs
 from vidgan.training.health import (
@@ -51,7 +46,7 @@ from vidgan.training.health import (
 )
 from vidgan.training.logs import PLAIN_INTERVAL_S
 from vidgan.training.plan import refuse_larger_than_device
-from vidgan.training.planner import batch_requests, check_batches, plan_schedule
+from vidgan.training.planner import batch_requests, check_batches, new_step, plan_schedule
 from vidgan.training.presets import CONFIG_FILE, Config
 from vidgan.training.profiling import StepProfiler
 from vidgan.training.records import Recorder, describe_run, run_data_facts
@@ -261,20 +256,7 @@ def build_step(
     """Networks with initial weights from the seed, and their optimizers."""
     shape = ClipShape(*dataset.full_shape)
     refuse_larger_than_memory(config.model, shape, dataset.num_classes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "initial weights"))
-        gan = config.model.build(shape, dataset.num_classes)
-    dtype = torch.float64 if config.training.precision.networks == "fp64" else torch.float32
-    gan.to(processes.device, dtype).train()
-    return TrainingStep(
-        gan,
-        copy_generator(gan.generator),
-        make_loss(config.loss),
-        config.training,
-        config.seed,
-        len(schedule.levels),
-        processes,
-    )
+    return new_step(config, shape, dataset.num_classes, len(schedule.levels), processes)
 
 
 def restore(

@@ -12,19 +12,16 @@ import torch
 from vidgan.core.distributed import Processes
 from vidgan.core.machine import device_memory, has_bfloat16, machine_name
 from vidgan.core.progress import Notify
-from vidgan.core.randomness import derive_seed
 from vidgan.data.loader import BATCHES_AHEAD
 from vidgan.errors import UserError
-from vidgan.losses.recipes import make_loss
 from vidgan.models.base import ClipShape, Stage
 from vidgan.sampling.storage import MAX_CLASSES
 from vidgan.training.budget import STEPS_SHARE, full_stage, measure_step
 from vidgan.training.device_rates import DEVICES, GIB, DeviceRates, step_seconds
-from vidgan.training.ema import copy_generator
 from vidgan.training.gradient_check import in_float32
 from vidgan.training.graphs import step_graphs
 from vidgan.training.health import repeatable_arithmetic
-from vidgan.training.planner import first_films, plan_schedule, stretches
+from vidgan.training.planner import first_films, new_step, plan_schedule, stretches
 from vidgan.training.presets import Config
 from vidgan.training.schedule import Schedule
 from vidgan.training.settings import TrainingConfig
@@ -285,20 +282,9 @@ def _build(
     schedule: Schedule,
     place: torch.device,
 ) -> TrainingStep:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "initial weights"))
-        gan = config.model.build(shape, num_classes)
-    gan.to(place).train()
-    settings = dataclasses.replace(config.training, accumulate=1)
-    step = TrainingStep(
-        gan,
-        copy_generator(gan.generator),
-        make_loss(config.loss),
-        settings,
-        config.seed,
-        len(schedule.levels),
-        Processes(device=place),
-    )
+    training = dataclasses.replace(config.training, accumulate=1)
+    config = dataclasses.replace(config, training=training)
+    step = new_step(config, shape, num_classes, len(schedule.levels), Processes(device=place))
     step.enter(stage)
     return step
 

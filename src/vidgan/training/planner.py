@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Sequence
 from math import lcm
 
+import torch
+
 from vidgan.core.distributed import Processes
+from vidgan.core.randomness import derive_seed
 from vidgan.data.dataset import ClipRequest
 from vidgan.errors import UserError
+from vidgan.losses.recipes import make_loss
 from vidgan.models.base import GAN, ClipShape
-from vidgan.training.ema import PLAYERS, player_settings
+from vidgan.training.ema import PLAYERS, copy_generator, player_settings
 from vidgan.training.presets import Config
 from vidgan.training.schedule import Schedule, make_schedule, per_level, stage_at
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.shares import check_shares
+from vidgan.training.step import TrainingStep
 
 
 def plan_schedule(config: Config, clip_shape: Sequence[int]) -> Schedule:
@@ -32,6 +37,26 @@ def plan_schedule(config: Config, clip_shape: Sequence[int]) -> Schedule:
         rates = player_settings(settings, player).lr
         per_level(rates, len(schedule.levels), f"training.{player}.lr")
     return schedule
+
+
+def new_step(
+    config: Config, shape: ClipShape, num_classes: int, num_levels: int, processes: Processes
+) -> TrainingStep:
+    """Networks with initial weights from the seed, on their device, and their optimizers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "initial weights"))
+        gan = config.model.build(shape, num_classes)
+    dtype = torch.float64 if config.training.precision.networks == "fp64" else torch.float32
+    gan.to(processes.device, dtype).train()
+    return TrainingStep(
+        gan,
+        copy_generator(gan.generator),
+        make_loss(config.loss),
+        config.training,
+        config.seed,
+        num_levels,
+        processes,
+    )
 
 
 def clips_of_a_group(gan: GAN) -> int:
