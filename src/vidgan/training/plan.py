@@ -30,8 +30,8 @@ from vidgan.training.step_cost import StepCost, count_step
 
 CARD_MARGIN, CARD_FIXED = 1.12, 0.1 * GIB
 """What a card takes beside the tensors of a step: work space of its libraries, in proportion and
-at least. With these the peak of each of 20 steps on an H200 was within 19 % of what its allocator
-counted, and mostly above."""
+at least. With these the peak of each of 20 steps on an H200 was from 13 % below to 19 % above
+what its allocator counted."""
 MAX_CLIPS = 10**9
 
 CPU_FIXED = 0.42 * GIB
