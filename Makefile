@@ -53,13 +53,14 @@ EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
   tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
   tests/extractors/test_lpips.py tests/extractors/test_preprocessing.py \
-  tests/data/sources/test_containers_*.py tests/data/packed/test_export.py tests/data/sources/test_layouts.py
+  tests/data/sources/test_containers_*.py tests/data/packed/test_export.py tests/data/sources/test_layouts.py \
+  tests/training/test_other_launchers.py
 
 # litdata's metadata asks for torchvision, and it does without. torchmetrics imports it where it is
 # there, which fails beside the CPU build of torch.
 test-extras: $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' click tqdm webdataset
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,$(EXTRAS)]' click tqdm webdataset accelerate 'ray[train]'
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  $(BIN)/python -m pip install --quiet --no-deps scenedetect
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision

@@ -1,13 +1,11 @@
 """Two processes compute what one computes."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from launching import torchrun
 from safetensors.torch import load_file
 from training_cases import tiny_config
 from two_processes import LOSSES, MOMENTS, measure
@@ -17,13 +15,6 @@ from vidgan.errors import UserError
 from vidgan.models import build_gan
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training.planner import check_batches, plan_schedule
-
-
-def torchrun(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, "--nproc-per-node", "2", str(script), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

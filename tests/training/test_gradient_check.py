@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from broken_kernels import BrokenKernel, amx_fault, weight_gradient
-from test_distributed import torchrun
+from launching import torchrun
 from training_cases import hash_of_ema, tiny_config
 from two_processes_norms import PLAYS, SHAPE
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_distributed import torchrun
+from launching import torchrun
 from torch import Tensor
 from two_processes_norms import PLAYS, play
 

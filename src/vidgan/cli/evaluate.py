@@ -19,7 +19,7 @@ from vidgan.cli.common import (
     print_lines,
 )
 from vidgan.core.files import cache_folder, check_place
-from vidgan.core.progress import say
+from vidgan.core.progress import ignore, say
 from vidgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -88,23 +88,26 @@ def evaluate(
         )
         return
 
-    import torch
-
+    from vidgan.core.distributed import join_processes
     from vidgan.evaluation import generators
 
     folder = record_folder(run)
-    config, data = open_data(run, words, flags.checkpoint)
-    options = generators.EvaluationOptions(
-        checkpoint=flags.checkpoint,
-        seed=flags.seed,
-        judge_seed=judge_seed,
-        cache=cache_folder() / "judges",
-        features=cache_folder() / "features",
-        images=folder,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        notify=say,
-    )
-    record = generators.evaluate(run, data, choose(data.classes), options)
+    with join_processes() as processes:
+        config, data = open_data(run, words, flags.checkpoint)
+        options = generators.EvaluationOptions(
+            checkpoint=flags.checkpoint,
+            seed=flags.seed,
+            judge_seed=judge_seed,
+            cache=cache_folder() / "judges",
+            features=cache_folder() / "features",
+            images=folder if processes.is_first else None,
+            device=processes.device,
+            processes=processes,
+            notify=say if processes.is_first else ignore,
+        )
+        record = generators.evaluate(run, data, choose(data.classes), options)
+    if not processes.is_first:
+        return
     if folder is not None:
         say(f"the record is {generators.save_record(record, folder)}")
     if config is not None:

@@ -75,6 +75,7 @@ def sample(
         run: run folder, checkpoint folder, generator file, zoo:NAME or hub id.
         out: OUT.mp4, .gif or .webp for a grid, .png for frames side by side, else a folder.
     """
+    from vidgan.core.distributed import join_processes
     from vidgan.sampling.outputs import sample as draw_samples
     from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
     from vidgan.sampling.showing import layers_table, motions_table, rows_of_square, write_table
@@ -93,27 +94,32 @@ def sample(
             f"{', '.join(sorted(GRID_SUFFIXES))}"
         )
     check_place(out)
-    generator = load_generator(run, flags.checkpoint)
-    card = card_of(generator)
     wishes = (flags.class_name, flags.truncation, flags.frames)
+    seeds = range(flags.seed, flags.seed + flags.num)
+    with join_processes() as processes:
+        generator = load_generator(run, flags.checkpoint).to(processes.device)
+        card = card_of(generator)
+        if suffix not in GRID_SUFFIXES:
+            with progress_on_stderr() as progress:
+                write_sample_folder(
+                    out,
+                    generator,
+                    seeds,
+                    *wishes,
+                    lambda done, total: progress(done, total, "generating clips"),
+                    processes,
+                )
+        if not processes.is_first:
+            # A grid is little work, and one file.
+            return
     if flags.show == "layers":
-        seeds = range(flags.seed, flags.seed + flags.num)
         print_note(write_table(out, layers_table(generator, seeds, *wishes), card.fps))
     elif flags.show == "motions":
         seeds = range(flags.seed, flags.seed + rows_of_square(flags.num))
         print_note(write_table(out, motions_table(generator, seeds, *wishes), card.fps))
     elif suffix in GRID_SUFFIXES:
-        samples = draw_samples(generator, range(flags.seed, flags.seed + flags.num), *wishes)
+        samples = draw_samples(generator, seeds, *wishes)
         print_note(write_sample_grid(out, samples, card.fps))
-    else:
-        with progress_on_stderr() as progress:
-            write_sample_folder(
-                out,
-                generator,
-                range(flags.seed, flags.seed + flags.num),
-                *wishes,
-                lambda done, total: progress(done, total, "generating clips"),
-            )
     if flags.json:
         print_json({"out": str(out), "num": flags.num, "seed": flags.seed, "step": card.step})
     else:
@@ -162,6 +168,7 @@ def interpolate(
         out: video to write (.mp4, .gif or .webp), with the image beside it as .png; by default
             interpolation.mp4 in the run.
     """
+    from vidgan.core.distributed import default_device
     from vidgan.sampling.outputs import ANIMATIONS, interpolate_seeds, write_interpolation
     from vidgan.sampling.storage import card_of, load_generator
 
@@ -174,7 +181,7 @@ def interpolate(
             f"{video} is not a supported video format; use one of {', '.join(ANIMATIONS)}"
         )
     check_place(video)
-    generator = load_generator(run, flags.checkpoint)
+    generator = load_generator(run, flags.checkpoint).to(default_device())
     card = card_of(generator)
     image = video.with_suffix(".png")
     clips = interpolate_seeds(
@@ -240,6 +247,7 @@ def predict(
         clips: videos; or data=FOLDER, to score held-out clips (without either: those of the run);
             lpips=alex or lpips=vgg adds LPIPS, whose weights you have converted (vidgan weights).
     """
+    from vidgan.core.distributed import default_device
     from vidgan.sampling.predict import check_takes_context
     from vidgan.sampling.storage import find_generator_file, load_generator
 
@@ -249,7 +257,7 @@ def predict(
     files = [Path(word) for word in clips if word not in words]
     words, lpips = take_lpips(words)
     file = find_generator_file(run, CHECKPOINT)
-    generator = load_generator(file)
+    generator = load_generator(file).to(default_device())
     check_takes_context(generator)
     if flags.context not in (None, generator.context_frames):
         raise UserError(
@@ -473,8 +481,7 @@ def predict_heldout(
     file: Path, run: str, words: tuple[str, ...], num_clips: int, wanted: Wanted
 ) -> Told:
     """Score predictions of held-out clips, keep the record, and draw some."""
-    import torch
-
+    from vidgan.core.distributed import default_device
     from vidgan.evaluation.clips import EvaluationOptions
     from vidgan.evaluation.predictions import (
         evaluate_best_of_100,
@@ -490,7 +497,7 @@ def predict_heldout(
         seed=wanted.seed,
         judge_seed=wanted.seed,
         cache=cache_folder() / "judges",
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=default_device(),
         notify=say,
     )
     if wanted.protocol == "prediction":

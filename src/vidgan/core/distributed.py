@@ -6,7 +6,7 @@ of one flat tensor. Without those variables everything here is the one-process c
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,11 +115,45 @@ class Processes:
 
     def from_first(self, number: int) -> int:
         """The first process' number, in every process."""
+        return int(self._from(0, torch.tensor([number])).item())
+
+    def share_rows(
+        self, num_rows: int, batch: int, compute: Callable[[int, int], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Rows of tensors, computed in batches by turns and given to every process.
+
+        Every process has to call this alike. All of them compute the first batch, which tells
+        what they are to receive; a batch is the same whoever computes it.
+
+        Args:
+            num_rows: rows in all.
+            batch: rows of a batch; the last one may be smaller.
+            compute: from start and stop to named tensors on the CPU with a row for each.
+        """
+        spans = [(start, min(start + batch, num_rows)) for start in range(0, num_rows, batch)]
+        own = {
+            number: compute(*span)
+            for number, span in enumerate(spans)
+            if number == 0 or number % self.count == self.rank
+        }
+        parts = [own[0]]
+        for number, (start, stop) in enumerate(spans[1:], 1):
+            room = {
+                name: like.new_empty(stop - start, *like.shape[1:]) for name, like in own[0].items()
+            }
+            part = own.pop(number, room)
+            owner = number % self.count
+            parts.append({name: self._from(owner, rows) for name, rows in part.items()})
+        return {name: torch.cat([part[name] for part in parts]) for name in own[0]}
+
+    def _from(self, owner: int, tensor: Tensor) -> Tensor:
+        """The tensor of one process, in every process, which gives one of that shape and type."""
         if self.count == 1:
-            return number
-        told = torch.tensor([number], device=self.device)
-        dist.broadcast(told, 0)
-        return int(told.item())
+            return tensor
+        moved = tensor.to(self.device).contiguous()
+        with _lost_peers_named():
+            dist.broadcast(moved, owner)
+        return moved.to(tensor.device)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
@@ -128,6 +162,11 @@ class Processes:
         votes = torch.tensor([float(flag)], device=self.device)
         _all_reduce(votes)
         return bool(votes.item() > 0)
+
+
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
@@ -147,7 +186,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     rank = int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = default_device().type
     if device == "cuda":
         if local_rank >= torch.cuda.device_count():
             raise UserError(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.clip_ops import to_uint8
+from vidgan.core.distributed import Processes
 from vidgan.core.progress import Notify, ignore
 from vidgan.core.randomness import keyed_rng
 from vidgan.errors import UserError
@@ -89,6 +90,9 @@ class EvaluationOptions:
     none."""
     device: torch.device | str = "cpu"
     """Where the generator and the judge compute."""
+    processes: Processes = field(default_factory=Processes)
+    """Those that share generating and extracting; all of them call, and get the same record. The
+    folders have to be the same ones too."""
     notify: Notify = ignore
     """Told in a few words what happens next."""
 
@@ -140,7 +144,7 @@ def evaluate_clips(
     store = None if options.features is None else FeatureStore(options.features)
     options.notify("scoring")
     rounded = clips if clips.dtype == torch.uint8 else to_uint8(clips)
-    extract = partial(ScoredSet.of, extractor=extractor, store=store)
+    extract = partial(ScoredSet.of, extractor=extractor, store=store, processes=options.processes)
     fake = extract(rounded, seen=clips)
     seen, unseen = (extract(part.clips) for part in (real.train, real.heldout))
 

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vidgan.core.distributed import Processes
 from vidgan.extractors.extractor import Extractor
-from vidgan.extractors.feature_store import FeatureStore
+from vidgan.extractors.feature_store import PART_CLIPS, FeatureStore
 from vidgan.extractors.judge import Extraction, clips_hash
 from vidgan.metrics.statistics import refuse_not_finite
+
+ALONE = Processes()
 
 
 class ScoredSet(NamedTuple):
@@ -27,6 +30,7 @@ class ScoredSet(NamedTuple):
         extractor: Extractor | None,
         store: FeatureStore | None = None,
         seen: Tensor | None = None,
+        processes: Processes = ALONE,
     ) -> "ScoredSet":
         """The clips with their features.
 
@@ -35,11 +39,12 @@ class ScoredSet(NamedTuple):
             extractor: None gives none.
             store: where features are kept between evaluations; None extracts again.
             seen: unrounded float clips to show the network instead.
+            processes: those that share the work.
         """
         if extractor is None:
             return cls(clips, None)
         shown = clips if seen is None else seen
-        return cls(clips, extract_stored(extractor, shown, store))
+        return cls(clips, extract_stored(extractor, shown, store, processes))
 
     def take(self, rows: Tensor) -> "ScoredSet":
         """The clips in `rows`, int64; nothing is computed again."""
@@ -117,13 +122,16 @@ class ShownFrames:
         return {kind: values[:, 0] for kind, values in self.inner.arrays(frames).items()}
 
 
-def extract_stored(extractor: Extractor, clips: Tensor, store: FeatureStore | None) -> Extraction:
+def extract_stored(
+    extractor: Extractor, clips: Tensor, store: FeatureStore | None, processes: Processes = ALONE
+) -> Extraction:
     """Features of clips `[M, C, T, H, W]`, taken from the store if it has them.
 
     Args:
         extractor: the network.
         clips: uint8, or float in [-1, 1] under a protocol that does not round.
         store: None extracts again.
+        processes: those that share the work.
 
     Raises:
         UserError: the network gives values that are not finite.
@@ -135,15 +143,20 @@ def extract_stored(extractor: Extractor, clips: Tensor, store: FeatureStore | No
             refuse_not_finite(f"the {kind} that {extractor.name} gives of these clips", values)
         return arrays
 
+    def extract_rows(start: int, stop: int) -> dict[str, Tensor]:
+        return extract(clips[start:stop])
+
     if store is None:
-        return _extraction(extract(clips))
+        return _extraction(processes.share_rows(len(clips), PART_CLIPS, extract_rows))
     facts = {
         "extractor": extractor.record(),
         "clips": clips_hash(clips, torch.zeros(0, dtype=torch.int64)),
         # Another version may round the last digit otherwise.
         "torch": torch.__version__,
     }
-    stored = store.obtain(facts, clips.shape[0], lambda a, b: clips[a:b], extract)
+    stored = store.obtain(
+        facts, clips.shape[0], lambda a, b: clips[a:b], extract, processes=processes
+    )
     return _extraction({kind: stored.array(kind) for kind in stored.kinds})
 
 

@@ -233,7 +233,7 @@ def gather(
     check_classes(source, data)
     facts = with_context(facts, source)
     collect = _gather_continued if source.context_frames else _gather_from_generator
-    found = collect(source.to(options.device), data, protocol, seed, notify)
+    found = collect(source.to(options.device), data, protocol, options)
     return replace(found, facts=facts, origin=origin)
 
 
@@ -349,24 +349,26 @@ def _window(rule: ClipRule, seed: int) -> Window:
 
 
 def _gather_from_generator(
-    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, notify: Notify
+    generator: Generator, data: ClipDataset, protocol: Protocol, options: EvaluationOptions
 ) -> Gathered:
+    seed = options.seed
     # Two clips reveal the size at the generator's present stage.
-    shape = _generate(generator, torch.zeros(2, dtype=torch.int64), seed)[0].shape
+    shape = _generate(generator, torch.zeros(2, dtype=torch.int64), options)[0].shape
     check_clip_shape(protocol, shape[1:])
-    notify("reading real clips")
+    options.notify("reading real clips")
     real = gather_real(data, shape[2], shape[3], protocol, seed)
     n = plan_comparison(real, protocol.num_clips, seed, protocol).n
-    notify(f"generating {protocol.num_clips} clips")
+    options.notify(f"generating {protocol.num_clips} clips")
     asked = _asked_labels(real.train.labels, protocol.num_clips, n, seed)
-    return Gathered(*_generate(generator, asked, seed, quantise=_rounds(protocol)), real)
+    return Gathered(*_generate(generator, asked, options, quantise=_rounds(protocol)), real)
 
 
 def _gather_continued(
-    generator: Generator, data: ClipDataset, protocol: Protocol, seed: int, notify: Notify
+    generator: Generator, data: ClipDataset, protocol: Protocol, options: EvaluationOptions
 ) -> Gathered:
     """Generated continuations of held-out clips, in seeded order, and the true ones."""
-    notify("reading real clips")
+    seed = options.seed
+    options.notify("reading real clips")
     windows = gather_real(data, data.config.frames, data.config.resolution, protocol, seed)
     parted = part_windows(generator, windows.heldout.clips, seed)
     train = replace(windows.train, clips=targets_of(generator, windows.train.clips))
@@ -376,9 +378,9 @@ def _gather_continued(
         # Given the same frames again, another latent makes another clip.
         order = order.repeat(-(-protocol.num_clips // len(order)))
     rows = order[: protocol.num_clips]
-    notify(f"continuing {len(rows)} held-out clips")
+    options.notify(f"continuing {len(rows)} held-out clips")
     asked = heldout.labels[rows]
-    clips, _ = _generate(generator, asked, seed, parted.context[rows], _rounds(protocol))
+    clips, _ = _generate(generator, asked, options, parted.context[rows], _rounds(protocol))
     real = replace(windows, train=train, heldout=heldout)
     return Gathered(parted.new_frames(generator, clips), asked if data.classes else None, real)
 
@@ -427,20 +429,22 @@ def _gather_from_folder(
 def _generate(
     generator: Generator,
     asked: Tensor,
-    seed: int,
+    options: EvaluationOptions,
     context: Tensor | None = None,
     quantise: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """One clip for each asked label, and context; latent i depends on (seed, i) alone."""
     labels = asked if generator.num_classes else None
-    clips = []
-    for start in range(0, asked.shape[0], SAMPLE_BATCH):
-        rows = slice(start, min(start + SAMPLE_BATCH, asked.shape[0]))
-        seeds = [derive_seed(seed, "evaluation latent", i) for i in range(rows.start, rows.stop)]
+
+    def batch(start: int, stop: int) -> dict[str, Tensor]:
+        numbers = range(start, stop)
+        seeds = [derive_seed(options.seed, "evaluation latent", i) for i in numbers]
         latents = sample_latents(generator, seeds)
-        given_labels, given = (None if part is None else part[rows] for part in (labels, context))
-        clips.append(sample_clips(generator, latents, given_labels, given, quantise=quantise))
-    return torch.cat(clips), labels
+        asked_for = None if labels is None else labels[start:stop]
+        given = None if context is None else context[start:stop]
+        return {"clips": sample_clips(generator, latents, asked_for, given, quantise=quantise)}
+
+    return options.processes.share_rows(len(asked), SAMPLE_BATCH, batch)["clips"], labels
 
 
 def _asked_labels(labels: Tensor, count: int, n: int, seed: int) -> Tensor:

@@ -226,6 +226,12 @@ def _part_path(folder: Path, start: int) -> Path:
 def _finish(folder: Path, facts: dict[str, Any], parts: list[tuple[int, int]]) -> None:
     """Join the parts into arrays, write the manifest, and only then remove the parts."""
     count = parts[-1][1]
+    lost = [start for start, _ in parts if not _part_path(folder, start).exists()]
+    if lost:
+        raise UserError(
+            f"{_part_path(folder, lost[0])} is missing: processes that share an extraction need the"
+            " same folder, on a file system that all of their machines see"
+        )
     first = load_file(_part_path(folder, 0))
     arrays: dict[str, Any] = {}
     for kind, example in first.items():

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.clip_ops import Values, as_tensor
+from vidgan.core.distributed import Processes
 from vidgan.core.escaping import csv_cell
 from vidgan.core.files import (
     is_vacant,
@@ -184,6 +185,7 @@ def write_sample_folder(
     truncation: float | None = None,
     num_frames: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    processes: Processes | None = None,
 ) -> None:
     """Write a clip for each seed as lossless MP4 files with `labels.csv`, for use with other metric
     code.
@@ -199,6 +201,7 @@ def write_sample_folder(
         truncation: see `sample_clips`.
         num_frames: see `sample_clips`.
         on_progress: called with (clips written, clips in all).
+        processes: those that share the work by turns; all have to call, and see the folder.
 
     Raises:
         UserError: the folder holds something else, or no clip is asked for.
@@ -216,9 +219,12 @@ def write_sample_folder(
         "truncation": truncation,
         "num_frames": num_frames,
     }
-    _claim(folder, request)
+    processes = processes or Processes()
+    if processes.is_first:
+        _claim(folder, request)
+    processes.barrier()
     labels = labels_of(generator, seeds, class_name)
-    for first in range(0, num, FOLDER_BATCH):
+    for first in range(0, num, FOLDER_BATCH)[processes.rank :: processes.count]:
         rows = range(first, min(first + FOLDER_BATCH, num))
         missing = [row for row in rows if not (folder / _clip_name(row)).exists()]
         if missing:
@@ -233,7 +239,9 @@ def write_sample_folder(
                 write_mp4(folder / _clip_name(row), clip, card.fps, lossless=True)
         if on_progress:
             on_progress(rows.stop, num)
-    write_text_atomically(folder / LABELS_FILE, _labels_table(seeds, labels, card))
+    processes.barrier()
+    if processes.is_first:
+        write_text_atomically(folder / LABELS_FILE, _labels_table(seeds, labels, card))
 
 
 def generator_fingerprint(generator: Generator) -> str:
