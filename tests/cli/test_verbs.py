@@ -78,7 +78,7 @@ def test_the_same_command_or_the_folder_goes_on(words: list[str], capsys: Captur
     assert cli.run(["train", *words]) == 0
     output = capsys.readouterr()
     assert output.out == f"{RUN}\n"
-    assert f"the page: {RUN}/index.html\nnext: vidgan evaluate {RUN}\n" in output.err
+    assert output.err.endswith(f"next: vidgan evaluate {RUN}\nthe page: {RUN}/index.html\n")
     assert Path(RUN, "checkpoints/step-12/ema.safetensors").read_bytes() == before
 
 
@@ -90,6 +90,14 @@ def test_dry_run_prints_settings_that_can_be_read_again(capsys: Capture) -> None
     Path("again.yaml").write_text(text, encoding="utf-8")
     assert cli.run(["train", "again.yaml", "--dry-run"]) == 0
     assert capsys.readouterr().out == text.replace("preset: small\n", "preset: again\n")
+
+
+def test_dry_run_refuses_what_training_would(capsys: Capture) -> None:
+    words = ["cpu/mocogan-motions-16x8", "data=videos", "--dry-run"]
+    assert cli.run(["train", *words]) == 0
+    unknown = "training.discriminator_batch_size={picture: 3}"
+    assert cli.run(["train", *words, unknown]) == 2
+    assert "the discriminators of this model are" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

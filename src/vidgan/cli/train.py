@@ -1,7 +1,6 @@
 """Verbs about runs: `plan`, `train` and `report`."""
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,8 +48,10 @@ def train(words: TrainWords = (), /, *, dry_run: bool = False, profile: int = 0)
         overrides.append(f"training.profile_steps={profile}")
     config = load_config(source, overrides)
     if dry_run:
+        from vidgan.training.planner import check_settings
         from vidgan.training.presets import config_to_dict
 
+        check_settings(config)
         print_lines(dump_yaml(config_to_dict(config)), end="")
         return
 
@@ -63,7 +64,6 @@ def train(words: TrainWords = (), /, *, dry_run: bool = False, profile: int = 0)
     if is_first:
         print_lines(run)
         print(printable(f"the page: {run / 'index.html'}"), file=sys.stderr)
-        print(printable(f"next: vidgan evaluate {shlex.quote(str(run))}"), file=sys.stderr)
 
 
 def plan(

@@ -60,4 +60,7 @@ def how_to_score(num_videos: int) -> str:
     if num_videos < 3 * MIN_CLIPS:
         return windows
     fraction = math.ceil(100 * MIN_CLIPS / num_videos) / 100
-    return f"set data.heldout_fraction={fraction:g}, which holds out enough of them, or {windows}"
+    return (
+        f"set data.heldout_fraction={fraction:g}, which holds out enough of them (where folders "
+        f"name the split, move videos from one to the other instead), or {windows}"
+    )

@@ -1,6 +1,7 @@
 """Training: from settings to a run folder, resumable at any point."""
 
 import math
+import shlex
 import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
@@ -46,7 +47,13 @@ from vidgan.training.health import (
 )
 from vidgan.training.logs import PLAIN_INTERVAL_S
 from vidgan.training.plan import refuse_larger_than_device
-from vidgan.training.planner import batch_requests, check_batches, new_step, plan_schedule
+from vidgan.training.planner import (
+    batch_requests,
+    check_batches,
+    clip_shape,
+    new_step,
+    plan_schedule,
+)
 from vidgan.training.presets import CONFIG_FILE, Config
 from vidgan.training.profiling import StepProfiler
 from vidgan.training.records import Recorder, describe_run, run_data_facts
@@ -195,6 +202,8 @@ def train(config: Config) -> Path:
                 notify(f"stopped and saved at step {state.step}; run the same command to continue")
                 raise TrainingStopped(0)
         notify(f"finished at step {state.step} after {counted(state.clips_seen, 'clip')}: {run}")
+        if not reason:
+            notify(f"next: vidgan evaluate {shlex.quote(str(run))}")
     return run
 
 
@@ -212,11 +221,6 @@ def check_before(config: Config) -> None:
     check_run_folder(config)
     check_place(config.run)
     plan_schedule(config, clip_shape(config))
-
-
-def clip_shape(config: Config) -> ClipShape:
-    """Shape of the clips that the settings ask for."""
-    return ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
 
 
 def scheduled(config: Config, dataset: ClipDataset, processes: Processes, notify: Notify) -> Config:

@@ -21,7 +21,7 @@ from vidgan.training.device_rates import DEVICES, GIB, DeviceRates, step_seconds
 from vidgan.training.gradient_check import in_float32
 from vidgan.training.graphs import step_graphs
 from vidgan.training.health import repeatable_arithmetic
-from vidgan.training.planner import first_films, new_step, plan_schedule, stretches
+from vidgan.training.planner import clip_shape, first_films, new_step, plan_schedule, stretches
 from vidgan.training.presets import Config
 from vidgan.training.schedule import Schedule
 from vidgan.training.settings import TrainingConfig
@@ -147,7 +147,7 @@ def make_plan(
     rates, place = _find_device(config, device)
     if rates is None:
         config = _in_formats_of(config, place)
-    shape = ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
+    shape = clip_shape(config)
     schedule = plan_schedule(config, shape)
     costs = []
     for level in range(len(schedule.levels)):

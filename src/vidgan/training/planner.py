@@ -10,6 +10,7 @@ from vidgan.core.randomness import derive_seed
 from vidgan.data.dataset import ClipRequest
 from vidgan.errors import UserError
 from vidgan.losses.recipes import make_loss
+from vidgan.models import outline_gan
 from vidgan.models.base import GAN, ClipShape
 from vidgan.training.ema import PLAYERS, copy_generator, player_settings
 from vidgan.training.presets import Config
@@ -17,6 +18,11 @@ from vidgan.training.schedule import Schedule, make_schedule, per_level, stage_a
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.shares import check_shares
 from vidgan.training.step import TrainingStep
+
+
+def clip_shape(config: Config) -> ClipShape:
+    """Shape of the clips that the settings ask for."""
+    return ClipShape(3, config.data.frames, config.data.resolution, config.data.resolution)
 
 
 def plan_schedule(config: Config, clip_shape: Sequence[int]) -> Schedule:
@@ -101,6 +107,18 @@ def check_batches(
                 f"split into {processes.count} processes x {settings.accumulate} micro-batches x "
                 f"groups of {group} clips; use a multiple of {parts * group}"
             )
+
+
+def check_settings(config: Config) -> None:
+    """Refuse settings that do not fit each other, as far as one process can tell without clips.
+
+    Raises:
+        UserError: what `plan_schedule` and `check_batches` refuse, or networks that cannot be.
+    """
+    shape = clip_shape(config)
+    schedule = plan_schedule(config, shape)
+    gan = outline_gan(config.model, shape, 0, "model")
+    check_batches(schedule, gan, config.training, Processes())
 
 
 def batch_requests(
