@@ -182,13 +182,68 @@ FORGED: list[tuple[str, Any, str]] = [
     ("comparable_to", ["fvd-styleganv"], "allow []"),
     ("features", {"real": "0123"}, "given features"),
     ("environment.deep", json.loads("[" * 60 + "]" * 60), "more than 32 groups"),
+    # What follows from other numbers of the record.
+    ("scores.frechet_distance.real", 900.0, "motion_sensitivity"),
+    ("scores.frechet_distance.floor", 900.0, "scores.overall of floor"),
+    ("scores.space_time_swd.controls.noise", 1.0, "motion_sensitivity"),
+    ("scores.space_time_swd.controls.frozen", 1.0, "scores.overall of frozen"),
+    ("scores.space_time_swd.controls.frozen", ..., "has other controls than"),
+    ("scores.overall.real", 2.0, "scores.overall of real is 2.0"),
+    ("scores.overall.of", ["appearance"], "scores.overall.of is ['appearance'] and not"),
+    ("scores.frechet_distance.first_group.value", 77.0, "first_group is 77.0 and not"),
+    ("generator.sha256", "no hash", "generator.sha256 is 'no hash', which is not a hash"),
+    ("generator.clips_hash", "ABCD", "generator.clips_hash is 'ABCD', which is not a hash"),
+    ("scores.inception_score.share_of_real", 1.5, "share_of_real is 1.5"),
+    ("scores.appearance.interval", {"low": 2, "high": 1, "level": 0.9}, "reaches from 2 to 1"),
+    ("scores.appearance.interval", {"low": "a"}, "reaches from 'a' to None"),
+    ("scores.appearance.interval", {"low": 1, "high": 2, "level": 95}, "level is 95"),
+    ("scores.appearance.extrapolated", {"value": 0.0}, "does not ask for"),
+    # Diagnostics that no evaluation gives.
+    ("agreement.generated_by_class", {CLASSES[0]: 1.0}, "its classes reach from 1 to 1"),
+    ("agreement.generated.colour", 0.5, "is of 'colour', which is no class"),
+    (f"agreement.generated_by_class.{CLASSES[0]}", 7.0, "not a share"),
+    (f"agreement.generated_by_class.{CLASSES[0]}", "x", "agreement.generated_by_class"),
+    ("agreement.heldout_by_class.other", 0.5, "is of 'other', which is no class"),
+    ("agreement.heldout.joint", None, "agreement.heldout lacks joint"),
+    ("agreement.shown", {"generated": {}, "heldout": {}}, "of other classes than its data"),
+    ("memorisation.thumbnails.copies.share", 40, "not a share"),
+    ("memorisation.thumbnails.copies.limit", -0.5, "holds a limit below 0"),
+    ("memorisation.thumbnails.heldout_copies", {}, "memorisation.thumbnails.heldout_copies.share"),
+    ("memorisation.thumbnails.repeats", [1], "memorisation.thumbnails.repeats"),
+    ("diversity.by_class", [], "diversity.by_class"),
+    ("diversity.by_class.odd", {"generated": 1, "heldout": 1, "ratio": 1}, "'odd', which is no"),
+    ("diversity.lowest.ratio", 0.9, "diversity.lowest is 0.9"),
+    ("motion.generated.still", 5.0, "not a share"),
+    ("motion.generated.change_deviation", -1.0, "change_deviation is -1"),
+    ("motion.heldout.jerk", "x", "motion.heldout.jerk"),
+    ("generator.step", -3, "generator.step is -3"),
+    ("generator.clips_seen", -3, "generator.clips_seen is -3"),
+    ("generator.given_frames", -2, "generator.given_frames is -2"),
+    ("counts.reference", 10**6, "counts.reference is 1000000, of 96 train clips"),
+    ("counts.heldout", 0, ""),
+    ("data.classes.0", CLASSES[1], "data.classes holds a class twice"),
+    ("created", "yesterday", "which is not a time"),
+    ("wall_seconds", -5.0, "wall_seconds is -5"),
+    ("environment.processor", 5, "environment.processor"),
 ]
 """Place, value and what the sentence says that refuses it, although the seal was made again."""
 
 MARKED: list[tuple[str, Any, str]] = [
-    ("scores.frechet_distance.real", 900.0, "frechet_distance of real is 900"),
-    ("scores.frechet_distance.floor", 900.0, "frechet_distance of floor is 900"),
-    ("scores.space_time_swd.controls.noise", 1.0, "space_time_swd of noise is 1"),
+    ("scores.inception_score.floor", 900.0, "inception_score of floor is 900"),
+    ("scores.inception_score.controls.noise", 1.5, "inception_score of noise is 1.5"),
+    ("memorisation.thumbnails.copies.limit", 1.0, "its limit of copies (thumbnails) is 1 and"),
+    ("memorisation.thumbnails.copies.share", 0.9, "it lacks the warning that its scores call for"),
+    (
+        "memorisation.thumbnails.repeats",
+        {"share": 0.8, "real": 0.0, "limit": 0.02},
+        "80.0% of the generated clips are copies of another generated clip",
+    ),
+    (
+        "memorisation.thumbnail",
+        {"generated": 1.0, "heldout": 1.0, "ratio": 1.0},
+        "a space that this vidgan does not know: thumbnail",
+    ),
+    ("motion.generated.still", 1.0, "100% of the generated clips stand still"),
     ("sentence", "comparable with everything", "the true ending is: own classifier"),
     ("surprise", 1, "does not know: surprise"),
     ("counts.surprise", 1, "does not know: counts.surprise"),
@@ -230,6 +285,7 @@ def test_a_warning_that_was_taken_out_comes_back(
     made: tuple[Path, Path], plain: Plain, tmp_path: Path
 ) -> None:
     record = edited(plain, ("scores", "space_time_swd", "value"), 9000.0)
+    record = edited(record, ("scores", "overall"), ...)
     record = edited(record, ("scores", "space_time_swd", "values"), [9000.0], seal=True)
     found = shown(record, tmp_path, made[1])
     assert isinstance(found, Comparison)
@@ -314,6 +370,7 @@ def test_equal_content_counts_once_and_is_named(
     # An edited copy never speaks for its original.
     record = edited(plain, ("scores", "space_time_swd", "value"), 0.01)
     record["scores"]["space_time_swd"]["values"] = [0.01]
+    del record["scores"]["overall"]
     (tmp_path / "odd.json").write_text(json.dumps(record))
     ((row,),) = [table.rows for table in compare([tmp_path / "odd.json", made[0]]).tables]
     assert 0.01 not in {value for cell in row.cells for value in cell.values}
@@ -361,6 +418,15 @@ def test_records_of_a_run_come_newest_first_and_what_is_none_is_named(
     assert read_run_records(tmp_path / "none") == ([], [])
 
 
+def test_a_key_that_is_there_twice_is_refused(made: tuple[Path, Path], tmp_path: Path) -> None:
+    """A person may read the first value of a key, and a parser takes the last one."""
+    text = made[0].read_text(encoding="utf-8")
+    for place, twin in (("{", '{"scores": {}, '), ('"real":', '"real": 0.5, "real":')):
+        (tmp_path / "odd.json").write_text(text.replace(place, twin, 1), encoding="utf-8")
+        with pytest.raises(UserError, match=r"the key '(scores|real)' is there twice"):
+            compare([made[1], tmp_path / "odd.json"])
+
+
 def test_the_page_of_a_run_says_what_a_comparison_says(
     made: tuple[Path, Path], plain: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -377,7 +443,7 @@ def test_the_page_of_a_run_says_what_a_comparison_says(
     assert "seal is broken" not in said + page
     place = ("scores", "space_time_swd", "value")
     title = "its field scores was edited after it was made: the seal is broken"
-    moved = edited(plain, ("scores", "space_time_swd", "real"), 1.5)
+    moved = edited(plain, ("scores", "inception_score", "floor"), 1.5)
     for text in report(moved):
         assert title in text
     assert title in "".join(compare([run]).tables[0].rows[0].remarks)

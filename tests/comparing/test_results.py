@@ -39,7 +39,7 @@ RECORD: dict[str, Any] = {
     "created": "2026-01-01T00:00:00+00:00",
     "protocol": {"id": "own-c3d"},
     "counts": {"n": 96, "generated": 512, "heldout": 100, "train": 800},
-    "data": {"frames": 8, "height": 16, "width": 16, "hash": "aaaa"},
+    "data": {"frames": 8, "height": 16, "width": 16, "hash": "aaaa", "classes": list("abcd")},
     "judge": {
         "extractor": "own-c3d",
         "hash": "jjjj",

@@ -1,5 +1,7 @@
 """Controls change what they say and nothing else, and the nearest training clips are shown."""
 
+from math import comb
+
 import pytest
 import torch
 from metric_clips import Labelled
@@ -83,3 +85,12 @@ def test_chance_of_so_few_by_hand() -> None:
     assert chance_of_so_few(0, 2, 2, 2) == pytest.approx(1 / 6)
     assert chance_of_so_few(1, 1, 2, 2) == pytest.approx(5 / 6)
     assert chance_of_so_few(2, 0, 2, 2) == 1.0
+    for few, others, num_few, num_others in ((3, 30, 40, 90), (9, 11, 20, 70), (0, 7, 50, 60)):
+        marked, total = few + others, num_few + num_others
+        ways = (comb(marked, k) * comb(total - marked, num_few - k) for k in range(few + 1))
+        expected = sum(ways) / comb(total, num_few)
+        found = chance_of_so_few(few, others, num_few, num_others)
+        assert found == pytest.approx(expected, rel=1e-10)
+    # Sets of any size take a moment: 40 and 60 % where half is expected, of ten million clips each.
+    assert chance_of_so_few(4_000_000, 6_000_000, 10**7, 10**7) == 0.0
+    assert chance_of_so_few(6_000_000, 4_000_000, 10**7, 10**7) == 1.0

@@ -19,6 +19,7 @@ from vidgan.core.settings import plain_hash
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.evaluation.generators import evaluate
 from vidgan.evaluation.metric import custom_id
+from vidgan.evaluation.record import value_changes
 from vidgan.evaluation.record_types import seal_of
 from vidgan.extractors.extractor import EXTRACTORS, build_network
 from vidgan.extractors.networks.inception import seeded_weights
@@ -197,6 +198,27 @@ def test_what_no_score_depends_on_is_compared_too(
 
     edit(record, change, seal=True)
     assert any(line.startswith(said) for line in findings(record, capsys))
+
+
+@pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN"])
+def test_what_is_no_number_is_one_sentence(number: str, capsys: Capture) -> None:
+    record = record_of("fakes")
+    text = record.read_text(encoding="utf-8")
+    record.write_text(re.sub(r'"real": [\d.]+', f'"real": {number}', text, count=1), "utf-8")
+    assert cli.run(["evaluate", "--verify", str(record)]) == 2
+    assert "scores.space_time_swd.real is " in capsys.readouterr().err
+
+
+def test_a_processor_that_is_none_is_one_sentence(capsys: Capture) -> None:
+    record = record_of("fakes")
+    edit(record, lambda values: values["environment"].update(processor=5), seal=True)
+    assert cli.run(["evaluate", "--verify", str(record)]) == 2
+    assert "see environment.processor" in capsys.readouterr().err
+
+
+def test_a_number_is_no_truth() -> None:
+    (said,) = value_changes({"judge": {"passed": 1}}, {"judge": {"passed": True}}, 0.0, frozenset())
+    assert said == "judge.passed is 1 in the record and True when computed again"
 
 
 ODD_LEVELS: list[Any] = [

@@ -273,12 +273,22 @@ def parse_value(text: str, what: str) -> Any:
     """The value that a JSON text holds; `what` names its source in messages.
 
     Raises:
-        UserError: the text is not JSON, or nested too deeply.
+        UserError: the text is not JSON, nested too deeply, or has a key twice in one mapping.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_twins)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{what} is damaged ({error})") from error
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The mapping of these pairs: of two values with one key a reader sees either."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twin = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twin[:100]!r} is there twice")
+    return found
 
 
 def parse_json(text: str, what: str) -> dict[str, Any]:

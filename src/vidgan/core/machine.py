@@ -58,7 +58,7 @@ def processor_id() -> str:
 
 def processor_line(found: Mapping[str, Any]) -> str:
     """What `describe_processor` found, here or elsewhere, as one line."""
-    sets = " ".join(found["instruction_sets"]) or "instruction sets unknown"
+    sets = " ".join(map(str, found["instruction_sets"])) or "instruction sets unknown"
     limits = "".join(f"; {limit}" for limit in found["limits"])
     return f"{found['model']} ({found['architecture']}, {found['vectors']} vectors; {sets}{limits})"
 

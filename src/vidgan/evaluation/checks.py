@@ -4,7 +4,7 @@ Real clips stay within every limit; docs/metrics.md gives the reasons.
 """
 
 from collections.abc import Mapping, Sequence
-from math import comb, hypot, sqrt
+from math import exp, hypot, lgamma, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,9 @@ LOST_SHARE = 0.25
 LEAST_CHANCE = 1e-3
 """Of accusing a set of real clips, over all classes; copies are held to the same."""
 
+NEGLIGIBLE = 1e-18
+"""Share of a sum below which further terms, which shrink, no longer change it."""
+
 MIN_CLIPS_OF_CLASS = 16
 """Minimum clips for per-class checks: fewer scatter by more than the limits."""
 
@@ -151,7 +154,8 @@ def check_warnings(
     Args:
         beside: `agreement`, `memorisation`, `diversity` and `motion` of a record.
         classes: names of the data's classes.
-        labels: classes that the generated clips should show, int64 `[M]`, or None.
+        labels: classes that the generated clips should show, int64 `[M]`; None where they are not
+            known, and single classes are not looked at.
         sizes: generated and held-out clips.
         generator: where the clips came from.
     """
@@ -183,7 +187,7 @@ def agreement_warnings(
     """
     sentences = []
     generated, heldout = found.get("generated") or {}, found.get("heldout") or {}
-    chances = _chances(classes)
+    chances = chances_of(classes)
     low = [
         part
         for part, share in generated.items()
@@ -245,18 +249,34 @@ def lost_class_warnings(shown: Mapping[str, Mapping[str, int]]) -> list[str]:
 def chance_of_so_few(few: int, others: int, num_few: int, num_others: int) -> float:
     """How likely `few` or less of few + others marked clips fall among `num_few` of all by chance.
 
-    (Fisher's exact test, one side.)
+    (Fisher's exact test, one side.) Below what is expected terms shrink from the last one down, so
+    that sets of any size take a moment; above it the rest to 1 is summed.
     """
     marked, total = few + others, num_few + num_others
-    ways = sum(comb(marked, k) * comb(total - marked, num_few - k) for k in range(few + 1))
-    return ways / comb(total, num_few)
+    if few * total > marked * num_few:
+        return 1 - chance_of_so_few(others - 1, few + 1, num_others, num_few) if others else 1.0
+    plain = total - marked
+    logs = _log_ways(marked, few) + _log_ways(plain, num_few - few) - _log_ways(total, num_few)
+    term, found = exp(logs), 0.0
+    for k in range(few, -1, -1):
+        found += term
+        if term <= NEGLIGIBLE * found:
+            break
+        term *= k * (plain - num_few + k) / ((marked - k + 1) * (num_few - k + 1))
+    return found
+
+
+def _log_ways(total: int, chosen: int) -> float:
+    """The logarithm of the number of ways to choose `chosen` of `total`."""
+    return lgamma(total + 1) - lgamma(chosen + 1) - lgamma(total - chosen + 1)
 
 
 def _half_way(chance: float, real: float) -> float:
     return chance + HALF_WAY * (real - chance)
 
 
-def _chances(classes: Sequence[str]) -> dict[str, float]:
+def chances_of(classes: Sequence[str]) -> dict[str, float]:
+    """By part of a class that a judge may agree on, the share that chance gives."""
     chances = {"joint": 1 / len(classes)} if classes else {}
     grid = AttributeGrid.of(classes)
     if grid is not None:
@@ -273,8 +293,8 @@ def spread_warnings(found: Mapping[str, Any], large: set[str]) -> list[str]:
     """
     if not found:
         return []
-    ratio = found["ratio"]
-    who = "generated clips of one class" if len(found["by_class"]) > 1 else "generated clips"
+    ratio, by_class = found["ratio"], found.get("by_class") or {}
+    who = "generated clips of one class" if len(by_class) > 1 else "generated clips"
     if ratio < LEAST_SPREAD:
         return [
             (
@@ -291,7 +311,7 @@ def spread_warnings(found: Mapping[str, Any], large: set[str]) -> list[str]:
         ]
     alike = {
         name: entry["ratio"]
-        for name, entry in found["by_class"].items()
+        for name, entry in by_class.items()
         if name in large and entry["ratio"] < LEAST_SPREAD
     }
     if not alike:
@@ -356,7 +376,7 @@ def memorisation_warnings(found: Mapping[str, Any]) -> list[str]:
         found: by space what `compare_nearest` gives, and `copies` from `share_of_copies`.
     """
     plain = found.get("thumbnails")
-    if plain is not None and plain["copies"]["threshold"] == 0:
+    if plain is not None and (plain.get("copies") or {}).get("threshold") == 0:
         return [
             (
                 "held-out clips equal training clips, so that no generated clip can be told from a "
@@ -406,7 +426,9 @@ def motion_warnings(found: Mapping[str, Any], sizes: tuple[int, int]) -> list[st
     fake, real = found["generated"], found["heldout"]
     sentences = []
     for key, title in FLICKER.items():
-        if not _differs(fake, real, key, sizes):
+        # Records of earlier versions do not hold all of them.
+        told = [part.get(name) for part in (fake, real) for name in (key, "change_deviation")]
+        if None in told or not _differs(fake, real, key, sizes):
             continue
         fault = "flicker, or their frames are out of order"
         if fake[key] < real[key]:

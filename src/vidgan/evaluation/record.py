@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,9 @@ from vidgan.evaluation.record_types import ClipLists, Record, Score
 
 RECORD_BYTES = 64 << 20
 """Longest record that is read, without its list of clips; one of all metrics has some 100 kB."""
+
+MAX_NESTING = 32
+"""Groups inside of groups; a record has eight at most."""
 
 ClipRow = tuple[str, str, int, int]
 """Split, name, label and checksum of one clip."""
@@ -197,12 +201,43 @@ def _with_clips(record: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return parse_value(read_text(path, RECORD_BYTES), "the text")
+        found = parse_value(read_text(path, RECORD_BYTES), "the text")
+        if flaw := _unfit_value(found):
+            raise UserError(flaw)
+        return found
     except (OSError, UserError) as error:
         raise UserError(
             f"{path} cannot be read as a record of vidgan evaluate ({error}): name a file "
             "RUN/evals/*.json"
         ) from error
+
+
+_Place = tuple[Any, "_Place"] | None
+
+
+def _unfit_value(plain: Any) -> str | None:
+    """Where a number is NaN or infinite, or nesting is too deep."""
+    # A place is a key and its parent, formatted only if it is reported.
+    waiting: list[tuple[_Place, Any, int]] = [(None, plain, 0)]
+    while waiting:
+        place, value, depth = waiting.pop()
+        if depth > MAX_NESTING:
+            return f"{_in_words(place)} lies in more than {MAX_NESTING} groups"
+        if isinstance(value, dict):
+            waiting += [((key, place), item, depth + 1) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((key, place), item, depth + 1) for key, item in enumerate(value)]
+        elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+            return f"{_in_words(place)} is {shortened(value)}, which is not a number"
+    return None
+
+
+def _in_words(place: _Place) -> str:
+    keys: list[str] = []
+    while place is not None:
+        key, place = place
+        keys.append(str(key)[:100])
+    return ".".join(reversed(keys))[:100] or "the record"
 
 
 def format_record(record: Record) -> str:
@@ -427,7 +462,7 @@ def _differences(old: Any, new: Any, where: str) -> Iterator[tuple[str, Any, Any
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (left, right) in enumerate(zip(old, new, strict=True)):
             yield from _differences(left, right, f"{where}[{index}]")
-    elif old != new:
+    elif old != new or isinstance(old, bool) != isinstance(new, bool):
         yield where, old, new
 
 

@@ -6,7 +6,6 @@ have been written by an evaluation, and is refused; possible edits are reported.
 
 import math
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from vidgan.core.files import sha256_of
 from vidgan.core.settings import NOT_SET, Difference, differences, from_dict, shortened
 from vidgan.errors import UserError
+from vidgan.evaluation.checks import check_warnings
 from vidgan.evaluation.metric import (
     JUDGES,
     METRICS,
@@ -38,7 +38,15 @@ from vidgan.evaluation.record import (
     read_plain_record,
     read_record,
 )
+from vidgan.evaluation.record_consistency import (
+    ROUNDING,
+    derived_contradictions,
+    diagnostic_contradictions,
+    is_close,
+    is_share,
+)
 from vidgan.evaluation.record_types import (
+    SHAPES,
     Plain,
     Record,
     Score,
@@ -46,14 +54,15 @@ from vidgan.evaluation.record_types import (
     unknown_fields,
 )
 from vidgan.evaluation.warnings import score_warnings
+from vidgan.metrics.memorisation import QUANTILE, SPACES, copies_limit
 from vidgan.sampling.storage import CHECKPOINTS_FOLDER, EVALS_FOLDER, GENERATOR_FILE
 
-MAX_NESTING = 32
-"""Groups inside of groups; a record has eight at most."""
+FEATURE_SPACES = ("judge features", "features")
+"""Beside `SPACES`, where distances to training clips are measured in features."""
 MAX_NAMED = 3
 """Settings that a sentence on a record of another run names."""
-ROUNDING = 1e-9
-"""Relative difference of a mean that was computed twice from the same float64 numbers."""
+MAX_CLIPS = 10**6
+"""Most clips whose limit of copies is computed again, which takes a step a clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +90,14 @@ def read_checked_record(path: str | Path) -> CheckedRecord:
     """
     path = Path(path)
     plain = read_plain_record(path)
-    unfit = _unfit_value(plain)
     record = Record.from_dict(plain, str(path))
-    refused = f"{path} contradicts itself, so it is not compared"
     try:
         protocol = _named_protocol(record.protocol)
+        flaw = next(contradictions(record, protocol), None)
     except UserError as error:
-        raise UserError(f"{refused}: {error}") from None
-    for flaw in [unfit] if unfit else contradictions(record, protocol):
-        raise UserError(f"{refused}: {flaw}")
+        flaw = str(error)
+    if flaw:
+        raise UserError(f"{path} contradicts itself, so it is not compared: {flaw}")
     seals = tuple(_seal_marks(plain, path))
     marks = *seals, *_marks(record, plain, protocol)
     return CheckedRecord(record=record, path=path, marks=marks, is_sealed=not seals)
@@ -149,34 +157,6 @@ def _of_run(checked: CheckedRecord, run: Path, settings: Mapping[str, Any]) -> C
     return checked
 
 
-_Place = tuple[Any, "_Place"] | None
-
-
-def _unfit_value(plain: Any) -> str | None:
-    """Where a number is NaN or infinite, or nesting is too deep."""
-    # A place is a key and its parent, formatted only if it is reported.
-    waiting: list[tuple[_Place, Any, int]] = [(None, plain, 0)]
-    while waiting:
-        place, value, depth = waiting.pop()
-        if depth > MAX_NESTING:
-            return f"{_in_words(place)} lies in more than {MAX_NESTING} groups"
-        if isinstance(value, dict):
-            waiting += [((key, place), item, depth + 1) for key, item in value.items()]
-        elif isinstance(value, list):
-            waiting += [((key, place), item, depth + 1) for key, item in enumerate(value)]
-        elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
-            return f"{_in_words(place)} is {shortened(value)}, which is not a number"
-    return None
-
-
-def _in_words(place: _Place) -> str:
-    keys: list[str] = []
-    while place is not None:
-        key, place = place
-        keys.append(str(key)[:100])
-    return ".".join(reversed(keys))[:100] or "the record"
-
-
 # ------------------------------------------------------------------------------------------------
 # What may have been edited
 
@@ -204,6 +184,9 @@ def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
     if unknown:
         yield f"it holds fields that this vidgan does not know: {', '.join(unknown)}"
     metrics = _metrics(record)
+    other = [space for space in record.memorisation if space not in (*SPACES, *FEATURE_SPACES)]
+    if other:
+        yield f"it holds distances in a space that this vidgan does not know: {', '.join(other)}"
     strange = [key for key in record.scores if key not in metrics]
     if strange:
         yield f"no metric of this name is installed, so nothing was checked: {', '.join(strange)}"
@@ -218,9 +201,34 @@ def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
         yield f"it ends with {shortened(record.sentence)} and the true ending is: {sentence}"
     if is_prediction:
         return
-    for warning in score_warnings({key: record.scores[key] for key in metrics}):
+    for warning in _warnings(record, metrics):
         if warning not in record.warnings:
             yield f"it lacks the warning that its scores call for: {warning}"
+    yield from _limit_marks(record)
+
+
+def _warnings(record: Record, metrics: Mapping[str, Metric]) -> list[str]:
+    """Warnings that scores and diagnostics call for, as far as no labels of clips are needed."""
+    beside = {name: getattr(record, name) for name in SHAPES}
+    classes = () if record.data is None else record.data.classes
+    sizes = record.counts.generated, record.counts.heldout or 0
+    return [
+        *score_warnings({key: record.scores[key] for key in metrics}),
+        *check_warnings(beside, classes, None, sizes, record.generator),
+    ]
+
+
+def _limit_marks(record: Record) -> Iterator[str]:
+    """Limits of copies that are not what chance explains."""
+    counts = record.counts
+    made, videos = counts.generated, counts.heldout_videos or 0
+    if not 0 < made + videos <= MAX_CLIPS or not videos:
+        return
+    limit = copies_limit(made, videos, max(1, int(QUANTILE * videos)))
+    for space, found in record.memorisation.items():
+        told = (found.get("copies") or {}).get("limit", limit)
+        if not is_close(told, limit):
+            yield f"its limit of copies ({space}) is {told:g} and chance explains {limit:g}"
 
 
 # ------------------------------------------------------------------------------------------------
@@ -239,7 +247,9 @@ def contradictions(record: Record, protocol: Protocol) -> Iterator[str]:
     yield from _of_counts(record, None if is_prediction else protocol)
     yield from _of_scores(record, None if is_prediction else protocol)
     yield from _of_networks(record, protocol)
-    yield from _of_shares(record)
+    if not is_prediction:
+        yield from derived_contradictions(record, protocol, _metrics(record))
+    yield from diagnostic_contradictions(record)
     published = [] if is_prediction else comparable_protocols(protocol, record.extractor)
     if list(record.comparable_to) != published:
         yield (
@@ -335,6 +345,12 @@ def _of_counts(record: Record, protocol: Protocol | None) -> Iterator[str]:
         videos, clips = getattr(counts, f"{name}_videos"), getattr(counts, name)
         if videos is not None and clips is not None and videos > clips:
             yield f"{clips} {name} clips cannot come from {videos} videos"
+    split = protocol.reference_split
+    clips = getattr(counts, split)
+    if None not in (counts.reference, clips) and counts.reference > clips:
+        yield f"counts.reference is {counts.reference}, of {clips} {split} clips"
+    if counts.heldout == 0:
+        yield "there cannot be counts.heldout=0 clips"
     if counts.train is not None and 0 < protocol.max_train_clips < counts.train:
         yield (
             f"counts.train is {counts.train} and its protocol has "
@@ -437,7 +453,7 @@ def _of_judge(judge: Plain, protocol: Protocol) -> Iterator[str]:
     found, chance = judge.get("accuracy"), judge.get("chance")
     accuracy = found.get("joint") if isinstance(found, Mapping) else None
     for name, value in (("accuracy.joint", accuracy), ("chance", chance)):
-        if not _is_share(value):
+        if not is_share(value):
             yield f"judge.{name} is {shortened(value)} and not a share in [0, 1]"
             return
     assert accuracy is not None
@@ -453,33 +469,8 @@ def _of_judge(judge: Plain, protocol: Protocol) -> Iterator[str]:
         yield f"its judge is {shortened(judge['extractor'])} and its protocol's is another"
 
 
-def _of_shares(record: Record) -> Iterator[str]:
-    """Shares outside [0, 1], and ratios that do not match their numbers."""
-    for group in ("generated", "heldout"):
-        for name, value in ((record.agreement or {}).get(group) or {}).items():
-            if value is not None and not _is_share(value):
-                yield f"agreement.{group}.{name} is {value:g} and not a share in [0, 1]"
-    parts = {f"memorisation.{space}": found for space, found in record.memorisation.items()}
-    parts |= {"diversity": record.diversity} if record.diversity else {}
-    if record.motion:
-        sides = {name: record.motion[name]["change"] for name in ("generated", "heldout")}
-        parts["motion"] = {**sides, "ratio": record.motion["ratio"]}
-    for name, found in parts.items():
-        made, real, ratio = (found[key] for key in ("generated", "heldout", "ratio"))
-        if any(value is not None and value < 0 for value in (made, real, ratio)):
-            yield f"{name} holds a distance below 0"
-        elif None not in (made, real, ratio) and not math.isclose(
-            ratio * real, made, rel_tol=ROUNDING
-        ):
-            yield f"{name}.ratio is {ratio:g} and not {made:g} / {real:g}"
-
-
 def _metrics(record: Record) -> dict[str, Metric]:
     """The metrics of its scores, as far as they are installed."""
     # Looking for plug-ins takes long, and few records need any.
     known = METRICS if record.scores.keys() <= METRICS.keys() else list_metrics()
     return {key: find_metric(key) for key in record.scores if key in known}
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -26,24 +26,39 @@ LEFT_OUT = ("inputs", "clips", "features", "seal")
 """Fields that a file has only where they say something."""
 
 _NUMBER, _MAYBE, _WORD = (int, float), (int, float, type(None)), (str,)
-_CHANGE = {"change": _NUMBER, "still": _NUMBER}
+_SHARE = {"share": _NUMBER, "limit": _NUMBER}
+_BESIDE_REAL = {**_SHARE, "real": _NUMBER}
+_SPREAD = dict.fromkeys(("generated", "heldout", "ratio"), _NUMBER)
+_CHANGE = dict.fromkeys(("change", "still", "?change_deviation", "?jerk", "?loop"), _NUMBER)
 SHAPES: dict[str, Any] = {
     "agreement": {
         "?generated": {"*": _MAYBE},
         "?heldout": {"*": _MAYBE},
-        "?shown": {"generated": {"*": _NUMBER}, "heldout": {"*": _NUMBER}},
+        "?generated_by_class": {"*": _NUMBER},
+        "?heldout_by_class": {"*": _NUMBER},
+        "?shown": {"generated": {"*": (int,)}, "heldout": {"*": (int,)}},
     },
     "memorisation": {
         "*": {
             **dict.fromkeys(("generated", "heldout", "ratio"), _MAYBE),
-            "?copies": {"share": _NUMBER, "limit": _NUMBER},
+            "?copies": {**_SHARE, "?threshold": _NUMBER},
+            "?repeats": _BESIDE_REAL,
+            "?heldout_repeats": _BESIDE_REAL,
+            "?heldout_copies": _SHARE,
         }
     },
     "diversity": {
-        **dict.fromkeys(("generated", "heldout", "ratio"), _MAYBE),
+        **_SPREAD,
         "lowest": {"ratio": _NUMBER, "class": _WORD},
+        "?by_class": {"*": _SPREAD},
     },
     "motion": {"ratio": _MAYBE, "generated": _CHANGE, "heldout": _CHANGE},
+    "environment": {
+        "?processor": {
+            **dict.fromkeys(("model", "architecture", "vectors"), _WORD),
+            **dict.fromkeys(("instruction_sets", "limits"), (list,)),
+        }
+    },
 }
 """Required structure of the plain parts: `?` marks keys that may be absent, `*` is any key."""
 
