@@ -110,15 +110,15 @@ HALF_WAY = 0.5
 the requested class than follow it."""
 
 LEAST_SPREAD = 0.5
-"""Limits of within-class spread over that of real clips: real sets differ by a tenth; half is more
-than sampling explains."""
+"""Limits of within-class spread over that of real clips: real sets lie within a twentieth of 1, one
+clip a class at 0 (benchmarks/limits.py)."""
 
 MOTION_FACTOR = 1.25
 """Factor by which generated clips may change more or less than real ones: sets of real clips differ
-by a twentieth, and frames in random order change 1.4 to 3 times as much."""
+by a twentieth, and frames in random order change 1.4 to 3 times as much (benchmarks/limits.py)."""
 
 STILL_SHARE = 0.2
-"""Allowed difference of the shares of still clips."""
+"""Allowed difference of the shares of still clips: 4 standard errors of a share of 100 clips."""
 
 CERTAIN = 4.0
 """Standard errors that a difference must exceed, to avoid false alarms on small sets."""
