@@ -114,7 +114,8 @@ PEERS = [
         "bernhard2202/improved-video-gan",
         "71a724117f8982112cff5c826dd7a5a335fde262",
         "none",
-        note="its code needs TensorFlow 1",
+        lazily("ivgan"),
+        needs="tensorflow",
     ),
 ]
 

@@ -1,7 +1,8 @@
 """Code for TensorFlow 1 on a TensorFlow of today: float64, a processor, given random numbers.
 
 TensorFlow 2 keeps the first version's functions under `tensorflow.compat.v1`. What the peers need
-beyond it is here: convolutions of channels-first tensors, which it has for GPUs alone.
+beyond it is here: convolutions of channels-first tensors, which it has for GPUs alone, and three
+functions of `contrib`, which is gone.
 """
 
 import os
@@ -52,6 +53,7 @@ def tensorflow(draws: "deque[Tensor]") -> Iterator[types.ModuleType]:
         random_uniform=given,
         zeros=lambda shape, dtype=tf.float64: tf.zeros(shape, dtype),
         nn=_layers(tf),
+        contrib=_contrib(tf),
     )
     config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
     with tf.Graph().as_default(), tf.Session(config=config).as_default():
@@ -69,8 +71,13 @@ def in_float64(path: Path, replacements: Mapping[str, str]) -> types.ModuleType:
     return translated(path, replacements, rewrite)
 
 
-def run(found: Any) -> Any:
-    """Values of tensors of theirs, as tensors of ours; lists and groups stay such."""
+def run(found: Any, fed: Mapping[Any, Any] | None = None) -> Any:
+    """Values of tensors of theirs, as tensors of ours; lists and groups stay such.
+
+    Args:
+        found: a tensor or operation, or nested lists of them.
+        fed: values by placeholder.
+    """
     import tensorflow.compat.v1 as tf
 
     def as_tensor(value: Any) -> Any:
@@ -78,7 +85,7 @@ def run(found: Any) -> Any:
             return [as_tensor(item) for item in value]
         return value if value is None else torch.from_numpy(np.array(value))
 
-    return as_tensor(tf.get_default_session().run(found))
+    return as_tensor(tf.get_default_session().run(found, fed))
 
 
 def assign(variables: Mapping[Any, Tensor]) -> None:
@@ -140,3 +147,36 @@ def blocks_mean(tf: Any) -> Callable[..., Any]:
         return tf.reduce_mean(tf.reshape(x, [-1, sizes[0], *parts]), axis=[3, 5, 7])
 
     return pool
+
+
+def _contrib(tf: Any) -> types.SimpleNamespace:
+    """The functions of `tf.contrib` that are used, by their documentation of TensorFlow 1.15."""
+
+    def centred(x: Any, axes: list[int], epsilon: float) -> Any:
+        # `tf.nn.moments` stops the gradient of the mean within the variance: first derivatives are
+        # right nevertheless, and second ones, as of a gradient penalty, lack a term.
+        difference = x - tf.reduce_mean(x, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.square(difference), axes, keepdims=True)
+        return difference * tf.rsqrt(variance + epsilon)
+
+    def parameter(name: str, x: Any, value: float) -> Any:
+        start = tf.constant_initializer(value)
+        return tf.get_variable(name, [int(x.shape[-1])], x.dtype.base_dtype, start)
+
+    def batch_norm(x: Any, scope: str = "BatchNorm") -> Any:
+        with tf.variable_scope(scope):
+            every = list(range(len(x.shape) - 1))
+            return centred(x, every, 1e-3) + parameter("beta", x, 0.0)
+
+    def layer_norm(x: Any, reuse: bool = False, scope: Any = None) -> Any:
+        with tf.variable_scope(scope, reuse=reuse):
+            y = centred(x, list(range(1, len(x.shape))), 1e-12)
+            return y * parameter("gamma", x, 1.0) + parameter("beta", x, 0.0)
+
+    def get_variables(scope: Any) -> list[Any]:
+        return list(tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, f"{scope.name}/"))
+
+    return types.SimpleNamespace(
+        layers=types.SimpleNamespace(batch_norm=batch_norm, layer_norm=layer_norm),
+        framework=types.SimpleNamespace(get_variables=get_variables),
+    )
