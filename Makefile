@@ -47,9 +47,9 @@ test-slow: $(STAMP)
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
-EXTRAS := arrays,export,faces,oracles,cluster,cloud,tfrecords
+EXTRAS := arrays,export,faces,oracles,cluster,cloud,tfrecords,tensorboard,wandb
 EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
-  tests/films tests/cli/test_faces_verb.py tests/sharing \
+  tests/films tests/cli/test_faces_verb.py tests/sharing tests/training/test_loggers.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
   tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
   tests/extractors/test_lpips.py tests/extractors/test_preprocessing.py \

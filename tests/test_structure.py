@@ -350,7 +350,7 @@ def missing_paths(text: str, folder: Path) -> list[str]:
 def missing_names(text: str) -> list[str]:
     """Names such as `vidgan.models.build_gan` between backticks that cannot be imported."""
     missing = []
-    entry_points = {f"vidgan.{group}" for group in ("models", "metrics", "landmarkers")}
+    entry_points = {f"vidgan.{group}" for group in ("models", "metrics", "loggers", "landmarkers")}
     for name in re.findall(r"`(vidgan(?:\.\w+)+)(?:\([^`]*)?`", text):
         if name in entry_points:
             continue

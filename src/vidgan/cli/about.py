@@ -28,6 +28,7 @@ EXTRA_PACKAGES = (
     "sklearn",
     "tensorboard",
     "wandb",
+    "trackio",
     "litdata",
     "ray",
     "huggingface_hub",

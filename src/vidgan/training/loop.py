@@ -45,6 +45,7 @@ from vidgan.training.health import (
     repeatable_arithmetic,
     weights_are_finite,
 )
+from vidgan.training.loggers import make_loggers
 from vidgan.training.logs import PLAIN_INTERVAL_S
 from vidgan.training.plan import refuse_larger_than_device
 from vidgan.training.planner import (
@@ -103,6 +104,7 @@ def train(config: Config) -> Path:
         stack.enter_context(explained_disk_errors(run))
         stack.enter_context(lost_workers_named())
         check_before(config)
+        loggers = make_loggers(config.training.loggers if processes.is_first else ())
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
         dataset = open_clips(config, notify)
@@ -136,7 +138,8 @@ def train(config: Config) -> Path:
             tidy(run, found)
             describe_run(config, dataset, processes)
             device = processes.device.type
-            recorder = stack.enter_context(Recorder(config, dataset, schedule, state, device))
+            recorder = Recorder(config, dataset, schedule, state, device, loggers)
+            stack.enter_context(recorder)
         notify(opening(config, dataset, schedule, state))
         reason = why_unscorable(dataset.store.items, config.data.frames)
         if reason:

@@ -45,6 +45,7 @@ HARMLESS = {
     "training.workers",
     "training.device",
     "training.precision.check",
+    "training.log",
     "training.log_every",
     "training.doctor",
     "training.deterministic",
@@ -207,6 +208,7 @@ SHORTHANDS = {
     "loss": "loss.name",
     "minutes": "training.minutes",
     "hours": "training.minutes",
+    "log": "training.log",
 }
 """Short names of frequent settings."""
 

@@ -4,7 +4,9 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,10 +33,11 @@ from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.training.checkpoint import RunState
 from vidgan.training.doctor import Look, TrainingDoctor
 from vidgan.training.health import TrainingStopped
+from vidgan.training.loggers import LoggedRun, Logger, Loggers
 from vidgan.training.logs import Console, DeviceClock, LogFile, Speed, in_time
 from vidgan.training.page import write_page
 from vidgan.training.planner import clips_after, first_films
-from vidgan.training.presets import Config, save_config
+from vidgan.training.presets import Config, config_to_dict, save_config
 from vidgan.training.run_folder import CHECKS
 from vidgan.training.schedule import Schedule
 from vidgan.training.step import TrainingStep
@@ -64,6 +67,7 @@ class Recorder:
         schedule: Schedule,
         state: RunState,
         device: str = "cpu",
+        loggers: Mapping[str, Logger] = MappingProxyType({}),
     ) -> None:
         self.run = Path(config.run)
         self.config = config
@@ -82,6 +86,8 @@ class Recorder:
             self.doctor = TrainingDoctor(dataset, config.seed, settings.total_clips, self.log.lines)
         self._told: set[str] = set()
         self.look: Look | None = None
+        logged = LoggedRun(folder=self.run, settings=config_to_dict(config), step=state.step)
+        self.loggers = Loggers(loggers, logged)
 
     def write_line(self, state: RunState, losses: dict[str, float], step: TrainingStep) -> None:
         """Log one line of numbers, with what the doctor finds if it is time, and show progress."""
@@ -105,6 +111,7 @@ class Recorder:
                 **look,
             }
         )
+        self.loggers.log(self.log.lines[-1])
         self._check_ms = {}
         if self._is_new:
             self._is_new = False
@@ -162,9 +169,9 @@ class Recorder:
             rng = BatchRandom(key, num_samples, 0, num_samples, real_clips.device)
             context, real_clips = averaged.make_context(to_float(real_clips), rng)
             if is_new:
-                self._write_grid(real, to_uint8(real_clips))
+                self._write_grid("real", real, to_uint8(real_clips), state.step)
         clips = sample_clips(averaged, sample_latents(averaged, seeds), labels, context)
-        self._write_grid(f"step-{state.step}", clips)
+        self._write_grid("samples", f"step-{state.step}", clips, state.step)
         self.write_page("training")
 
     def write_page(self, status: Status) -> None:
@@ -175,6 +182,7 @@ class Recorder:
     def rewind(self, state: RunState) -> None:
         """Discard output after the checkpoint that training rolled back to."""
         self.log.rewind(state.step)
+        self.loggers.rewind(state.step)
         if self.doctor is not None:
             self.doctor.rewind(self.log.lines)
         self.speed.restart(state.clips_seen)
@@ -184,17 +192,19 @@ class Recorder:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.console.close()
+        self.loggers.close()
         for known, status in ENDINGS.items():
             if kind is None or issubclass(kind, known):
                 self.write_page("done" if kind is None else status)
                 return
 
-    def _write_grid(self, name: str, clips: Tensor) -> None:
+    def _write_grid(self, kind: str, name: str, clips: Tensor, step: int) -> None:
         frames, resolution = clips.shape[2:4]
         grid = tile_clips(clips, scale=max(1, DISPLAY_SIZE // resolution))
         # Shorter clips of low levels last as long as full ones.
         fps = self.dataset.store.fps * frames / self.schedule.levels[-1].frames
         write_mp4(self.run / "samples" / f"{name}.mp4", grid, fps)
+        self.loggers.clips(step, kind, clips, fps)
 
 
 def cycling_labels(count: int, num_classes: int) -> Tensor | None:

@@ -85,6 +85,8 @@ class TrainingConfig:
         deterministic: on a GPU, take only kernels that give the same bits every time; on the CPU
             that is always so.
         profile_steps: steps of a call, after its first few, whose operators are timed; 0 for none.
+        log: loggers that get numbers and samples besides the run folder: `tensorboard`, `wandb`,
+            `trackio` or those of other packages; a list, or names with commas between them.
         log_every: steps between two lines of the log.
         sample_every: steps between two sample videos; 0 for none but the last.
         checkpoint_every: steps between two checkpoints.
@@ -121,6 +123,7 @@ class TrainingConfig:
     cuda_graphs: bool = True
     deterministic: bool = False
     profile_steps: Annotated[int, Range(0, 1000)] = 0
+    log: str | tuple[str, ...] | None = None
     log_every: Annotated[int, Range(1)] = 20
     sample_every: Annotated[int, Range(0)] = 500
     checkpoint_every: Annotated[int, Range(1)] = 500
@@ -128,6 +131,13 @@ class TrainingConfig:
     num_samples: Annotated[int, Range(1, 65_536)] = 16
     doctor: Literal["off", "warn", "stop"] = "warn"
     max_rollbacks: Annotated[int, Range(0)] = 3
+
+    @property
+    def loggers(self) -> tuple[str, ...]:
+        """The names in `log`, each once."""
+        words = (self.log,) if isinstance(self.log, str) else self.log or ()
+        names = (name.strip() for word in words for name in word.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
