@@ -139,7 +139,8 @@ def test_every_verb_explains_itself_with_at_most_eight_flags(name: str, capsys: 
     text = capsys.readouterr().out
     assert text.startswith(f"usage: vidgan {name}")
     flags = {line.split()[1] for line in text.splitlines() if line.startswith("\u2502 --")}
-    assert len(flags) <= 8, flags
+    # Every verb has --json, as test_manners says.
+    assert len(flags - {"--json"}) <= 8, flags
 
 
 def test_doctor_and_models_speak_json(capsys: Capture) -> None:

@@ -1,9 +1,10 @@
 """Verbs about the installation: `models` and `doctor`."""
 
-import importlib.util
+import importlib.metadata
 import inspect
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -24,18 +25,8 @@ if TYPE_CHECKING:
 Name = Annotated[str | None, tyro.conf.arg(metavar="[MODEL]")]
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[WORD ...]")]
 
-EXTRA_PACKAGES = (
-    "sklearn",
-    "tensorboard",
-    "wandb",
-    "trackio",
-    "litdata",
-    "ray",
-    "huggingface_hub",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-)
+TELLING_VARIABLES = ("VIDGAN_", "OMP_", "MKL_", "ONEDNN_", "ATEN_", "CUDA_", "PYTORCH_", "TORCH_")
+"""Beginnings of the environment variables that change what is computed or where files lie."""
 
 
 def models(name: Name = None, /, *, conformance: bool = False, json: bool = False) -> None:
@@ -253,7 +244,7 @@ def examine() -> dict[str, Any]:
     import numpy
     import torch
 
-    from vidgan.core.code_version import VERSION
+    from vidgan.core.code_version import code_version
     from vidgan.core.machine import describe_processor, known_faults
 
     codecs = av.codecs_available
@@ -262,10 +253,11 @@ def examine() -> dict[str, Any]:
     if "libx264" not in codecs:
         problems.append("no H.264 encoder: MP4 files cannot be written")
     return {
-        "vidgan": VERSION,
+        "vidgan": code_version(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "torch": str(torch.__version__),
+        "cuda": torch.version.cuda,
         "numpy": numpy.__version__,
         "pyav": av.__version__,
         "devices": [*devices, "cpu"],
@@ -278,11 +270,35 @@ def examine() -> dict[str, Any]:
         "h264_encoder": "libx264" in codecs,
         "h264_decoder": "h264" in codecs,
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
-        "optional_packages": [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name)],
+        "packages": installed_packages(),
+        "variables": [
+            f"{name}={value}"
+            for name, value in sorted(os.environ.items())
+            if name.startswith(TELLING_VARIABLES)
+        ],
         "executable": sys.executable,
         "known_faults": known_faults(),
         "problems": problems,
     }
+
+
+def installed_packages() -> list[str]:
+    """What vidgan and its extras ask for and what of it is there, such as `av 18.1.0`."""
+    try:
+        wanted = importlib.metadata.requires("vidgan") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    # A marker `extra == "dev"` stands behind tools of the developers.
+    names = {
+        re.split(r"[^\w.-]", line)[0] for line in wanted if "dev" not in line.partition(";")[2]
+    }
+    found = []
+    for name in sorted(names, key=str.lower):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _first_line(documented: object) -> str:
@@ -438,6 +454,7 @@ def convert(
     name: str | None = None,
     trust: bool = False,
     folder: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Check a published weight file and keep its weights for the extractors, as safetensors.
 
@@ -448,9 +465,13 @@ def convert(
         name: which weights it holds, where the file does not say.
         trust: accept other bytes than the published ones; records then say that it is not verified.
         folder: where to keep it; VIDGAN_WEIGHTS or the cache folder by default.
+        json: print a JSON document.
     """
     from vidgan.extractors.weights.converting import convert as convert_file
 
     path, source = convert_file(file, name=name, trust=trust, folder=folder)
     state = "verified" if source.is_verified else "not verified"
-    print_lines(f"{source.file} ({state}) is kept in {path}")
+    if json:
+        print_json({"out": str(path), **asdict(source)})
+    else:
+        print_lines(f"{source.file} ({state}) is kept in {path}")

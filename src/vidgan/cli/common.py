@@ -48,6 +48,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False, default=str))
 
 
+def print_made(out: str | Path, as_json: bool, **facts: Any) -> None:
+    """Print the place of what a verb made, or a JSON document of it and facts about it."""
+    if as_json:
+        print_json({"out": str(out), **facts})
+    else:
+        print_lines(out)
+
+
 def print_note(sentence: str) -> None:
     """Print a remark to stderr, if there is one."""
     if sentence:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from vidgan.cli.common import Flags, Out, Words, print_json, print_lines, progress_on_stderr
+from vidgan.cli.common import (
+    Flags,
+    Out,
+    Words,
+    print_json,
+    print_lines,
+    print_made,
+    progress_on_stderr,
+)
 from vidgan.core.files import check_place, write_text_atomically
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
 from vidgan.data.build.engine import EngineKind
@@ -206,6 +214,8 @@ class MotionFlags:
     """share of the videos that training never sees."""
     palette: str = "pastel"
     """pastel or vivid objects."""
+    json: bool = False
+    """print a JSON document."""
 
 
 def motions(
@@ -237,7 +247,7 @@ def motions(
             heldout=flags.heldout,
             progress=progress,
         )
-    print_lines(folder)
+    print_made(folder, flags.json, videos=flags.videos)
 
 
 def clip_settings(

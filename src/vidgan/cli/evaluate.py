@@ -1,6 +1,5 @@
 """The verb `evaluate`."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from vidgan.errors import UserError
 
 if TYPE_CHECKING:
     from vidgan.evaluation.protocols import Protocol
+    from vidgan.report.comparison import Comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class EvaluateFlags:
     show: str = ""
     """print this protocol in full."""
     json: bool = False
-    """print the whole record."""
+    """print the whole record as JSON; with --watch one a line."""
 
 
 def evaluate(
@@ -71,7 +71,10 @@ def evaluate(
     """
     if flags.list or flags.show:
         # Behind --show there is no run, so the first word is one of the protocol's.
-        print_lines(protocol_table() if flags.list else protocol_sheet(flags.show, (run, *words)))
+        if flags.list:
+            print_protocols(flags.json)
+        else:
+            print_protocol(flags.show, (run, *words), flags.json)
         return
     if not run:
         raise UserError("name a run folder, a generator file or a folder of clips to evaluate")
@@ -150,21 +153,28 @@ def verify_record(path: str, words: tuple[str, ...], json: bool) -> None:
         raise UserError(f"{path} does not verify: {count} finding{'s' * (count > 1)}, listed above")
 
 
-def protocol_table() -> str:
+def print_protocols(as_json: bool) -> None:
     """Every protocol with a line each."""
     from vidgan.evaluation.protocols import list_protocols
 
     rows = list_protocols()
+    if as_json:
+        print_json([{"name": name, "summary": summary} for name, summary in rows])
+        return
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {summary}" for name, summary in rows)
+    print_lines("\n".join(f"{name:<{width}}  {summary}" for name, summary in rows))
 
 
-def protocol_sheet(name: str, words: tuple[str, ...]) -> str:
+def print_protocol(name: str, words: tuple[str, ...], as_json: bool) -> None:
     """A protocol in full, with the changes that words make."""
-    from vidgan.evaluation.protocols import changed_protocol, describe_protocol
+    from vidgan.evaluation.protocols import changed_protocol, describe_protocol, protocol_record
 
     changes = [word.removeprefix("protocol.") for word in words if word]
-    return describe_protocol(changed_protocol(name, changes))
+    protocol = changed_protocol(name, changes)
+    if as_json:
+        print_json(protocol_record(protocol))
+    else:
+        print_lines(describe_protocol(protocol))
 
 
 def take_protocol(
@@ -241,6 +251,7 @@ def compare(
     *,
     out: Path = Path("comparison.html"),
     title: str = "Comparison",
+    json: bool = False,
 ) -> None:
     """Put evaluated runs side by side: scores, cost, sizes, clips.
 
@@ -251,10 +262,10 @@ def compare(
         sources: run folders and records of vidgan evaluate.
         out: page to write; .md, .csv, .tex and .json are written as such.
         title: headline of the page.
+        json: print what OUT.json would hold.
     """
     from vidgan.comparing.results import compare as compare_sources
     from vidgan.comparing.results import write_comparison
-    from vidgan.report.comparison import comparison_markdown
 
     check_place(out)
     comparison = compare_sources(sources, title)
@@ -263,12 +274,28 @@ def compare(
         say(f"left out: {item}")
     for number, table in enumerate(comparison.tables[1:], 2):
         say(f"table {number} cannot share columns with table 1: {'; '.join(table.differs)}")
-    print_lines(comparison_markdown(comparison, with_published=False).rstrip())
+    print_comparison(comparison, json)
     say(f"written to {out}")
 
 
+def print_comparison(comparison: "Comparison", as_json: bool) -> None:
+    """The tables as Markdown, or everything as JSON."""
+    from vidgan.report.comparison import comparison_json, comparison_markdown
+
+    if as_json:
+        print(comparison_json(comparison), end="")
+    else:
+        print_lines(comparison_markdown(comparison, with_published=False).rstrip())
+
+
 def bench(
-    suite: SuiteFile, /, *, out: Path | None = None, workers: int = 1, dry_run: bool = False
+    suite: SuiteFile,
+    /,
+    *,
+    out: Path | None = None,
+    workers: int = 1,
+    dry_run: bool = False,
+    json: bool = False,
 ) -> None:
     """Train every system of a suite under one budget, evaluate all alike, and compare.
 
@@ -278,18 +305,16 @@ def bench(
         suite: YAML file; configs/bench holds some.
         out: folder of runs and comparison; runs/bench-SUITE by default.
         workers: runs trained side by side.
-        dry_run: print the suite as it was read, and train nothing.
+        dry_run: print the suite as it was read, as JSON, and train nothing.
+        json: print the comparison as JSON.
     """
-    from dataclasses import asdict
-
     from vidgan.comparing.bench import read_suite, run_bench
-    from vidgan.report.comparison import comparison_markdown
 
     found = read_suite(suite)
     if dry_run:
-        print(json.dumps(asdict(found), indent=2))
+        print_json(asdict(found))
         return
     out = out or Path("runs") / f"bench-{suite.stem}"
     comparison = run_bench(found, out, say, workers, suite.stem)
-    print_lines(comparison_markdown(comparison, with_published=False).rstrip())
+    print_comparison(comparison, json)
     say(f"open {out / 'index.html'}")

@@ -59,6 +59,7 @@ VERBS = {
     "presets": "vidgan.cli.about:presets",
     "zoo": "vidgan.cli.about:zoo",
     "doctor": "vidgan.cli.about:doctor",
+    "completion": "vidgan.cli.completion:completion",
 }
 """Verb (one or two words) to `module:function`; the signature of the function is its flags."""
 
@@ -83,7 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ[SAFE_PATH] = "1"
     # Waiting threads would otherwise spin and, on a busy machine, starve others.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not wants_colour():
+        os.environ["PYTHON_TYRO_ANSI_CODES"] = "False"
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def wants_colour() -> bool:
+    """Whether help and complaints may be coloured: on a terminal, unless NO_COLOR says no."""
+    return not os.environ.get("NO_COLOR") and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def run(arguments: Sequence[str]) -> int:

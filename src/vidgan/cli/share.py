@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vidgan.cli.common import Flags, Run, print_json, print_lines
+from vidgan.cli.common import Flags, Run, print_json, print_lines, print_made
 from vidgan.core.progress import say
 
 OptionalArchive = Annotated[Path | None, tyro.conf.arg(metavar="[ARCHIVE]")]
@@ -49,15 +49,16 @@ def export(run: Run, out: OptionalOut = None, /, *, flags: Flags[ExportFlags]) -
     say(f"{done.num_bytes / 1e6:.1f} MB, within {done.difference:.1g} of PyTorch")
 
 
-def web_runtime(archive: OptionalArchive = None, /) -> None:
+def web_runtime(archive: OptionalArchive = None, /, *, json: bool = False) -> None:
     """Fetch what runs generators in browsers into the cache, once, by npm.
 
     Args:
         archive: the archive onnxruntime-web-VERSION.tgz, if it was fetched elsewhere.
+        json: print a JSON document.
     """
     from vidgan.sharing.runtime import fetch_runtime
 
-    print_lines(fetch_runtime(archive))
+    print_made(fetch_runtime(archive), json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,8 @@ class PushFlags:
     """a new repository is seen by its owner alone."""
     dry_run: bool = False
     """write the folder here, under the repository's name, and push nothing."""
+    json: bool = False
+    """print a JSON document."""
 
 
 def push(run: Run, repository: Repository, /, *, flags: Flags[PushFlags]) -> None:
@@ -88,9 +91,9 @@ def push(run: Run, repository: Repository, /, *, flags: Flags[PushFlags]) -> Non
     check_repository(repository)
     about = (flags.license, flags.failure, flags.checkpoint)
     if flags.dry_run:
-        print_lines(save_pretrained(run, Path(repository).name, *about))
+        print_made(save_pretrained(run, Path(repository).name, *about), flags.json)
     else:
-        print_lines(push_to_hub(run, repository, *about, flags.private))
+        print_made(push_to_hub(run, repository, *about, flags.private), flags.json)
 
 
 def pull(
@@ -99,6 +102,7 @@ def pull(
     /,
     *,
     revision: str | None = None,
+    json: bool = False,
 ) -> None:
     """Copy a generator with its model card from the Hugging Face hub.
 
@@ -106,7 +110,8 @@ def pull(
         repository: OWNER/NAME on the hub.
         out: a new folder; by default the repository's name.
         revision: branch, tag or commit; by default the newest.
+        json: print a JSON document.
     """
     from vidgan.sharing.hub import pull as pull_generator
 
-    print_lines(pull_generator(repository, out or Path(repository).name, revision))
+    print_made(pull_generator(repository, out or Path(repository).name, revision), json)

@@ -11,6 +11,7 @@ from vidgan.cli.common import (
     Words,
     print_json,
     print_lines,
+    print_made,
     print_table,
     progress_on_stderr,
     write_page_of,
@@ -27,7 +28,14 @@ TrainWords = Annotated[
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 
 
-def train(words: TrainWords = (), /, *, dry_run: bool = False, profile: int = 0) -> None:
+def train(
+    words: TrainWords = (),
+    /,
+    *,
+    dry_run: bool = False,
+    profile: int = 0,
+    json: bool = False,
+) -> None:
     """Train a model, or continue a run that was stopped.
 
     Without a preset one is chosen that suits this machine. The same command continues the same
@@ -39,6 +47,7 @@ def train(words: TrainWords = (), /, *, dry_run: bool = False, profile: int = 0)
         dry_run: print the settings that would be used, and train nothing.
         profile: steps whose operators are timed, for profile/table.md and profile/trace.json of the
             run.
+        json: print a JSON document.
     """
     from vidgan.core.settings import dump_yaml
     from vidgan.training.presets import load_config
@@ -52,7 +61,11 @@ def train(words: TrainWords = (), /, *, dry_run: bool = False, profile: int = 0)
         from vidgan.training.presets import config_to_dict
 
         check_settings(config)
-        print_lines(dump_yaml(config_to_dict(config)), end="")
+        settings = config_to_dict(config)
+        if json:
+            print_json(settings)
+        else:
+            print_lines(dump_yaml(settings), end="")
         return
 
     from vidgan.training.loop import train as train_run
@@ -62,8 +75,9 @@ def train(words: TrainWords = (), /, *, dry_run: bool = False, profile: int = 0)
         print(printable(f"settings of the preset {config.preset}"), file=sys.stderr)
     run = train_run(config)
     if is_first:
-        print_lines(run)
-        print(printable(f"the page: {run / 'index.html'}"), file=sys.stderr)
+        page = run / "index.html"
+        print_made(run, json, page=str(page))
+        print(printable(f"the page: {page}"), file=sys.stderr)
 
 
 def plan(
@@ -143,14 +157,15 @@ def print_plan(plan: "Plan") -> None:
     )
 
 
-def report(run: Run, /) -> None:
+def report(run: Run, /, *, json: bool = False) -> None:
     """Rewrite the page of a run with what was sampled and evaluated since.
 
     Args:
         run: run folder.
+        json: print a JSON document.
     """
     write_page_of(run)
-    print_lines(run / "index.html")
+    print_made(run / "index.html", json)
 
 
 def split_words(words: tuple[str, ...]) -> tuple[str | None, list[str]]:
