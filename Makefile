@@ -10,7 +10,7 @@ SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .DELETE_ON_ERROR:
 .PHONY: help setup test test-slow test-extras test-processors test-web web-runtime check format \
-  demo gpu clean
+  docs demo gpu clean
 
 help:
 	@echo "make setup      create $(VENV) with the pinned packages"
@@ -22,6 +22,7 @@ help:
 	@echo "make web-runtime  fetch what runs generators in a browser into the cache"
 	@echo "make check      run the linter, the format check, the type checker and the structure gates"
 	@echo "make format     mend what the linter and the formatter can mend"
+	@echo "make docs       build the documentation site into docs/_build; a warning fails"
 	@echo "make demo       train a small video GAN and show what it learned (five to ten minutes; without AVX-512 up to half an hour)"
 	@echo "make gpu        test and measure on one card, eight minutes; without a card a tiny form"
 	@echo "make clean      remove $(VENV) and every cache"
@@ -117,6 +118,13 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Links between pages, their headings and the docstrings of public names are checked while it builds.
+docs: $(STAMP)
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
+	$(SINGLE_THREAD) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 demo: $(STAMP)
 	$(BIN)/vidgan demo
 
@@ -126,5 +134,5 @@ gpu:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(if $(OUT),--out "$(OUT)")
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) docs/_build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
