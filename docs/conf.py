@@ -52,6 +52,7 @@ CONTENTS = {
         "systems",
         "demo",
         "benchmarks",
+        "scaling",
         "paper-presets",
         "peers",
         "known-bugs",

@@ -106,7 +106,7 @@ def test_the_gate_refuses_what_vidgan_would() -> None:
 NOT_RUN = {
     r"^torchrun|^srun": "several processes or machines: tests/training/test_distributed.py",
     r"^docker": "a Docker daemon",
-    r"films|faces|s3://|ucf|shots/|film\.mp4": "films, published sets and object stores are not here",
+    r"films|faces|s3://|ucf|shots/|film\.mp4": "films, published sets, object stores",
     r"web-runtime|\.html$.*export|export .*\.html": "npm fetches a package: make test-web",
     r"^vidgan (push|pull)": "an account on the hub: tests/sharing",
     r"^vidgan bench|runs/thesis|overnight|motions12|runs/dvdgan_fp|runs/hrvgan-predict": "hours",
