@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vidgan.sampling.storage import class_names, load_generator
     from vidgan.sharing.export import export
     from vidgan.sharing.hub import from_pretrained, push_to_hub, save_pretrained
+    from vidgan.sharing.project import project
     from vidgan.training.loop import train
     from vidgan.training.presets import list_presets, load_config
 
@@ -50,6 +51,7 @@ _HOMES = {
     "load_generator": "vidgan.sampling.storage",
     "open_dataset": "vidgan.data.dataset",
     "predict": "vidgan.sampling.predict",
+    "project": "vidgan.sharing.project",
     "push_to_hub": "vidgan.sharing.hub",
     "sample_clips": "vidgan.sampling.generate",
     "sample_latents": "vidgan.sampling.generate",
@@ -74,6 +76,7 @@ __all__ = [
     "load_generator",
     "open_dataset",
     "predict",
+    "project",
     "push_to_hub",
     "sample_clips",
     "sample_latents",

@@ -159,6 +159,21 @@ def test_a_walk_is_the_kind_of_film_that_was_asked_for(suffix: str, start: bytes
     assert Path("walk.png").exists()
 
 
+def test_a_clip_is_projected_with_the_features_of_the_run(capsys: Capture, tmp_path: Path) -> None:
+    clip = next(Path("videos").rglob("*.mp4"))
+    assert cli.run(["project", RUN, str(clip), str(tmp_path / "found.mp4"), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["step"] == 12
+    assert summary["class"] in ("disc-left", "disc-right")
+    assert summary["psnr"] >= summary["psnr_best_random"]
+
+    shutil.copytree(RUN, tmp_path / "run")
+    file = tmp_path / "run" / "checkpoints" / "step-12" / "discriminators.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    assert cli.run(["project", str(tmp_path / "run"), str(clip), str(tmp_path / "b.mp4")]) == 2
+    assert "discriminators.safetensors was changed or damaged" in capsys.readouterr().err
+
+
 def test_a_run_is_evaluated_and_goes_on_from_another_folder(
     tmp_path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

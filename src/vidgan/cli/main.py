@@ -48,6 +48,7 @@ VERBS = {
     "sample": "vidgan.cli.sample:sample",
     "interpolate": "vidgan.cli.sample:interpolate",
     "predict": "vidgan.cli.sample:predict",
+    "project": "vidgan.cli.project:project",
     "export": "vidgan.cli.share:export",
     "web-runtime": "vidgan.cli.share:web_runtime",
     "push": "vidgan.cli.share:push",

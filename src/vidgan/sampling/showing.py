@@ -17,6 +17,7 @@ from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips, sample_images, sample_latents
 from vidgan.sampling.outputs import ANIMATIONS, MAX_FRAMES, display_scale, labels_of
 from vidgan.sampling.predict import WHITE, beside_rows, text_image
+from vidgan.sampling.projection import check_parts_motion
 from vidgan.video import frame_strip, tile_clips, told_left_out, write_png
 
 PADDING = 2
@@ -84,8 +85,7 @@ def motions_table(
     Raises:
         UserError: the model's latent does not part motion from content.
     """
-    if not generator.motion_parts:
-        raise UserError("this model cannot exchange motions: its latent has no part for them alone")
+    check_parts_motion(generator)
     count = len(seeds)
     own = sample_latents(generator, seeds, num_frames)
     moves = torch.zeros(own.shape[1], dtype=torch.bool)

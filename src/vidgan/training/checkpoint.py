@@ -28,7 +28,8 @@ from vidgan.core.files import (
 from vidgan.core.progress import Notify
 from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
-from vidgan.models.base import GAN, Stage
+from vidgan.models import MODEL_VARIANTS
+from vidgan.models.base import GAN, ClipShape, Discriminator, ModelConfig, Stage
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,
     GENERATOR_FILE,
@@ -316,6 +317,34 @@ def load_networks(folder: Path, step: TrainingStep) -> None:
     for player, file in NETWORK_FILES.items():
         _copy(_read_tensors(folder / file), _network_tensors(step.gan, player), folder)
     _copy(_read_tensors(folder / GENERATOR_FILE), step.averaged.state_dict(), folder)
+
+
+def load_discriminators(folder: Path, card: GeneratorCard) -> list[Discriminator]:
+    """The discriminators of a checkpoint folder in eval mode, at the stage of its generator.
+
+    None are returned where the folder holds none, as beside a generator file on its own.
+
+    Raises:
+        UserError: the file was changed or damaged, or holds those of another model.
+    """
+    file = folder / NETWORK_FILES["discriminator"]
+    if not file.is_file():
+        return []
+    try:
+        check_file(file, read_state(folder)["sha256"][file.name])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file} was changed or damaged ({error}); take another one") from error
+    config = from_dict(
+        ModelConfig, card.model, f"the model settings of {folder}", (MODEL_VARIANTS,)
+    )
+    with torch.random.fork_rng(devices=[]):
+        gan = config.build(ClipShape(*card.clip_shape), card.num_classes)
+    _copy(_read_tensors(file), _network_tensors(gan, "discriminator"), folder)
+    gan.set_stage(card.stage)
+    found = list(gan.train(False).discriminators.values())
+    for one in found:
+        one.requires_grad_(False)
+    return found
 
 
 def init_from(run: str | Path, step: TrainingStep, warn: Notify) -> None:
