@@ -48,7 +48,7 @@ test-slow: $(STAMP)
 	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
-EXTRAS := arrays,export,faces,oracles,cluster,cloud,tfrecords,tensorboard,wandb
+EXTRAS := arrays,export,explore,faces,oracles,cluster,cloud,tfrecords,tensorboard,wandb
 EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
   tests/films tests/cli/test_faces_verb.py tests/sharing tests/training/test_loggers.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
@@ -75,11 +75,11 @@ web-runtime: $(STAMP)
 AXE := axe-core-4.14.1
 test-web: web-runtime
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	  $(BIN)/python -m pip install --quiet --editable '.[dev,export]' playwright
+	  $(BIN)/python -m pip install --quiet --editable '.[dev,export,explore]' playwright
 	cd $(VENV) && npm pack --silent $(subst core-,core@,$(AXE)) && \
 	  tar xzf $(AXE).tgz package/axe.min.js && mv package/axe.min.js axe.min.js
 	$(SINGLE_THREAD) VIDGAN_AXE=$(CURDIR)/$(VENV)/axe.min.js \
-	  $(BIN)/python -m pytest -q --no-skips -m web tests/sharing
+	  $(BIN)/python -m pytest -q --no-skips -m web tests/sharing tests/report
 
 # What other processors compute with, as far as this one can: torch and oneDNN have a switch each, and
 # both choose other kernels. Torch does not ask whether the processor can and would die of it. Narrow

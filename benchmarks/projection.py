@@ -21,9 +21,10 @@ from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.outputs import labels_of
+from vidgan.sampling.projection import project_clip
 from vidgan.sampling.storage import load_generator
 from vidgan.sampling.zoo import PREFIX
-from vidgan.sharing.project import cut_of, features_of, project_clip, read_target
+from vidgan.sharing.project import cut_of, features_of, read_target
 
 FIRST_SEED = 2000
 RENDER_SEED = 90

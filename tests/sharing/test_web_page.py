@@ -1,6 +1,5 @@
 """The live page in Chromium: the same clips as Python, every control, nothing from outside."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from io import BytesIO
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from generator_files import saved_generator
+from live_page import KEPT, SECONDS, Opened, open_page
 from PIL import Image
 
 import vidgan
@@ -19,58 +19,11 @@ from vidgan.sharing.runtime import runtime_folder
 
 pytestmark = pytest.mark.web
 
-KEPT = runtime_folder()
-"""In the cache of whoever runs the tests, which tests themselves do not use."""
-LEVELS = 2
-READY = "body[data-ready=yes]"
-SECONDS = 120_000
-
-
-class Opened:
-    """A page with what it asked for and complained of."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda line: self.complaints.append(line.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def frames(self) -> torch.Tensor:
-        """The clip on show, uint8 `[3, T, H, W]`, once the generator has done what was asked."""
-        self.page.wait_for_selector("body[data-busy=no]")
-        found = self.page.evaluate(
-            """() => [...document.querySelectorAll("#strip canvas")].map((c) =>
-               [c.width, c.height, [...c.getContext("2d").getImageData(0, 0, c.width, c.height)
-               .data]])"""
-        )
-        frames = [torch.tensor(data).reshape(height, width, 4) for width, height, data in found]
-        return torch.stack(frames)[..., :3].permute(3, 0, 1, 2).to(torch.uint8)
-
-    def shows(self, clip: torch.Tensor) -> bool:
-        found = self.frames()
-        assert found.shape == clip.shape
-        return int((found.int() - clip.int()).abs().max()) <= LEVELS
-
-    def set(self, selector: str, value: str) -> None:
-        self.page.locator(selector).fill(value)
-
 
 def page_of(name: str, folder: Path) -> tuple[Any, Path]:
     file = saved_generator(name, folder)
     shutil.copytree(KEPT, runtime_folder(), dirs_exist_ok=True)
     return vidgan.load_generator(file), vidgan.export(file, folder / f"{name}.html").path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +33,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
 
 @pytest.fixture
 def opened(browser: Any, classes: tuple[Any, Path]) -> Iterator[Opened]:
-    yield from open_page(browser, classes[1])
-
-
-def open_page(browser: Any, path: Path, **options: Any) -> Iterator[Opened]:
-    page = browser.new_page(**options)
-    page.set_default_timeout(SECONDS)
-    found = Opened(page)
-    try:
-        page.goto(path.as_uri())
-        page.wait_for_selector(READY)
-        yield found
-    finally:
-        page.close()
-    assert found.complaints == []
-    assert {url.partition(":")[0] for url in found.requests} <= {"file", "blob", "data"}
+    yield from open_page(browser, classes[1].as_uri())
 
 
 def clip_of(generator: Any, latents: torch.Tensor, label: int | None, **more: Any) -> torch.Tensor:
@@ -192,21 +131,14 @@ def test_keys_and_neighbours_choose_seeds(opened: Opened) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_accessible(browser: Any, classes: tuple[Any, Path], scheme: str) -> None:
-    axe = os.environ.get("VIDGAN_AXE")
-    if not axe:
-        pytest.skip("VIDGAN_AXE names no axe.min.js")
-    for opened in open_page(browser, classes[1], color_scheme=scheme):
+    for opened in open_page(browser, classes[1].as_uri(), color_scheme=scheme):
         opened.page.wait_for_timeout(500)
-        # Run from outside: the page itself takes no script.
-        opened.page.evaluate(Path(axe).read_text(encoding="utf-8"))
-        found = opened.page.evaluate("() => axe.run()")
-        assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
-        assert "color-contrast" in {check["id"] for check in found["passes"]}
+        opened.check_access()
 
 
 def test_motion_has_a_seed_of_its_own(browser: Any, tmp_path: Path) -> None:
     generator, path = page_of("mocogan", tmp_path)
-    for opened in open_page(browser, path):
+    for opened in open_page(browser, path.as_uri()):
         opened.set("#seed", "2")
         opened.set("#motion", "7")
         latents, moving = vidgan.sample_latents(generator, [2, 7])
@@ -222,7 +154,7 @@ def test_a_dropped_picture_is_continued(browser: Any, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), (200, 30, 10)).save(red)
     colour = torch.tensor([200, 30, 10]).byte()[:, None, None, None]
     context = colour.expand(3, generator.context_frames, 16, 16)
-    for opened in open_page(browser, path):
+    for opened in open_page(browser, path.as_uri()):
         stand_in = opened.frames()
         opened.page.set_input_files("#file", str(red))
         opened.page.get_by_text("Given: red.png").wait_for()
@@ -239,7 +171,7 @@ def test_a_dropped_picture_is_continued(browser: Any, tmp_path: Path) -> None:
 
 def test_truncation_is_that_of_python(browser: Any, tmp_path: Path) -> None:
     generator, path = page_of("dvdgan", tmp_path)
-    for opened in open_page(browser, path):
+    for opened in open_page(browser, path.as_uri()):
         opened.set("#truncation", "0.5")
         latents = vidgan.sample_latents(generator, [0])
         assert opened.shows(clip_of(generator, latents, None, truncation=0.5))

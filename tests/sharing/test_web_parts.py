@@ -115,6 +115,7 @@ PAGE = LivePage(
     model=b"model",
     library=b"library",
     binary=b"binary",
+    server=None,
 )
 
 

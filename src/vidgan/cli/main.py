@@ -50,6 +50,7 @@ VERBS = {
     "predict": "vidgan.cli.sample:predict",
     "project": "vidgan.cli.project:project",
     "export": "vidgan.cli.share:export",
+    "explore": "vidgan.cli.explore:explore",
     "web-runtime": "vidgan.cli.share:web_runtime",
     "push": "vidgan.cli.share:push",
     "pull": "vidgan.cli.share:pull",

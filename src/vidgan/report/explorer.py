@@ -2,7 +2,7 @@
 
 from typing import Any, TypedDict
 
-from vidgan.report.page import template
+from vidgan.report.page import ScoreTable, template
 
 
 class ContextBox(TypedDict):
@@ -34,8 +34,25 @@ class Direction(TypedDict):
     share: float
 
 
+class ServerFacts(TypedDict):
+    """What a server adds to the page.
+
+    `titles` are those of all generators that it has, `current` the index of the one on show, and
+    `checkpoint` which of a run it is; `projects` says whether clips can be projected onto it.
+    """
+
+    current: int
+    titles: list[str]
+    projects: bool
+    checkpoint: str | None
+    records: list[ScoreTable]
+
+
 class LivePage(TypedDict):
-    """Everything the page holds; `library` and `binary` are gzip streams of the runtime."""
+    """Everything the page holds; `library` and `binary` are gzip streams of the runtime.
+
+    Without a runtime the server has to make the clips.
+    """
 
     title: str
     source: str
@@ -56,10 +73,13 @@ class LivePage(TypedDict):
     model: bytes
     library: bytes
     binary: bytes
+    server: ServerFacts | None
 
 
 def live_page(data: LivePage) -> str:
     """Render the page as one self-contained HTML document; every text is escaped."""
+    server = data["server"]
+    is_remote = not data["library"]
     about: dict[str, Any] = {
         "title": data["title"],
         "source": repr(data["source"]),
@@ -71,6 +91,9 @@ def live_page(data: LivePage) -> str:
         "directions": data["directions"],
         "context": data["context"],
         "enlarge": data["enlarge"],
+        "remote": is_remote,
+        "current": server["current"] if server else None,
+        "checkpoint": server["checkpoint"] if server else None,
     }
     page = {
         "title": data["title"],
@@ -87,5 +110,7 @@ def live_page(data: LivePage) -> str:
         "model": data["model"],
         "library": data["library"],
         "binary": data["binary"],
+        "remote": is_remote,
+        "server": server,
     }
     return template("explorer_page/page.html.j2").render(page=page, about=about)

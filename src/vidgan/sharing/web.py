@@ -5,13 +5,21 @@ a seed as Python does.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vidgan.core.code_version import VERSION
 from vidgan.errors import counted
 from vidgan.models.base import Box, Generator
-from vidgan.report.explorer import ContextBox, Direction, LatentPart, LivePage, live_page
+from vidgan.report.explorer import (
+    ContextBox,
+    Direction,
+    LatentPart,
+    LivePage,
+    ServerFacts,
+    live_page,
+)
 from vidgan.sharing.directions import find_directions
 from vidgan.sharing.runtime import VERSION as RUNTIME_VERSION
 from vidgan.sharing.runtime import WebRuntime
@@ -21,14 +29,21 @@ LARGE_PIXELS = 512
 """Side of what is saved and shown, at most; a frame is enlarged by a whole number."""
 
 
-def build_page(source: Source, name: str, model: bytes, runtime: WebRuntime) -> str:
+def build_page(
+    source: Source,
+    name: str,
+    model: bytes,
+    runtime: WebRuntime | None,
+    server: ServerFacts | None = None,
+) -> str:
     """The page as HTML.
 
     Args:
         source: the generator and the length of its clips.
         name: what Python would load it from; its last part is the title.
         model: the generator as an ONNX model.
-        runtime: what runs it.
+        runtime: what runs it; None leaves that, and the model, to the server.
+        server: what the server adds; None for a page on its own.
     """
     generator, card = source.generator, source.card
     inputs = source.inputs(0, 1)
@@ -61,10 +76,21 @@ def build_page(source: Source, name: str, model: bytes, runtime: WebRuntime) -> 
             version=VERSION,
             runtime=RUNTIME_VERSION,
             model=model,
-            library=runtime.library,
-            binary=runtime.binary,
+            library=runtime.library if runtime else b"",
+            binary=runtime.binary if runtime else b"",
+            server=server,
         )
     )
+
+
+def facts_of(source: Source) -> dict[str, Any]:
+    """What a page needs to draw latents for a second generator beside its own."""
+    generator = source.generator
+    return {
+        "parts": _parts_of(source),
+        "latentLength": generator.latent_dim(source.num_frames),
+        "classes": list(source.card.class_names) if generator.num_classes else [],
+    }
 
 
 def _parts_of(source: Source) -> list[LatentPart]:

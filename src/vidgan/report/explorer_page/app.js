@@ -12,7 +12,9 @@ const state = {
   mode: "linear",
   pushes: about.directions.map(() => 0),
   context: null,
+  found: null,
 };
+const hooks = { clip: [], frame: [] };
 const view = { frames: [], marks: [], shown: 0, playing: true, walking: false, smooth: false, since: 0 };
 
 // --------------------------------------------------------------------------------------------
@@ -31,16 +33,20 @@ async function inflated(bytes) {
 }
 
 const waiting = new Map();
-const worker = new Worker(
-  URL.createObjectURL(new Blob([find("worker").textContent], { type: "text/javascript" })),
-);
-worker.onmessage = ({ data: { id, result, error } }) => {
-  const { resolve, reject } = waiting.get(id);
-  waiting.delete(id);
-  if (error === undefined) resolve(result);
-  else reject(new Error(error));
-};
-worker.onerror = (event) => fail(event.message);
+let worker = null;
+
+function startWorker() {
+  worker = new Worker(
+    URL.createObjectURL(new Blob([find("worker").textContent], { type: "text/javascript" })),
+  );
+  worker.onmessage = ({ data: { id, result, error } }) => {
+    const { resolve, reject } = waiting.get(id);
+    waiting.delete(id);
+    if (error === undefined) resolve(result);
+    else reject(new Error(error));
+  };
+  worker.onerror = (event) => fail(event.message);
+}
 
 function ask(task, given, transfer = []) {
   const id = ask.count++;
@@ -49,8 +55,14 @@ function ask(task, given, transfer = []) {
 }
 ask.count = 0;
 
+// Large generators stay on the server that sent this page.
+function generate(given) {
+  return about.remote ? generateThere(about.current, given) : ask("generate", given);
+}
+
 function fail(message) {
-  find("status").textContent = `The generator does not run in this browser: ${message}`;
+  const where = about.remote ? "The server made no clip" : "The generator does not run in this browser";
+  find("status").textContent = `${where}: ${message}`;
   find("status").classList.add("failed");
 }
 
@@ -64,6 +76,7 @@ function latentOf(seed) {
 
 function labelOf(seed) {
   if (!about.classes.length) return undefined;
+  if (state.found && seed === state.seed) return state.label ?? state.found.label;
   return state.label ?? drawLabel(seed, about.classes.length);
 }
 
@@ -78,7 +91,7 @@ function finished(latent) {
 function request(seed, weight = 0) {
   const given = { label: labelOf(seed) };
   if (about.latentLength) {
-    const own = latentOf(seed);
+    const own = state.found && seed === state.seed ? state.found.latent : latentOf(seed);
     const mixed = weight ? between(own, latentOf(state.otherSeed), weight, state.mode) : own;
     given.latent = finished(mixed);
   }
@@ -122,7 +135,7 @@ async function refresh() {
 }
 
 async function showOnce() {
-  const result = await ask("generate", request(state.seed, state.weight));
+  const result = await generate(request(state.seed, state.weight));
   Object.assign(view, framesOf(result));
   view.shown %= view.frames.length;
   find("scrubber").max = view.frames.length - 1;
@@ -132,6 +145,7 @@ async function showOnce() {
   find("pace").textContent = `${Math.round(typical)} ms a clip`;
   drawFrame();
   drawStrip();
+  for (const follow of hooks.clip) await follow();
 }
 
 // --------------------------------------------------------------------------------------------
@@ -156,6 +170,7 @@ function drawFrame() {
   for (const [t, cell] of [...find("strip").children].entries()) {
     cell.toggleAttribute("data-now", t === view.shown);
   }
+  for (const follow of hooks.frame) follow();
 }
 
 function drawStrip() {
@@ -193,6 +208,7 @@ function describe() {
   const { seed, otherSeed, weight } = state;
   const name = about.classes.length ? about.classes[labelOf(seed)] : null;
   let text = about.latentLength ? `Seed ${seed}` : "The given clip";
+  if (state.found) text = "Projected clip";
   if (weight) text += `, ${Math.round(100 * weight)} % of the way to seed ${otherSeed}`;
   if (name !== null) text += `, class ${name}`;
   screen.setAttribute("aria-label", `Generated clip. ${text}`);
@@ -201,7 +217,8 @@ function describe() {
 }
 
 function pythonFor() {
-  const lines = ["import vidgan", `generator = vidgan.load_generator(${about.source})`];
+  const which = about.checkpoint === null ? "" : `, "${about.checkpoint}"`;
+  const lines = ["import vidgan", `generator = vidgan.load_generator(${about.source}${which})`];
   const length = about.numFrames ? `, num_frames=${about.numFrames}` : "";
   const latents = (seed) => `vidgan.sample_latents(generator, [${seed}]${length})`;
   const drawn = (name, seed) => {
@@ -212,7 +229,12 @@ function pythonFor() {
       lines.push(`${name}[:, ${part.start}:${part.stop}] = motion[:, ${part.start}:${part.stop}]`);
     }
   };
-  drawn("latents", state.seed);
+  if (state.found) {
+    lines.splice(1, 0, "import json, torch");
+    lines.push('latents = torch.tensor([json.load(open("latent.json"))["latent"]])  # as saved here');
+  } else {
+    drawn("latents", state.seed);
+  }
   if (state.weight) {
     drawn("others", state.otherSeed);
     lines.splice(1, 0, "from vidgan.sampling.generate import latent_path");
@@ -264,6 +286,7 @@ function bindSeed(id, set, get) {
 
 function setSeed(seed) {
   state.seed = seed;
+  state.found = null;
   if (find("seed")) find("seed").value = seed;
   refresh();
   fillGallery();
@@ -391,7 +414,7 @@ async function fillGallery() {
     const seed = state.seed + BigInt(i + 1);
     let result;
     try {
-      result = await ask("generate", request(seed));
+      result = await generate(request(seed));
     } catch {
       return;
     }
@@ -455,133 +478,25 @@ find("save-film").addEventListener("click", async () => {
 });
 
 // --------------------------------------------------------------------------------------------
-// Given frames: a picture or a film that is dropped, or a square that moves until then
-
-function setContext(pixelsOf) {
-  const [channels, length, height, width] = about.context.shape;
-  const values = new Float32Array(channels * length * height * width);
-  for (let t = 0; t < length; t++) {
-    const pixels = pixelsOf(t);
-    for (let i = 0; i < height * width; i++) {
-      const colour = [0, 1, 2].map((c) => pixels[4 * i + c] / 127.5 - 1);
-      const grey = 0.21 * colour[0] + 0.72 * colour[1] + 0.07 * colour[2];
-      for (let c = 0; c < channels; c++) {
-        values[(c * length + t) * height * width + i] = channels === 1 ? grey : colour[c];
-      }
-    }
-  }
-  hideBox(values);
-  state.context = values;
-}
-
-function hideBox(values) {
-  if (about.context.hidden === null) return;
-  const [channels, length, height, width] = about.context.shape;
-  for (let plane = 0; plane < channels * length; plane++) {
-    for (let y = height >> 2; y < height - (height >> 2); y++) {
-      const row = plane * height * width + y * width;
-      values.fill(about.context.hidden, row + (width >> 2), row + width - (width >> 2));
-    }
-  }
-}
-
-function sized(draw) {
-  const [, , height, width] = about.context.shape;
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
-  const brush = canvas.getContext("2d", { willReadFrequently: true });
-  draw(brush, width, height);
-  return brush.getImageData(0, 0, width, height).data;
-}
-
-function cropped(source, sourceWidth, sourceHeight) {
-  return sized((brush, width, height) => {
-    const scale = Math.min(sourceWidth / width, sourceHeight / height);
-    const cutWidth = width * scale;
-    const cutHeight = height * scale;
-    const x = (sourceWidth - cutWidth) / 2;
-    const y = (sourceHeight - cutHeight) / 2;
-    brush.imageSmoothingQuality = "high";
-    brush.drawImage(source, x, y, cutWidth, cutHeight, 0, 0, width, height);
-  });
-}
-
-function standIn() {
-  setContext((t) =>
-    sized((brush, width, height) => {
-      brush.fillStyle = "#24476b";
-      brush.fillRect(0, 0, width, height);
-      brush.fillStyle = "#f2b84b";
-      const side = width / 3;
-      brush.fillRect(((t * width) / 16) % (width - side), height / 3, side, side);
-    }),
-  );
-}
-
-async function takeFile(file) {
-  const address = URL.createObjectURL(file);
-  const told = find("drop-note");
-  try {
-    if (file.type.startsWith("image/")) {
-      const picture = await createImageBitmap(file);
-      const pixels = cropped(picture, picture.width, picture.height);
-      setContext(() => pixels);
-    } else {
-      const film = document.createElement("video");
-      film.muted = true;
-      film.src = address;
-      await new Promise((resolve, reject) => {
-        film.onloadeddata = resolve;
-        film.onerror = () => reject(new Error("it is no film that this browser plays"));
-      });
-      const shots = [];
-      for (let t = 0; t < about.context.shape[1]; t++) {
-        const time = Math.min((t + 0.5) / about.fps, Math.max(0, film.duration - 0.01));
-        const sought = new Promise((resolve) => (film.onseeked = resolve));
-        film.currentTime = time;
-        await sought;
-        shots.push(cropped(film, film.videoWidth, film.videoHeight));
-      }
-      setContext((t) => shots[t]);
-    }
-    told.textContent = `Given: ${file.name}`;
-    refresh();
-    fillGallery();
-  } catch (error) {
-    told.textContent = `${file.name} cannot be used: ${error.message}`;
-  } finally {
-    URL.revokeObjectURL(address);
-  }
-}
-
-if (about.context) {
-  standIn();
-  find("file").addEventListener("change", ({ target }) => target.files[0] && takeFile(target.files[0]));
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    if (event.dataTransfer.files[0]) takeFile(event.dataTransfer.files[0]);
-  });
-}
-
-// --------------------------------------------------------------------------------------------
 // Start
 
-async function begin() {
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) setPlaying(false);
-  describe();
+async function startGenerator() {
+  startWorker();
   const model = embedded("model");
   const binary = await inflated(embedded("binary"));
   const library = await inflated(embedded("library"));
   // Threads share memory, which browsers allow to pages from a server that asks for isolation.
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
   await ask("start", { library, binary, model, threads }, [library.buffer, binary.buffer, model.buffer]);
+}
+
+async function begin() {
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) setPlaying(false);
+  describe();
+  if (!about.remote) await startGenerator();
   await refresh();
   find("status").textContent = "";
   document.body.dataset.ready = "yes";
   fillGallery();
   requestAnimationFrame(tick);
 }
-
-begin().catch((error) => fail(error.message));

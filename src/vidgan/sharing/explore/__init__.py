@@ -1,0 +1,1 @@
+"""`vidgan explore`: the live page from a server, with what needs Python."""
