@@ -1,5 +1,6 @@
 """`vidgan explore` under attack: it stays up, answers its own page alone and reads nothing else."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -320,6 +321,39 @@ def test_a_full_queue_is_told_and_who_leaves_frees_a_place(server: Explorer, pla
     for stream in waiting:
         stream.close()
     assert "result" in projected(server, film)
+
+
+def test_a_job_ends_when_its_reader_has_left() -> None:
+    from vidgan.sharing.explore.jobs import CancelledError, Queue, Say, narrated
+
+    async def scene() -> list[str]:
+        ends: list[str] = []
+
+        def endless(say: Say) -> dict[str, Any]:
+            try:
+                while True:
+                    say({"done": 1})
+                    time.sleep(0.01)
+            except CancelledError:
+                ends.append("cancelled")
+                raise
+
+        def short(say: Say) -> dict[str, Any]:
+            return {"result": 1}
+
+        async def stays() -> bool:
+            return False
+
+        queue = Queue(1, 1)
+        words = narrated(queue, endless, stays)
+        assert await anext(words) == {"done": 1}
+        await words.aclose()
+        assert ends == ["cancelled"]
+        # The turn is free again.
+        assert [one async for one in narrated(queue, short, stays)] == [{"result": 1}]
+        return ends
+
+    assert asyncio.run(scene()) == ["cancelled"]
 
 
 def test_a_token_is_needed_beyond_this_machine(place: Path) -> None:

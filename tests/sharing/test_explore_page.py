@@ -121,7 +121,7 @@ def test_a_film_is_projected_explored_and_saved(
 
 def test_what_is_no_film_is_told(opened: Opened, place: Path) -> None:
     opened.page.click("#project")
-    opened.page.get_by_text("Choose a film first.").wait_for()
+    opened.page.get_by_text("Choose a video first.").wait_for()
     opened.page.set_input_files("#own-clip", str(place / "text.mp4"))
     opened.page.click("#project")
     opened.page.get_by_text("Not projected: the clip:").wait_for()

@@ -30,12 +30,16 @@ find("shown")?.addEventListener("change", ({ target }) => {
 find("rival")?.addEventListener("change", async ({ target }) => {
   rival.model = target.value === "" ? null : Number(target.value);
   rival.frames = [];
-  find("beside").hidden = rival.model === null;
+  for (const id of ["screen-b", "own-note", "rival-note"]) find(id).hidden = rival.model === null;
   document.body.toggleAttribute("data-beside", rival.model !== null);
   if (rival.model === null) return;
-  const facts = await (await answered(`api/model?model=${rival.model}`)).json();
-  rival.facts = facts;
-  refresh();
+  find("rival-note").textContent = "Loading";
+  try {
+    rival.facts = await (await answered(`api/model?model=${rival.model}`)).json();
+    refresh();
+  } catch (error) {
+    find("rival-note").textContent = `No clip: ${error.message}`;
+  }
 });
 
 function rivalRequest() {
@@ -75,7 +79,7 @@ function drawRival() {
 }
 
 // --------------------------------------------------------------------------------------------
-// Projection of a film
+// Projection of a video
 
 const projected = { result: null, target: [], clip: [], stop: null };
 
@@ -89,13 +93,13 @@ async function project() {
   const file = find("own-clip").files[0];
   const told = find("project-note");
   if (!file) {
-    told.textContent = "Choose a film first.";
+    told.textContent = "Choose a video first.";
     return;
   }
   projected.stop = new AbortController();
   setProjecting(true);
   find("projected").hidden = true;
-  told.textContent = "Sending the film";
+  told.textContent = "Sending the video";
   const label = find("own-class")?.value ?? "";
   try {
     const reply = await answered(`api/projection?model=${about.current}&label=${label}`, {
