@@ -1,6 +1,7 @@
 """Verbs end to end: from rendered videos to a run, its clips and its page."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,7 +70,14 @@ def test_train_leaves_a_whole_run_folder() -> None:
         "checkpoints/step-12/ema.safetensors",
         "checkpoints/step-12/state.json",
     }
-    assert 'class="status done"' in Path(RUN, "index.html").read_text(encoding="utf-8")
+    page = Path(RUN, "index.html").read_text(encoding="utf-8")
+    assert 'class="status done"' in page
+    assert 'data-step="6"' in page
+    assert "left out" not in page
+    # Every setting with where it comes from.
+    plain = re.sub(r"<[^>]+>|\s+", " ", page)
+    assert re.search(r"training\.batch_size +8 +given", plain)
+    assert re.search(r"training\.keep_checkpoints +\d+ +default", plain)
 
 
 @pytest.mark.parametrize("words", [["small.yaml", "data=videos", "seed=3"], [RUN]])

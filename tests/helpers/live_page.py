@@ -1,6 +1,7 @@
 """A live page in Chromium, with what it asked for and complained of."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,16 @@ KEPT = runtime_folder()
 LEVELS = 2
 READY = "body[data-ready=yes]"
 SECONDS = 120_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 class Opened:
@@ -70,14 +81,14 @@ class Opened:
         assert "color-contrast" in {check["id"] for check in found["passes"]}
 
 
-def open_page(browser: Any, address: str, **options: Any) -> Iterator[Opened]:
+def open_page(browser: Any, address: str, ready: str = READY, **options: Any) -> Iterator[Opened]:
     """Open a page; in the end it must have complained of nothing and asked nobody else."""
     page = browser.new_page(**options)
     page.set_default_timeout(SECONDS)
     found = Opened(page)
     try:
         page.goto(address)
-        page.wait_for_selector(READY)
+        page.wait_for_selector(ready)
         yield found
     finally:
         page.close()

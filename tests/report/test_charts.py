@@ -13,6 +13,7 @@ from vidgan.report.charts import (
     bucketed,
     charts_of_log,
     compact,
+    growth_of,
     nice_ticks,
     typical_range,
 )
@@ -45,6 +46,29 @@ def test_columns_are_grouped_in_a_fixed_order() -> None:
     }
     assert [*found][:1] + [*found][-1:] == ["Losses", "Training speed"]
     assert charts_of_log([]) == []
+
+
+def test_growth_is_drawn_above_the_curves() -> None:
+    rows = [
+        {"step": step, "level": int(step >= 40), "alpha": alpha, "loss/a": 1.0}
+        for step, alpha in ((0, 1.0), (20, 1.0), (40, 0.25), (60, 0.75), (80, 1.0), (100, 1.0))
+    ]
+    (chart,) = charts_of_log(rows)
+    width = WIDTH - LEFT - 10
+    (level,) = chart.levels
+    assert level.text == "level 2"
+    assert level.at == pytest.approx(LEFT + 0.4 * width)
+    assert [fade.alpha for fade in chart.fades] == [1.0, 0.25, 0.75, 1.0, 1.0]
+    assert [fade.length / width for fade in chart.fades] == pytest.approx([0.2] * 5)
+    # Neither a model of one level nor a log with odd values has any.
+    for changed in ({"level": 0, "alpha": 1.0}, {"level": "x"}, {"alpha": None}):
+        (chart,) = charts_of_log([row | changed for row in rows])
+        assert (chart.levels, chart.fades) == ((), ())
+
+
+def test_growth_is_kept_at_its_changes_alone() -> None:
+    rows = [{"step": s, "level": int(s > 500), "alpha": 1.0} for s in range(1001)]
+    assert growth_of(rows) == [(0, 0, 1), (500, 0, 1), (501, 1, 1), (1000, 1, 1)]
 
 
 def test_a_straight_line_is_drawn_straight_and_to_scale() -> None:

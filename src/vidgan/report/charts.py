@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 WIDTH, HEIGHT = 360, 190
@@ -40,6 +41,15 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Fade:
+    """A stretch of steps with one alpha: its start and length in the drawing."""
+
+    at: float
+    length: float
+    alpha: float
+
+
+@dataclass(frozen=True)
 class Chart:
     """A drawn chart, `WIDTH` by `HEIGHT` units."""
 
@@ -48,6 +58,10 @@ class Chart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     zero: float | None
+    levels: tuple[Tick, ...] = ()
+    """Where each level of a growing model begins, but for the first."""
+    fades: tuple[Fade, ...] = ()
+    """Alpha along the steps."""
 
 
 Points = Sequence[tuple[float, float]]
@@ -75,7 +89,28 @@ def charts_of_log(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
             points.append((float(row["step"]), float(value)))
     order = list(TITLES.values())
     titles = sorted(groups, key=lambda t: order.index(t) if t in order else len(order) - 1.5)
-    return [draw(title, groups[title]) for title in titles]
+    growth = growth_of(rows)
+    return [draw(title, groups[title], growth) for title in titles]
+
+
+Growth = Sequence[tuple[float, int, float]]
+"""Step, level and alpha at each change of one of them, and at the newest row."""
+
+
+def growth_of(rows: Sequence[Mapping[str, Any]]) -> Growth:
+    """How a model grew, by its log; empty for one that did not."""
+    found: list[tuple[float, int, float]] = []
+    for row in rows:
+        step, level, alpha = row.get("step"), row.get("level"), row.get("alpha")
+        if type(step) is not int or type(level) is not int or not isinstance(alpha, float | int):
+            continue
+        now = (float(step), level, min(max(round(float(alpha), 2), 0.0), 1.0))
+        if len(found) > 1 and found[-1][1:] == found[-2][1:] == now[1:]:
+            found[-1] = now
+        else:
+            found.append(now)
+    grew = any(level != found[0][1] or alpha < 1 for _, level, alpha in found)
+    return found if grew else []
 
 
 def chart_of_column(key: str) -> tuple[str, str] | None:
@@ -94,7 +129,7 @@ def chart_of_column(key: str) -> tuple[str, str] | None:
     return title[0].upper() + title[1:], kind.replace("_", " ")
 
 
-def draw(title: str, series: Mapping[str, Points]) -> Chart:
+def draw(title: str, series: Mapping[str, Points], growth: Growth = ()) -> Chart:
     """Scale curves into one frame and cut each to at most `NUM_BUCKETS` points."""
     buckets = {name: bucketed(points) for name, points in series.items()}
     means = sorted(mean for share in buckets.values() for _, mean, _, _ in share)
@@ -124,6 +159,16 @@ def draw(title: str, series: Mapping[str, Points]) -> Chart:
         x_ticks=tuple(Tick(x_at(x), compact(x)) for x in nice_ticks(x_low, x_high, 4)),
         y_ticks=tuple(Tick(y_at(y), compact(y)) for y in nice_ticks(low, high, 4)),
         zero=y_at(0.0) if low < 0 < high else None,
+        levels=tuple(
+            Tick(x_at(after[0]), f"level {after[1] + 1}")
+            for before, after in pairwise(growth)
+            if after[1] != before[1] and x_low <= after[0] <= x_high
+        ),
+        fades=tuple(
+            Fade(x_at(before[0]), x_at(after[0]) - x_at(before[0]), after[2])
+            for before, after in pairwise(growth)
+            if x_low <= before[0] and after[0] <= x_high
+        ),
     )
 
 

@@ -43,6 +43,7 @@ class Medium(TypedDict, total=False):
     """An embedded video or image; wide ones have a row each, small ones share the last."""
 
     title: str
+    step: int
     caption: str
     mime: Literal["video/mp4", "image/png"]
     content: bytes
@@ -94,6 +95,14 @@ class DataReport(TypedDict, total=False):
     dropped: list[Dropped]
 
 
+class Checkup(TypedDict):
+    """What the training doctor found when it looked last, and how often it did."""
+
+    verdict: str
+    step: int
+    num_looks: int
+
+
 class RunPage(TypedDict, total=False):
     """The contents of a page; missing keys are left out."""
 
@@ -110,7 +119,9 @@ class RunPage(TypedDict, total=False):
     scores: list[ScoreTable]
     data: DataReport
     settings: dict[str, Any]
+    sources: dict[str, str]
     environment: dict[str, Any]
+    doctor: Checkup
     command: str
     written_at: float
     refresh_seconds: int

@@ -4,18 +4,35 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from vidgan.core.files import read_bytes, read_text, write_text_atomically
+from vidgan.core.yaml_text import load_yaml
 from vidgan.errors import UserError
 from vidgan.evaluation.record_checks import read_run_records
-from vidgan.report.page import DataReport, Medium, RunPage, StageRow, Status, run_page
+from vidgan.report.page import (
+    DataReport,
+    Medium,
+    RunPage,
+    StageRow,
+    Status,
+    flatten,
+    run_page,
+)
 from vidgan.report.scores import table_of_record
 from vidgan.training.doctor import looks_of
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.planner import plan_schedule
-from vidgan.training.presets import Config, config_to_dict, load_run_config
+from vidgan.training.presets import (
+    Config,
+    config_to_dict,
+    find_preset,
+    list_presets,
+    load_config,
+    load_run_config,
+)
 from vidgan.training.run_folder import (
     CHECKS,
     MEDIUM_BYTES,
@@ -25,10 +42,11 @@ from vidgan.training.run_folder import (
     sample_videos,
 )
 
+VERDICTS = ("healthy", "warn", "stop")
 MAX_TABLES = 3
 """Records that the page shows, the newest first."""
-MAX_EARLIER = 3
-"""Sample videos of earlier sizes that the page shows besides the newest."""
+MAX_EARLIER, EARLIER_BYTES = 11, 4 << 20
+"""Sample videos of earlier steps that the page holds besides the newest, and their size."""
 
 
 def write_page(
@@ -97,6 +115,7 @@ def page_of_run(
         "log": list(log),
         "media": media_of_run(run, remarks),
         "settings": config_to_dict(config),
+        "sources": setting_sources(config),
         "written_at": time.time(),
     }
     with told_in(remarks):
@@ -115,10 +134,45 @@ def page_of_run(
             page["command"] = (read_text(command, errors="replace").splitlines() or [""])[-1]
     looks = [look for line in log if (look := looks_of(line)) is not None]
     if looks:
+        step = next(line["step"] for line in reversed(log) if looks_of(line) is looks[-1])
+        verdict = looks[-1].get("verdict")
+        page["doctor"] = {
+            "verdict": verdict if verdict in VERDICTS else "unknown",
+            "step": step,
+            "num_looks": len(looks),
+        }
         warnings += [f"training doctor: {one['sentence']}" for one in looks[-1]["findings"]]
     if warnings or remarks:
         page["warnings"] = [*warnings, *remarks]
     return page
+
+
+def setting_sources(config: Config) -> dict[str, str]:
+    """Where each setting comes from, by its dotted key: a preset, the user, or the default.
+
+    Only presets of the package are read: a run may come from somebody else, and name any file.
+    """
+    is_preset = config.preset in list_presets()
+    typed, usual = _usual_values(config.preset if is_preset else None, type(config.model).NAME)
+    found = {}
+    for key, value in flatten(config_to_dict(config)).items():
+        if value != usual.get(key):
+            found[key] = "given"
+        else:
+            found[key] = f"preset {config.preset}" if key in typed else "default"
+    return found
+
+
+@cache
+def _usual_values(preset: str | None, model: str) -> tuple[frozenset[str], dict[str, Any]]:
+    """Keys that a preset's file names, and all settings that follow from it, or from a model."""
+    if preset is None:
+        try:
+            return frozenset(), flatten(config_to_dict(load_config({"model": {"name": model}})))
+        except UserError:
+            return frozenset(), {}
+    typed = frozenset(flatten(load_yaml(find_preset(preset))))
+    return typed, flatten(config_to_dict(load_config(preset)))
 
 
 @contextmanager
@@ -172,13 +226,17 @@ def media_of_run(run: Path, remarks: list[str]) -> list[Medium]:
             media.append(medium)
 
     if steps:
-        add(videos[steps[-1]], {"title": f"Generated clips, step {steps[-1]}"})
+        newest_step = steps[-1]
+        title = f"Generated clips, step {newest_step}"
+        add(videos[newest_step], {"title": title, "step": newest_step})
         reals = [path for path in (run / "samples").glob("real-*.mp4") if path.is_file()]
         if reals:
             newest = max(reals, key=lambda path: path.stat().st_mtime)
             add(newest, {"title": "Real clips of the same classes"})
-        for step in _spread(steps[:-1], MAX_EARLIER):
-            add(videos[step], {"title": f"Step {step}", "small": True})
+        largest = max(1, *(videos[step].stat().st_size for step in steps))
+        count = min(max(EARLIER_BYTES // largest, 3), MAX_EARLIER)
+        for step in _spread(steps[:-1], count):
+            add(videos[step], {"title": f"Step {step}", "small": True, "step": step})
     walk, figure = run / "interpolation.mp4", run / "interpolation.png"
     if walk.exists():
         add(walk, {"title": "Walk through the latent space", "wide": True})

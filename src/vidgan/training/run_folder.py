@@ -216,7 +216,8 @@ _OF_CHECK = ("sentence", "float32")
 def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     """The plain values of `environment.json`, and the names of those that are left out.
 
-    Kept are words, numbers, and what was found of each level's arithmetic.
+    Kept are words, numbers, groups of them such as those of the processor, and what was found of
+    each level's arithmetic.
 
     Raises:
         UserError: it is damaged.
@@ -225,7 +226,8 @@ def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     if not path.exists():
         return {}, []
     found = read_json(path)
-    kept = {key: value for key, value in found.items() if _is_plain(value)}
+    kept = {key: value for key, value in found.items() if _is_plain(value) or _is_group(value)}
+    kept.pop(CHECKS, None)
     checks = found.get(CHECKS)
     if isinstance(checks, dict):
         fitting = {level: facts for level, facts in checks.items() if _is_check(facts)}
@@ -237,6 +239,15 @@ def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
 
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float)
+
+
+def _is_group(value: Any) -> bool:
+    """Whether a value is a group of plain ones and lists of words."""
+    return isinstance(value, dict) and all(
+        _is_plain(inner)
+        or (isinstance(inner, list) and all(isinstance(word, str) for word in inner))
+        for inner in value.values()
+    )
 
 
 def _is_check(facts: Any) -> bool:
