@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vidgan.errors import UserError
 from vidgan.sampling.projection import ProjectionOptions, project_clip
@@ -34,6 +35,8 @@ from vidgan.sharing.tracing import Source
 UPLOAD_BYTES = 64 << 20
 REQUEST_BYTES = 16 << 20
 """Largest latent and context that are asked about."""
+SILENT_SECONDS = 10.0
+"""Longest wait for a whole question."""
 STALL_SECONDS = 20.0
 """Longest wait for the next bytes of a body."""
 SEARCH_MINUTES = 3.0
@@ -64,6 +67,22 @@ class _Narration(StreamingResponse):  # type: ignore[misc, unused-ignore]
                 await super().__call__(scope, receive, send)
             finally:
                 await self.words.aclose()
+
+
+class ImpatientProtocol(H11Protocol):  # type: ignore[misc, unused-ignore]
+    """HTTP that closes connections on which nothing is asked, or only half of a question."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(SILENT_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.loop.call_later(SILENT_SECONDS, self._close_if_silent)
 
 
 class Explorer:

@@ -8,7 +8,7 @@ from vidgan.core.progress import say
 from vidgan.errors import UserError
 from vidgan.sharing.explore.guard import is_loopback
 
-MAX_CONNECTIONS = 128
+MAX_CONNECTIONS = 512
 GRACE_SECONDS = 2
 
 
@@ -47,7 +47,7 @@ def serve(
     check_packages()
     import uvicorn
 
-    from vidgan.sharing.explore.app import Explorer
+    from vidgan.sharing.explore.app import Explorer, ImpatientProtocol
     from vidgan.sharing.explore.models import Catalogue, list_entries
 
     catalogue = Catalogue(list_entries(sources, checkpoint))
@@ -58,6 +58,7 @@ def serve(
         config = uvicorn.Config(
             Explorer(catalogue, host, token).app,
             access_log=False,
+            http=ImpatientProtocol,
             lifespan="off",
             limit_concurrency=MAX_CONNECTIONS,
             log_level="error",
