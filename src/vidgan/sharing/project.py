@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.clip_ops import Values, as_tensor, pool_uint8
+from vidgan.core.distributed import default_device
 from vidgan.core.files import write_file_atomically, write_json_atomically
 from vidgan.core.progress import Progress, say
 from vidgan.data.build.encode import EncodedClip, EncodeJob, Rejected, encode_video, full_levels
@@ -74,6 +75,8 @@ def project(
         >>> found.verdict, found.psnr, found.latent  # doctest: +SKIP
     """
     generator = source if isinstance(source, Generator) else load_generator(source, checkpoint)
+    if not isinstance(source, Generator):
+        generator.to(default_device())
     if isinstance(clip, str | Path):
         target = read_target(clip, cut or cut_of(source, generator), generator)
     else:
@@ -154,6 +157,8 @@ def features_of(source: str | Path, checkpoint: str | int, generator: Generator)
     """
     folder = find_generator_file(source, checkpoint).parent
     used = independent(load_discriminators(folder, card_of(generator)))
+    for one in used:
+        one.to(next(generator.parameters()).device)
     return partial(_encodings, used) if used else None
 
 

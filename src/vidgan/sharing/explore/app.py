@@ -73,6 +73,7 @@ class ImpatientProtocol(H11Protocol):  # type: ignore[misc, unused-ignore]
     """HTTP that closes connections on which nothing is asked, or only half of a question."""
 
     def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first question."""
         super().connection_made(transport)
         self.loop.call_later(SILENT_SECONDS, self._close_if_silent)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidgan.core.distributed import default_device
 from vidgan.core.progress import say
 from vidgan.errors import UserError
 from vidgan.evaluation.record_checks import read_run_records
@@ -101,7 +102,9 @@ class Catalogue:
     def clip(self, index: int, inputs: dict[str, Tensor]) -> Tensor:
         """A float clip `[1, C, T, H, W]`."""
         generator = self.generator(index)
-        return Source(generator).generate(inputs).float()
+        device = next(generator.parameters()).device
+        given = {name: value.to(device) for name, value in inputs.items()}
+        return Source(generator).generate(given).float().cpu()
 
     def records(self, index: int) -> list[ScoreTable]:
         """The newest evaluations of the run, as tables."""
@@ -117,13 +120,14 @@ class Catalogue:
         found = self._generators.get(index)
         if found is None:
             entry = self.entries[index]
-            found = load_generator(entry.source, entry.checkpoint)
+            found = load_generator(entry.source, entry.checkpoint).to(default_device())
             _keep(self._generators, index, found)
         return found
 
     def _build(self, index: int) -> str:
         entry = self.entries[index]
-        source = Source(self._generator(index))
+        # A copy of its own on the CPU, where it is exported; the other one makes clips meanwhile.
+        source = Source(load_generator(entry.source, entry.checkpoint))
         # Exporting takes too long to do for every checkpoint that somebody looks at.
         model, runtime = _for_browser(source) if index == 0 else (b"", None)
         server = ServerFacts(
