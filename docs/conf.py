@@ -43,6 +43,8 @@ CONTENTS = {
         "losses",
         "prediction",
         "comparing",
+        "explore",
+        "project",
         "export",
         "hub",
     ],

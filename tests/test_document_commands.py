@@ -108,6 +108,8 @@ NOT_RUN = {
     r"^docker": "a Docker daemon",
     r"films|faces|s3://|ucf|shots/|film\.mp4": "films, published sets, object stores",
     r"web-runtime|\.html$.*export|export .*\.html": "npm fetches a package: make test-web",
+    r"^vidgan explore|^ssh": "it serves until Ctrl-C: tests/sharing/test_explore.py",
+    r"^vidgan project": "a video of the reader: tests/sharing/test_project.py",
     r"^vidgan (push|pull)": "an account on the hub: tests/sharing",
     r"^vidgan bench|runs/thesis|overnight|motions12|runs/dvdgan_fp|runs/hrvgan-predict": "hours",
     r"weights (convert|verify)|lpips|fvd-tf|thesis-fid.*runs": "weight files that others publish",
