@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from vidgan.cli import main as cli
+from vidgan.cli.common import print_lines
 
 Shell = Annotated[Literal["bash", "zsh"], tyro.conf.arg(metavar="bash|zsh")]
 
@@ -106,7 +107,7 @@ def completion(shell: Shell, /) -> None:
     Args:
         shell: bash or zsh.
     """
-    print(script(shell), end="")
+    print_lines(script(shell), end="")
 
 
 def script(shell: str) -> str:

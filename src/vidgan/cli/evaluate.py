@@ -283,7 +283,7 @@ def print_comparison(comparison: "Comparison", as_json: bool) -> None:
     from vidgan.report.comparison import comparison_json, comparison_markdown
 
     if as_json:
-        print(comparison_json(comparison), end="")
+        print_lines(comparison_json(comparison), end="")
     else:
         print_lines(comparison_markdown(comparison, with_published=False).rstrip())
 
