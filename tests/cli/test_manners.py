@@ -12,7 +12,10 @@ import pytest
 
 from vidgan.cli import main as cli
 
-WITHOUT_JSON = {"completion": "prints a shell script"}
+WITHOUT_JSON = {
+    "completion": "prints a shell script",
+    "explore": "prints the address of its page, and serves",
+}
 """Verbs without --json, with the reason."""
 
 SETTINGS = """

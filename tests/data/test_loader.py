@@ -100,14 +100,10 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["memory", "pipes"])
 @pytest.mark.parametrize(
-    ("end", "rest_s"),
-    [
-        pytest.param(signal.SIGINT, 0, marks=pytest.mark.slow),
-        (signal.SIGINT, 60),
-        (signal.SIGKILL, 60),
-    ],
+    ("end", "rest_s"), [(signal.SIGINT, 0), (signal.SIGINT, 60), (signal.SIGKILL, 60)]
 )
 def test_workers_end_with_their_parent(tmp_path, end, rest_s, way):
     script = tmp_path / "endless.py"

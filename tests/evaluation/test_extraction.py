@@ -114,6 +114,7 @@ def test_single_frames_are_chosen_by_the_clip_alone() -> None:
     assert scored.take(torch.tensor([1])).features[:, 0].tolist() == list(range(8, 16))
 
 
+@pytest.mark.slow
 def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Path) -> None:
     unlabelled = dataclasses.replace(real, classes=())
     fresh = moving_shapes(48, seed=7)

@@ -10,6 +10,7 @@ from two_processes_evaluate import NUM_SAMPLES, work
 
 from vidgan.core.distributed import Processes
 
+pytestmark = pytest.mark.slow
 OF_THE_MOMENT = {"created", "wall_seconds", "environment", "inputs", "hashes", "seal"}
 
 

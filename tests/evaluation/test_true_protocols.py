@@ -250,7 +250,7 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("judges")
 
 
-QUICK = ("stswd", "jedi-vjepa-5000")
+QUICK = ("jedi-vjepa-5000",)
 MEASURED = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
     for name in PROTOCOLS

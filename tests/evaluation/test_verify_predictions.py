@@ -160,6 +160,7 @@ def test_edited_weights_of_lpips_are_named(capsys: Capture) -> None:
     assert findings(capsys)[0].startswith("it cannot be computed again: ")
 
 
+@pytest.mark.slow
 def test_the_best_of_100_is_a_protocol_of_its_own(capsys: Capture) -> None:
     """On the ten held-out clips that there are, it is what `--num 100` calls the best of k."""
     assert cli.run(["predict", RUN, "--protocol", "prediction-best-of-100"]) == 0
