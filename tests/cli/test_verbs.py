@@ -106,6 +106,8 @@ def test_dry_run_refuses_what_training_would(capsys: Capture) -> None:
     unknown = "training.discriminator_batch_size={picture: 3}"
     assert cli.run(["train", *words, unknown]) == 2
     assert "the discriminators of this model are" in capsys.readouterr().err
+    assert cli.run(["train", *words, "log=foo"]) == 2
+    assert "there is no logger" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,7 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["evaluate", RUN, "protocol.splt=2"], "did you mean splits?"),
         (["evaluate", RUN, "data=nowhere"], "there is no folder nowhere"),
         (["sample", RUN, "x.mp4", "--class", "disc-lft"], "did you mean disc-left?"),
-        (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 must be at least 1"),
+        (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 must lie in 1..10000000"),
         (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),
         (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
         (
@@ -341,7 +343,7 @@ def test_a_full_disk_is_told_before_an_evaluation(
     before = sorted(Path(RUN).rglob("*"))
     assert cli.run(["evaluate", RUN, "--protocol", "stswd"]) == 2
     said = capsys.readouterr().err
-    assert "needs 1 MiB at least, and its disk has 0 MiB left" in said
+    assert "needs 1.0 MiB at least, and its disk has 0.0 MiB left" in said
     assert sorted(Path(RUN).rglob("*")) == before
 
 

@@ -28,6 +28,7 @@ from vidgan.evaluation.record_types import seal_of
 from vidgan.evaluation.score import RealData
 from vidgan.extractors.judge import RealClips
 from vidgan.report.comparison import FORMS, Comparison
+from vidgan.sampling.storage import GENERATOR_FILE
 from vidgan.training.presets import load_config, save_config
 
 Plain = dict[str, Any]
@@ -238,6 +239,8 @@ MARKED: list[tuple[str, Any, str]] = [
         {"share": 0.8, "real": 0.0, "limit": 0.02},
         "80.0% of the generated clips are copies of another generated clip",
     ),
+    ("memorisation", {}, "it lacks its comparison with the training clips"),
+    ("motion", None, "it lacks its comparison of motion"),
     (
         "memorisation.thumbnail",
         {"generated": 1.0, "heldout": 1.0, "ratio": 1.0},
@@ -397,6 +400,22 @@ def test_a_copied_run_is_no_second_seed_and_another_run_s_record_is_left_out(
     comparison = compare(runs)
     assert "model.name=vgan instead of tgan" in comparison.left_out[0]
     assert all("model.name=vgan" in text for text in as_forms(comparison).values())
+
+
+def test_a_record_of_a_step_that_its_run_never_reached_is_marked(
+    made: tuple[Path, Path], plain: Plain, tmp_path: Path
+) -> None:
+    save_config(tmp_path / "a", load_config("cpu/tgan-motions-16x8", ["data=x"]))
+    checkpoint = tmp_path / "a" / "checkpoints" / "step-23"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / GENERATOR_FILE).touch()
+    (tmp_path / "a" / "evals").mkdir()
+    for step, said in ((182, "the newest checkpoint of"), (23, "")):
+        record = edited(plain, ("generator", "step"), step, seal=True)
+        (tmp_path / "a" / "evals" / "one.json").write_text(json.dumps(record))
+        remarks = " ".join(rows_of(compare([tmp_path / "a", made[1]]))[0][1])
+        assert (f"it is of step {step}" in remarks) == bool(said)
+        assert said in remarks
 
 
 def test_records_of_a_run_come_newest_first_and_what_is_none_is_named(

@@ -84,6 +84,12 @@ def projected(server: Explorer, content: bytes) -> dict[str, Any]:
     return found
 
 
+def test_a_class_that_is_none_is_told(server: Explorer, place: Path) -> None:
+    content = (place / "own.mp4").read_bytes()
+    reply = ask(server, "/api/projection?label=99", "POST", content)
+    assert "no class 99" in json.loads(reply.body.splitlines()[-1])["error"]
+
+
 def test_clips_are_those_of_python(server: Explorer, place: Path) -> None:
     generator = vidgan.load_generator(place / f"{HOSTILE}.safetensors")
     latents = vidgan.sample_latents(generator, [3])

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 import vidgan
 from vidgan.cli import main as cli
+from vidgan.cli.project import free_name
+from vidgan.core.files import write_json_atomically
 from vidgan.errors import UserError
 from vidgan.models.base import Stage
 from vidgan.sampling.projection import ProjectionOptions
@@ -56,6 +58,17 @@ def test_the_verb_writes_clip_latent_and_summary(
     assert stem.with_name("own-variations.mp4").is_file()
 
 
+def test_clips_of_one_name_do_not_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "projections"
+    for name, stem in (("a", "clip"), ("b", "clip-2"), ("a", "clip")):
+        assert free_name(folder, Path(name, "clip.mp4")) == folder / f"{stem}.mp4"
+        write_json_atomically(folder / f"{stem}.json", {"clip": f"{name}/clip.mp4"})
+        (folder / f"{stem}.mp4").touch()
+
+
 def test_another_clip_lends_its_motion(tmp_path: Path, capsys: Capture) -> None:
     file, video = own_video("mocogan", tmp_path)
     out = tmp_path / "found.mp4"
@@ -74,7 +87,8 @@ def test_another_clip_lends_its_motion(tmp_path: Path, capsys: Capture) -> None:
         (["own.mp4", "found.gif"], "must end in .mp4"),
         (["own.mp4", "--motion", "own.mp4"], "cannot exchange motions"),
         (["own.mp4", "--class", "class 9"], "class 9"),
-        (["own.mp4", "--minutes", "0"], "0 minutes"),
+        (["own.mp4", "--minutes", "0"], "--minutes 0 must be above 0"),
+        (["own.mp4", "--vary", "100000000"], "--vary 100000000 must lie in"),
         (["own.mp4", "--vary", "-1"], "--vary -1"),
         (["short.mp4"], "has 1 of 6 frames"),
     ],

@@ -1,6 +1,9 @@
 """The verb `project`: a clip of one's own in the latent space of a generator."""
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +18,8 @@ from vidgan.cli.common import (
     print_table,
     progress_on_stderr,
 )
-from vidgan.core.files import check_place
+from vidgan.cli.sample import MAX_GRID
+from vidgan.core.files import check_place, read_json
 from vidgan.errors import UserError
 
 Clip = Annotated[Path, tyro.conf.arg(metavar="CLIP")]
@@ -53,7 +57,8 @@ def project(
     Args:
         run: run folder, checkpoint folder, generator file, zoo:NAME or hub id.
         clip: video to project, cut and resized as the clips of the run are.
-        out: video to write; by default projections/CLIP.mp4 in the run folder.
+        out: video to write; by default projections/CLIP.mp4 in the run folder, with a number
+            behind the name if another clip has it.
     """
     from vidgan.sampling.projection import ProjectionOptions, check_parts_motion
     from vidgan.sampling.storage import load_generator
@@ -61,11 +66,13 @@ def project(
     from vidgan.sharing.project import write_moved, write_projection, write_variations
 
     folder = Path(run) if Path(run).is_dir() else Path()
-    out = out or folder / "projections" / f"{clip.stem}.mp4"
+    out = out or free_name(folder / "projections", clip)
     if out.suffix.lower() != ".mp4":
         raise UserError(f"{out} must end in .mp4; the latent and the summary go beside it")
-    if flags.vary < 0:
-        raise UserError(f"--vary {flags.vary} must not be below 0")
+    if not 0 <= flags.vary <= MAX_GRID:
+        raise UserError(f"--vary {flags.vary} must lie in 0..{MAX_GRID}")
+    if not 0 < flags.minutes < math.inf:
+        raise UserError(f"--minutes {flags.minutes:g} must be above 0")
     check_place(out)
     options = ProjectionOptions(seed=flags.seed, minutes=flags.minutes)
     generator = load_generator(run, flags.checkpoint)
@@ -108,3 +115,16 @@ def project(
     ]
     print_table(rows, list(rows[0]))
     print_lines(f"{found.verdict}: {found.reason}")
+
+
+def free_name(folder: Path, clip: Path) -> Path:
+    """A video in the folder that is named after the clip, and of no other clip."""
+    for number in count(1):
+        path = folder / f"{clip.stem}{'' if number == 1 else f'-{number}'}.mp4"
+        summary = path.with_suffix(".json")
+        if not path.exists() and not summary.exists():
+            return path
+        with suppress(OSError, ValueError, AttributeError):
+            if read_json(summary).get("clip") == str(clip):
+                return path
+    raise AssertionError("unreachable")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 
 GRID_SUFFIXES = {".mp4", ".gif", ".webp", ".png"}
+MAX_GRID, MAX_FOLDER = 4096, 10_000_000
+"""Most clips of one file, and of a folder."""
 OTHER_SUFFIXES = {".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".jpg", ".jpeg", ".tiff", ".bmp"}
 """Suffixes that mean a file, not a folder of this name."""
 
@@ -87,7 +89,8 @@ def sample(
             f"{out} is not a supported output format; use {', '.join(sorted(GRID_SUFFIXES))} for a "
             f"grid, or a folder without a suffix"
         )
-    check_counts(flags.num, flags.frames)
+    is_grid = suffix in GRID_SUFFIXES
+    check_counts(flags.num, flags.frames, MAX_GRID if is_grid else MAX_FOLDER)
     if flags.show != "clips" and suffix not in GRID_SUFFIXES:
         raise UserError(
             f"--show {flags.show} writes a single image or video, and {out} is neither; use one of "
@@ -126,10 +129,11 @@ def sample(
         print_lines(out)
 
 
-def check_counts(num: int, frames: int | None) -> None:
-    """Raise UserError for no clips, or clips of no frames."""
-    if num < 1:
-        raise UserError(f"--num {num} must be at least 1")
+def check_counts(num: int, frames: int | None, most: int) -> None:
+    """Raise UserError for no clips, more than `most`, or clips of no frames."""
+    if not 1 <= num <= most:
+        more = "" if most > MAX_GRID else "; a folder takes more"
+        raise UserError(f"--num {num} must lie in 1..{most}{more}")
     if frames is not None and frames < 1:
         raise UserError(f"--frames {frames} must be at least 1")
 
@@ -180,6 +184,8 @@ def interpolate(
         raise UserError(
             f"{video} is not a supported video format; use one of {', '.join(ANIMATIONS)}"
         )
+    if not 2 <= flags.steps <= MAX_GRID:
+        raise UserError(f"--steps {flags.steps} must lie in 2..{MAX_GRID}")
     check_place(video)
     generator = load_generator(run, flags.checkpoint).to(default_device())
     card = card_of(generator)

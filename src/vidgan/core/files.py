@@ -168,8 +168,8 @@ def check_place(path: str | Path, needed_bytes: int = LEAST_FREE_BYTES) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise DiskFullError(
-            f"{path} needs {needed_bytes / 2**20:,.0f} MiB at least, and its disk has "
-            f"{free / 2**20:,.0f} MiB left: free some space, or choose another place"
+            f"{path} needs {needed_bytes / 2**20:,.1f} MiB at least, and its disk has "
+            f"{free / 2**20:,.1f} MiB left: free some space, or choose another place"
         )
 
 

@@ -55,7 +55,12 @@ from vidgan.evaluation.record_types import (
 )
 from vidgan.evaluation.warnings import score_warnings
 from vidgan.metrics.memorisation import QUANTILE, SPACES, copies_limit
-from vidgan.sampling.storage import CHECKPOINTS_FOLDER, EVALS_FOLDER, GENERATOR_FILE
+from vidgan.sampling.storage import (
+    CHECKPOINTS_FOLDER,
+    EVALS_FOLDER,
+    GENERATOR_FILE,
+    list_checkpoints,
+)
 
 FEATURE_SPACES = ("judge features", "features")
 """Beside `SPACES`, where distances to training clips are measured in features."""
@@ -150,6 +155,10 @@ def _of_run(checked: CheckedRecord, run: Path, settings: Mapping[str, Any]) -> C
     if other:
         named = ", ".join(f"{d.key}={d.second} instead of {d.first}" for d in other[:MAX_NAMED])
         raise UserError(f"a record in {checked.path.parent} is of another run: it has {named}")
+    newest = max(list_checkpoints(run), default=None)
+    if newest is not None and (generator.step or 0) > newest:
+        mark = f"it is of step {generator.step}, and the newest checkpoint of {run} is {newest}"
+        return replace(checked, marks=(*checked.marks, mark))
     file = run / CHECKPOINTS_FOLDER / f"step-{generator.step}" / GENERATOR_FILE
     if generator.sha256 and file.is_file() and sha256_of(file) != generator.sha256:
         mark = f"{file} is another file now than the one it is of"
@@ -201,6 +210,10 @@ def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
         yield f"it ends with {shortened(record.sentence)} and the true ending is: {sentence}"
     if is_prediction:
         return
+    if not record.memorisation:
+        yield "it lacks its comparison with the training clips"
+    if record.motion is None and record.data is not None and record.data.frames > 1:
+        yield "it lacks its comparison of motion"
     for warning in _warnings(record, metrics):
         if warning not in record.warnings:
             yield f"it lacks the warning that its scores call for: {warning}"

@@ -266,7 +266,10 @@ def _claim(folder: Path, request: dict[str, object]) -> None:
         except ValueError:
             found = None
         if found != request:
-            raise UserError(f"{folder} holds other samples (see {record}); choose another folder")
+            raise UserError(
+                f"{folder} holds other samples, or was begun by another call, which would go on "
+                f"with it (see {record}); choose another folder, or delete this one"
+            )
     elif not is_vacant(folder):
         raise UserError(f"{folder} exists and is not an empty folder; choose another one")
     else:

@@ -173,9 +173,11 @@ def project_clip(
         The best latent, always the same for the same arguments unless time runs out.
 
     Raises:
-        UserError: the generator has no latent or needs a context, or the clip has another size.
+        UserError: the generator has no latent, no such class or needs a context, or the clip has
+            another size.
     """
     options = options or ProjectionOptions()
+    check_label(generator, label)
     started = time.monotonic()
     search = _Search(generator, target, options, features, progress)
     best = search.best(label)
@@ -263,7 +265,7 @@ class _Search:
         features: Features | None,
         progress: Progress | None,
     ) -> None:
-        _check(generator, target)
+        _check_target(generator, target)
         self.generator, self.options = generator, options
         self.features, self.feature_scale = features, 1.0
         self.like = next(generator.parameters())
@@ -455,7 +457,15 @@ class _Search:
         return (found[1:] - found[0]) / PROBE, found[0]
 
 
-def _check(generator: Generator, target: Tensor) -> None:
+def check_label(generator: Generator, label: int | None) -> None:
+    """Raise UserError for a class that the generator does not have."""
+    if label is not None and not 0 <= label < generator.num_classes:
+        raise UserError(
+            f"there is no class {label}: this generator has {generator.num_classes} of them"
+        )
+
+
+def _check_target(generator: Generator, target: Tensor) -> None:
     if generator.context_frames:
         raise UserError(
             "this model continues given clips, and no latent holds a whole clip of it; use vidgan "

@@ -26,6 +26,7 @@ from vidgan.sampling.projection import (
     Features,
     Projection,
     ProjectionOptions,
+    check_label,
     project_clip,
     variations,
     with_motion,
@@ -90,10 +91,7 @@ def _label_number(generator: Generator, label: str | int | None) -> int | None:
     if isinstance(label, str):
         labels = labels_of(generator, [0], label)
         return None if labels is None else int(labels[0])
-    if label is not None and not 0 <= label < generator.num_classes:
-        raise UserError(
-            f"there is no class {label}: this generator has {generator.num_classes} of them"
-        )
+    check_label(generator, label)
     return label
 
 

@@ -13,6 +13,7 @@ from vidgan.losses.recipes import make_loss
 from vidgan.models import outline_gan
 from vidgan.models.base import GAN, ClipShape
 from vidgan.training.ema import PLAYERS, copy_generator, player_settings
+from vidgan.training.loggers import LOGGERS
 from vidgan.training.presets import Config
 from vidgan.training.schedule import Schedule, make_schedule, per_level, stage_at
 from vidgan.training.settings import TrainingConfig
@@ -119,6 +120,8 @@ def check_settings(config: Config) -> None:
     schedule = plan_schedule(config, shape)
     gan = outline_gan(config.model, shape, 0, "model")
     check_batches(schedule, gan, config.training, Processes())
+    for name in config.training.loggers:
+        LOGGERS.find(name)
 
 
 def batch_requests(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import tempfile
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -179,6 +180,10 @@ class Explorer:
             return {"error": str(error).replace(str(file), "the clip")}
         except CancelledError:
             return {"error": "cancelled"}
+        except Exception as error:
+            # The page waits for a last line, whatever happens.
+            traceback.print_exc()
+            return {"error": f"the server failed ({type(error).__name__}); its terminal says more"}
         return {
             "result": summary_of(found, generator),
             "shape": list(target.shape),

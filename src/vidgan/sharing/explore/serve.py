@@ -50,11 +50,11 @@ def serve(
     from vidgan.sharing.explore.app import Explorer, ImpatientProtocol
     from vidgan.sharing.explore.models import Catalogue, list_entries
 
-    catalogue = Catalogue(list_entries(sources, checkpoint))
-    say("preparing the page")
-    catalogue.page(0)
     token = None if is_loopback(host) else secrets.token_urlsafe(24)
     with _listening(host, port) as listener:
+        catalogue = Catalogue(list_entries(sources, checkpoint))
+        say("preparing the page")
+        catalogue.page(0)
         config = uvicorn.Config(
             Explorer(catalogue, host, token).app,
             access_log=False,
