@@ -102,7 +102,7 @@ def sample(
     with join_processes() as processes:
         generator = load_generator(run, flags.checkpoint).to(processes.device)
         card = card_of(generator)
-        if suffix not in GRID_SUFFIXES:
+        if not is_grid:
             with progress_on_stderr() as progress:
                 write_sample_folder(
                     out,
@@ -120,7 +120,7 @@ def sample(
     elif flags.show == "motions":
         seeds = range(flags.seed, flags.seed + rows_of_square(flags.num))
         print_note(write_table(out, motions_table(generator, seeds, *wishes), card.fps))
-    elif suffix in GRID_SUFFIXES:
+    elif is_grid:
         samples = draw_samples(generator, seeds, *wishes)
         print_note(write_sample_grid(out, samples, card.fps))
     if flags.json:

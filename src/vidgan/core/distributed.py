@@ -138,11 +138,10 @@ class Processes:
         }
         parts = [own[0]]
         for number, (start, stop) in enumerate(spans[1:], 1):
-            room = {
+            owner = number % self.count
+            part = own.pop(number, None) or {
                 name: like.new_empty(stop - start, *like.shape[1:]) for name, like in own[0].items()
             }
-            part = own.pop(number, room)
-            owner = number % self.count
             parts.append({name: self._from(owner, rows) for name, rows in part.items()})
         return {name: torch.cat([part[name] for part in parts]) for name in own[0]}
 
