@@ -13,6 +13,7 @@ from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling import outputs
 from vidgan.sampling.outputs import (
+    SampleSettings,
     generator_fingerprint,
     interpolate_seeds,
     labels_of,
@@ -41,7 +42,7 @@ def test_named_class_keeps_the_latent_of_the_seed(conditional: Generator) -> Non
     drawn = sample(conditional, [3, 4])
     assert drawn.labels is not None
     name = ("box-left", "box-right", "disc-left")[int(drawn.labels[1])]
-    named = sample(conditional, [9, 4], name)
+    named = sample(conditional, [9, 4], SampleSettings(class_name=name))
     assert torch.equal(named.clips[1], drawn.clips[1])
 
 
@@ -145,6 +146,8 @@ def test_folder_of_something_else_is_refused(
         {"generator": conditional},
         {"generator": unconditional, "seeds": range(1, 2)},
         {"generator": unconditional, "seeds": range(2)},
+        {"generator": unconditional, "settings": SampleSettings(truncation=0.5)},
+        {"generator": unconditional, "settings": SampleSettings(num_frames=3)},
     ):
         with pytest.raises(UserError, match="holds other samples"):
             write_sample_folder(begun, **{"seeds": range(1), **other})

@@ -14,7 +14,7 @@ from vidgan.models.base import Generator
 from vidgan.models.mocogan import MoCoGANConfig
 from vidgan.models.vgan import VGANConfig
 from vidgan.sampling.generate import sample_images
-from vidgan.sampling.outputs import labels_of
+from vidgan.sampling.outputs import SampleSettings, labels_of
 from vidgan.sampling.showing import (
     ClipTable,
     layers_table,
@@ -91,7 +91,9 @@ def test_rows_keep_content_and_columns_keep_motion(moving: Generator) -> None:
 
 
 def test_motions_of_longer_clips_begin_like_those_of_short_ones(moving: Generator) -> None:
-    short, long = (motions_table(moving, [0, 1], num_frames=n).clips for n in (None, 15))
+    short, long = (
+        motions_table(moving, [0, 1], SampleSettings(num_frames=n)).clips for n in (None, 15)
+    )
     assert long.shape == (4, 3, 15, 16, 16)
     assert int((long[:, :, :6].int() - short.int()).abs().max()) <= 1
     # The motion of the later frames is exchanged too.
@@ -105,7 +107,7 @@ def test_models_without_such_parts_say_so(layered: Generator, moving: Generator)
     with pytest.raises(UserError, match="cannot exchange motions"):
         motions_table(layered, [0, 1])
     with pytest.raises(UserError, match="makes 6 frames, not 9"):
-        layers_table(layered, [0], num_frames=9)
+        layers_table(layered, [0], SampleSettings(num_frames=9))
 
 
 def test_squares_hold_no_more_clips_than_asked_for() -> None:

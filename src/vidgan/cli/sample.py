@@ -78,8 +78,8 @@ def sample(
         out: OUT.mp4, .gif or .webp for a grid, .png for frames side by side, else a folder.
     """
     from vidgan.core.distributed import join_processes
+    from vidgan.sampling.outputs import SampleSettings, write_sample_folder, write_sample_grid
     from vidgan.sampling.outputs import sample as draw_samples
-    from vidgan.sampling.outputs import write_sample_folder, write_sample_grid
     from vidgan.sampling.showing import layers_table, motions_table, rows_of_square, write_table
     from vidgan.sampling.storage import card_of, load_generator
 
@@ -97,7 +97,9 @@ def sample(
             f"{', '.join(sorted(GRID_SUFFIXES))}"
         )
     check_place(out)
-    wishes = (flags.class_name, flags.truncation, flags.frames)
+    settings = SampleSettings(
+        class_name=flags.class_name, truncation=flags.truncation, num_frames=flags.frames
+    )
     seeds = range(flags.seed, flags.seed + flags.num)
     with join_processes() as processes:
         generator = load_generator(run, flags.checkpoint).to(processes.device)
@@ -108,7 +110,7 @@ def sample(
                     out,
                     generator,
                     seeds,
-                    *wishes,
+                    settings,
                     lambda done, total: progress(done, total, "generating clips"),
                     processes,
                 )
@@ -116,12 +118,12 @@ def sample(
             # A grid is little work, and one file.
             return
     if flags.show == "layers":
-        print_note(write_table(out, layers_table(generator, seeds, *wishes), card.fps))
+        print_note(write_table(out, layers_table(generator, seeds, settings), card.fps))
     elif flags.show == "motions":
         seeds = range(flags.seed, flags.seed + rows_of_square(flags.num))
-        print_note(write_table(out, motions_table(generator, seeds, *wishes), card.fps))
+        print_note(write_table(out, motions_table(generator, seeds, settings), card.fps))
     elif is_grid:
-        samples = draw_samples(generator, seeds, *wishes)
+        samples = draw_samples(generator, seeds, settings)
         print_note(write_sample_grid(out, samples, card.fps))
     if flags.json:
         print_json({"out": str(out), "num": flags.num, "seed": flags.seed, "step": card.step})

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,17 +72,31 @@ class Samples:
     labels: Tensor | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings:
+    """How clips are drawn, their seeds aside.
+
+    Attributes:
+        class_name: one class for all clips; None draws a class from every seed.
+        truncation: see `sample_clips`.
+        num_frames: see `sample_clips`.
+    """
+
+    class_name: str | None = None
+    truncation: float | None = None
+    num_frames: int | None = None
+
+
+AS_TRAINED = SampleSettings()
+
+
 def sample(
-    generator: Generator,
-    seeds: Sequence[int],
-    class_name: str | None = None,
-    truncation: float | None = None,
-    num_frames: int | None = None,
+    generator: Generator, seeds: Sequence[int], settings: SampleSettings = AS_TRAINED
 ) -> Samples:
-    """Generate one clip for each seed; without `class_name` the seed draws the class too."""
-    labels = labels_of(generator, seeds, class_name)
-    latents = sample_latents(generator, seeds, num_frames)
-    clips = sample_clips(generator, latents, labels, None, truncation, num_frames)
+    """Generate one clip for each seed."""
+    labels = labels_of(generator, seeds, settings.class_name)
+    latents = sample_latents(generator, seeds, settings.num_frames)
+    clips = sample_clips(generator, latents, labels, None, settings.truncation, settings.num_frames)
     return Samples(clips, tuple(seeds), labels)
 
 
@@ -181,9 +195,7 @@ def write_sample_folder(
     folder: str | Path,
     generator: Generator,
     seeds: range,
-    class_name: str | None = None,
-    truncation: float | None = None,
-    num_frames: int | None = None,
+    settings: SampleSettings = AS_TRAINED,
     on_progress: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
 ) -> None:
@@ -197,9 +209,7 @@ def write_sample_folder(
         folder: new, empty, or begun by the same call.
         generator: see the module.
         seeds: one after the other, `range(first, first + num)`.
-        class_name: one class for all clips; None draws a class from every seed.
-        truncation: see `sample_clips`.
-        num_frames: see `sample_clips`.
+        settings: class, truncation and length of all clips.
         on_progress: called with (clips written, clips in all).
         processes: those that share the work by turns; all have to call, and see the folder.
 
@@ -210,37 +220,22 @@ def write_sample_folder(
     if num < 1 or seeds.step != 1:
         raise UserError(f"num={num} must be at least 1, and the seeds must be consecutive")
     folder, card = Path(folder), card_of(generator)
-    request = {
-        "generator": generator_fingerprint(generator),
-        "step": card.step,
-        "num": num,
-        "seed": seeds.start,
-        "class": class_name,
-        "truncation": truncation,
-        "num_frames": num_frames,
-    }
     processes = processes or Processes()
     if processes.is_first:
-        _claim(folder, request)
+        _claim(folder, _request(generator, seeds, settings))
     processes.barrier()
-    labels = labels_of(generator, seeds, class_name)
     for first in range(0, num, FOLDER_BATCH)[processes.rank :: processes.count]:
         rows = range(first, min(first + FOLDER_BATCH, num))
         missing = [row for row in rows if not (folder / _clip_name(row)).exists()]
         if missing:
-            part = sample_clips(
-                generator,
-                sample_latents(generator, [seeds[row] for row in missing], num_frames),
-                None if labels is None else labels[missing],
-                truncation=truncation,
-                num_frames=num_frames,
-            )
-            for row, clip in zip(missing, part, strict=True):
+            part = sample(generator, [seeds[row] for row in missing], settings)
+            for row, clip in zip(missing, part.clips, strict=True):
                 write_mp4(folder / _clip_name(row), clip, card.fps, lossless=True)
         if on_progress:
             on_progress(rows.stop, num)
     processes.barrier()
     if processes.is_first:
+        labels = labels_of(generator, seeds, settings.class_name)
         write_text_atomically(folder / LABELS_FILE, _labels_table(seeds, labels, card))
 
 
@@ -253,11 +248,26 @@ def generator_fingerprint(generator: Generator) -> str:
     return digest.hexdigest()
 
 
+def _request(
+    generator: Generator, seeds: range, settings: SampleSettings
+) -> dict[str, str | int | float | None]:
+    """What the clips of a folder are made from."""
+    return {
+        "generator": generator_fingerprint(generator),
+        "step": card_of(generator).step,
+        "num": len(seeds),
+        "seed": seeds.start,
+        "class": settings.class_name,
+        "truncation": settings.truncation,
+        "num_frames": settings.num_frames,
+    }
+
+
 def _clip_name(row: int) -> str:
     return f"clip-{row:06d}.mp4"
 
 
-def _claim(folder: Path, request: dict[str, object]) -> None:
+def _claim(folder: Path, request: Mapping[str, object]) -> None:
     """Record the folder's parameters, or check that they are the same."""
     record = folder / RECORD_FILE
     if record.exists():

@@ -15,7 +15,14 @@ from torch import Tensor
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling.generate import sample_clips, sample_images, sample_latents
-from vidgan.sampling.outputs import ANIMATIONS, MAX_FRAMES, display_scale, labels_of
+from vidgan.sampling.outputs import (
+    ANIMATIONS,
+    AS_TRAINED,
+    MAX_FRAMES,
+    SampleSettings,
+    display_scale,
+    labels_of,
+)
 from vidgan.sampling.predict import WHITE, beside_rows, text_image
 from vidgan.sampling.projection import check_parts_motion
 from vidgan.video import frame_strip, tile_clips, told_left_out, write_png
@@ -42,9 +49,7 @@ class ClipTable:
 def layers_table(
     generator: Generator,
     seeds: Sequence[int],
-    class_name: str | None = None,
-    truncation: float | None = None,
-    num_frames: int | None = None,
+    settings: SampleSettings = AS_TRAINED,
 ) -> ClipTable:
     """For every seed a row: the clip and the images that it is made of.
 
@@ -55,9 +60,11 @@ def layers_table(
         raise UserError(
             "this model generates clips as a whole: it has no mask or background to show"
         )
-    labels = labels_of(generator, seeds, class_name)
-    latents = sample_latents(generator, seeds, num_frames)
-    images = sample_images(generator, latents, labels, None, truncation, num_frames)
+    labels = labels_of(generator, seeds, settings.class_name)
+    latents = sample_latents(generator, seeds, settings.num_frames)
+    images = sample_images(
+        generator, latents, labels, None, settings.truncation, settings.num_frames
+    )
     like = images["clip"]
     layers = [image.expand_as(like) for image in images.values()]
     return ClipTable(torch.stack(layers, dim=1).flatten(0, 1), len(layers), tuple(images))
@@ -66,9 +73,7 @@ def layers_table(
 def motions_table(
     generator: Generator,
     seeds: Sequence[int],
-    class_name: str | None = None,
-    truncation: float | None = None,
-    num_frames: int | None = None,
+    settings: SampleSettings = AS_TRAINED,
 ) -> ClipTable:
     """A square of clips that share their content along rows and their motion along columns.
 
@@ -78,16 +83,14 @@ def motions_table(
     Args:
         generator: see `sample_clips`.
         seeds: as many as there are rows; a square of n rows takes n of them.
-        class_name: one class for all clips.
-        truncation: see `sample_clips`.
-        num_frames: see `sample_clips`.
+        settings: class, truncation and length of all clips.
 
     Raises:
         UserError: the model's latent does not part motion from content.
     """
     check_parts_motion(generator)
     count = len(seeds)
-    own = sample_latents(generator, seeds, num_frames)
+    own = sample_latents(generator, seeds, settings.num_frames)
     moves = torch.zeros(own.shape[1], dtype=torch.bool)
     for name in generator.motion_parts:
         part = generator.latent_parts[name]
@@ -95,9 +98,10 @@ def motions_table(
         moves[part.start : None if name in generator.frame_noise else part.stop] = True
     rows, columns = torch.arange(count).repeat_interleave(count), torch.arange(count).repeat(count)
     latents = torch.where(moves, own[columns], own[rows])
-    labels = labels_of(generator, seeds, class_name)
+    labels = labels_of(generator, seeds, settings.class_name)
     labels = None if labels is None else labels[rows]
-    return ClipTable(sample_clips(generator, latents, labels, None, truncation, num_frames), count)
+    clips = sample_clips(generator, latents, labels, None, settings.truncation, settings.num_frames)
+    return ClipTable(clips, count)
 
 
 def rows_of_square(num: int) -> int:

@@ -124,10 +124,10 @@ def load_run_config(run: str | Path) -> Config:
     path = Path(run) / CONFIG_FILE
     if not path.is_file():
         raise UserError(f"{run} is not a run folder: it holds no {CONFIG_FILE}")
-    return config_from_dict(run_settings(run), str(path))
+    return config_from_dict(written_settings(run), str(path))
 
 
-def run_settings(run: str | Path) -> dict[str, Any]:
+def written_settings(run: str | Path) -> dict[str, Any]:
     """The plain values of a run's `config.yaml`, with the place where its data is found.
 
     The data lie below the working folder, or else where they were when the run was trained, or
@@ -255,7 +255,7 @@ def load_config(
     if is_run:
         where = str(run_file)
         assert source is not None
-        mapping = run_settings(source) | {"run": str(source)}
+        mapping = written_settings(source) | {"run": str(source)}
     elif source is None and "model" in given:
         where, mapping = "the settings given", given
     else:

@@ -48,7 +48,7 @@ class DamagedTableError(UserError):
 
 
 @dataclass
-class Entry:
+class TensorEntry:
     """Where a tensor lies: its `BundleEntryProto`."""
 
     dtype: int = 0
@@ -96,7 +96,7 @@ def read_tensor_table(prefix: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_index(path: Path) -> dict[str, Entry]:
+def read_index(path: Path) -> dict[str, TensorEntry]:
     """Entries of an `.index` file, by name.
 
     Raises:
@@ -215,9 +215,9 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         yield number, value
 
 
-def parse_entry(message: bytes) -> Entry:
+def parse_entry(message: bytes) -> TensorEntry:
     """A tensor's `BundleEntryProto`."""
-    entry = Entry()
+    entry = TensorEntry()
     names = {1: "dtype", 3: "shard", 4: "offset", 5: "size", 6: "crc32c"}
     for number, value in fields(message):
         if number in names and isinstance(value, int):
