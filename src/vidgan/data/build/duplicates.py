@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vidgan.data.build.encode import EncodedClip, Rejected
 from vidgan.data.build.quality import SIGNATURE_SIDE, SIGNATURE_TIMES, QualityConfig, Signature
+from vidgan.data.packed.writer import SourceRecord
 from vidgan.data.sources.source import Source
 
 _CONTRAST_SHARE = 0.25
@@ -158,7 +159,7 @@ class DuplicateGate:
             return Rejected(what, clip.stored_frames)
         return replace(clip, flaws=clip.flaws | {"duplicates": what})
 
-    def remember(self, record: dict[str, Any]) -> None:
+    def remember(self, record: SourceRecord) -> None:
         """Register a clip that an interrupted build has already judged."""
         if record["reason"] is None and "duplicates" not in record["flaws"]:
             signature = np.frombuffer(bytes.fromhex(record["signature"]), np.uint8)

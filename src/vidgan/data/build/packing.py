@@ -34,7 +34,7 @@ from vidgan.data.packed.cloud import is_url
 from vidgan.data.packed.export import PREVIEW_SIDE, SHEET_CLIPS, draw_sheet
 from vidgan.data.packed.manifest import is_packed, read_manifest, write_manifest
 from vidgan.data.packed.store import open_store
-from vidgan.data.packed.writer import ChunkWriter, build_lock
+from vidgan.data.packed.writer import BuildPlan, ChunkWriter, SourceRecord, build_lock
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.layouts import scan_sources
 from vidgan.data.sources.source import Scan, Source
@@ -132,7 +132,7 @@ def check_source(
     stored = full_levels(config, ())
     scan = scan_sources(source, config)
     jobs = [_job(source, config, stored, preview=PREVIEW_SIDE) for source in scan.sources]
-    records: list[dict[str, Any]] = []
+    records: list[SourceRecord] = []
     previews: dict[str, list[Pixels]] = defaultdict(list)
     default = _default_workers(len(jobs))
     results = Engine().map_in_order(encode_video, jobs, config.workers, default)
@@ -234,7 +234,7 @@ def cached_build(
     return out
 
 
-def _plan(scan: Scan, config: DataConfig, levels: Sequence[LevelShape]) -> dict[str, Any]:
+def _plan(scan: Scan, config: DataConfig, levels: Sequence[LevelShape]) -> BuildPlan:
     """Everything that decides the bytes of the set, as plain values."""
     settings = asdict(config)
     for name in ("path", "workers", "strict", "flip"):
@@ -297,7 +297,7 @@ def _encode_all(
         if isinstance(result, EncodedClip):
             result = gate.judge(number, result)
         record = make_record(number, result)
-        if config.strict and (record["reason"] or record["num_corrupt"]):
+        if config.strict and (record["reason"] is not None or record["num_corrupt"]):
             raise _not_clean(scan.sources[number].name, record["reason"] or record["notes"][0])
         writer.add(record, result if isinstance(result, EncodedClip) else None)
         if progress:
@@ -311,7 +311,7 @@ def _not_clean(name: str, what: str) -> UserError:
     )
 
 
-def _finished_report(out: Path, scan: Scan, plan: dict[str, Any]) -> BuildReport:
+def _finished_report(out: Path, scan: Scan, plan: BuildPlan) -> BuildReport:
     """The report of a set that is there already, if it is the one that was asked for."""
     manifest = read_manifest(out) if is_packed(out) else None
     same = manifest is not None and [

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, median_low
-from typing import Any
 
 from vidgan.core.shapes import LevelShape
 from vidgan.data.build.encode import EncodedClip, Rejected
@@ -13,6 +12,7 @@ from vidgan.data.build.engine import Crashed
 from vidgan.data.build.quality import FILTERS
 from vidgan.data.packed.manifest import ClipItem, Manifest
 from vidgan.data.packed.payload import codec_for
+from vidgan.data.packed.writer import BuildPlan, KeptRecord, SourceRecord
 from vidgan.data.scorable import why_unscorable
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.source import Scan, Source
@@ -133,7 +133,7 @@ def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:
     return lines
 
 
-def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[str, Any]:
+def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> SourceRecord:
     """Plain values about one source, for the journal and the manifest."""
     if isinstance(result, EncodedClip):
         return {
@@ -154,8 +154,8 @@ def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> dict[s
 
 def make_manifest(
     scan: Scan,
-    records: list[dict[str, Any]],
-    plan: dict[str, Any],
+    records: Sequence[SourceRecord],
+    plan: BuildPlan,
     config: DataConfig,
     levels: tuple[LevelShape, ...],
 ) -> Manifest:
@@ -170,13 +170,15 @@ def make_manifest(
 
     notes += [("", note) for note in _mixed_rates(kept)]
 
-    def item(source: Source, record: dict[str, Any]) -> ClipItem:
+    def item(source: Source, record: KeptRecord) -> ClipItem:
         label = -1 if source.class_name is None else classes.index(source.class_name)
         checksums = tuple(record["crc32"])
         frames, group = record["stored_frames"], source.group or ""
         return ClipItem(label, source.split, source.name, frames, checksums, group)
 
-    dropped = [(scan.sources[r["source"]].name, r["reason"]) for r in records if r["reason"]]
+    dropped = [
+        (scan.sources[r["source"]].name, r["reason"]) for r in records if r["reason"] is not None
+    ]
     return Manifest(
         levels=levels,
         codecs=tuple(codec_for(config.payload, level.resolution) for level in levels),
@@ -208,7 +210,7 @@ def make_manifest(
     )
 
 
-def _mixed_rates(kept: list[dict[str, Any]]) -> list[str]:
+def _mixed_rates(kept: Sequence[KeptRecord]) -> list[str]:
     """A sentence about clips that play at different rates, if some do."""
     rates = [record["fps"] for record in kept]
     if not rates or max(rates) <= _MAX_RATE_RATIO * min(rates):
@@ -252,7 +254,7 @@ def report_of_manifest(
 
 
 def refuse_unusable(
-    scan: Scan, records: list[dict[str, Any]], manifest: Manifest, config: DataConfig
+    scan: Scan, records: Sequence[SourceRecord], manifest: Manifest, config: DataConfig
 ) -> None:
     """Raise a `UserError` that says why, if there is nothing to train on."""
     if any(item.split == "train" for item in manifest.items):
@@ -262,7 +264,11 @@ def refuse_unusable(
             f"no usable video in {scan.root} belongs to the split train: put some into a folder"
             " train, or set data.splits=off"
         )
-    lengths = [record["num_frames"] for record in records if record.get("num_frames")]
+    lengths = [
+        record["num_frames"]
+        for record in records
+        if record["reason"] is not None and record["num_frames"]
+    ]
     reasons = Counter(reason for _, reason in manifest.dropped).most_common(3)
     told = "; ".join(f"{count} x {reason}" for reason, count in reasons)
     # The median: a length that half of the videos have, and not that of one long exception.

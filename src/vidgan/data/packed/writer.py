@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from safetensors.torch import save
@@ -234,6 +234,46 @@ def _refuse_foreign(folder: Path) -> None:
             )
 
 
+class BuildPlan(TypedDict):
+    """Everything that decides the bytes of a set; another plan starts the build anew."""
+
+    builder: str
+    settings: dict[str, Any]
+    layout: str
+    levels: list[list[int]]
+    attributes: dict[str, dict[str, str]]
+    source_hash: str
+    times_hash: str
+    items_per_chunk: int
+
+
+class KeptRecord(TypedDict):
+    """A line of the journal on a source that gave an item."""
+
+    source: int
+    reason: None
+    notes: list[str]
+    num_corrupt: int
+    stored_frames: int
+    fps: float
+    crc32: list[int]
+    num_bytes: int
+    flaws: dict[str, str]
+    signature: str
+
+
+class DroppedRecord(TypedDict):
+    """A line of the journal on a source that gave none; `num_frames` if they were counted."""
+
+    source: int
+    reason: str
+    num_frames: int | None
+    notes: list[str]
+
+
+SourceRecord = KeptRecord | DroppedRecord
+
+
 class ChunkWriter:
     """Appends items in their order; what is complete on disk survives a kill.
 
@@ -242,13 +282,13 @@ class ChunkWriter:
     journal and continues after its last complete line.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], levels: tuple[LevelShape, ...]) -> None:
+    def __init__(self, folder: Path, plan: BuildPlan, levels: tuple[LevelShape, ...]) -> None:
         self._folder = folder
         self._levels = levels
-        self._items_per_chunk: int = plan["items_per_chunk"]
+        self._items_per_chunk = plan["items_per_chunk"]
         self._pending: list[EncodedClip] = []
-        self._new_records: list[dict[str, Any]] = []
-        self.records: list[dict[str, Any]] = []
+        self._new_records: list[SourceRecord] = []
+        self.records: list[SourceRecord] = []
         self.num_items = 0
         plan_file = folder / _PLAN_NAME
         if _is_plan(plan_file, plan):
@@ -261,7 +301,7 @@ class ChunkWriter:
         for leftover in folder.rglob(f"{TEMPORARY_MARK}*"):
             leftover.unlink()
 
-    def add(self, record: dict[str, Any], clip: EncodedClip | None) -> None:
+    def add(self, record: SourceRecord, clip: EncodedClip | None) -> None:
         """Append the record of one source and, if it gave one, its item."""
         self.records.append(record)
         self._new_records.append(record)
@@ -318,7 +358,7 @@ class ChunkWriter:
             os.truncate(file, len(whole))
 
 
-def _is_plan(file: Path, plan: dict[str, Any]) -> bool:
+def _is_plan(file: Path, plan: BuildPlan) -> bool:
     try:
         return read_json(file) == plan
     except (FileNotFoundError, UserError):
