@@ -10,6 +10,7 @@ the name ends in `-shuffled`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from vidgan.core.settings import apply_overrides, from_dict, to_dict
@@ -32,19 +33,30 @@ __all__ = [
 ]
 
 
-def _network(name: str) -> dict[str, Any]:
-    return {"extractor": name, "network": EXTRACTORS[name]}
-
-
-_WHOLE: dict[str, Any] = {"reference_rule": "whole split", "max_train_clips": 0}
-_FVD: dict[str, Any] = {
-    "metrics": ("frechet_distance",),
-    "frames": 16,
-    "num_clips": 2048,
-    "set_size": 2048,
-    "max_groups": 1,
-    "reference_size": 2048,
-}
+_FVD = partial(
+    Protocol,
+    metrics=("frechet_distance",),
+    frames=16,
+    num_clips=2048,
+    set_size=2048,
+    max_groups=1,
+    reference_size=2048,
+)
+_FVD_OF_256 = partial(
+    _FVD,
+    reference_split="heldout",
+    reference_rule="whole split",
+    reference_size=256,
+    max_train_clips=0,
+    allow_few=True,
+)
+_OF_FRAMES = partial(
+    Protocol,
+    metrics=("frechet_distance", "inception_score"),
+    num_clips=10_000,
+    set_size=10_000,
+    max_groups=1,
+)
 _WINDOW = "Here real clips are the central window of every packed clip."
 
 EARLIER_METRICS: dict[str, tuple[str, ...]] = {
@@ -106,7 +118,8 @@ _OWN = [
         name="random-c3d-fid",
         summary="Frechet and kernel distance on an untrained network: no labels, no weights",
         metrics=("frechet_distance", "kernel_distance", *_WEIGHT_FREE),
-        **_network("random-c3d"),
+        extractor="random-c3d",
+        network=EXTRACTORS["random-c3d"],
         num_clips=1024,
     ),
     Protocol(
@@ -130,7 +143,8 @@ _C3D_SCORES = [
         name="tgan-is-9984x4-64px",
         summary="Inception Score as TGAN measures it: C3D, 9,984 clips, 4 times",
         metrics=("inception_score",),
-        **_network("c3d-tgan-fc6"),
+        extractor="c3d-tgan-fc6",
+        network=EXTRACTORS["c3d-tgan-fc6"],
         resolution=64,
         quantise=False,
         num_clips=39_936,
@@ -143,7 +157,8 @@ _C3D_SCORES = [
         name="tgan2-is-2048x10",
         summary="Inception Score as TGANv2 measures it: C3D at 112 pixels, 2,048 clips, 10 times",
         metrics=("inception_score",),
-        **_network("c3d-tgan2-fc7"),
+        extractor="c3d-tgan2-fc7",
+        network=EXTRACTORS["c3d-tgan2-fc7"],
         quantise=False,
         num_clips=20_480,
         set_size=2048,
@@ -156,7 +171,8 @@ _C3D_SCORES = [
         name="styleganv-isv2048x10splits",
         summary="Inception Score as StyleGAN-V measures it: 2,048 clips in 10 splits",
         metrics=("inception_score",),
-        **_network("c3d-tgan2-fc7"),
+        extractor="c3d-tgan2-fc7",
+        network=EXTRACTORS["c3d-tgan2-fc7"],
         num_clips=2048,
         set_size=2048,
         max_groups=1,
@@ -170,7 +186,8 @@ _C3D_SCORES = [
         name="thesis-fid-c3d-fc6-10k-128px",
         summary="Frechet distance on C3D fc6 as in the thesis on Progressive Video GAN",
         metrics=("frechet_distance",),
-        **_network("c3d-tgan-fc6"),
+        extractor="c3d-tgan-fc6",
+        network=EXTRACTORS["c3d-tgan-fc6"],
         resolution=128,
         quantise=False,
         num_clips=10_000,
@@ -184,63 +201,60 @@ _C3D_SCORES = [
         name="tgan2-fid-c3d-fc7-2048x10",
         summary="Frechet distance on C3D fc7 as TGANv2 measures it, 2,048 clips, 10 times",
         metrics=("frechet_distance",),
-        **_network("c3d-tgan2-fc7"),
+        extractor="c3d-tgan2-fc7",
+        network=EXTRACTORS["c3d-tgan2-fc7"],
         quantise=False,
         num_clips=20_480,
         set_size=2048,
         max_groups=10,
         allow_few=True,
-        **_WHOLE,
+        reference_rule="whole split",
+        max_train_clips=0,
         source="pfnet-research/tgan2: real moments of 10 augmented passes over the training "
         f"videos; 2,048 clips in 4,096 features are mostly sampling noise. {_WINDOW}",
         frames=16,
     ),
 ]
 
-_FVD_TF = Protocol(
+_FVD_TF = _FVD(
     name="fvd-tf-16f",
     summary="FVD as the reference script measures it: TensorFlow 1 grid, stretched to 224",
-    **_network("i3d-tf"),
+    extractor="i3d-tf",
+    network=EXTRACTORS["i3d-tf"],
     source="google-research frechet_video_distance, which leaves the numbers of clips to its "
     f"caller. {_WINDOW}",
-    **_FVD,
 )
-_FVD_STYLEGAN_V = Protocol(
+_FVD_STYLEGAN_V = _FVD(
     name="fvd-styleganv-2048-16f-shuffled",
     summary="FVD of 2,048 16-frame clips as StyleGAN-V measures it, real clips shuffled",
-    **_network("i3d-stretch"),
+    extractor="i3d-stretch",
+    network=EXTRACTORS["i3d-stretch"],
     covariance_divisor="n",
     source="universome/stylegan-v, fvd2048_16f. It takes the first 2,048 real videos in sorted "
     f"order, one random window each, and its network resizes by itself. {_WINDOW}",
-    **_FVD,
 )
-_FVD_DIGAN = Protocol(
+_FVD_DIGAN = _FVD(
     name="fvd-digan-2048x10-16f",
     summary="FVD as DIGAN measures it: shorter side to 224, centre crop, 2,048 clips, 10 times",
-    **_network("i3d-crop"),
+    extractor="i3d-crop",
+    network=EXTRACTORS["i3d-crop"],
     clip_rule="random window of every clip",
     rounding="down",
-    **(_FVD | {"num_clips": 20_480, "max_groups": 10}),
+    num_clips=20_480,
+    max_groups=10,
     source="sihyun-yu/digan, which draws other real clips for each of the 10 times; here they are "
     "the same.",
 )
-_FVD_TATS = Protocol(
+_FVD_TATS = _FVD(
     name="fvd-tats-2048-16f",
     summary="FVD as TATS measures it: half-pixel bilinear, stretched to 224, 2,048 clips",
-    **_network("i3d-stretch-pytorch"),
+    extractor="i3d-stretch-pytorch",
+    network=EXTRACTORS["i3d-stretch-pytorch"],
     clip_rule="random window of every clip",
     rounding="down",
-    **_FVD,
     source="songweige/TATS: the first 2,048 of all windows of the training videos in random order, "
     "several of a video among them; here one window of each.",
 )
-_OF_256: dict[str, Any] = {
-    "reference_split": "heldout",
-    "reference_rule": "whole split",
-    "reference_size": 256,
-    "max_train_clips": 0,
-    "allow_few": True,
-}
 _FEW = "256 clips in 400 features are mostly sampling noise."
 
 _I3D_SCORES = [
@@ -261,20 +275,26 @@ _I3D_SCORES = [
         frame_step=8,
         source="universome/stylegan-v, fvd2048_128f_subsample8f.",
     ),
-    Protocol(
+    _FVD_OF_256(
         name="fvd-videogpt-256x4-16f",
         summary="FVD as VideoGPT measures it: 256 against 256 test clips, 4 times, centre crop",
-        **_network("i3d-crop"),
+        extractor="i3d-crop",
+        network=EXTRACTORS["i3d-crop"],
         rounding="down",
-        **(_FVD | {"num_clips": 1024, "set_size": 256, "max_groups": 4} | _OF_256),
+        num_clips=1024,
+        set_size=256,
+        max_groups=4,
         source=f"wilson1yan/VideoGPT, scripts/compute_fvd.py. {_FEW} {_WINDOW}",
     ),
-    Protocol(
+    _FVD_OF_256(
         name="fvd-bair-256",
         summary="FVD of 25,600 clips against 256 test clips, as customary for BAIR",
-        **_network("i3d-tf"),
+        extractor="i3d-tf",
+        network=EXTRACTORS["i3d-tf"],
         clip_rule="first window of every clip",
-        **(_FVD | {"num_clips": 25_600, "set_size": 25_600, "frames": 0} | _OF_256),
+        num_clips=25_600,
+        set_size=25_600,
+        frames=0,
         source="As google-research/magvit counts: 100 continuations of every test video, 4 times "
         f"there. {_FEW} Of a model that continues clips new frames alone are compared, and clips "
         "of another length make another metric.",
@@ -294,14 +314,19 @@ _I3D_SCORES = [
         summary="unbiased kernel distance on I3D logits as TATS measures it",
         metrics=("kernel_distance",),
     ),
-    Protocol(
+    _FVD(
         name="fvd-magvit-10000x4-16f",
         summary="FVD as MAGVIT measures it: TensorFlow 1 grid, 10,000 clips, 4 times, not rounded",
-        **_network("i3d-tf"),
+        extractor="i3d-tf",
+        network=EXTRACTORS["i3d-tf"],
         clip_rule="random window of every clip",
         quantise=False,
-        **(_FVD | {"num_clips": 40_000, "set_size": 10_000, "max_groups": 4, "reference_size": 0}),
-        **_WHOLE,
+        num_clips=40_000,
+        set_size=10_000,
+        max_groups=4,
+        reference_size=0,
+        reference_rule="whole split",
+        max_train_clips=0,
         source="google-research/magvit: each of the 4 times meets 10,000 random windows of the "
         "training videos, which are cropped at random; here one random window of every clip.",
     ),
@@ -309,10 +334,12 @@ _I3D_SCORES = [
         _FVD_TF,
         name="fvd-cdfvd-i3d",
         summary="FVD as cd-fvd measures it on I3D: half-pixel bilinear, stretched to 224",
-        **_network("i3d-stretch-pytorch"),
+        extractor="i3d-stretch-pytorch",
+        network=EXTRACTORS["i3d-stretch-pytorch"],
         covariance_divisor="n",
         reference_size=0,
-        **_WHOLE,
+        reference_rule="whole split",
+        max_train_clips=0,
         source="songweige/content-debiased-fvd: all real clips by default. It counts clips twice "
         f"if there are fewer than 2,048; here that is refused. {_WINDOW}",
     ),
@@ -322,85 +349,75 @@ _DVD_GAN = (
     "Clark et al. 2019. Numbers of clips are not printed; the reference is the whole training set. "
     "Clips of another length make another metric."
 )
-_FRAMES: dict[str, Any] = {
-    "metrics": ("frechet_distance", "inception_score"),
-    "num_clips": 10_000,
-    "set_size": 10_000,
-    "max_groups": 1,
-}
-
 _OTHERS = [
     Protocol(
         name="dvdgan-fid-k600-avgpool",
         summary="Frechet distance on I3D (Kinetics-600) average pool as DVD-GAN measures it",
         metrics=("frechet_distance",),
-        **_network("i3d-k600"),
+        extractor="i3d-k600",
+        network=EXTRACTORS["i3d-k600"],
         num_clips=10_000,
         set_size=10_000,
         max_groups=1,
-        **_WHOLE,
+        reference_rule="whole split",
+        max_train_clips=0,
         source=_DVD_GAN,
     ),
     Protocol(
         name="dvdgan-is-k600",
         summary="Inception Score by I3D (Kinetics-600) as DVD-GAN measures it",
         metrics=("inception_score",),
-        **_network("i3d-k600"),
+        extractor="i3d-k600",
+        network=EXTRACTORS["i3d-k600"],
         num_clips=10_000,
         set_size=10_000,
         max_groups=1,
         source=_DVD_GAN,
     ),
-    Protocol(
+    _OF_FRAMES(
         name="frame-fid-tf",
         summary="FID and Inception Score of single frames, one a clip, TensorFlow 1 grid",
-        **_network("inception-tf"),
+        extractor="inception-tf",
+        network=EXTRACTORS["inception-tf"],
         source="Heusel et al. 2017, on one frame of each clip: frames of one video are not "
         "independent.",
-        **_FRAMES,
     ),
-    Protocol(
+    _OF_FRAMES(
         name="frame-fid-clean",
         summary="FID and Inception Score of single frames, one a clip, Pillow's cubic kernel",
-        **_network("inception-clean"),
+        extractor="inception-clean",
+        network=EXTRACTORS["inception-clean"],
         source="Parmar et al. 2022, on one frame of each clip.",
-        **_FRAMES,
     ),
-    Protocol(
+    _OF_FRAMES(
         name="frame-fid-styleganv-3125x16",
         summary="FID of all 50,000 frames of 3,125 clips as StyleGAN-V measures it",
-        **_network("inception-tf"),
+        extractor="inception-tf",
+        network=EXTRACTORS["inception-tf"],
         source=f"universome/stylegan-v, fid50k_full. {_WINDOW}",
-        **(
-            _FRAMES
-            | {
-                "metrics": ("frechet_distance",),
-                "frame_rule": "all frames",
-                "frames": 16,
-                "num_clips": 3125,
-                "set_size": 3125,
-                "covariance_divisor": "n",
-            }
-            | _WHOLE
-        ),
+        metrics=("frechet_distance",),
+        frame_rule="all frames",
+        frames=16,
+        num_clips=3125,
+        set_size=3125,
+        covariance_divisor="n",
+        reference_rule="whole split",
+        max_train_clips=0,
     ),
-    Protocol(
+    _OF_FRAMES(
         name="frame-kid-styleganv-3125x16",
         summary="KID of all 50,000 frames of 3,125 clips as StyleGAN-V measures it",
-        **_network("inception-tf"),
+        extractor="inception-tf",
+        network=EXTRACTORS["inception-tf"],
         kernel=KernelRule(subsets=100, subset_size=1000),
         source=f"universome/stylegan-v, kid50k_full, not multiplied by 1,000. {_WINDOW}",
-        **(
-            _FRAMES
-            | {
-                "metrics": ("kernel_distance",),
-                "frame_rule": "all frames",
-                "frames": 16,
-                "num_clips": 3125,
-                "set_size": 3125,
-            }
-            | _WHOLE
-        ),
+        metrics=("kernel_distance",),
+        frame_rule="all frames",
+        frames=16,
+        num_clips=3125,
+        set_size=3125,
+        reference_rule="whole split",
+        max_train_clips=0,
     ),
     Protocol(
         name="jedi-vjepa-5000",
