@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from vidgan.cli.common import choose_best, open_data
 from vidgan.core.files import cache_folder, sha256_of
 from vidgan.core.progress import Notify, say
 from vidgan.errors import UserError, printable
-from vidgan.evaluation.gather import data_inputs
+from vidgan.evaluation.gather import DataInputs, data_inputs, plain_origin
 from vidgan.evaluation.generators import EvaluationOptions, evaluate, save_record
 from vidgan.evaluation.protocols import Protocol, protocol_id
 from vidgan.evaluation.record_checks import read_run_records
@@ -204,15 +203,16 @@ def _step_back() -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // SHARE_OF_CORES))
 
 
-def _evaluated(run: Path, protocol: str, seeds: Seeds, real: dict[str, Any]) -> frozenset[str]:
+def _evaluated(run: Path, protocol: str, seeds: Seeds, real: DataInputs) -> frozenset[str]:
     """Generator files with a whole record of this protocol, these seeds and these real clips."""
+    # Checkpoints of other sizes read other levels of the same clips.
+    same = {**plain_origin(real), "levels": None}
     return frozenset(
         record.generator.sha256
         for record in (found.record for found in read_run_records(run)[0] if found.is_sealed)
         if record.protocol_id == protocol
         and record.seeds == seeds
-        # Checkpoints of other sizes read other levels of the same clips.
-        and {**(record.inputs or {}).get("data", {}), "levels": None} == {**real, "levels": None}
+        and {**(record.inputs or {}).get("data", {}), "levels": None} == same
         and record.generator.sha256 is not None
     )
 

@@ -24,7 +24,7 @@ from vidgan.evaluation.checks import check_clip_shape
 from vidgan.evaluation.clips import EvaluationOptions
 from vidgan.evaluation.metric import ClipRule
 from vidgan.evaluation.protocols import Protocol, protocol_id
-from vidgan.evaluation.record_types import GeneratorFacts, Record
+from vidgan.evaluation.record_types import ClipLists, GeneratorFacts, Plain, Record
 from vidgan.evaluation.score import RealData, plan_comparison, proportional_labels
 from vidgan.extractors.judge import RealClips
 from vidgan.models.base import Generator
@@ -42,10 +42,6 @@ from vidgan.sampling.storage import (
 # ------------------------------------------------------------------------------------------------
 # The inputs of a record, in enough detail to recompute it and to find edits
 
-IN_MEMORY = {"kind": "memory"}
-"""Origin of data that was never in a file."""
-
-
 Level = Annotated[tuple[int, int], Range(1, 65_536)]
 """Frames and pixels a side of stored clips."""
 
@@ -54,7 +50,7 @@ Level = Annotated[tuple[int, int], Range(1, 65_536)]
 class SourceInputs:
     """Where generated clips or their generator lie; `sha256` of a generator's file."""
 
-    kind: Literal["memory", "generator", "folder"]
+    kind: Literal["memory", "generator", "folder"] = "memory"
     path: str = ""
     sha256: str | None = None
 
@@ -63,7 +59,7 @@ class SourceInputs:
 class DataInputs:
     """Where real clips come from and how they were cut; `seed` chooses them."""
 
-    kind: Literal["memory", "videos", "packed"]
+    kind: Literal["memory", "videos", "packed"] = "memory"
     settings: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
     levels: tuple[Level, ...] = ()
@@ -82,12 +78,33 @@ class OptionInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """A record's `inputs`, typed; see `read_inputs`."""
+    """A record's `inputs`, typed; see `read_inputs`.
+
+    Attributes:
+        weights: hashes of the weights that the user has, by the network's part in the evaluation.
+    """
 
     source: SourceInputs
     data: DataInputs
-    options: OptionInputs
     weights: dict[str, str | None]
+    options: OptionInputs
+
+    def to_dict(self) -> Plain:
+        """Plain values, as a record holds them; counts that nobody asked for are left out."""
+        asked = {name: value for name, value in to_dict(self.options).items() if value}
+        return {
+            "source": plain_origin(self.source),
+            "data": plain_origin(self.data),
+            "weights": self.weights,
+            "options": asked,
+        }
+
+
+def plain_origin(part: SourceInputs | DataInputs) -> Plain:
+    """Plain values of what is known; of clips that were never in a file that alone."""
+    if part.kind == "memory":
+        return {"kind": part.kind}
+    return {name: value for name, value in to_dict(part).items() if value is not None}
 
 
 def read_inputs(record: Record, where: str) -> Inputs:
@@ -99,14 +116,12 @@ def read_inputs(record: Record, where: str) -> Inputs:
     return from_dict(Inputs, record.inputs or {}, f"{where}, inputs")
 
 
-def generator_origin(path: Path, facts: GeneratorFacts) -> dict[str, Any]:
-    """Where a generator lies; `facts` are those of `gathering.file_facts`."""
-    return {"kind": "generator", "path": str(path), "sha256": facts.sha256}
+def generator_origin(path: Path, facts: GeneratorFacts) -> SourceInputs:
+    """Where a generator lies; `facts` are those of `file_facts`."""
+    return SourceInputs(kind="generator", path=str(path), sha256=facts.sha256)
 
 
-def data_inputs(
-    data: ClipDataset, seed: int, size: tuple[int, int] | None = None
-) -> dict[str, Any]:
+def data_inputs(data: ClipDataset, seed: int, size: tuple[int, int] | None = None) -> DataInputs:
     """Where real clips come from and how they were cut, enough to read them again.
 
     Args:
@@ -115,21 +130,22 @@ def data_inputs(
         size: frames and side that were read, by default all of both: stored levels that moved
             nothing are left out, for nothing could tell whether they were there.
     """
-    store, settings = data.store, to_dict(data.config)
+    store, config = data.store, data.config
     if not isinstance(store, PackedStore):
-        return dict(IN_MEMORY)
-    path = str(data.config.path)
-    kind = "videos" if path and not is_packed(path) else "packed"
-    facts: dict[str, Any] = {"kind": kind, "settings": settings, "seed": seed}
-    read = data.levels_read(*(size or (data.config.frames, data.config.resolution)))
-    facts["levels"] = [list(level) for level in read]
-    if kind == "packed":
-        settings["path"] = str(store.path)
-        facts["manifest_sha256"] = sha256_of(store.manifest_file)
-    return facts
+        return DataInputs()
+    levels = tuple(data.levels_read(*(size or (config.frames, config.resolution))))
+    if config.path and not is_packed(config.path):
+        return DataInputs(kind="videos", settings=config, seed=seed, levels=levels)
+    return DataInputs(
+        kind="packed",
+        settings=replace(config, path=str(store.path)),
+        seed=seed,
+        levels=levels,
+        manifest_sha256=sha256_of(store.manifest_file),
+    )
 
 
-def list_real_clips(real: RealData) -> dict[str, dict[str, list[Any]]]:
+def list_real_clips(real: RealData) -> ClipLists:
     """Name, label and checksum of every real clip, by split."""
     return {split: _of(part) for split, part in (("train", real.train), ("heldout", real.heldout))}
 
@@ -179,7 +195,7 @@ class Gathered:
     labels: Tensor | None
     real: RealData
     facts: GeneratorFacts = field(default_factory=GeneratorFacts)
-    origin: dict[str, Any] = field(default_factory=lambda: dict(IN_MEMORY))
+    origin: SourceInputs = field(default_factory=SourceInputs)
     names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -221,7 +237,7 @@ def gather(
     if isinstance(source, str | Path) and is_folder_of_clips(source):
         return _gather_from_folder(source, data, protocol, seed, notify)
     facts = GeneratorFacts()
-    origin: dict[str, Any] = dict(IN_MEMORY)
+    origin = SourceInputs()
     if isinstance(source, str | Path):
         # The file is chosen once, so that facts and weights belong together.
         file = find_generator_file(source, options.checkpoint)
@@ -420,7 +436,7 @@ def _gather_from_folder(
                 "num_lossy": found.num_lossy,
             },
         ),
-        origin={"kind": "folder", "path": str(source)},
+        origin=SourceInputs(kind="folder", path=str(source)),
         names=found.names,
         warnings=found.warnings,
     )

@@ -10,6 +10,8 @@ from vidgan.errors import UserError
 from vidgan.evaluation.checks import check_protocol
 from vidgan.evaluation.clips import DEFAULTS, EvaluationOptions, evaluate_clips
 from vidgan.evaluation.gather import (
+    Inputs,
+    OptionInputs,
     Source,
     clip_size,
     data_inputs,
@@ -81,16 +83,16 @@ def evaluate(
         options,
         generator_facts=gathered.facts,
     )
-    inputs = {
-        "source": gathered.origin,
-        "data": data_inputs(data, options.seed, (clips.shape[2], clips.shape[3])),
-        "weights": {"judge": record.judge_hash},
-        "options": {"device": str(options.device), "threads": torch.get_num_threads()},
-    }
+    inputs = Inputs(
+        source=gathered.origin,
+        data=data_inputs(data, options.seed, (clips.shape[2], clips.shape[3])),
+        weights={"judge": record.judge_hash},
+        options=OptionInputs(device=str(options.device), threads=torch.get_num_threads()),
+    )
     listed = list_real_clips(real)
     if gathered.names:
         listed["generated"] = list_clips(gathered.names, clips, gathered.labels)
-    return replace(record, inputs=inputs, clips=listed).sealed()
+    return replace(record, inputs=inputs.to_dict(), clips=listed).sealed()
 
 
 def update_best(run: str | Path, record: Record, metric: str) -> bool:

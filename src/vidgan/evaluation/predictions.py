@@ -27,7 +27,9 @@ from vidgan.evaluation.clips import (
     real_data_facts,
 )
 from vidgan.evaluation.gather import (
-    IN_MEMORY,
+    Inputs,
+    OptionInputs,
+    SourceInputs,
     check_classes,
     clip_size,
     data_inputs,
@@ -201,12 +203,12 @@ def _evaluate(
         judge=card,
         data=real_data_facts(real),
         generator=facts,
-        inputs={
-            "source": origin,
-            "data": data_inputs(data, seed),
-            "weights": weights,
-            "options": _options(options.device, asked),
-        },
+        inputs=Inputs(
+            source=origin,
+            data=data_inputs(data, seed),
+            weights=weights,
+            options=_options(options.device, asked),
+        ).to_dict(),
         # Whole windows: an edited given frame moves a score as well.
         clips=list_real_clips(windows),
         seeds=Seeds(evaluation=seed, judge=options.judge_seed),
@@ -219,20 +221,24 @@ def _evaluate(
     return record.sealed(), predictions
 
 
-def table_rows(record: Record) -> list[dict[str, Any]]:
+Cells = dict[str, str | float | None]
+"""A row of a table, by column."""
+
+
+def table_rows(record: Record) -> list[Cells]:
     """A record's scores as rows for a terminal: the model, its best samples, baselines, truth."""
     scores, shares = record.scores, record.agreement or {}
     judged, psnr = scores.get("frechet_distance"), scores["psnr"]
     part = "motion" if (shares.get("heldout") or {}).get("motion") is not None else "class"
     key = "motion" if part == "motion" else "joint"
 
-    def row(name: str, value: Callable[[Score], float | None]) -> dict[str, Any]:
-        cells: dict[str, Any] = {"": name}
+    def row(name: str, value: Callable[[Score], float | None]) -> Cells:
+        cells: Cells = {"": name}
         return cells | {
             metric.upper(): value(scores[metric]) for metric in FRAME_METRICS if metric in scores
         }
 
-    def judge(cells: dict[str, Any], distance: float | None, share: Any) -> dict[str, Any]:
+    def judge(cells: Cells, distance: float | None, share: Any) -> Cells:
         if judged:
             cells |= {"Frechet distance": distance, f"{part} right": (share or {}).get(key)}
         return cells
@@ -268,10 +274,10 @@ def headline(record: Record) -> str:
 
 def _open(
     source: str | Path | Generator, checkpoint: str | int
-) -> tuple[Generator, GeneratorFacts, dict[str, Any]]:
+) -> tuple[Generator, GeneratorFacts, SourceInputs]:
     """A generator that takes a context, what a record says of it, and where it lies."""
     facts = GeneratorFacts(source="generator")
-    origin: dict[str, Any] = dict(IN_MEMORY)
+    origin = SourceInputs()
     if isinstance(source, str | Path):
         file = find_generator_file(source, checkpoint)
         facts, source = file_facts(file), load_generator(file)
@@ -363,14 +369,14 @@ def _perceptual(lpips: str | None, options: EvaluationOptions) -> PerceptualDist
     return load_perceptual(lpips, options.weights, device=options.device) if lpips else None
 
 
-def _options(device: torch.device | str, asked: Asked) -> dict[str, Any]:
+def _options(device: torch.device | str, asked: Asked) -> OptionInputs:
     """The request, and what may change the last digits."""
-    return {
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "num_clips": asked.num_clips,
-        "num_samples": asked.num_samples,
-    }
+    return OptionInputs(
+        device=str(device),
+        threads=torch.get_num_threads(),
+        num_clips=asked.num_clips,
+        num_samples=asked.num_samples,
+    )
 
 
 def prediction_protocol(name: str = PREDICTION) -> dict[str, Any]:
