@@ -31,11 +31,23 @@ from vidgan.training.gradient_check import (
 )
 from vidgan.training.logs import read_log
 from vidgan.training.loop import train
-from vidgan.training.presets import save_config
+from vidgan.training.presets import Config, save_config
 from vidgan.training.settings import PrecisionConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep
 
 BF16 = "training.precision={networks: bf16, penalty: bf16}"
+
+
+def short_config(run: Path, data: Path, *words: str) -> Config:
+    """Eight steps: 4 px to 8 clips, fading in to 24, then 8 px."""
+    lengths = ("total_clips=32", "stable_clips=8", "fade_clips=16", "log_every=4")
+    return tiny_config(run, data, *(f"training.{length}" for length in lengths), *words)
+
+
+@pytest.fixture(scope="module")
+def plain_run(packed_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in float32."""
+    return train(short_config(tmp_path_factory.mktemp("plain"), packed_clips))
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +120,13 @@ def test_the_new_layers_of_a_level_are_checked_before_they_fade_in() -> None:
 def test_weights_have_the_same_bits_without_it(
     words: tuple[str, ...], tmp_path: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(tiny_config(tmp_path / "checked", packed_clips, *words))
+    run = train(short_config(tmp_path / "checked", packed_clips, *words))
     said = capsys.readouterr().err
     assert [f"gradients at level {level} in" in said for level in (0, 1, 2)] == [True, True, False]
     assert "agree with" in said
     assert set(checks_of(run)) == {"level 0", "level 1"}
     off = (*words, "training.precision.check=off")
-    plain = train(tiny_config(tmp_path / "plain", packed_clips, *off))
+    plain = train(short_config(tmp_path / "plain", packed_clips, *off))
     assert "gradient_checks" not in (plain / "environment.json").read_text()
     assert hash_of_ema(plain) == hash_of_ema(run)
 
@@ -152,7 +164,7 @@ def test_the_stock_double_backward_of_amx_moves_the_penalty_to_float32(
     tmp_path: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with amx_fault() as kernel:
-        run = train(tiny_config(tmp_path / "run", packed_clips, BF16))
+        run = train(short_config(tmp_path / "run", packed_clips, BF16))
     assert kernel.calls > 0
     said = capsys.readouterr().err
     assert "gradients at level 0 are wrong on this machine in bfloat16: " in said
@@ -170,7 +182,7 @@ def test_the_stock_double_backward_of_amx_moves_the_penalty_to_float32(
     # float32 that is right, but rounds in another order.
     mended = "training.precision={networks: bf16, penalty: fp32, check: off}"
     with stock_convolutions():
-        plain = train(tiny_config(tmp_path / "plain", packed_clips, mended))
+        plain = train(short_config(tmp_path / "plain", packed_clips, mended))
     assert hash_of_ema(plain) == hash_of_ema(run)
 
 
@@ -182,49 +194,48 @@ def test_the_stock_double_backward_is_found_on_amx_itself(
     tmp_path: Path, packed_clips: Path
 ) -> None:
     with stock_convolutions():
-        run = train(tiny_config(tmp_path / "run", packed_clips, BF16))
+        run = train(short_config(tmp_path / "run", packed_clips, BF16))
     assert any(check["float32"] == "penalty" for check in checks_of(run).values())
 
 
 def test_a_broken_weight_gradient_moves_the_networks_to_float32(
-    tmp_path: Path, packed_clips: Path
+    tmp_path: Path, packed_clips: Path, plain_run: Path
 ) -> None:
     with BrokenKernel(weight_gradient(torch.bfloat16)):
-        run = train(tiny_config(tmp_path / "run", packed_clips, BF16))
+        run = train(short_config(tmp_path / "run", packed_clips, BF16))
     assert {check["float32"] for check in checks_of(run).values()} == {"networks"}
-    plain = train(tiny_config(tmp_path / "plain", packed_clips))
-    assert hash_of_ema(plain) == hash_of_ema(run)
+    assert hash_of_ema(plain_run) == hash_of_ema(run)
 
 
 def test_bfloat16_that_would_be_emulated_gives_way_to_float32(
     tmp_path: Path,
     packed_clips: Path,
+    plain_run: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(gradient_check, "has_bfloat16", lambda device: False)
-    run = train(tiny_config(tmp_path / "run", packed_clips, BF16))
+    run = train(short_config(tmp_path / "run", packed_clips, BF16))
     said = capsys.readouterr().err
     assert "bfloat16 is emulated on this device, and slow; gradients at level 0 in float32" in said
     assert {check["float32"] for check in checks_of(run).values()} == {"networks"}
-    plain = train(tiny_config(tmp_path / "plain", packed_clips))
-    assert hash_of_ema(plain) == hash_of_ema(run)
+    assert hash_of_ema(plain_run) == hash_of_ema(run)
 
 
 def test_nothing_takes_the_place_of_a_broken_float32(tmp_path: Path, packed_clips: Path) -> None:
     broken = BrokenKernel(weight_gradient(torch.float32))
     with broken, pytest.raises(UserError, match=r"in float32 as well: .*check=off"):
-        train(tiny_config(tmp_path / "run", packed_clips))
+        train(short_config(tmp_path / "run", packed_clips))
     # bfloat16 is right where float32 alone is wrong.
     with broken:
-        run = train(tiny_config(tmp_path / "other", packed_clips, BF16, "training.total_clips=56"))
+        run = train(short_config(tmp_path / "other", packed_clips, BF16, "training.total_clips=24"))
     assert {check["float32"] for check in checks_of(run).values()} == {"nothing"}
 
 
 def test_strict_refuses_in_one_sentence_and_the_run_may_begin_with_warn(
     tmp_path: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_config(tmp_path / "strict", tiny_config(tmp_path / "run", packed_clips, BF16))
+    save_config(tmp_path / "strict", short_config(tmp_path / "run", packed_clips, BF16))
     words = ["train", str(tmp_path / "strict" / "config.yaml"), f"run={tmp_path / 'run'}"]
     with amx_fault():
         assert cli.run([*words, "training.precision.check=strict"]) == 2
@@ -249,13 +260,13 @@ def test_a_level_is_checked_once_for_each_machine(
         return gradients(step, batch)
 
     monkeypatch.setattr(TrainingStep, "gradients", counted)
-    train(tiny_config(tmp_path / "first", packed_clips, BF16))
+    train(short_config(tmp_path / "first", packed_clips, BF16))
     assert asked == ["fp32", "bf16"] * 2
-    again = train(tiny_config(tmp_path / "second", packed_clips, BF16, "seed=4"))
+    again = train(short_config(tmp_path / "second", packed_clips, BF16, "seed=4"))
     assert len(asked) == 4
     assert set(checks_of(again)) == {"level 0", "level 1"}
     monkeypatch.setattr(gradient_check, "processor_id", lambda: "another one")
-    train(tiny_config(tmp_path / "third", packed_clips, BF16))
+    train(short_config(tmp_path / "third", packed_clips, BF16))
     assert len(asked) == 8
 
 
@@ -263,12 +274,12 @@ def test_a_run_goes_on_in_the_formats_it_had_on_a_machine_without_the_fault(
     tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with amx_fault():
-        whole = train(tiny_config(tmp_path / "whole", packed_clips, BF16))
-        # 56 clips: level 1 has faded in.
+        whole = train(short_config(tmp_path / "whole", packed_clips, BF16))
+        # 24 clips: level 1 has faded in.
         run = tmp_path / "run"
-        train(tiny_config(run, packed_clips, BF16, "training.total_clips=56"))
+        train(short_config(run, packed_clips, BF16, "training.total_clips=24"))
     monkeypatch.setenv("VIDGAN_CACHE", str(tmp_path / "elsewhere"))
-    train(tiny_config(run, packed_clips, BF16))
+    train(short_config(run, packed_clips, BF16))
     assert hash_of_ema(run) == hash_of_ema(whole)
     assert checks_of(run)["level 1"]["float32"] == "penalty"
     assert checks_of(run)["level 1"]["wrong"] == []
