@@ -8,6 +8,12 @@ WORKERS ?= 2
 # One thread a process: the test workers already fill the cores, and results do not depend on luck.
 SINGLE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
+# Neighbours stay with one worker, so that what a file's tests share is made once.
+PARALLEL = -n $(WORKERS) --dist worksteal
+
+# Container images often turn this off, and tests start hundreds of processes.
+KEEP_COMPILED := PYTHONDONTWRITEBYTECODE=
+
 .DELETE_ON_ERROR:
 .PHONY: help setup test test-slow test-extras test-processors test-web web-runtime check format \
   docs demo gpu clean
@@ -42,10 +48,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(STAMP)
-	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
+	$(SINGLE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(STAMP)
-	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu and not weights"
+	$(SINGLE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest $(PARALLEL) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
 EXTRAS := arrays,export,explore,faces,oracles,cluster,cloud,tfrecords,tensorboard,wandb
@@ -65,7 +71,7 @@ test-extras: $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  $(BIN)/python -m pip install --quiet --no-deps scenedetect
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision
-	$(SINGLE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --no-skips \
+	$(SINGLE_THREAD) $(BIN)/python -m pytest $(PARALLEL) --no-skips \
 	  -m "not gpu and not weights and not web" $(EXTRA_TESTS)
 
 web-runtime: $(STAMP)
@@ -102,7 +108,7 @@ test-processors: $(STAMP)
 	      told="$$told\nnot run  $$leg (this processor cannot)"; continue;; esac; \
 	  printf '\n%s\n' "$$leg"; \
 	  env OMP_WAIT_POLICY=PASSIVE $$(echo $$leg | tr , ' ') \
-	    $(BIN)/python -m pytest -q -n $(WORKERS) $(TESTS); \
+	    $(BIN)/python -m pytest -q $(PARALLEL) $(TESTS); \
 	  case $$? in 0) told="$$told\ngreen    $$leg";; 2) exit 2;; \
 	    *) told="$$told\nRED      $$leg"; failed=1;; esac; \
 	done; done; \
