@@ -3,11 +3,12 @@
 import math
 import shlex
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from vidgan.core.distributed import Processes, join_processes
 from vidgan.core.files import check_place
@@ -107,25 +108,16 @@ def train(config: Config) -> Path:
         loggers = make_loggers(config.training.loggers if processes.is_first else ())
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
-        dataset = open_clips(config, notify)
-        config = scheduled(config, dataset, processes, notify)
+        config, dataset, schedule, step = fit_together(config, processes, notify)
         settings = config.training
-        schedule = plan_schedule(config, dataset.full_shape)
-        step = build_step(config, dataset, schedule, processes)
-        check_batches(schedule, step.gan, settings, processes)
-        check_place(run, room_for_checkpoints(run, step))
-        shape, num_classes = ClipShape(*dataset.full_shape), dataset.num_classes
-        refuse_larger_than_device(config, schedule, shape, num_classes, processes)
         stack.enter_context(explained_memory_errors(run, step))
-        check_same_data(run, run_data_facts(dataset), notify)
 
         # Where the run stands: at a checkpoint, or at the start.
         still_there = stack.enter_context(run_lock(run)) if processes.is_first else None
         found = find_checkpoint(run, notify)
         processes.barrier()
-        arithmetic = choose_arithmetic(
-            settings, processes, found.arithmetic if found else {}, notify
-        )
+        kept = found.arithmetic if found else {}
+        arithmetic = choose_arithmetic(settings, processes, kept, notify)
         stack.enter_context(repeatable_arithmetic(processes.device, arithmetic))
         state = replace(restore(config, step, schedule, found, notify), arithmetic=arithmetic)
 
@@ -140,13 +132,8 @@ def train(config: Config) -> Path:
             device = processes.device.type
             recorder = Recorder(config, dataset, schedule, state, device, loggers)
             stack.enter_context(recorder)
-        notify(opening(config, dataset, schedule, state))
-        reason = why_unscorable(dataset.store.items, config.data.frames)
-        if reason:
-            notify(reason)
-        if dataset.num_classes and not step.gan.generator.num_classes:
-            name = model_name(type(config.model))
-            notify(f"{name} does not condition on classes: its samples have no labels")
+        for line in opening(config, dataset, schedule, step, state):
+            notify(line)
 
         # The number formats of a level are those in which its gradients are correct.
         note = recorder.write_check if recorder else lambda level, facts: None
@@ -205,7 +192,7 @@ def train(config: Config) -> Path:
                 notify(f"stopped and saved at step {state.step}; run the same command to continue")
                 raise TrainingStopped(0)
         notify(f"finished at step {state.step} after {counted(state.clips_seen, 'clip')}: {run}")
-        if not reason:
+        if not why_unscorable(dataset.store.items, config.data.frames):
             notify(f"next: vidgan evaluate {shlex.quote(str(run))}")
     return run
 
@@ -224,6 +211,33 @@ def check_before(config: Config) -> None:
     check_run_folder(config)
     check_place(config.run)
     plan_schedule(config, clip_shape(config))
+
+
+class Fitted(NamedTuple):
+    """Settings and what was made by them."""
+
+    config: Config
+    dataset: ClipDataset
+    schedule: Schedule
+    step: TrainingStep
+
+
+def fit_together(config: Config, processes: Processes, notify: Notify) -> Fitted:
+    """Open the data, plan the schedule and build the networks; nothing is written to the run.
+
+    Raises:
+        UserError: data, settings, machine and the run that is there do not fit each other.
+    """
+    dataset = open_clips(config, notify)
+    config = scheduled(config, dataset, processes, notify)
+    schedule = plan_schedule(config, dataset.full_shape)
+    step = build_step(config, dataset, schedule, processes)
+    check_batches(schedule, step.gan, config.training, processes)
+    check_place(config.run, room_for_checkpoints(Path(config.run), step))
+    shape = ClipShape(*dataset.full_shape)
+    refuse_larger_than_device(config, schedule, shape, dataset.num_classes, processes)
+    check_same_data(Path(config.run), run_data_facts(dataset), notify)
+    return Fitted(config, dataset, schedule, step)
 
 
 def scheduled(config: Config, dataset: ClipDataset, processes: Processes, notify: Notify) -> Config:
@@ -302,16 +316,24 @@ def open_batches(
         raise
 
 
-def opening(config: Config, dataset: ClipDataset, schedule: Schedule, state: RunState) -> str:
-    """A one-line description of the run."""
+def opening(
+    config: Config, dataset: ClipDataset, schedule: Schedule, step: TrainingStep, state: RunState
+) -> Iterator[str]:
+    """A one-line description of the run, and what its samples will not be good for."""
     classes = f" in {counted(dataset.num_classes, 'class')}" if dataset.num_classes else ""
     _, frames, height, width = dataset.full_shape
     where = f"continues at step {state.step}" if state.step else "starts"
-    return (
+    yield (
         f"{config.run} {where}: {config.preset or 'own settings'}, loss {config.loss.name}, "
         f"{counted(dataset.num_clips, 'clip')} of {frames}x{height}x{width}{classes}, "
         f"{counted(schedule.total - state.clips_seen, 'clip')} to show"
     )
+    reason = why_unscorable(dataset.store.items, config.data.frames)
+    if reason:
+        yield reason
+    if dataset.num_classes and not step.gan.generator.num_classes:
+        name = model_name(type(config.model))
+        yield f"{name} does not condition on classes: its samples have no labels"
 
 
 def spoken_progress(notify: Notify) -> Progress:
