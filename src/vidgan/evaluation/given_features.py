@@ -73,24 +73,15 @@ def score_features(
         key: ScoreFunction.of(function.metric, other_half)(halves[0])
         for key, function in functions.items()
     }
-    scores: dict[str, Score] = {}
-    for key, function in functions.items():
-        num_groups = min(fake.shape[0] // n, applied.max_groups)
-        rows = [torch.arange(k * n, (k + 1) * n) for k in range(num_groups)]
-        values = [function(everything.take(group)) for group in rows]
-        extras = extras_of(function, everything, reference, values)
-        scores[key] = Score(
-            value=statistics.fmean(values),
-            spread=statistics.pstdev(values) if len(values) > 1 else None,
-            values=tuple(values),
-            n=n,
+    meaning = f"half of the real features against the other, n = {len(order) // 2}"
+    scores = {
+        key: replace(
+            _score(function, everything, reference),
             floor=between_halves[key],
-            floor_meaning=f"half of the real features against the other, n = {len(order) // 2}",
-            better=function.metric.better,
-            interval=extras.pop("interval", None),
-            extrapolated=extras.pop("extrapolated", None),
-            details=extras,
+            floor_meaning=meaning,
         )
+        for key, function in functions.items()
+    }
     missing, dtype = missing_scores(reference), str(fake.dtype).removeprefix("torch.")
     return Record(
         created=time_stamp(),
@@ -109,6 +100,25 @@ def score_features(
         warnings=(*notes, *filter(None, missing.values())),
         sentence="features of another program, whose weights and preparation nobody checked "
         "here: comparable as far as that program is",
+    )
+
+
+def _score(function: ScoreFunction, everything: ScoredSet, reference: Reference) -> Score:
+    """The mean score over groups of n rows, without its floor."""
+    n = reference.n
+    num_groups = min(everything.features.shape[0] // n, reference.protocol.max_groups)
+    groups = [torch.arange(k * n, (k + 1) * n) for k in range(num_groups)]
+    values = [function(everything.take(rows)) for rows in groups]
+    extras = extras_of(function, everything, reference, values)
+    return Score(
+        value=statistics.fmean(values),
+        spread=statistics.pstdev(values) if len(values) > 1 else None,
+        values=tuple(values),
+        n=n,
+        better=function.metric.better,
+        interval=extras.pop("interval", None),
+        extrapolated=extras.pop("extrapolated", None),
+        details=extras,
     )
 
 
