@@ -43,7 +43,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
-    words = ["--videos", "60", "--size", "16", "--frames", "4"]
+    words = ["--videos", "40", "--size", "16", "--frames", "4"]
     words += ["--objects", "disc", "--motions", "left,right", "--heldout", "0.25"]
     assert cli.run(["data", "motions", "videos", *words]) == 0
     patch.undo()
@@ -92,8 +92,8 @@ def test_lossy_clips_warn_in_the_record_and_on_the_terminal(capsys: Capture) -> 
 
 def test_files_score_like_the_clips_that_were_put_in(capsys: Capture) -> None:
     """The same protocol in memory, with the real clips as `data motions` rendered them."""
-    real = [motion_clip(SET, number, "elsewhere") for number in range(80)]
-    splits = ["train"] * 60 + ["heldout"] * 20
+    real = [motion_clip(SET, number, "elsewhere") for number in range(56)]
+    splits = ["train"] * 40 + ["heldout"] * 16
     clips = torch.stack([clip for clip, _ in real])
     labels = torch.tensor([label for _, label in real])
     store = MemoryStore(clips, labels, classes=SET.classes, splits=splits)
