@@ -16,7 +16,7 @@ from vidgan.models.base import Stage
 from vidgan.sampling.storage import CARD_KEY, card_of, load_generator
 from vidgan.sharing import tracing
 from vidgan.sharing.export import OPSET, export, pickles_in
-from vidgan.sharing.tracing import TOLERANCE, Source, largest_difference
+from vidgan.sharing.tracing import TOLERANCE, TracedGenerator, largest_difference
 
 EXPORTED = {name: case for name, case in CASES.items() if "norm" not in name}
 """One of each path that a generator takes; discriminators are not exported."""
@@ -74,7 +74,7 @@ def test_onnx_and_pt2_equal_pytorch(name: str, tmp_path: Path) -> None:
     onnx, onnxruntime = (pytest.importorskip(name) for name in ("onnx", "onnxruntime"))
     file = saved_generator(name, tmp_path)
     generator = load_generator(file)
-    source = Source(generator)
+    source = TracedGenerator(generator)
     model = export(file, tmp_path / "clip.onnx")
     assert 0 <= model.difference <= TOLERANCE
     assert model.output[0] == "B"
@@ -117,7 +117,7 @@ def test_pt2_holds_no_pickle_and_no_path_of_this_machine(plain: Path, tmp_path: 
 def test_the_look_for_pickles_sees_what_torch_writes_by_default(
     plain: Path, tmp_path: Path
 ) -> None:
-    program = tracing.trace(Source(load_generator(plain)))
+    program = tracing.trace(TracedGenerator(load_generator(plain)))
     assert program.example_inputs is not None
     torch.export.save(program, tmp_path / "usual.pt2")
     assert pickles_in(tmp_path / "usual.pt2")
@@ -126,7 +126,7 @@ def test_the_look_for_pickles_sees_what_torch_writes_by_default(
 def test_a_file_that_computes_something_else_is_refused() -> None:
     generator = CASES["vgan"].build().train(False).generator
 
-    source = Source(generator)
+    source = TracedGenerator(generator)
     assert largest_difference(source, source.generate) == 0
     with pytest.raises(UserError, match=r"differs from PyTorch by .* nothing was written"):
         largest_difference(source, lambda inputs: source.generate(inputs) + 2e-4)

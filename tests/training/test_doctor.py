@@ -15,7 +15,7 @@ from vidgan.errors import UnhealthyTrainingError
 from vidgan.models.base import ClipShape
 from vidgan.training import doctor as doctor_module
 from vidgan.training.budget import _same_batch, full_stage
-from vidgan.training.doctor import LASTING, RULES, Look, TrainingDoctor, compare
+from vidgan.training.doctor import LASTING, RULES, Look, TrainingDoctor, clip_ratios
 from vidgan.training.logs import LOG_FILE, read_log
 from vidgan.training.loop import build_step, open_clips, train
 from vidgan.training.planner import plan_schedule
@@ -67,12 +67,12 @@ def random_clips(count: int, frames: int = 4) -> Tensor:
 
 def test_clips_that_are_real_ones_have_ratios_of_one() -> None:
     clips = random_clips(16)
-    values = compare(clips, clips, None)
+    values = clip_ratios(clips, clips, None)
     for name in ("motion", "diversity", "colour_spread", "brightness", "loopiness"):
         assert values[name] == pytest.approx(1), name
     assert values["nearest"] == 0
     assert values["duplicates"] == 0
-    assert compare(torch.cat([clips[:8], clips[:8]]), clips, None)["duplicates"] == 1
+    assert clip_ratios(torch.cat([clips[:8], clips[:8]]), clips, None)["duplicates"] == 1
 
 
 def test_ratios_are_those_worked_out_by_hand() -> None:
@@ -80,19 +80,19 @@ def test_ratios_are_those_worked_out_by_hand() -> None:
     ramp = torch.arange(4.0).view(1, 1, 4, 1, 1)
     level = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1)
     ones = torch.ones(2, 3, 4, 8, 8)
-    values = compare(ones * (0.2 * ramp + level), ones * (0.1 * ramp + 0.25 * level), None)
+    values = clip_ratios(ones * (0.2 * ramp + level), ones * (0.1 * ramp + 0.25 * level), None)
     assert values["motion"] == pytest.approx(0.5)
     assert values["colour_spread"] == pytest.approx(0.25)
     assert values["diversity"] == pytest.approx(0.25)
     assert values["mean_colour_0"] == pytest.approx(0.15 + 0.125)
     # A clip that comes back to its first frame is a loop.
     there_and_back = torch.tensor([0.0, 0.2, 0.2, 0.0]).view(1, 1, 4, 1, 1) * ones
-    assert compare(ones * (0.2 * ramp + level), there_and_back, None)["loopiness"] == 0
+    assert clip_ratios(ones * (0.2 * ramp + level), there_and_back, None)["loopiness"] == 0
     # Pairs of a class that do not differ.
     labels = torch.tensor([0, 0, 1, 1])
     fakes = random_clips(4)
-    assert compare(random_clips(16), fakes[[0, 0, 2, 2]], labels)["within_class"] == 0
-    assert compare(random_clips(16), fakes, labels)["within_class"] > 0.5
+    assert clip_ratios(random_clips(16), fakes[[0, 0, 2, 2]], labels)["within_class"] == 0
+    assert clip_ratios(random_clips(16), fakes, labels)["within_class"] > 0.5
 
 
 def mixed(clips: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from vidgan.core.settings import to_dict
 from vidgan.errors import UserError
 from vidgan.models.base import Generator
 from vidgan.sampling.storage import CARD_KEY, card_of, load_generator, save_generator
-from vidgan.sharing.tracing import Inputs, Source, largest_difference, trace
+from vidgan.sharing.tracing import Inputs, TracedGenerator, largest_difference, trace
 
 if TYPE_CHECKING:
     import onnx
@@ -107,8 +107,8 @@ def export(
         raise UserError("export takes a float32 generator on the CPU: call generator.cpu().float()")
     if kind == "web":
         name = source if isinstance(source, str | Path) else "RUN"
-        return _export_web(Source(generator, num_frames), out, str(name))
-    return _WRITERS[kind](Source(generator, num_frames), out)
+        return _export_web(TracedGenerator(generator, num_frames), out, str(name))
+    return _WRITERS[kind](TracedGenerator(generator, num_frames), out)
 
 
 def _format_of(out: Path, to: Format | None) -> Format:
@@ -138,7 +138,7 @@ def _check_packages(kind: Format) -> None:
         ) from error
 
 
-def _described(source: Source, path: Path, kind: Format, difference: float) -> Exported:
+def _described(source: TracedGenerator, path: Path, kind: Format, difference: float) -> Exported:
     inputs = source.inputs(0, 2)
     clip = tuple(source.generate(inputs).shape[1:])
     return Exported(
@@ -152,7 +152,7 @@ def _described(source: Source, path: Path, kind: Format, difference: float) -> E
 
 
 def _write_checked(
-    source: Source,
+    source: TracedGenerator,
     out: Path,
     kind: Format,
     write: Callable[[Path], Any],
@@ -173,12 +173,12 @@ def _write_checked(
 # safetensors: the generator file of a run, by itself
 
 
-def _export_safetensors(source: Source, out: Path) -> Exported:
+def _export_safetensors(source: TracedGenerator, out: Path) -> Exported:
     def write(path: Path) -> None:
         save_generator(path, source.generator, card_of(source.generator))
 
     def opened(path: Path) -> Callable[[Inputs], Any]:
-        return Source(load_generator(path)).generate
+        return TracedGenerator(load_generator(path)).generate
 
     return _write_checked(source, out, "safetensors", write, opened)
 
@@ -187,7 +187,7 @@ def _export_safetensors(source: Source, out: Path) -> Exported:
 # torch.export
 
 
-def _export_pt2(source: Source, out: Path) -> Exported:
+def _export_pt2(source: TracedGenerator, out: Path) -> Exported:
     program = trace(source)
     # Examples of inputs would be kept as a pickle.
     program.example_inputs = None
@@ -227,7 +227,7 @@ def pickles_in(path: str | Path) -> list[str]:
 # ONNX
 
 
-def _export_onnx(source: Source, out: Path) -> Exported:
+def _export_onnx(source: TracedGenerator, out: Path) -> Exported:
     model = onnx_model(source)
     content = model.SerializeToString()
 
@@ -241,7 +241,7 @@ def _export_onnx(source: Source, out: Path) -> Exported:
     )
 
 
-def onnx_model(source: Source) -> "onnx.ModelProto":
+def onnx_model(source: TracedGenerator) -> "onnx.ModelProto":
     """The generator as an ONNX model whose metadata hold its card."""
     program = trace(source)
     names = list(source.inputs(0, 1))
@@ -282,7 +282,7 @@ def onnx_session(model: str | bytes) -> Callable[[Inputs], Any]:
     return run
 
 
-def _export_web(source: Source, out: Path, name: str) -> Exported:
+def _export_web(source: TracedGenerator, out: Path, name: str) -> Exported:
     from vidgan.sharing.runtime import read_runtime
     from vidgan.sharing.web import build_page
 
@@ -308,7 +308,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-_WRITERS: dict[Format, Callable[[Source, Path], Exported]] = {
+_WRITERS: dict[Format, Callable[[TracedGenerator, Path], Exported]] = {
     "onnx": _export_onnx,
     "pt2": _export_pt2,
     "safetensors": _export_safetensors,

@@ -32,7 +32,7 @@ Inputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Source:
+class TracedGenerator:
     """A generator to be exported.
 
     Attributes:
@@ -74,7 +74,7 @@ class Source:
 class _Positional(nn.Module):
     """The clip alone, from inputs by position, as `torch.export` wants it."""
 
-    def __init__(self, source: Source, names: tuple[str, ...]) -> None:
+    def __init__(self, source: TracedGenerator, names: tuple[str, ...]) -> None:
         super().__init__()
         self.generator, self.source, self.names = source.generator, source, names
 
@@ -82,7 +82,7 @@ class _Positional(nn.Module):
         return self.source.generate(dict(zip(self.names, inputs, strict=True)))
 
 
-def trace(source: Source) -> "torch.export.ExportedProgram":
+def trace(source: TracedGenerator) -> "torch.export.ExportedProgram":
     """The graph of a generator in eval mode, for any number of clips.
 
     Raises:
@@ -110,7 +110,7 @@ def trace(source: Source) -> "torch.export.ExportedProgram":
     return program
 
 
-def largest_difference(source: Source, run: Callable[[Inputs], Any]) -> float:
+def largest_difference(source: TracedGenerator, run: Callable[[Inputs], Any]) -> float:
     """How far clips that `run` makes differ from those of the generator, over several batches.
 
     Values of a clip lie around [-1, 1]. Where a model makes larger ones, the difference is taken

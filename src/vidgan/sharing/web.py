@@ -23,14 +23,14 @@ from vidgan.report.explorer import (
 from vidgan.sharing.directions import find_directions
 from vidgan.sharing.runtime import VERSION as RUNTIME_VERSION
 from vidgan.sharing.runtime import WebRuntime
-from vidgan.sharing.tracing import Source
+from vidgan.sharing.tracing import TracedGenerator
 
 LARGE_PIXELS = 512
 """Side of what is saved and shown, at most; a frame is enlarged by a whole number."""
 
 
 def build_page(
-    source: Source,
+    source: TracedGenerator,
     name: str,
     model: bytes,
     runtime: WebRuntime | None,
@@ -83,7 +83,7 @@ def build_page(
     )
 
 
-def facts_of(source: Source) -> dict[str, Any]:
+def facts_of(source: TracedGenerator) -> dict[str, Any]:
     """What a page needs to draw latents for a second generator beside its own."""
     generator = source.generator
     return {
@@ -93,7 +93,7 @@ def facts_of(source: Source) -> dict[str, Any]:
     }
 
 
-def _parts_of(source: Source) -> list[LatentPart]:
+def _parts_of(source: TracedGenerator) -> list[LatentPart]:
     generator = source.generator
     length = generator.latent_dim(source.num_frames)
     found = []
@@ -113,7 +113,7 @@ def _parts_of(source: Source) -> list[LatentPart]:
     return found
 
 
-def _directions_of(source: Source) -> list[Direction]:
+def _directions_of(source: TracedGenerator) -> list[Direction]:
     found = find_directions(source.generator, num_frames=source.num_frames)
     return [
         Direction(values=values.tolist(), share=float(share))

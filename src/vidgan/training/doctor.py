@@ -21,6 +21,7 @@ from torch import Tensor
 from vidgan.core.clip_ops import to_float, to_uint8
 from vidgan.core.randomness import BatchRandom, keyed_rng
 from vidgan.data.dataset import ClipDataset, ClipRequest
+from vidgan.metrics.memorisation import coloured
 from vidgan.models.base import GAN, Stage
 from vidgan.training.ema import named_parameters, player_settings
 from vidgan.training.schedule import per_level
@@ -31,8 +32,6 @@ EVERY = 20
 """Steps between two looks, at least; they are taken where a line of the log is due."""
 NUM_FAKES = 16
 NUM_REALS = 64
-THUMBNAIL = (4, 8, 8)
-"""Frames, rows and columns of what clips are compared by."""
 LASTING = 5
 """Looks in a row that have to show the same before it is told."""
 GRACE = {"stop": 0.1, "warn": 0.5}
@@ -259,7 +258,7 @@ class TrainingDoctor:
         with _evaluating(step.gan), step.autocast():
             fake, asked_for = self.fakes(step, real, labels, size)
             values |= self.scores(step, real[:size], fake, labels, asked_for)
-        values |= compare(real, fake, asked_for)
+        values |= clip_ratios(real, fake, asked_for)
         self.clips = real[:EVIDENCE_CLIPS], fake[:EVIDENCE_CLIPS]
         values |= self.drift(real, values)
         return {name: round(value, 6) for name, value in values.items() if math.isfinite(value)}
@@ -406,12 +405,6 @@ def _evaluating(gan: GAN) -> Iterator[None]:
 # Values of clips
 
 
-def thumbnails(clips: Tensor) -> Tensor:
-    """Clips `[B, C, T, H, W]` as rows of at most 4 frames of 8x8."""
-    t, h, w = (min(most, there) for most, there in zip(THUMBNAIL, clips.shape[2:], strict=True))
-    return F.adaptive_avg_pool3d(clips.float(), (t, h, w)).flatten(1)
-
-
 def _colours(clips: Tensor) -> Tensor:
     """Mean colour of every clip, `[B, C]`."""
     return clips.float().mean(dim=(2, 3, 4))
@@ -431,7 +424,7 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else math.nan
 
 
-def compare(real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, float]:
+def clip_ratios(real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, float]:
     """Generated clips against training clips, all ratios 1 where they are alike.
 
     Args:
@@ -453,7 +446,7 @@ def compare(real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, floa
         values[f"mean_colour_{channel}"] = mean
     if fake.shape[1:] != real.shape[1:]:
         return values
-    of_real, of_fake = thumbnails(real), thumbnails(fake)
+    of_real, of_fake = coloured(real.float()), coloured(fake.float())
     distances = torch.cdist(of_real, of_real)
     distances.fill_diagonal_(math.inf)
     values["diversity"] = _ratio(_mean_distance(of_fake), _mean_distance(of_real))

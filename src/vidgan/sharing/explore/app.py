@@ -31,7 +31,7 @@ from vidgan.sharing.explore.jobs import (
 )
 from vidgan.sharing.explore.models import Catalogue
 from vidgan.sharing.project import cut_of, features_of, read_target, summary_of
-from vidgan.sharing.tracing import Source
+from vidgan.sharing.tracing import TracedGenerator
 
 UPLOAD_BYTES = 64 << 20
 REQUEST_BYTES = 16 << 20
@@ -149,7 +149,7 @@ class Explorer:
 
     def _make(self, index: int, given: dict[str, Any]) -> torch.Tensor:
         generator = self.catalogue.generator(index)
-        wanted = Source(generator).inputs(0, 1)
+        wanted = TracedGenerator(generator).inputs(0, 1)
         inputs = {}
         for name, like in wanted.items():
             try:

@@ -21,7 +21,7 @@ from vidgan.report.scores import table_of_record
 from vidgan.sampling.storage import find_generator_file, list_checkpoints, load_generator
 from vidgan.sharing.export import onnx_model, onnx_session
 from vidgan.sharing.runtime import WebRuntime, read_runtime
-from vidgan.sharing.tracing import Source, largest_difference
+from vidgan.sharing.tracing import TracedGenerator, largest_difference
 from vidgan.sharing.web import build_page, facts_of
 
 KEPT = 4
@@ -96,7 +96,7 @@ class Catalogue:
 
     def facts(self, index: int) -> dict[str, Any]:
         """What a page needs to draw latents of a generator."""
-        return facts_of(Source(self.generator(index)))
+        return facts_of(TracedGenerator(self.generator(index)))
 
     @torch.no_grad()
     def clip(self, index: int, inputs: dict[str, Tensor]) -> Tensor:
@@ -104,7 +104,7 @@ class Catalogue:
         generator = self.generator(index)
         device = next(generator.parameters()).device
         given = {name: value.to(device) for name, value in inputs.items()}
-        return Source(generator).generate(given).float().cpu()
+        return TracedGenerator(generator).generate(given).float().cpu()
 
     def records(self, index: int) -> list[ScoreTable]:
         """The newest evaluations of the run, as tables."""
@@ -127,7 +127,7 @@ class Catalogue:
     def _build(self, index: int) -> str:
         entry = self.entries[index]
         # A copy of its own on the CPU, where it is exported; the other one makes clips meanwhile.
-        source = Source(load_generator(entry.source, entry.checkpoint))
+        source = TracedGenerator(load_generator(entry.source, entry.checkpoint))
         # Exporting takes too long to do for every checkpoint that somebody looks at.
         model, runtime = _for_browser(source) if index == 0 else (b"", None)
         server = ServerFacts(
@@ -148,7 +148,7 @@ def _keep(cache: "OrderedDict[int, Any]", index: int, value: Any) -> None:
         cache.popitem(last=False)
 
 
-def _for_browser(source: Source) -> tuple[bytes, WebRuntime | None]:
+def _for_browser(source: TracedGenerator) -> tuple[bytes, WebRuntime | None]:
     """The generator as an ONNX model with its runtime; nothing and None if it runs here."""
     weights = sum(p.numel() * p.element_size() for p in source.generator.state_dict().values())
     if weights > LARGEST_MODEL:
