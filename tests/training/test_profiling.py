@@ -12,7 +12,9 @@ from vidgan.core.distributed import Processes
 from vidgan.errors import UserError
 from vidgan.training.health import choose_arithmetic, repeatable_arithmetic
 from vidgan.training.loop import train
+from vidgan.training.profiling import StepProfiler
 from vidgan.training.settings import TrainingConfig
+from vidgan.training.step import Logs
 
 SHORT = ("training.total_clips=40", "training.stable_clips=8", "training.fade_clips=16")
 
@@ -32,6 +34,29 @@ def test_a_profile_is_a_table_and_a_trace(packed_clips: Path, tmp_path: Path) ->
     plain = train(tiny_config(tmp_path / "plain", packed_clips, *SHORT))
     assert hash_of_ema(run) == hash_of_ema(plain)
     assert not (plain / "profile").exists()
+
+
+def test_a_run_that_ends_early_writes_what_it_has_and_leaves_no_profiler_on(
+    packed_clips: Path, tmp_path: Path
+) -> None:
+    words = (*SHORT, "training.profile_steps=19")
+    run = train(tiny_config(tmp_path / "run", packed_clips, *words))
+    assert (run / "profile" / "table.md").read_text().startswith("# 7 steps after 3 others: ")
+    assert not torch.autograd._profiler_enabled()
+
+    def fail() -> Logs:
+        assert torch.autograd._profiler_enabled()
+        raise MemoryError
+
+    def take_steps() -> None:
+        with StepProfiler(tmp_path, 2, torch.device("cpu"), print) as timed:
+            for take in (dict, dict, dict, fail):
+                timed(take)
+
+    with pytest.raises(MemoryError):
+        take_steps()
+    assert not torch.autograd._profiler_enabled()
+    assert not (tmp_path / "profile").exists()
 
 
 def test_deterministic_kernels_are_asked_for_and_recorded(

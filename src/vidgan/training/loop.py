@@ -148,7 +148,7 @@ def train(config: Config) -> Path:
         stack.callback(lambda: batches.close())
         means, graphs = LossMeans(), step_graphs(step, notify)
         profiled = settings.profile_steps if processes.is_first else 0
-        timed = StepProfiler(run, profiled, processes.device, notify)
+        timed = stack.enter_context(StepProfiler(run, profiled, processes.device, notify))
         while state.clips_seen < schedule.total:
             step.enter(stage_at(state.clips_seen, schedule))
             state = checked(step, state)
