@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from vidgan.cli import main as cli
+from vidgan.cli.words import flags_of
 from vidgan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -314,7 +315,7 @@ def commands_of(text: str) -> list[str]:
 def unknown_flags(command: str) -> list[str]:
     """Flags of a command that its verb does not have; a verb that is not there raises."""
     name, rest = cli.find_verb(shlex.split(command)[1:])
-    known = {flag.removesuffix("-name") for flag in cli.flags_of(cli.load_verb(name))}
+    known = set(flags_of(cli.load_verb(name)))
     used = {word.lstrip("-").partition("=")[0] for word in rest if word.startswith("--")}
     return sorted(used - known - {"help", "trust"})
 

@@ -3,12 +3,15 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from vidgan import __version__
 from vidgan.cli import main as cli
+from vidgan.cli import words as words_module
+from vidgan.cli.words import flags_of
 from vidgan.core.machine import describe_processor
 from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.training.presets import default_preset, load_config
@@ -112,12 +115,63 @@ def test_mistyped_verbs_get_a_suggestion(words: list[str], sentence: str, capsys
     assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["echo", "--jsno"], ["echo", "--num", "x"], ["fail"]])
-def test_mistyped_flags_exit_with_2(words: list[str], capsys: Capture) -> None:
-    assert cli.run(words) == 2
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("echo --jsno", "'vidgan echo' has no flag --jsno; did you mean --json?"),
+        ("echo -j", "'vidgan echo' has no flag -j; 'vidgan echo --help' explains it"),
+        ("echo --num x", "--num x must be a whole number"),
+        ("echo --num=1.5", "--num 1.5 must be a whole number"),
+        ("echo --num", "--num needs a value behind it; 'vidgan echo --help' explains it"),
+        ("echo --num --json", "--num needs a value behind it; 'vidgan echo --help' explains it"),
+        ("echo --json=yes", "--json is a switch and takes no value, such as 'yes'"),
+        ("fail", "'vidgan fail' lacks KIND: vidgan fail KIND; 'vidgan fail --help' explains it"),
+        ("fail user bug", "'vidgan fail' cannot take 'bug' too: vidgan fail KIND; "),
+        ("sample", "'vidgan sample' lacks RUN and OUT: vidgan sample RUN OUT; "),
+        ("sample zoo:shapes --num 2", "'vidgan sample' lacks OUT: vidgan sample RUN OUT; "),
+        ("sample a b --class", "--class needs a value behind it; "),
+        ("sample a b --class-name x", "'vidgan sample' has no flag --class-name; "),
+        ("project a b --minutes soon", "--minutes soon must be a number"),
+        ("push a b/c", "'vidgan push' needs --license and a value; "),
+        ("export a --to onx", "--to onx is none of onnx, pt2, safetensors, web (did you mean onnx"),
+        ("completion fish", "bash|zsh fish is none of bash, zsh"),
+        ("doctor a b", "'vidgan doctor' cannot take 'b' too: vidgan doctor [RUN]; "),
+    ],
+)
+def test_words_that_do_not_parse_get_one_sentence(
+    words: str, sentence: str, capsys: Capture
+) -> None:
+    assert cli.run(words.split()) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err
+    assert output.err.startswith(f"vidgan: {sentence}")
+    assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", list(cli.VERBS))
+def test_no_verb_answers_wrong_words_with_a_box(name: str, capsys: Capture) -> None:
+    verb = cli.load_verb(name)
+    wrong = [["--no-such-flag"], ["-x"], ["--no-such-flag=1", "word"]]
+    values = {int: "many", float: "much"}
+    wrong += [
+        [f"--{flag}", values[kind]] for flag, kind in flags_of(verb).items() if kind in values
+    ]
+    for words in wrong:
+        assert cli.run([*name.split(), *words]) == 2
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith("vidgan: ")
+        assert output.err.count("\n") == 1, output.err
+
+
+def test_what_only_the_parser_refuses_is_one_sentence_too(capsys: Capture) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words_module, "check_words", lambda *_: None)
+        for call in ("echo --jsno", "echo --num x", "fail", "export a --to onx"):
+            assert cli.run(call.split()) == 2
+            error = capsys.readouterr().err
+            assert error.count("\n") == 1
+            assert re.match(r"vidgan: [A-Z][ -~]+; 'vidgan \w+ --help' explains it$", error)
 
 
 def test_help_and_version(capsys: Capture) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vidgan.cli import main as cli
+from vidgan.cli.words import flags_of
 
 WITHOUT_JSON = {
     "completion": "prints a shell script",
@@ -31,7 +32,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("name", list(cli.VERBS))
 def test_every_verb_has_json_or_a_reason(name: str) -> None:
-    assert ("json" in cli.flags_of(cli.load_verb(name))) != (name in WITHOUT_JSON)
+    assert ("json" in flags_of(cli.load_verb(name))) != (name in WITHOUT_JSON)
 
 
 CALLS = [

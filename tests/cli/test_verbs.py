@@ -123,6 +123,12 @@ def test_dry_run_refuses_what_training_would(capsys: Capture) -> None:
         (["small.yaml", "data=videos", "training.batch_size=6", "run=x"], "batch"),
         (["small.yaml", "data=videos", "training.device=gpu", "run=x"], "did you mean cpu?"),
         (["nothing"], "there is no preset, settings file or run folder nothing"),
+        (["cpu/pvgan-motion"], "did you mean cpu/pvgan-motions-16x8? 'vidgan presets' lists them"),
+        (["qick"], "did you mean gpu/quick or cpu/quick? 'vidgan presets' lists"),
+        (["small.yaml", "data=videos", "run=x", "minutes=0.5"], "0.5 minutes cannot be kept: "),
+        (["small.yaml", "data=videos", "run=x", "hours=0.01"], "0.6 minutes cannot be kept: "),
+        (["small.yaml", "data="], "data.path= has nothing behind it: write data.path=VALUE, or"),
+        (["small.yaml", "data=videos", "run="], "run= has nothing behind it: write run=VALUE, or"),
     ],
 )
 def test_train_names_mistakes_in_one_sentence(
@@ -295,7 +301,7 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["evaluate", RUN, "protocol.splt=2"], "did you mean splits?"),
         (["evaluate", RUN, "data=nowhere"], "there is no folder nowhere"),
         (["sample", RUN, "x.mp4", "--class", "disc-lft"], "did you mean disc-left?"),
-        (["sample", RUN, "x.avi/y.txt", "--num", "0"], "--num 0 must lie in 1..10000000"),
+        (["sample", RUN, "x.avi/y", "--num", "0"], "--num 0 must lie in 1..10000000"),
         (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),
         (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
         (
@@ -309,6 +315,8 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["sample", RUN, "x", "--show", "layers"], "writes a single image or video"),
         (["interpolate", RUN, "x.mp4", "--steps", "1"], "steps"),
         (["sample", RUN, "x.avi"], "x.avi is not a supported output format"),
+        (["sample", RUN, "x.xyz"], "use .gif, .mp4, .png, .webp for a grid, or a folder"),
+        (["sample", RUN, "x.safetensors"], "x.safetensors is not a supported output format"),
         (["report", "videos"], "videos is not a run folder: it holds no config.yaml"),
     ],
 )

@@ -16,6 +16,7 @@ import tyro
 
 from vidgan.cli import main as cli
 from vidgan.cli.common import print_lines
+from vidgan.cli.words import flags_of
 
 Shell = Annotated[Literal["bash", "zsh"], tyro.conf.arg(metavar="bash|zsh")]
 
@@ -116,12 +117,12 @@ def script(shell: str) -> str:
     flags: dict[str, Iterable[str]] = {}
     choices = {key: values for key, values in setting_choices().items() if values}
     for verb in cli.VERBS:
-        kinds = cli.flags_of(cli.load_verb(verb))
+        kinds = flags_of(cli.load_verb(verb))
         # The words of a verb stand in its signature too, before what has a default.
         named = {name: kind for name, kind in kinds.items() if name in flag_names(verb)}
-        flags[verb] = [f"--{name.removesuffix('-name')}" for name in named]
+        flags[verb] = [f"--{name}" for name in named]
         for name, kind in named.items():
-            word = f"{verb} --{name.removesuffix('-name')}"
+            word = f"{verb} --{name}"
             # A switch takes no value: whatever follows is a word of its own.
             choices[word] = ["-"] if kind is bool else choices_of(kind)
     words = first_words()
@@ -143,7 +144,7 @@ def flag_names(verb: str) -> set[str]:
         for name, parameter in signature.parameters.items()
         if parameter.kind is parameter.POSITIONAL_ONLY
     }
-    return set(cli.flags_of(cli.load_verb(verb))) - words
+    return set(flags_of(cli.load_verb(verb))) - words
 
 
 def first_words() -> dict[str, list[str]]:

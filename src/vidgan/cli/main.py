@@ -12,10 +12,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
 from typing import Any
 
+from vidgan.cli.words import Verb, parse
 from vidgan.core import stop_signals
 from vidgan.core.code_version import VERSION
 from vidgan.core.files import DISK_FULL
@@ -27,8 +27,6 @@ from vidgan.errors import (
     describe_memory_error,
     printable,
 )
-
-Verb = Callable[..., None]
 
 VERBS = {
     "demo": "vidgan.cli.train:demo",
@@ -198,59 +196,17 @@ def load_verb(name: str) -> Verb:
 
 def call_verb(name: str, verb: Verb, words: Sequence[str]) -> int:
     """Parse `words` by the signature of `verb`, call it and return the exit code."""
-    import tyro
-
+    given = parse(name, verb, words)
+    if given is None:
+        return 0
     try:
-        tyro.cli(
-            verb,
-            prog=f"vidgan {name}",
-            args=words_first(verb, words),
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        verb(*given.args, **given.kwargs)
     except SystemExit as end:
-        # tyro leaves so after help (0) or wrong words (2), training when it was asked to stop.
+        # Training leaves so when it was asked to stop.
         if not isinstance(end.code, int | None):
             raise
         return end.code or 0
     return 0
-
-
-def words_first(verb: Verb, words: Sequence[str]) -> list[str]:
-    """Move flags after the positional words, so that both may be mixed freely.
-
-    Example:
-        >>> def sample(run: str, /, *, num: int = 1, json: bool = False) -> None: ...
-        >>> words_first(sample, ["--num", "4", "runs/a", "--json", "seed=1"])
-        ['runs/a', 'seed=1', '--num', '4', '--json']
-    """
-    switches = {name for name, kind in flags_of(verb).items() if kind is bool} | {"help", "h"}
-    positional: list[str] = []
-    flags: list[str] = []
-    remaining = list(words)
-    while remaining:
-        word = remaining.pop(0)
-        if word == "--":
-            return [*positional, *flags, "--", *remaining]
-        if not word.startswith("-") or word == "-":
-            positional.append(word)
-            continue
-        flags.append(word)
-        takes_value = word.lstrip("-").replace("_", "-") not in switches and "=" not in word
-        if takes_value and remaining:
-            flags.append(remaining.pop(0))
-    return positional + flags
-
-
-def flags_of(verb: Verb) -> dict[str, Any]:
-    """Flags and positional words of a verb with their types, those of a `Flags[...]` one by one."""
-    found: dict[str, Any] = {}
-    for name, parameter in inspect.signature(verb).parameters.items():
-        kind = getattr(parameter.annotation, "__origin__", None)
-        if is_dataclass(kind):
-            found |= {field.name: field.type for field in fields(kind)}
-        else:
-            found[name] = parameter.annotation
-    return {name.replace("_", "-"): kind for name, kind in found.items()}
 
 
 def overview() -> str:

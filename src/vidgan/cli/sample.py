@@ -10,7 +10,6 @@ import tyro
 from vidgan.cli.common import (
     ClassName,
     Flags,
-    Out,
     Run,
     config_of_run,
     data_settings,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 GRID_SUFFIXES = {".mp4", ".gif", ".webp", ".png"}
 MAX_GRID, MAX_FOLDER = 4096, 10_000_000
 """Most clips of one file, and of a folder."""
-OTHER_SUFFIXES = {".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".jpg", ".jpeg", ".tiff", ".bmp"}
 """Suffixes that mean a file, not a folder of this name."""
 
 
@@ -66,7 +64,7 @@ class SampleFlags:
 
 def sample(
     run: Run,
-    out: Out,
+    out_word: Annotated[str, tyro.conf.arg(metavar="OUT")],
     /,
     *,
     flags: Flags[SampleFlags],
@@ -75,7 +73,7 @@ def sample(
 
     Args:
         run: run folder, checkpoint folder, generator file, zoo:NAME or hub id.
-        out: OUT.mp4, .gif or .webp for a grid, .png for frames side by side, else a folder.
+        out_word: OUT.mp4, .gif or .webp for a grid, .png for frames side by side, else a folder.
     """
     from vidgan.core.distributed import join_processes
     from vidgan.sampling.outputs import SampleSettings, write_sample_folder, write_sample_grid
@@ -83,11 +81,13 @@ def sample(
     from vidgan.sampling.showing import layers_table, motions_table, rows_of_square, write_table
     from vidgan.sampling.storage import card_of, load_generator
 
+    out = Path(out_word)
     suffix = out.suffix.lower()
-    if suffix in OTHER_SUFFIXES and not out.is_dir():
+    is_folder = out.is_dir() or out_word.endswith("/")
+    if suffix not in ("", *GRID_SUFFIXES) and not is_folder:
         raise UserError(
             f"{out} is not a supported output format; use {', '.join(sorted(GRID_SUFFIXES))} for a "
-            f"grid, or a folder without a suffix"
+            "grid, or a folder: a name without a suffix, or with / behind it"
         )
     is_grid = suffix in GRID_SUFFIXES
     check_counts(flags.num, flags.frames, MAX_GRID if is_grid else MAX_FOLDER)

@@ -1,7 +1,9 @@
 """Verbs about runs: `plan`, `train` and `report`."""
 
 import os
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +28,8 @@ TrainWords = Annotated[
     tuple[str, ...], tyro.conf.arg(metavar="[PRESET | FILE | RUN] [KEY=VALUE ...]")
 ]
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+
+LEAST_MINUTES = 1
 
 
 def train(
@@ -56,6 +60,7 @@ def train(
     if profile:
         overrides.append(f"training.profile_steps={profile}")
     config = load_config(source, overrides)
+    refuse_short_times(overrides, config.training.minutes)
     if dry_run:
         from vidgan.training.planner import check_settings
         from vidgan.training.presets import config_to_dict
@@ -166,6 +171,21 @@ def report(run: Run, /, *, json: bool = False) -> None:
     """
     write_page_of(run)
     print_made(run / "index.html", json)
+
+
+def refuse_short_times(words: Sequence[str], minutes: float | None) -> None:
+    """Refuse a time that was asked for and could not be kept.
+
+    Raises:
+        UserError: it is below `LEAST_MINUTES`.
+    """
+    asked = any(re.match(r"(training\.)?minutes=|hours=", word) for word in words)
+    if asked and minutes is not None and minutes < LEAST_MINUTES:
+        raise UserError(
+            f"{minutes:g} minutes cannot be kept: checks, samples and checkpoints, which the time "
+            f"of a run includes, may take longer; give minutes={LEAST_MINUTES} or more, or a "
+            "length with training.total_clips=N"
+        )
 
 
 def split_words(words: tuple[str, ...]) -> tuple[str | None, list[str]]:

@@ -230,8 +230,8 @@ def apply_overrides(mapping: Mapping[str, Any], words: Iterable[str]) -> dict[st
     """A copy of `mapping` with `a.b=value` words applied in order; values are read as YAML.
 
     Raises:
-        UserError: a word without `=` or key, a value that is not YAML, or a key below a plain
-            value.
+        UserError: a word without `=`, key or value, a value that is not YAML, or a key below a
+            plain value.
 
     Example:
         >>> apply_overrides({"loss": {"name": "swgan"}}, ["loss.weight=1e-3", "seed=4"])
@@ -243,6 +243,8 @@ def apply_overrides(mapping: Mapping[str, Any], words: Iterable[str]) -> dict[st
         parents = key.split(".")
         if not separator or not all(parents):
             raise UserError(f"{word!r} is not a setting; write it as key=value, such as seed=1")
+        if not text.strip():
+            raise UserError(f"{key}= has nothing behind it: write {key}=VALUE, or leave it out")
         leaf = parents.pop()
         target = result
         for depth, parent in enumerate(parents, start=1):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import (
     NOT_SET,
     apply_overrides,
-    closest,
     differences,
     dump_yaml,
     from_dict,
@@ -344,9 +344,12 @@ def find_preset(name: str) -> Path:
             f"the folder {name} holds no {CONFIG_FILE}, so it is not a run to continue; "
             f"to train on its videos write data={name}"
         )
-    guess = closest(name, list_presets())
-    hint = f"did you mean {guess}?" if guess else f"there are {', '.join(list_presets())}"
-    raise UserError(f"there is no preset, settings file or run folder {name}; {hint}")
+    names = list_presets()
+    near = [one for one in names if name in one] or get_close_matches(name, names, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near[:3])}? " if near else ""
+    raise UserError(
+        f"there is no preset, settings file or run folder {name}; {hint}'vidgan presets' lists them"
+    )
 
 
 def presets_folder() -> Path:
