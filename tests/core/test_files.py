@@ -235,6 +235,10 @@ def test_a_place_is_looked_at_before_work_is_done_for_it(tmp_path: Path) -> None
         check_place(tmp_path / "file" / "below" / "out.mp4")
     with pytest.raises(DiskFullError, match=r"needs 9,007,199,254,740,992.0 MiB .* MiB left"):
         check_place(tmp_path / "new", 1 << 73)
+    if Path("/proc/self").is_dir():
+        for path in ("/proc/out.mp4", "/proc/new/folder"):
+            with pytest.raises(UserError, match=r"takes no files \(No such|cannot be wri"):
+                check_place(path)
     assert not (tmp_path / "new").exists()
 
 

@@ -14,6 +14,7 @@ import re
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -165,12 +166,28 @@ def check_place(path: str | Path, needed_bytes: int = LEAST_FREE_BYTES) -> None:
     folder = there if there.is_dir() else there.parent
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{folder} cannot be written to, so {path} cannot be; choose another place")
-    free = shutil.disk_usage(folder).free
+    disk = shutil.disk_usage(folder)
+    if not disk.total:
+        # No disk lies behind it, as with /proc: whether it takes files is to be tried.
+        _try_to_write(folder, path)
+        return
+    free = disk.free
     if free < needed_bytes:
         raise DiskFullError(
             f"{path} needs {needed_bytes / 2**20:,.1f} MiB at least, and its disk has "
             f"{free / 2**20:,.1f} MiB left: free some space, or choose another place"
         )
+
+
+def _try_to_write(folder: Path, path: str | Path) -> None:
+    try:
+        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_MARK, dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder} takes no files ({error.strerror}), so {path} cannot be written; choose "
+            "another place"
+        ) from error
 
 
 def write_file_atomically(path: str | Path, write: Callable[[Path], None]) -> None:

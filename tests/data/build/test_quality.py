@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 
 from vidgan.data.build.duplicates import DuplicateFinder
 from vidgan.data.build.quality import QualityConfig, cell_means, find_flaws, measure_clip
-from vidgan.data.synthetic.motions import MotionSettings, motion_clip
+from vidgan.data.synthetic.motions import MotionSettings, motion_clip, motion_settings
 from vidgan.errors import UserError
 from vidgan.video import read_frames, write_mp4
 
@@ -123,6 +123,30 @@ def test_bars_on_one_side_dark_scenes_and_dark_backgrounds_are_no_bars():
     padded = scene(5, speed=2)
     padded[:, :, :8] = padded[:, :, -8:] = 0
     assert measure_clip(padded.numpy(), CONFIG, is_padded=True).bars == ""
+
+
+@pytest.mark.parametrize("colour", [0, 12, 30])
+@pytest.mark.parametrize("side", ["across", "upright"])
+def test_a_large_object_before_a_flat_dark_background_leaves_no_bars(
+    colour: int, side: str
+) -> None:
+    clip = torch.full((3, 8, 16, 16), colour, dtype=torch.uint8)
+    for n in range(8):
+        # Ten of sixteen pixels wide, as the largest object of the motions set at this size.
+        clip[:, n, 4:12, n // 2 : n // 2 + 10] = 190
+    clip = clip if side == "across" else clip.transpose(2, 3)
+    assert measure_clip(clip.numpy(), CONFIG).bars == ""
+    # A scene that fills the space between the same lines is a letterbox.
+    clip = torch.full((3, 8, 16, 16), colour, dtype=torch.uint8)
+    clip[:, :, 4:12] = scene(6, speed=2)[:, :8, :8, :16]
+    assert measure_clip(clip.numpy(), CONFIG).bars == "top and bottom"
+
+
+def test_rendered_motions_have_no_bars() -> None:
+    settings = motion_settings(objects="disc,square", motions="left,right", size=16, frames=4)
+    for index in range(40):
+        clip, _ = motion_clip(settings, index)
+        assert measure_clip(clip.numpy(), CONFIG).bars == "", index
 
 
 def signature(clip: Tensor) -> np.ndarray:

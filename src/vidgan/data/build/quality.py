@@ -35,8 +35,12 @@ _BLACK = 32
 """Brightest value of a black bar: video black and the noise that coding adds to it."""
 _BLACK_SHARE = 0.98
 """Share of a line's pixels that must be black: coding lets the image spill over a little."""
-_IMAGE_SHARE = 0.5
-"""Share of the line inside a bar that must be brighter than it, over all frames."""
+_IMAGE_SHARE, _IMAGE_STEP = 0.75, 8
+"""Share of the line inside a bar, over all frames, that must differ from the bar's colour by more
+levels than coding adds to it. Before a flat dark background, which leaves black lines too, objects
+of the motions set reach 0.59."""
+_WINDOW_SHARE = 0.9
+"""The same inside of centred bars at all sides, where objects leave as little room beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,32 +182,51 @@ def _difference(
 
 
 def _find_bars(frames: npt.NDArray[np.uint8], share: float) -> str:
-    dark = frames.max(axis=0) <= _BLACK
-    across = _has_bars(dark, share)
-    upright = _has_bars(dark.transpose(0, 2, 1), share)
-    if across and upright:
-        return "all sides"
-    return "top and bottom" if across else "left and right" if upright else ""
+    turned = frames.transpose(0, 1, 3, 2)
+    rows, columns = _black_ends(frames, share), _black_ends(turned, share)
+    if rows and columns and _is_centred(rows) and _is_centred(columns):
+        inside = frames[..., columns[0] : frames.shape[3] - columns[1]]
+        turned_inside = turned[..., rows[0] : turned.shape[3] - rows[1]]
+        if all(
+            _image_begins(clip, ends, _WINDOW_SHARE)
+            for clip, ends in ((inside, rows), (turned_inside, columns))
+        ):
+            return "all sides"
+    if rows and _image_begins(frames, rows, _IMAGE_SHARE):
+        return "top and bottom"
+    if columns and _image_begins(turned, columns, _IMAGE_SHARE):
+        return "left and right"
+    return ""
 
 
-def _has_bars(dark: npt.NDArray[np.bool_], share: float) -> bool:
-    """Whether the first and the last lines are black, and an image begins along all their length.
-
-    An object before a black background leaves black lines too, but touches them at one place.
+def _black_ends(frames: npt.NDArray[np.uint8], share: float) -> tuple[int, int] | None:
+    """How many of the first and of the last lines are black in all frames, if both are enough.
 
     Args:
-        dark: `[T, lines, pixels of a line]`, whether a pixel is dark in every colour.
+        frames: uint8 `[3, T, lines, pixels of a line]`.
         share: least share of the lines on either side.
     """
+    dark = frames.max(axis=0) <= _BLACK
     black: npt.NDArray[np.bool_] = dark.mean(axis=(0, 2)) >= _BLACK_SHARE
-    least = max(1, int(share * len(black)))
-    if black.all():
-        return False
-    for lines, blacks in ((dark, black), (dark[:, ::-1], black[::-1])):
-        width = int(np.argmin(blacks))
+    first, last = int(np.argmin(black)), int(np.argmin(black[::-1]))
+    return (first, last) if min(first, last) >= max(1, int(share * len(black))) else None
+
+
+def _is_centred(ends: tuple[int, int]) -> bool:
+    return abs(ends[0] - ends[1]) <= 1 + max(ends) // 4
+
+
+def _image_begins(frames: npt.NDArray[np.uint8], ends: tuple[int, int], image_share: float) -> bool:
+    """Whether an image begins behind the black ends along all their length.
+
+    An object before a dark background leaves black lines too, but touches them at one place: beside
+    it the background goes on in the same colour.
+    """
+    for lines, width in zip((frames, frames[:, :, ::-1]), ends, strict=True):
+        colour = lines[:, :, :width].mean(axis=(1, 2, 3), keepdims=True)
         # The line at the edge may be a mixture of both, which scaling makes.
-        begins = ~lines[:, width : width + 2].all(axis=1)
-        if width < least or begins.mean() < _IMAGE_SHARE:
+        away = np.abs(lines[:, :, width : width + 2] - colour).max(axis=(0, 2)) > _IMAGE_STEP
+        if away.mean() < image_share:
             return False
     return True
 
