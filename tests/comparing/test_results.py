@@ -122,6 +122,19 @@ def test_seeds_of_one_system_share_a_row_with_their_mean_and_range() -> None:
     assert (reference.real, reference.floor) == (3.25, 2.75)
 
 
+def test_two_runs_of_one_seed_are_one_seed() -> None:
+    results = [
+        of_generator(seed, distance, source=f"runs/{seed}-{distance}", sha256=f"{distance}")
+        for seed, distance in ((0, 12.0), (1, 18.0), (0, 90.0))
+    ]
+    comparison = compare_results(results, [], "three runs")
+    (row,) = comparison.tables[0].rows
+    assert cells(comparison)["Frechet distance"] == (12.0, 18.0)
+    assert row.facts["seeds"] == "0, 1"
+    said = "runs/0-12.0 and runs/0-90.0 were trained with the same seed 0: they count as one, and"
+    assert any(remark.startswith(said) for remark in row.remarks)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [

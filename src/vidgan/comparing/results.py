@@ -222,12 +222,14 @@ def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str
     off = {id(result): _off_reference(result, columns, keys) for result in results}
     rows = []
     for label in dict.fromkeys(labels):
-        group = [result for result, name in zip(results, labels, strict=True) if name == label]
+        named = [result for result, name in zip(results, labels, strict=True) if name == label]
+        group, repeats = _one_of_each_seed(named)
         cells = tuple(
             Cell(values=tuple(v for r in group if (v := _value(r.record, key)) is not None))
             for key in keys
         )
-        remarks = (*_remarks(group), *(said for result in group for said in off[id(result)]))
+        told = (said for result in group for said in off[id(result)])
+        remarks = (*_remarks(group), *repeats, *told)
         rows.append(Row(label=label, facts=_facts(group), cells=cells, remarks=remarks))
     return Table(
         basis=basis,
@@ -236,6 +238,28 @@ def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str
         rows=without_common_device(rows),
         sentence=trusted[0].record.sentence,
     )
+
+
+def _one_of_each_seed(group: Sequence[Result]) -> tuple[list[Result], list[str]]:
+    """The first result of each seed of a system, and a remark on each further one.
+
+    Runs of one seed begin with the same weights and see the same clips in the same order: the range
+    over them says nothing of other seeds.
+    """
+    kept: list[Result] = []
+    first: dict[Any, Result] = {}
+    repeats = []
+    for result in group:
+        seed = result.settings["seed"] if result.settings else None
+        before = result if seed is None else first.setdefault(seed, result)
+        if before is result:
+            kept.append(result)
+            continue
+        repeats.append(
+            f"{before.source or 'one run'} and {result.source or 'another one'} were trained with "
+            f"the same seed {seed}: they count as one, and the scores are those of the former"
+        )
+    return kept, repeats
 
 
 def _off_reference(

@@ -206,6 +206,8 @@ def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
     if protocol.extractor == "given":
         return
     sentence = comparability(record.judge, None if is_prediction else protocol, record.extractor)
+    if plain.get("seal") and "clips" not in plain["seal"]:
+        yield "it lacks its list of clips"
     if record.sentence != sentence:
         yield f"it ends with {shortened(record.sentence)} and the true ending is: {sentence}"
     if is_prediction:
