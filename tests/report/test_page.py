@@ -161,6 +161,12 @@ def test_nothing_is_requested_from_elsewhere() -> None:
     assert "default-src 'none'" in html
 
 
+def test_a_verdict_that_comes_too_early_is_told_without_praise() -> None:
+    html = run_page({**example(), "doctor": {"verdict": "early", "step": 20, "num_looks": 1}})
+    assert '<b class="verdict early">too early to tell</b>' in html
+    assert re.search(r"\.verdict\.early \{ color: var\(--soft\); \}", html)
+
+
 def test_videos_play_by_themselves_and_hold_the_given_bytes() -> None:
     seen = parsed(run_page(example())).seen
     (video,) = [attributes for tag, attributes in seen if tag == "video"]

@@ -231,7 +231,9 @@ def test_a_generator_that_was_handed_on_alone_needs_no_checksum(
     sealed_run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     alone = tmp_path_factory.mktemp("alone")
-    shutil.copy(checkpoint_folder(sealed_run, 20) / "ema.safetensors", alone)
+    file = checkpoint_folder(sealed_run, 20) / "ema.safetensors"
+    for name in ("ema.safetensors", "another.safetensors"):
+        shutil.copy(file, alone / name)
     assert card_of(load_generator(alone / "ema.safetensors")).step == 20
     assert card_of(load_generator(alone)).step == 20
 

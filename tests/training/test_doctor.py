@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,21 @@ def test_looking_moves_nothing_and_a_healthy_start_is_silent(
         assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
         assert all(p.grad is None for p in network.parameters())
     assert not {f.name for f in look.findings} & {"learning rate", "copies", "duplicated data"}
+
+
+def test_a_young_run_is_not_called_healthy(
+    packed_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, dataset, take = patient(packed_clips, tmp_path)
+    take(1)
+    quiet = [replace(rule, holds=lambda values: False) for rule in doctor_module.RULES]
+    monkeypatch.setattr(doctor_module, "RULES", tuple(quiet))
+    doctor = TrainingDoctor(dataset, seed=0, total_clips=100)
+    # Rules apply after five looks and half of the run.
+    looks = [doctor.look(step, n, {}, clips) for n, clips in enumerate((0, 9, 20, 60, 49, 50))]
+    assert [look.verdict for look in looks] == ["early"] * 5 + ["healthy"]
+    monkeypatch.setattr(doctor_module, "RULES", (replace(quiet[0], holds=lambda values: True),))
+    assert doctor.look(step, 6, {}, 50).verdict == quiet[0].severity
 
 
 def test_a_run_has_the_same_bits_with_the_doctor_and_without(

@@ -219,6 +219,10 @@ def test_bfloat16_that_would_be_emulated_gives_way_to_float32(
     said = capsys.readouterr().err
     assert "bfloat16 is emulated on this device, and slow; gradients at level 0 in float32" in said
     assert {check["float32"] for check in checks_of(run).values()} == {"networks"}
+    assert len(checks_of(run)) > 1
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert page.count("bfloat16 is emulated on this device, and slow") == 1
+    assert "in float32" not in page.partition("<h2>Warnings</h2>")[2].partition("</section>")[0]
     assert hash_of_ema(plain_run) == hash_of_ema(run)
 
 

@@ -44,6 +44,8 @@ def test_what_is_wrong_is_named(copied: Path, capsys: pytest.CaptureFixture[str]
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(content)
+    mended = f"vidgan train {copied} (sets the damaged step-14 aside and goes on from step 10)"
+    assert check_run(copied).next == mended
     log = copied / LOG_FILE
     lines = log.read_text().splitlines()
     log.write_text("\n".join([lines[1], lines[0], lines[2][:-4]]) + "\n")
@@ -53,7 +55,7 @@ def test_what_is_wrong_is_named(copied: Path, capsys: pytest.CaptureFixture[str]
     assert "step-14 is damaged: ema.safetensors does not match its checksum" in problems
     assert "1 damaged line" in problems
     assert "goes back from step 10 to step 5" in problems
-    assert check_run(copied).next == f"vidgan train {copied} (goes on from step 10)"
+    assert check_run(copied).next == mended
     assert run_verb(["doctor", str(copied)]) == 2
     assert "step-14 is damaged" in capsys.readouterr().err
     shutil.rmtree(copied / "checkpoints" / "step-10")

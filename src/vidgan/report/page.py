@@ -114,6 +114,7 @@ class RunPage(TypedDict, total=False):
     level: int
     stages: list[StageRow]
     warnings: list[str]
+    notes: list[str]
     log: list[dict[str, Any]]
     media: list[Medium]
     scores: list[ScoreTable]

@@ -43,6 +43,12 @@ GENERATOR_FILE = "ema.safetensors"
 HUB_FILE = "model.safetensors"
 """What the generator file is called in a folder for the hub."""
 STATE_FILE = "state.json"
+NETWORK_FILES = {
+    "generator": "generator.safetensors",
+    "discriminator": "discriminators.safetensors",
+}
+OPTIMIZERS_FILE = "optimizers.safetensors"
+"""What stands beside a generator file in a checkpoint folder."""
 CHECKPOINTS_FOLDER = "checkpoints"
 EVALS_FOLDER = "evals"
 CARD_KEY = "vidgan"
@@ -409,7 +415,8 @@ def _flaw_of(folder: Path) -> str | None:
     """
     file = folder / GENERATOR_FILE
     try:
-        if (folder / STATE_FILE).exists() or len(list(folder.glob("*.safetensors"))) > 1:
+        beside = (STATE_FILE, OPTIMIZERS_FILE, *NETWORK_FILES.values())
+        if any((folder / name).exists() for name in beside):
             hashes = read_state(folder).get("sha256")
             check_file(file, hashes.get(GENERATOR_FILE) if isinstance(hashes, dict) else None)
         step = _step_of(folder)

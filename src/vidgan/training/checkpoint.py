@@ -33,6 +33,8 @@ from vidgan.models.base import GAN, ClipShape, Discriminator, ModelConfig, Stage
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,
     GENERATOR_FILE,
+    NETWORK_FILES,
+    OPTIMIZERS_FILE,
     STATE_FILE,
     DamagedError,
     GeneratorCard,
@@ -51,11 +53,6 @@ from vidgan.training.step import TrainingStep
 SCHEMA = 2
 """Version of a checkpoint's layout; raised when an older reader could misread a newer one."""
 
-NETWORK_FILES = {
-    "generator": "generator.safetensors",
-    "discriminator": "discriminators.safetensors",
-}
-OPTIMIZERS_FILE = "optimizers.safetensors"
 CHECKED_FILES = {*NETWORK_FILES.values(), OPTIMIZERS_FILE, GENERATOR_FILE}
 """Files whose hash stands in `state.json`."""
 DAMAGED_MARK = "damaged-"

@@ -41,6 +41,8 @@ until their middle (most of what is trained at 16 px in minutes)."""
 GRACE_CLIPS = 100_000
 """However long a run is, more clips than these are no reason to wait."""
 EVIDENCE_CLIPS = 8
+EARLY = "early"
+"""Verdict on a run in which nothing was found, and not all rules apply yet."""
 
 Severity = Literal["warn", "stop"]
 Values = Mapping[str, float]
@@ -235,12 +237,18 @@ class TrainingDoctor:
         values = self.measure(step, stage, losses)
         self.history.append((number, stage.level, values))
         recent = [v for _, level, v in self.history[-LASTING:] if level == stage.level]
-        findings = []
-        for rule in RULES if len(recent) == LASTING else ():
-            grace = min(GRACE[rule.severity] * self.total_clips, GRACE_CLIPS)
-            if clips_seen >= grace and all(rule.holds(earlier) for earlier in recent):
-                findings.append(Finding(rule.name, rule.severity, in_words(rule, values)))
-        return Look(values, tuple(findings))
+        applied = [
+            rule
+            for rule in RULES
+            if len(recent) == LASTING
+            and clips_seen >= min(GRACE[rule.severity] * self.total_clips, GRACE_CLIPS)
+        ]
+        findings = tuple(
+            Finding(rule.name, rule.severity, in_words(rule, values))
+            for rule in applied
+            if all(rule.holds(earlier) for earlier in recent)
+        )
+        return Look(values, findings, is_early=len(applied) < len(RULES))
 
     @torch.no_grad()
     def measure(
@@ -350,16 +358,19 @@ class TrainingDoctor:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look showed."""
+    """What one look showed, and whether the run is too young for some of the rules."""
 
     values: Values
     findings: tuple[Finding, ...]
+    is_early: bool = False
 
     @property
     def verdict(self) -> str:
-        """`healthy`, `warn` or `stop`."""
+        """`stop` or `warn` for what was found; else `early`, or `healthy` if all rules apply."""
         severities = {finding.severity for finding in self.findings}
-        return "stop" if "stop" in severities else "warn" if severities else "healthy"
+        if severities:
+            return "stop" if "stop" in severities else "warn"
+        return EARLY if self.is_early else "healthy"
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in a line of the log."""

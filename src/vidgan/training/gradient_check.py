@@ -34,6 +34,7 @@ from vidgan.training.presets import Config, config_to_dict
 from vidgan.training.settings import PrecisionConfig
 from vidgan.training.step import Batch, TrainingStep
 
+EMULATED = "bfloat16 is emulated on this device, and slow"
 MAX_ERROR = 0.75
 """Distance of a layer's gradient to the true one, in lengths of the true one, that is rounding."""
 MAX_SHARE = 0.05
@@ -289,12 +290,10 @@ class GradientCheck:
             chosen = max(chosen, names.index(verdict.float32 or "nothing"))
             if not refusal:
                 sentence = sentence_of(verdict, level, self.checked, names[chosen])
-                if self.emulates:
-                    sentence = f"bfloat16 is emulated on this device, and slow; {sentence}"
                 facts = {**asdict(verdict), "float32": names[chosen], "sentence": sentence}
-                self.record(level, facts)
+                self.record(level, {**facts, "emulated": self.emulates})
                 if is_new or chosen:
-                    self.notify(sentence)
+                    self.notify(f"{EMULATED}; {sentence}" if self.emulates else sentence)
         chosen = self.processes.from_first(-1 if refusal else chosen)
         if chosen < 0:
             raise UserError(refusal or "the first process refused to train")

@@ -22,7 +22,8 @@ from vidgan.report.page import (
     run_page,
 )
 from vidgan.report.scores import table_of_record
-from vidgan.training.doctor import looks_of
+from vidgan.training.doctor import EARLY, looks_of
+from vidgan.training.gradient_check import EMULATED
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import (
@@ -42,7 +43,7 @@ from vidgan.training.run_folder import (
     sample_videos,
 )
 
-VERDICTS = ("healthy", "warn", "stop")
+VERDICTS = (EARLY, "healthy", "warn", "stop")
 MAX_TABLES = 3
 """Records that the page shows, the newest first."""
 MAX_EARLIER, EARLIER_BYTES = 11, 4 << 20
@@ -122,7 +123,11 @@ def page_of_run(
         page["environment"], odd = environment_facts(run)
         remarks += [f"left out of environment.json: {name[:100]}" for name in odd]
     checks = page.get("environment", {}).get(CHECKS, {}).values()
-    warnings = [check["sentence"] for check in checks if check["float32"] != "nothing"]
+    # A device without bfloat16 says nothing about a level.
+    doubted = [check for check in checks if not check.get("emulated")]
+    warnings = [check["sentence"] for check in doubted if check["float32"] != "nothing"]
+    if len(doubted) < len(checks):
+        page["notes"] = [f"{EMULATED}: the networks are computed in float32"]
     with told_in(remarks):
         facts = read_clip_facts(run)
         if facts is not None:

@@ -157,6 +157,12 @@ def _next(
         return f"open {run / 'index.html'}; it trains now"
     if damaged and not whole:
         return f"remove {run / 'checkpoints'} and train from the start: vidgan train {run}"
+    newest = max(checkpoint_steps(run), default=0)
+    if whole and newest > whole[-1]:
+        return (
+            f"vidgan train {run} (sets the damaged step-{newest} aside and goes on from step "
+            f"{whole[-1]})"
+        )
     if finished:
         return f"vidgan evaluate {run}"
     where = f"step {whole[-1]}" if whole else "the start"

@@ -232,7 +232,11 @@ def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     if isinstance(checks, dict):
         fitting = {level: facts for level, facts in checks.items() if _is_check(facts)}
         # Other findings, such as lists of layers, are not shown on pages.
-        fitting = {n: {key: facts[key] for key in _OF_CHECK} for n, facts in fitting.items()}
+        fitting = {
+            level: {key: facts[key] for key in _OF_CHECK}
+            | ({"emulated": True} if facts.get("emulated") is True else {})
+            for level, facts in fitting.items()
+        }
         kept |= {CHECKS: fitting} if fitting or not checks else {}
     return kept, [key for key in found if key not in kept]
 
