@@ -54,14 +54,14 @@ test-slow: $(STAMP)
 	$(SINGLE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest $(PARALLEL) -m "slow and not gpu and not weights"
 
 # Tests of extras skip where a package is missing; here nothing may be missing.
-EXTRAS := arrays,export,explore,faces,oracles,cluster,cloud,tfrecords,tensorboard,wandb
+EXTRAS := arrays,export,explore,faces,hub,oracles,cluster,cloud,tfrecords,tensorboard,wandb
 EXTRA_TESTS := tests/data/build/test_engine.py tests/data/packed/test_cloud.py \
   tests/films tests/cli/test_faces_verb.py tests/sharing tests/training/test_loggers.py \
   tests/metrics/test_frechet.py tests/metrics/test_image_quality.py \
   tests/metrics/test_inception_score.py tests/metrics/test_kernel.py tests/metrics/test_manifold.py \
   tests/extractors/test_lpips.py tests/extractors/test_preprocessing.py \
   tests/data/sources/test_containers_*.py tests/data/packed/test_export.py tests/data/sources/test_layouts.py \
-  tests/training/test_other_launchers.py
+  tests/training/test_other_launchers.py tests/test_document_extras.py
 
 # litdata's metadata asks for torchvision, and it does without. torchmetrics imports it where it is
 # there, which fails beside the CPU build of torch.
@@ -85,7 +85,7 @@ test-web: web-runtime
 	cd $(VENV) && npm pack --silent $(subst core-,core@,$(AXE)) && \
 	  tar xzf $(AXE).tgz package/axe.min.js && mv package/axe.min.js axe.min.js
 	$(SINGLE_THREAD) VIDGAN_AXE=$(CURDIR)/$(VENV)/axe.min.js \
-	  $(BIN)/python -m pytest -q --no-skips -m web tests/sharing tests/report
+	  $(BIN)/python -m pytest -q --no-skips -m web tests/sharing tests/report tests/test_document_extras.py
 
 # What other processors compute with, as far as this one can: torch and oneDNN have a switch each, and
 # both choose other kernels. Torch does not ask whether the processor can and would die of it. Narrow

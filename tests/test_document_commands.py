@@ -1,14 +1,28 @@
 """What documents tell their readers to type is understood, and all that can be is run."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from document_commands import PAGES, ROOT, commands, parsed, words_of
+from document_commands import (
+    NOT_RUN,
+    PAGES,
+    ROOT,
+    RUN_APART,
+    commands,
+    lines_that_need,
+    needs,
+    parsed,
+    why_not_run,
+    words_of,
+)
+from launching import ENVIRONMENT
+from reader import new_reader, printed_code, run_in, typed
 
-from vidgan.cli import main as cli
 from vidgan.errors import UserError
 
 CALLS = [(path, line) for path in PAGES for line in commands(path.read_text(encoding="utf-8"))]
@@ -103,85 +117,13 @@ def test_the_gate_refuses_what_vidgan_would() -> None:
 # ------------------------------------------------------------------------------------------------
 # Run, in the order of a page, on tiny clips and with few steps
 
-NOT_RUN = {
-    r"^torchrun|^srun": "several processes or machines: tests/training/test_distributed.py",
-    r"^docker": "a Docker daemon",
-    r"films|faces|s3://|ucf|shots/|film\.mp4": "films, published sets, object stores",
-    r"web-runtime|\.html$.*export|export .*\.html": "npm fetches a package: make test-web",
-    r"^vidgan explore|^ssh": "it serves until Ctrl-C: tests/sharing/test_explore.py",
-    r"^vidgan project": "a video of the reader: tests/sharing/test_project.py",
-    r"^vidgan (push|pull)": "an account on the hub: tests/sharing",
-    r"^vidgan bench|runs/thesis|overnight|motions12|runs/dvdgan_fp|runs/hrvgan-predict": "hours",
-    r"weights (convert|verify)|lpips|fvd-tf|thesis-fid.*runs": "weight files that others publish",
-    r"runs/thesis|RECORD|1a2b3c4d": "a record that only its reader has: tests/evaluation",
-    r"predict RUN|\bRUN\b": "a placeholder: tests/sampling runs the verb on its models",
-    r"log=": "packages of extras: tests/training/test_loggers.py",
-    r"brightness": "tests/test_metric_document.py",
-    r"dense": "a file that the reader writes: tests/test_model_document.py",
-    r"\.onnx": "the extra export: tests/sharing",
-    r"own-c2st|--watch": "minutes of judging: tests/cli/test_watch.py, tests/evaluation",
-    r"completion": "writes to the home folder: tests/cli/test_completion.py",
-    r"my_settings|their_samples|ema\.safetensors|runs/[abc]\b|runs/again": "files of the reader",
-    r"^vidgan demo|runs/cpu-motions": "minutes: tests/comparing/test_demo.py",
-}
-"""Commands that are only parsed: a pattern of them, and why or where they are run instead."""
-
-SHORT = [
-    "training.total_clips=32",
-    "training.stable_clips=0",
-    "training.fade_clips=0",
-    "training.batch_size=8",
-    "training.num_samples=4",
-    "training.precision.check=off",
-    "training.checkpoint_every=2",
-    "training.precision.networks=fp32",
-    "training.precision.penalty=fp32",
-    "data.workers=0",
-]
-JUDGED = "protocol.num_clips=8 protocol.classifier.clips_seen=64 protocol.classifier.width=0.05"
-
-
-def why_not_run(line: str) -> str:
-    return next((reason for mark, reason in NOT_RUN.items() if re.search(mark, line)), "")
-
-
-def shortened(line: str) -> list[str]:
-    """The words of a command that would take minutes, for few steps on few clips."""
-    words = words_of(line) or []
-    words = [word for word in words if not re.match(r"(minutes|hours)=", word)]
-    if words[0] == "train" and "--dry-run" not in words:
-        words += SHORT
-    if words[0] == "plan":
-        words += ["--device", "h100"] * ("--device" not in words)
-    if words[0] == "evaluate" and not {"--list", "--show"} & set(words):
-        weight_free = "stswd" in words
-        words += ["data.workers=0", *(JUDGED.split() if not weight_free else [])]
-    if words[:2] == ["data", "motions"]:
-        words += ["--videos", "40", "--size", "16", "--frames", "8", "--heldout", "0.3"]
-    return words
-
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reader's folder with videos in two classes and a run that was evaluated."""
-    folder = tmp_path_factory.mktemp("reader")
-    call = "data motions my_clips --videos 40 --size 32 --frames 16 --objects disc"
-    assert run_in(folder, [*call.split(), "--motions", "left,right", "--heldout", "0.25"]) == 0
-    call = "train cpu/pvgan-clips-32x16 data=my_clips/ run=runs/mine"
-    assert run_in(folder, shortened(f"vidgan {call}")) == 0
-    call = "evaluate runs/mine --protocol stswd protocol.num_clips=8 protocol.sliced.directions=8"
-    assert run_in(folder, call.split()) == 0
+    folder = new_reader(tmp_path_factory.mktemp("reader"))
+    printed_code(folder, "adding-a-metric", "brightness")
+    printed_code(folder, "adding-a-model", "dense")
     return folder
-
-
-def run_in(folder: Path, words: list[str]) -> int:
-    """Run vidgan in a folder, in this process, with the words that a shell would make."""
-    found = {word: sorted(map(str, folder.glob(word))) for word in words if "*" in word}
-    words = [each for word in words for each in found.get(word) or [word]]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("VIDGAN_CACHE", str(folder / "cache"))
-        return cli.run(words)
 
 
 @pytest.mark.slow
@@ -190,14 +132,53 @@ def test_the_commands_of_a_page_run(
     page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path, line in CALLS:
-        if path != page or why_not_run(line):
+        if path != page or why_not_run(line) or needs(line):
             continue
-        code = run_in(workplace, shortened(line))
+        code = run_in(workplace, typed(workplace, line))
         assert code == 0, (line, capsys.readouterr().err)
 
 
-def test_what_is_not_run_is_listed_with_a_reason_that_applies() -> None:
-    for mark in NOT_RUN:
+@pytest.mark.slow
+@pytest.mark.parametrize("line", lines_that_need("torchrun"))
+def test_torchrun_trains_as_a_page_says(line: str, workplace: Path) -> None:
+    launcher = [sys.executable, *line.partition(" vidgan ")[0].split()[1:]]
+    launcher[1:1] = ["-m", "torch.distributed.run", "--standalone"]
+    words = [*launcher, "vidgan", *typed(workplace, line)]
+    words += [] if " run=" in line else ["run=runs/of-two"]
+    own = {**ENVIRONMENT, "VIDGAN_CACHE": str(workplace / "cache")}
+    done = subprocess.run(
+        words, env=own, cwd=workplace, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", lines_that_need("trackio"))
+def test_numbers_go_to_trackio_as_a_page_says(
+    line: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(workplace / "trackio"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for package in ("trackio", "wandb"):
+        pytest.importorskip(package)
+    assert run_in(workplace, [*typed(workplace, line), "run=runs/logged"]) == 0
+
+
+def test_each_pattern_is_of_commands_that_there_are_and_of_one_kind() -> None:
+    for mark in [*NOT_RUN, *RUN_APART.values()]:
         assert any(re.search(mark, line) for _, line in CALLS), f"nothing matches {mark}: drop it"
-    run = [line for _, line in CALLS if not why_not_run(line)]
-    assert len(run) > len(CALLS) / 3
+    for _, line in CALLS:
+        kinds = [mark for mark in RUN_APART.values() if re.search(mark, line)]
+        assert len(kinds) + bool(why_not_run(line)) <= 1, line
+    named = re.findall(r"tests/[\w/.]+", " ".join(NOT_RUN.values()))
+    assert all((ROOT / name).exists() for name in named)
+
+
+def test_what_is_neither_run_nor_given_a_reason_fails() -> None:
+    """Whoever runs the commands of a kind takes all of them from the same list."""
+    tests = "".join(
+        (ROOT / "tests" / f"test_document_{name}.py").read_text(encoding="utf-8")
+        for name in ("commands", "extras")
+    )
+    for key in RUN_APART:
+        assert f'lines_that_need("{key}")' in tests

@@ -84,3 +84,44 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
     code = cli.call_verb(name, note, rest)
     assert code == 0, f"exit code {code}"
     return name, arguments
+
+
+# ------------------------------------------------------------------------------------------------
+# Which of them are run, and where
+
+NOT_RUN = {
+    r"^docker ": "a Docker daemon",
+    r"^srun |--nnodes": "several machines: tests/training/test_distributed.py",
+    r"s3://": "an object store: tests/data/packed/test_cloud.py",
+    r"\b(films|faces)\b": "films of others: tests/films, tests/data/build/test_engine.py",
+    r"\bucf|runs/thesis": "a published set: tests/data/sources, tests/comparing/test_bench.py",
+    r"protocol fvd-tf|lpips=|weights (convert|verify)": "weights of others: tests/extractors",
+}
+"""Commands that are only parsed: a pattern of them, and why, or where their like is run."""
+
+RUN_APART = {
+    "torchrun": r"^torchrun (?!--nnodes)",
+    "trackio": r"log=.*trackio",
+    "loggers": r"log=(?!.*trackio)",
+    "onnx": r"^vidgan export .*\.onnx",
+    "web": r"^vidgan (web-runtime|export .*\.html)",
+    "explore": r"^vidgan explore",
+    "hub": r"^vidgan (push|pull)(?!.*--dry-run)",
+}
+"""What a command needs that a page as a whole does not: packages of extras, or processes."""
+
+
+def why_not_run(line: str) -> str:
+    """The reason, or nothing."""
+    return next((reason for mark, reason in NOT_RUN.items() if re.search(mark, line)), "")
+
+
+def needs(line: str) -> str:
+    """The key of `RUN_APART` for a command, or nothing."""
+    return next((key for key, mark in RUN_APART.items() if re.search(mark, line)), "")
+
+
+def lines_that_need(key: str) -> list[str]:
+    """All commands of the documents that have this need, in their order."""
+    lines = [line for path in PAGES for line in commands(path.read_text(encoding="utf-8"))]
+    return list(dict.fromkeys(line for line in lines if needs(line) == key))

@@ -14,6 +14,7 @@ COMMIT = "0" * 40
 
 class Handler(BaseHTTPRequestHandler):
     files: dict[str, bytes]
+    repository: str
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *words: Any) -> None:
@@ -36,10 +37,16 @@ class Handler(BaseHTTPRequestHandler):
         if "/resolve/" not in path:
             siblings = [{"rfilename": name} for name in self.files]
             self.answer_json(
-                {"id": "me/mine", "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}
+                {
+                    "id": self.repository,
+                    "sha": COMMIT,
+                    "siblings": siblings,
+                    "tags": [],
+                    "private": False,
+                }
             )
             return
-        if not path.startswith("/me/mine/"):
+        if not path.startswith(f"/{self.repository}/"):
             self.answer(404, X_Error_Code="RepoNotFound")
             return
         content = self.files.get(path.partition("/resolve/")[2].partition("/")[2])
@@ -53,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def address(self) -> str:
-        return f"http://{self.headers['Host']}/me/mine"
+        return f"http://{self.headers['Host']}/{self.repository}"
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -80,10 +87,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hub_server() -> Iterator[tuple[str, dict[str, bytes]]]:
+def hub_server(repository: str = "me/mine") -> Iterator[tuple[str, dict[str, bytes]]]:
     """The address of a hub and the files of its repository."""
     files: dict[str, bytes] = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Kept", (Handler,), {"files": files}))
+    handler = type("Kept", (Handler,), {"files": files, "repository": repository})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

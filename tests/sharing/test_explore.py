@@ -108,6 +108,24 @@ def test_a_clip_is_projected_and_found(server: Explorer, place: Path) -> None:
     assert found["class"] == "class 2"
 
 
+def test_progress_is_told_and_who_has_to_wait_is_told_so(server: Explorer, place: Path) -> None:
+    film = (place / "own.mp4").read_bytes()
+    first = http.client.HTTPConnection(server.host, server.port, timeout=60)
+    first.request("POST", "/api/projection", film)
+    answer = first.getresponse()
+    told = [json.loads(answer.readline())]
+    other = ask(server, "/api/projection?label=2", "POST", film)
+    second = [json.loads(line) for line in other.body.splitlines()]
+    assert second[0] == {"done": 0, "total": 1, "what": "waiting for others"}
+    told += [json.loads(line) for line in answer.read().splitlines()]
+    first.close()
+    for *lines, last in (told, second[1:]):
+        assert last["result"]["num_starts"] <= 256
+        searching = [line for line in lines if "limit" in line]
+        assert {line["limit"] for line in searching} == {60}
+        assert all(0 <= line["done"] <= line["total"] for line in lines)
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -145,8 +145,12 @@ def test_two_tabs_at_the_same_time(browser: Any, address: str, place: Path) -> N
 def test_a_projection_is_cancelled(opened: Opened, place: Path) -> None:
     opened.page.set_input_files("#own-clip", str(place / "own.mp4"))
     opened.page.click("#project")
+    opened.page.wait_for_function(
+        """() => /^[0-9]+ %, [0-9]+ s/.test(document.querySelector("#project-clock").textContent)"""
+    )
     opened.page.click("#cancel")
     opened.page.get_by_text("Cancelled.").wait_for()
+    assert opened.page.inner_text("#project-clock") == ""
     assert projected(opened, place / "own.mp4") == "recovered"
 
 

@@ -81,7 +81,7 @@ function drawRival() {
 // --------------------------------------------------------------------------------------------
 // Projection of a video
 
-const projected = { result: null, target: [], clip: [], stop: null };
+const projected = { result: null, target: [], clip: [], stop: null, stage: null, clock: 0 };
 
 function framesOfBytes(text, shape) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -127,12 +127,32 @@ function setProjecting(runs) {
   find("cancel").hidden = !runs;
   find("project-progress").hidden = !runs;
   find("project-progress").removeAttribute("value");
+  clearInterval(projected.clock);
+  projected.stage = runs ? { started: performance.now(), percent: 0 } : null;
+  // A step may take seconds; the clock shows meanwhile that the search goes on.
+  if (runs) projected.clock = setInterval(tellTime, 1000);
+  tellTime();
 }
 
-function showProgress({ done, total, what }) {
+function showProgress({ done, total, what, limit }) {
   find("project-note").textContent = `${what[0].toUpperCase()}${what.slice(1)}`;
   find("project-progress").max = total;
   find("project-progress").value = done;
+  // The limit is of the search alone, which begins after the wait and the reading.
+  const started = limit && !projected.stage.limit ? performance.now() : projected.stage.started;
+  projected.stage = { started, limit, percent: Math.floor((100 * done) / total) };
+  tellTime();
+}
+
+function tellTime() {
+  const { stage } = projected;
+  if (!stage) {
+    find("project-clock").textContent = "";
+    return;
+  }
+  const seconds = Math.round((performance.now() - stage.started) / 1000);
+  const limit = stage.limit ? ` of at most ${stage.limit}` : "";
+  find("project-clock").textContent = `${stage.percent} %, ${seconds} s${limit}`;
 }
 
 async function* linesOf(stream) {

@@ -48,6 +48,10 @@ class Queue:
         finally:
             self._present -= 1
 
+    def is_full(self) -> bool:
+        """Whether a job would wait for its turn."""
+        return self._turns.locked()
+
     async def run(self, work: Callable[[threading.Event], Any]) -> Any:
         """Run `work` in a thread when its turn comes; a cancelled caller sets its event."""
         ended = threading.Event()
@@ -85,6 +89,8 @@ async def narrated(
 
         return work(say)
 
+    if queue.is_full():
+        said.put_nowait({"done": 0, "total": 1, "what": "waiting for others"})
     task = asyncio.ensure_future(queue.run(run))
     try:
         while not task.done() or not said.empty():
