@@ -241,7 +241,8 @@ MARKED: list[tuple[str, Any, str]] = [
     ),
     ("memorisation", {}, "it lacks its comparison with the training clips"),
     ("motion", None, "it lacks its comparison of motion"),
-    ("wall_seconds", 1.0, "it lacks its list of clips"),
+    ("generator.sha256", "a" * 64, "it lacks its list of clips"),
+    ("inputs", {}, "it lacks its list of clips"),
     (
         "memorisation.thumbnail",
         {"generated": 1.0, "heldout": 1.0, "ratio": 1.0},

@@ -308,6 +308,12 @@ def test_the_verb_prints_the_table_and_names_what_cannot_be_compared(
     assert "| first |" in said.out
     assert "table 2 cannot share columns with table 1: protocol stswd instead of own" in said.err
     assert out.read_text().startswith("<!DOCTYPE html>")
+    # As runs/* finds the folder of a suite beside runs.
+    (tmp_path / "suite").mkdir()
+    assert run_cli(["compare", str(first), str(tmp_path / "suite"), "--out", str(out)]) == 0
+    assert "left out: " in (said := capsys.readouterr().err)
+    assert "suite is not a run folder: it holds no config.yaml" in said
+    assert run_cli(["compare", str(first), str(tmp_path / "nowhere"), "--out", str(out)]) == 2
 
 
 def test_the_device_is_told_where_hours_were_spent_on_several(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_mistakes_are_one_sentence_with_the_place(
 
 def test_overrides_are_read_as_yaml_and_leave_the_original_alone() -> None:
     base = {"step": {"lr": 1.0}}
-    words = ["step.lr=1e-4", "step.order=g_first", "sizes=[1, 2]", "a.b.c=off", "d=", "e=x=y"]
+    words = ["step.lr=1e-4", "step.order=g_first", "sizes=[1, 2]", "a.b.c=off", "d=null", "e=x=y"]
     assert apply_overrides(base, words) == {
         "step": {"lr": 1e-4, "order": "g_first"},
         "sizes": [1, 2],
@@ -168,6 +168,7 @@ def test_overrides_are_read_as_yaml_and_leave_the_original_alone() -> None:
     [
         ("step", "not a setting; write it as key=value"),
         ("=3", "not a setting"),
+        ("seed=", "seed= has nothing behind it: write seed=VALUE, or leave it out"),
         ("a..b=3", "not a setting"),
         ("seed.x=3", "seed is a plain value"),
         ("a=[1, 2", "cannot be read as YAML"),

@@ -51,7 +51,8 @@ def run_in(folder: Path, words: list[str]) -> int:
 
 def typed(folder: Path, line: str) -> list[str]:
     """The words of a line that a reader types in a folder, which then holds what they name."""
-    words = [_of_this_reader(folder, word) for word in shortened(line)]
+    run = "runs/filling" if "--mask" in line else "runs/predicting"
+    words = [_of_this_reader(folder, word, run) for word in shortened(line)]
     for word in words:
         _provide(folder, re.sub(r"^\w+=", "", word).rstrip("/"))
     found = {word: sorted(map(str, folder.glob(word))) for word in words if "*" in word}
@@ -69,7 +70,7 @@ def shortened(line: str) -> list[str]:
     if words[0] == "evaluate" and not {"--list", "--show", "--verify"} & set(words):
         own = {"stswd": [], "own-c2st": TWO_SAMPLES}
         words += JUDGED + next((own[word] for word in words if word in own), CLASSIFIER)
-    if words[0] == "predict" and not any(word.endswith(".mp4") for word in words):
+    if words[0] == "predict" and not {"clip.mp4", "--protocol"} & set(words):
         words += ["--num-clips", "4"]
     if words[0] == "project":
         words += ["--minutes", "0.02"]
@@ -93,9 +94,9 @@ def new_reader(folder: Path) -> Path:
     return folder
 
 
-def _of_this_reader(folder: Path, word: str) -> str:
+def _of_this_reader(folder: Path, word: str, run: str) -> str:
     """A word with what this reader has in the place of what stands for it in documents."""
-    word = re.sub(r"^RUN\b", "runs/predicting", word)
+    word = re.sub(r"^RUN\b", run, word)
     word = re.sub(r"^RECORD\.json$", "runs/mine/evals/1a2b3c4d.json", word)
     if found := re.fullmatch(r"(.*/evals)/.*1a2b3c4d\.json", word):
         records = (folder / found[1]).glob("*.json")
@@ -117,9 +118,17 @@ def _copy_of(name: str) -> Callable[[Path, Path], None]:
     return make
 
 
+def _without_classes(folder: Path, path: Path) -> None:
+    for video in (folder / "my_clips").rglob("*.mp4"):
+        split = path / video.relative_to(folder / "my_clips").parts[0]
+        split.mkdir(parents=True, exist_ok=True)
+        shutil.copy(video, split / f"{video.parent.name}-{video.name}")
+
+
 def _trained(words: str) -> Callable[[Path, Path], None]:
     def make(folder: Path, path: Path) -> None:
-        call = f"vidgan train {words} data=my_clips/ run={path.relative_to(folder)}"
+        call = f"vidgan train {words} run={path.relative_to(folder)}"
+        _provide(folder, "other_clips")
         assert run_in(folder, shortened(call)) == 0
 
     return make
@@ -139,13 +148,16 @@ def _suite(folder: Path, path: Path) -> None:
 
 
 MATERIAL: dict[str, Callable[[Path, Path], None]] = {
-    "other_clips": _copy_of("my_clips"),
+    "other_clips": _without_classes,
     "clip.mp4": _copy_of("my_clips/train/*/*.mp4"),
     "other.mp4": _copy_of("my_clips/heldout/*/*.mp4"),
     "ema.safetensors": _copy_of("runs/mine/checkpoints/*/ema.safetensors"),
     **{f"runs/{name}": _copy_of("runs/mine") for name in ("a", "b", "c", "again")},
-    "runs/predicting": _trained("cpu/hrvgan-predict-motions-16x12"),
-    "runs/mocogan": _trained("cpu/mocogan-motions-16x8"),
+    "runs/predicting": _trained(
+        "cpu/hrvgan-predict-motions-16x12 model.latent=4 data=other_clips/"
+    ),
+    "runs/mocogan": _trained("cpu/mocogan-motions-16x8 data=my_clips/"),
+    "runs/filling": _trained("cpu/ivgan-inpaint-motions-16x8 data=other_clips/"),
     "their_samples": _sampled,
     "my_settings.yaml": _settings,
     "configs/bench/cpu-motions.yaml": _suite,

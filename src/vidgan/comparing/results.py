@@ -94,8 +94,12 @@ def read_results(sources: Mapping[str, str | None]) -> tuple[list[Result], list[
         if path.is_file():
             results.append(_result(read_checked_record(path), path, label))
             continue
-        # Else a folder of clips that another program generated.
-        is_run = (path / CONFIG_FILE).exists() or not any((path / EVALS_FOLDER).glob("*.json"))
+        # Else a folder of clips that another program generated, or what runs/* matches besides.
+        has_settings = (path / CONFIG_FILE).exists()
+        is_run = has_settings or not any((path / EVALS_FOLDER).glob("*.json"))
+        if path.is_dir() and is_run and not has_settings:
+            left_out.append(f"{path} is not a run folder: it holds no {CONFIG_FILE}")
+            continue
         settings = run_settings(path) if is_run else None
         records, refused = latest_records(path, settings)
         results += [_result(found, path, label, settings) for found in records]

@@ -206,7 +206,9 @@ def _marks(record: Record, plain: Plain, protocol: Protocol) -> Iterator[str]:
     if protocol.extractor == "given":
         return
     sentence = comparability(record.judge, None if is_prediction else protocol, record.extractor)
-    if plain.get("seal") and "clips" not in plain["seal"]:
+    # Clips that were handed over in memory have no names, and their generator has no file.
+    is_of_files = generator.sha256 is not None or plain.get("inputs") is not None
+    if is_of_files and plain.get("seal") and "clips" not in plain["seal"]:
         yield "it lacks its list of clips"
     if record.sentence != sentence:
         yield f"it ends with {shortened(record.sentence)} and the true ending is: {sentence}"
