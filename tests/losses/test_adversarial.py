@@ -117,6 +117,7 @@ def test_extreme_scores_stay_finite() -> None:
         ),
         ("ns-r1", "non-saturating", {"r1": 1.0}, {"head": "linear"}),
         ("r3gan", "relativistic", {"r1": 1.0, "r2": 1.0}, {"head": "linear"}),
+        ("r3gan-noise", "relativistic", {"r1_noise": 0.02, "r2_noise": 0.02}, {"head": "linear"}),
         ("bce", "non-saturating", {}, {"head": "linear"}),
         ("lsgan", "least-squares", {}, {"head": "linear"}),
         ("wgan-clip", "wasserstein", {}, {"head": "linear"}),
@@ -136,7 +137,7 @@ def test_recipes_hold_the_published_weights(
 
 def test_every_recipe_stands_in_the_table_above() -> None:
     progressive = {"wgan-gp", "swgan", "swgan-reference", "ns-r1", "r3gan", "hinge"}
-    assert set(RECIPES) == progressive | {"bce", "lsgan", "wgan-clip", "wgan-svc"}
+    assert set(RECIPES) == progressive | {"r3gan-noise", "bce", "lsgan", "wgan-clip", "wgan-svc"}
 
 
 def test_details_of_the_recipes() -> None:

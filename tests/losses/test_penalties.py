@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from vidgan.core.randomness import BatchRandom
 from vidgan.losses.penalties import (
     Drift,
+    FakeDifference,
     FakeGradient,
     GradientPenalty,
     InputGradient,
     Penalty,
     PenaltyInputs,
+    RealDifference,
     RealGradient,
     Slope,
     input_gradient,
@@ -84,6 +86,10 @@ REAL, FAKE = clips((1.0, 2.0), (0.0, -1.0)), clips((3.0, 0.0), (4.0, 1.0))
 W = torch.tensor([3.0, 4.0]).double()  # length 5
 
 
+def value_at(penalty: Penalty, at: PenaltyInputs) -> float:
+    return float(penalty(at).detach())
+
+
 def value(penalty: Penalty, discriminator: nn.Module, **others: Any) -> float:
     return float(penalty(inputs(discriminator, REAL, FAKE, **others)).detach())
 
@@ -131,6 +137,32 @@ def test_r2_is_half_the_squared_gradient_at_fakes() -> None:
     square = float(FAKE.flatten(1).square().sum(dim=1).mean())
     assert value(FakeGradient(), Quadratic(2.0)) == pytest.approx(4 * square / 2, rel=1e-12)
     assert square != float(REAL.flatten(1).square().sum(dim=1).mean())
+
+
+def test_a_difference_in_noise_by_hand() -> None:
+    # D(x + s n) - D(x) = s (w . n) for a linear D, whatever s.
+    weight = torch.tensor([3.0, -4.0]).double()
+    real, fake = clips((1.0, 2.0), (0.0, 1.0)), clips((5.0, 5.0), (7.0, 1.0))
+    rng = BatchRandom((0, "penalty"), 2, 0, 2, torch.device("cpu"))
+    slopes = rng.normal(*SHAPE).double().flatten(1) @ weight
+    expected = float((slopes**2).mean() / 2)
+    at = inputs(Linear(weight), real, fake)
+    assert value_at(RealDifference(size=0.3), at) == pytest.approx(expected)
+    at = inputs(Linear(weight), real, fake)
+    assert value_at(FakeDifference(size=0.01), at) == pytest.approx(expected)
+
+
+def test_a_difference_in_noise_is_r1_of_real_and_r2_of_fake_on_average() -> None:
+    count = 20_000
+    real, fake = clips((1.0, 2.0)).repeat(count, 1, 1, 1, 1), clips((2.0, -1.0))
+    fake = 2 * fake.repeat(count, 1, 1, 1, 1)
+    at = inputs(Quadratic(0.7), real, fake)
+    pairs = ((RealDifference, RealGradient), (FakeDifference, FakeGradient))
+    for difference, gradient in pairs:
+        estimate = value_at(difference(size=1e-3), at)
+        # n . g is normal, so half of its square deviates by |g|^2 / sqrt(2 B).
+        exact = value_at(gradient(), at)
+        assert abs(estimate - exact) < 4 * exact * (2 / count) ** 0.5
 
 
 def test_drift_is_the_mean_square_of_real_scores() -> None:

@@ -15,6 +15,7 @@ from vidgan.models.hrvgan import HRVGANConfig, HRVGANRepoConfig
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.mocogan import MoCoGANConfig
 from vidgan.models.parts.attention import SelfAttention
+from vidgan.models.pocketgan import PocketConfig, PocketGenerator
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.models.tgan import TGANConfig
 from vidgan.models.vgan import VGANConfig
@@ -42,6 +43,9 @@ class Case:
                 if isinstance(module, SelfAttention):
                     # Initially it is the identity, and no gradient passes through it.
                     torch.nn.init.constant_(module.gain, 0.5)
+                if isinstance(module, PocketGenerator):
+                    # Initially its last level adds nothing.
+                    torch.nn.init.normal_(module.to_rgb[-1].weight)
         self.see_a_batch(gan)
         return gan
 
@@ -126,6 +130,13 @@ def hrvgan(num_classes: int = 0, **changes: object) -> Case:
     return Case(config, SHAPE, num_classes, 0.05)
 
 
+def pocketgan(num_classes: int = 0, **changes: object) -> Case:
+    widths = {"channels": (6, 5, 4), "discriminator_channels": (5, 4), "stem_channels": 3}
+    codes = {"content": 4, "motion": 3, "style_dim": 5, "label_dim": 3, "group_size": 2}
+    config = PocketConfig(**{**widths, **codes, **changes})  # type: ignore[arg-type]
+    return Case(config, SHAPE, num_classes)
+
+
 CASES = {
     "pvgan": small(),
     "pvgan-projection": small(3),
@@ -184,6 +195,9 @@ CASES = {
     "hrvgan-auxiliary": hrvgan(3, conditioning="auxiliary"),
     "hrvgan-predict": hrvgan(3, context_frames=2),
     "hrvgan-predict-deterministic": hrvgan(context_frames=1, latent=0),
+    "pocketgan": pocketgan(),
+    "pocketgan-labels": pocketgan(3),
+    "pocketgan-plain": pocketgan(3, style_dim=0, output_skips=False, residual=False, pool_frames=1),
     "hrvgan_repo": Case(HRVGANRepoConfig(**SMALL), SHAPE, 3),  # type: ignore[arg-type]
 }
 """Every model of the table stands here under its name, variants as `name-variant`."""

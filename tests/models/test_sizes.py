@@ -32,6 +32,7 @@ SIZES = {
     "dvdgan_fp": [(6, 8), (9, 32)],
     "hrvgan": [(3, 8), (12, 32)],
     "hrvgan-predict": [(4, 8), (14, 32)],
+    "pocketgan": [(4, 8), (5, 8), (12, 32)],
     "hrvgan_repo": [(3, 8), (12, 32)],
 }
 """Frames and side of clips by contract case."""
@@ -63,6 +64,8 @@ def resized(case: Case, frames: int, side: int) -> Case:
     changes = {}
     if isinstance(getattr(case.config, "channels", None), tuple):
         changes["channels"] = WIDTHS[: (side // 4).bit_length()]
+    if hasattr(case.config, "discriminator_channels"):
+        changes["discriminator_channels"] = WIDTHS[: (side // 8).bit_length()]
     return dataclasses.replace(
         case, config=dataclasses.replace(case.config, **changes), clip_shape=shape
     )

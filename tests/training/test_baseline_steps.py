@@ -17,6 +17,7 @@ from vidgan.models.base import ClipShape, ModelConfig, Stage
 from vidgan.models.ivgan import IVGANConfig
 from vidgan.models.mocogan import MoCoGANConfig
 from vidgan.models.parts.norms import BatchNorm
+from vidgan.models.pocketgan import PocketConfig
 from vidgan.models.tgan import TGANConfig
 from vidgan.models.vgan import VGANConfig
 from vidgan.training.ema import copy_generator
@@ -83,6 +84,20 @@ PLAYS = {
         (3.411386067, 2.143935514),
         classes=2,
         settings={"fakes": "fresh"},
+    ),
+    "pocketgan": Play(
+        PocketConfig(
+            content=4,
+            motion=3,
+            channels=(6, 4),
+            discriminator_channels=(5,),
+            stem_channels=3,
+            style_dim=5,
+            label_dim=3,
+        ),
+        LossConfig(name="r3gan-noise"),
+        (0.6946628420981278, 0.7078829673306919),
+        classes=2,
     ),
 }
 

@@ -269,6 +269,47 @@ class FakeGradient(Penalty):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseDifference(Penalty):
+    """E (D(x) - D(x + s n))^2 / (2 s^2) with n ~ N(0, 1): R1 or R2 without a double backward pass.
+
+    The first order of D around x makes it E ||grad D(x)||_2^2 / 2 (Lin et al. 2025,
+    arXiv:2501.08316, eq. 3, where the factor is part of the weight).
+
+    Attributes:
+        size: s, in units of the clip's range [-1, 1].
+    """
+
+    size: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_unless(0 < self.size <= 1, f"size={self.size} must be above 0 and at most 1")
+
+    def difference(self, at: PenaltyInputs, clip: Tensor, realness: Tensor) -> Tensor:
+        """The penalty at clips whose scores are known."""
+        noise = at.rng.normal(*clip.shape[1:]).to(clip.dtype)
+        moved = at.discriminator(clip + self.size * noise, at.labels, at.context, at.view).realness
+        slope: Tensor = (moved - realness).mean(dim=1) / self.size
+        return slope.square().mean() / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealDifference(NoiseDifference):
+    """R1 by a difference in noise."""
+
+    def __call__(self, at: PenaltyInputs) -> Tensor:
+        return self.difference(at, at.real, at.scores_real.realness)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeDifference(NoiseDifference):
+    """R2 by a difference in noise."""
+
+    def __call__(self, at: PenaltyInputs) -> Tensor:
+        return self.difference(at, at.fake, at.scores_fake.realness)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drift(Penalty):
     """E D(real)^2: keeps the scores near zero (Karras et al. 2018, appendix A.1)."""
 
@@ -338,6 +379,8 @@ PENALTIES: dict[str, type[Penalty]] = {
     "input_gradient": InputGradient,
     "r1": RealGradient,
     "r2": FakeGradient,
+    "r1_noise": RealDifference,
+    "r2_noise": FakeDifference,
     "drift": Drift,
     "slope": Slope,
 }

@@ -156,6 +156,13 @@ RECIPES = {
     "ns-r1": Recipe("non-saturating", {"r1": {}}, LINEAR),
     # Huang et al. 2024 (R3GAN): relativistic pairs with both zero-centred gradient penalties.
     "r3gan": Recipe("relativistic", {"r1": {"every": 1}, "r2": {}}, LINEAR),
+    # The same by differences in noise (Lin et al. 2025), lazily: half the time of a step, and small
+    # weights, without which colours follow the class alone (docs/recipe.md).
+    "r3gan-noise": Recipe(
+        "relativistic",
+        {"r1_noise": {"weight": 0.02, "every": 4}, "r2_noise": {"weight": 0.02, "every": 4}},
+        LINEAR,
+    ),
     # Goodfellow et al. 2014: binary cross-entropy; two-way cross-entropy of two logits is the same
     # on their difference.
     "bce": Recipe("non-saturating", {}, LINEAR),

@@ -19,6 +19,7 @@ MODELS = {
     "ivgan": "vidgan.models.ivgan:IVGANConfig",
     "tgan": "vidgan.models.tgan:TGANConfig",
     "mocogan": "vidgan.models.mocogan:MoCoGANConfig",
+    "pocketgan": "vidgan.models.pocketgan:PocketConfig",
 }
 """Name to `module:ConfigClass`; third parties add theirs by the entry point `vidgan.models`."""
 

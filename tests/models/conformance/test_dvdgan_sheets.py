@@ -47,8 +47,8 @@ def test_layers_of_prediction_and_of_hrvgan_have_their_shapes() -> None:
     assert shapes["discriminator", "Conv3d 4 s2 128->128, IN"] == (128, 4, 4, 4)
 
 
-def test_every_model_has_a_sheet() -> None:
-    assert set(SHEETS) == set(MODELS)
+def test_every_published_model_has_a_sheet() -> None:
+    assert set(SHEETS) == set(MODELS) - {"pocketgan"}
 
 
 def test_totals_move_with_a_width(monkeypatch: pytest.MonkeyPatch) -> None:

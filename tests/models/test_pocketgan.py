@@ -1,0 +1,93 @@
+"""PocketGAN: sizes, what a latent and a label reach, the first clips."""
+
+import pytest
+import torch
+from model_cases import CASES
+
+from vidgan.errors import UserError
+from vidgan.models.base import ClipShape
+from vidgan.models.pocketgan import PocketConfig
+
+DEFAULT = ClipShape(3, 8, 16, 16)
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_numbers_of_parameters_are_those_of_the_layers() -> None:
+    gan = PocketConfig().build(DEFAULT, num_classes=16)
+    start = 16 * 32 + 96 * 64 * 16 + 64 * 16 + 96 * 64 * 4 * 16 + 64 * 4 * 16
+    style = 64 * 128 + 128 + 128 * 128 + 128
+    first = 64 * 64 * 27 + 64
+    up8, conv8 = 64 * 32 * 27 + 32 + 129 * 64, 32 * 32 * 27 + 32 + 129 * 32
+    up16 = 32 * 16 * 27 + 16 + 129 * 32
+    colours = 3 * (64 + 32 + 16) + 3 * 3
+    assert count(gan.generator) == start + style + first + up8 + conv8 + up16 + colours
+    stem, pool = 3 * 8 * 27 + 8, 8 * 32 * 27 + 32
+    block = 32 * 32 * 27 + 32 + 32 * 64 * 27 + 64 + 32 * 64
+    last = 65 * 64 * 27 + 64 + 64 * 4 * 16 * 64 + 64 + 64 + 1 + 16 * 64
+    assert count(gan.discriminators["discriminator"]) == stem + pool + block + last
+
+
+def test_motion_leaves_the_style_and_what_stands_still_alone() -> None:
+    case = CASES["pocketgan-labels"]
+    generator = case.build().generator.eval()
+    latent = torch.randn(1, 7, generator=torch.Generator().manual_seed(0))
+    other = latent.clone()
+    other[:, generator.latent_parts["motion"]] += 1
+    seen: dict[str, list[torch.Tensor]] = {"still": [], "moving": []}
+    for name in seen:
+        layer = getattr(generator, name)
+        layer.register_forward_hook(lambda *call, name=name: seen[name].append(call[-1]))
+    with torch.no_grad():
+        for row in (latent, other):
+            generator(row, torch.tensor([1]))
+    assert torch.equal(*seen["still"])
+    assert not torch.equal(*seen["moving"])
+
+
+def test_the_label_does_not_reach_the_style() -> None:
+    case = CASES["pocketgan-labels"]
+    generator = case.build().generator.eval()
+    styles: list[torch.Tensor] = []
+    generator.style[-1].register_forward_hook(lambda *call: styles.append(call[-1]))
+    latent = torch.randn(1, 7, generator=torch.Generator().manual_seed(0)).expand(2, 7)
+    with torch.no_grad():
+        clips = generator(latent, torch.tensor([0, 2]))
+    assert torch.equal(styles[0][0], styles[0][1])
+    assert not torch.allclose(clips[0], clips[1])
+
+
+def test_the_first_clips_are_those_of_the_coarse_levels() -> None:
+    torch.manual_seed(0)
+    generator = PocketConfig().build(DEFAULT).generator.eval()
+    with torch.no_grad():
+        clip = generator(torch.randn(2, generator.latent_dim()))
+    # The last level adds nothing yet: pairs of pixels are equal.
+    assert torch.equal(clip[..., ::2], clip[..., 1::2])
+    assert clip.std() > 0.1
+
+
+def test_clips_of_an_odd_length_are_not_pooled_over_frames() -> None:
+    config = PocketConfig(channels=(6, 5), discriminator_channels=(5,))
+    shape = ClipShape(3, 5, 8, 8)
+    gan = config.build(shape)
+    scores = gan.discriminators["discriminator"](torch.zeros(2, *shape))
+    assert scores.realness.shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "words"),
+    [
+        ({"channels": (4, 4)}, DEFAULT, "model.channels lists 2 widths .* 3"),
+        ({"discriminator_channels": (4,)}, DEFAULT, "discriminator_channels lists 1 widths .* 2"),
+        ({}, ClipShape(3, 8, 4, 4), "at least 8 px"),
+        ({}, ClipShape(3, 8, 24, 24), "power of two"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(
+    changes: dict[str, tuple[int, ...]], shape: ClipShape, words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        PocketConfig(**changes).build(shape)  # type: ignore[arg-type]
