@@ -279,6 +279,8 @@ class NoiseDifference(Penalty):
         size: s, in units of the clip's range [-1, 1].
     """
 
+    differentiates_clips: ClassVar[bool] = True
+
     size: float = 0.05
 
     def __post_init__(self) -> None:
