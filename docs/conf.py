@@ -53,6 +53,7 @@ CONTENTS = {
         "thesis",
         "systems",
         "demo",
+        "recipe",
         "benchmarks",
         "scaling",
         "paper-presets",
