@@ -82,20 +82,9 @@ def sample(
     from vidgan.sampling.storage import card_of, load_generator
 
     out = Path(out_word)
-    suffix = out.suffix.lower()
-    is_folder = out.is_dir() or out_word.endswith("/")
-    if suffix not in ("", *GRID_SUFFIXES) and not is_folder:
-        raise UserError(
-            f"{out} is not a supported output format; use {', '.join(sorted(GRID_SUFFIXES))} for a "
-            "grid, or a folder: a name without a suffix, or with / behind it"
-        )
-    is_grid = suffix in GRID_SUFFIXES
+    check_format(out, flags.show, is_folder=out.is_dir() or out_word.endswith("/"))
+    is_grid = out.suffix.lower() in GRID_SUFFIXES
     check_counts(flags.num, flags.frames, MAX_GRID if is_grid else MAX_FOLDER)
-    if flags.show != "clips" and suffix not in GRID_SUFFIXES:
-        raise UserError(
-            f"--show {flags.show} writes a single image or video, and {out} is neither; use one of "
-            f"{', '.join(sorted(GRID_SUFFIXES))}"
-        )
     check_place(out)
     settings = SampleSettings(
         class_name=flags.class_name, truncation=flags.truncation, num_frames=flags.frames
@@ -129,6 +118,20 @@ def sample(
         print_json({"out": str(out), "num": flags.num, "seed": flags.seed, "step": card.step})
     else:
         print_lines(out)
+
+
+def check_format(out: Path, show: str, is_folder: bool) -> None:
+    """Raise UserError for a name that is neither a grid's nor a folder's, or not what is shown."""
+    suffix, known = out.suffix.lower(), ", ".join(sorted(GRID_SUFFIXES))
+    if suffix not in ("", *GRID_SUFFIXES) and not is_folder:
+        raise UserError(
+            f"{out} is not a supported output format; use {known} for a grid, or a folder: a name "
+            "without a suffix, or with / behind it"
+        )
+    if show != "clips" and suffix not in GRID_SUFFIXES:
+        raise UserError(
+            f"--show {show} writes a single image or video, and {out} is neither; use one of {known}"
+        )
 
 
 def check_counts(num: int, frames: int | None, most: int) -> None:
