@@ -347,7 +347,7 @@ def test_a_place_that_cannot_be_is_told_before_any_work(words: list[str], capsys
 def test_a_full_disk_is_told_before_an_evaluation(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=2000, free=1000))
     before = sorted(Path(RUN).rglob("*"))
     assert cli.run(["evaluate", RUN, "--protocol", "stswd"]) == 2
     said = capsys.readouterr().err

@@ -130,7 +130,8 @@ def check_format(out: Path, show: str, is_folder: bool) -> None:
         )
     if show != "clips" and suffix not in GRID_SUFFIXES:
         raise UserError(
-            f"--show {show} writes a single image or video, and {out} is neither; use one of {known}"
+            f"--show {show} writes a single image or video, and {out} is neither; use one of "
+            f"{known}"
         )
 
 
