@@ -316,6 +316,7 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["interpolate", RUN, "x.mp4", "--steps", "1"], "steps"),
         (["sample", RUN, "x.avi"], "x.avi is not a supported output format"),
         (["sample", RUN, "x.xyz"], "use .gif, .mp4, .png, .webp for a grid, or a folder"),
+        (["sample", RUN, ".mp4"], ".mp4 is not a supported output format"),
         (["sample", RUN, "x.safetensors"], "x.safetensors is not a supported output format"),
         (["report", "videos"], "videos is not a run folder: it holds no config.yaml"),
     ],

@@ -77,12 +77,18 @@ def test_clips_of_an_odd_length_are_not_pooled_over_frames() -> None:
     assert scores.realness.shape == (2, 1)
 
 
+@pytest.mark.parametrize("part", ["content", "motion"])
+def test_no_part_of_the_latent_can_be_empty(part: str) -> None:
+    with pytest.raises(UserError, match=f"model.{part}=0"):
+        PocketConfig(**{part: 0})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("changes", "shape", "words"),
     [
         ({"channels": (4, 4)}, DEFAULT, "model.channels lists 2 widths .* 3"),
         ({"discriminator_channels": (4,)}, DEFAULT, "discriminator_channels lists 1 widths .* 2"),
-        ({}, ClipShape(3, 8, 4, 4), "at least 8 px"),
+        ({}, ClipShape(3, 8, 4, 4), "power of two of at least 8"),
         ({}, ClipShape(3, 8, 24, 24), "power of two"),
     ],
 )

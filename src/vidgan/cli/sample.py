@@ -123,7 +123,8 @@ def sample(
 def check_format(out: Path, show: str, is_folder: bool) -> None:
     """Raise UserError for a name that is neither a grid's nor a folder's, or not what is shown."""
     suffix, known = out.suffix.lower(), ", ".join(sorted(GRID_SUFFIXES))
-    if suffix not in ("", *GRID_SUFFIXES) and not is_folder:
+    is_bare = out.name.lower() in GRID_SUFFIXES
+    if (is_bare or suffix not in ("", *GRID_SUFFIXES)) and not is_folder:
         raise UserError(
             f"{out} is not a supported output format; use {known} for a grid, or a folder: a name "
             "without a suffix, or with / behind it"

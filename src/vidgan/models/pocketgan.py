@@ -8,7 +8,7 @@ Not a published system. It puts together what was found since the systems beside
     S. Lin et al., "Diffusion Adversarial Post-Training for One-Step Video Generation", 2025,
     arXiv:2501.08316 (R1 and R2 by a difference in noise: losses/penalties.py).
     S. Tulyakov et al., "MoCoGAN", CVPR 2018, arXiv:1707.04993 (content and motion apart).
-What each part is worth: docs/recipe.md.
+How it was chosen, and what of it has been measured: docs/recipe.md.
 """
 
 import math
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip
-from vidgan.core.settings import Latent, Range, Width
+from vidgan.core.settings import Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
     GAN,
@@ -66,11 +66,11 @@ class PocketConfig(ModelConfig):
 
     NAME: ClassVar[str] = "pocketgan"
     DIFFERENCES: ClassVar[tuple[str, ...]] = (
-        "It is no published system: docs/recipe.md says what its parts are worth.",
+        "It is no published system: docs/recipe.md says how it was chosen.",
     )
 
-    content: Latent = 64
-    motion: Latent = 64
+    content: Width = 64
+    motion: Width = 64
     channels: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     discriminator_channels: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     stem_channels: Width = 8
@@ -83,10 +83,13 @@ class PocketConfig(ModelConfig):
 
     def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
         colours, frames, height, width = clip_shape
+        if height < 2 * BASE_RESOLUTION:
+            raise UserError(
+                f"pocketgan makes square clips of 8, 16, 32, ... px, not {height}x{width}; set "
+                "data.resolution to a power of two of at least 8"
+            )
         levels = plan_levels(clip_shape, "auto")
         pool = (self.pool_frames if frames % self.pool_frames == 0 else 1, 2, 2)
-        if len(levels) < 2:
-            raise UserError("pocketgan makes clips of at least 8 px: raise data.resolution")
         small = ClipShape(colours, frames // pool[0], height // 2, width // 2)
         return GAN(
             generator=PocketGenerator(self, clip_shape, levels, num_classes),
