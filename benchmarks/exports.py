@@ -37,6 +37,7 @@ ROWS: list[tuple[str, dict[str, Any], int, tuple[int, float] | None]] = [
     ("vgan, from a frame", {"name": "vgan", "condition": "first_frame"}, 0, None),
     ("tgan, classes", {"name": "tgan"}, 16, None),
     ("mocogan, classes", {"name": "mocogan"}, 16, None),
+    ("pocketgan, classes", {"name": "pocketgan"}, 16, None),
     ("ivgan", {"name": "ivgan"}, 0, None),
     ("ivgan, from a frame", {"name": "ivgan", "task": "predict"}, 0, None),
     ("ivgan, colours", {"name": "ivgan", "task": "colorize"}, 0, None),
