@@ -201,7 +201,7 @@ def test_ways_to_name_loggers() -> None:
     assert words_to_loggers("log=tensorboard") == ("tensorboard",)
     assert words_to_loggers("log=tensorboard,wandb,tensorboard") == ("tensorboard", "wandb")
     assert words_to_loggers("training.log=[trackio, wandb]") == ("trackio", "wandb")
-    assert words_to_loggers("log=") == ()
+    assert words_to_loggers("log=null") == ()
     mapping = {"preset": "cpu/quick", "log": ["wandb"]}
     assert load_config(mapping, ["data=clips/"]).training.loggers == ("wandb",)
 

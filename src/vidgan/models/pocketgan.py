@@ -67,6 +67,14 @@ class PocketConfig(ModelConfig):
     NAME: ClassVar[str] = "pocketgan"
     DIFFERENCES: ClassVar[tuple[str, ...]] = (
         "It is no published system: docs/recipe.md says how it was chosen.",
+        (
+            "Penalties are differences in noise of every fourth update, where Huang et al. take "
+            "exact gradients of every update."
+        ),
+        (
+            "Layers are those of pvgan (equalized learning rate, pixel norm in the generator), "
+            "where Huang et al. scale the initial weights of grouped convolutions."
+        ),
     )
 
     content: Width = 64
