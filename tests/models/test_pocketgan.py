@@ -55,7 +55,8 @@ def test_the_label_does_not_reach_the_style() -> None:
     latent = torch.randn(1, 7, generator=torch.Generator().manual_seed(0)).expand(2, 7)
     with torch.no_grad():
         clips = generator(latent, torch.tensor([0, 2]))
-    assert torch.equal(styles[0][0], styles[0][1])
+    # Rows of a batch may be rounded differently; a label would move them by far more.
+    torch.testing.assert_close(styles[0][0], styles[0][1], rtol=1e-5, atol=1e-5)
     assert not torch.allclose(clips[0], clips[1])
 
 

@@ -273,7 +273,7 @@ class NoiseDifference(Penalty):
     """E (D(x) - D(x + s n))^2 / (2 s^2) with n ~ N(0, 1): R1 or R2 without a double backward pass.
 
     The first order of D around x makes it E ||grad D(x)||_2^2 / 2 (Lin et al. 2025,
-    arXiv:2501.08316, eq. 3, where the factor is part of the weight).
+    arXiv:2501.08316, where the factor is part of the weight).
 
     Attributes:
         size: s, in units of the clip's range [-1, 1].
