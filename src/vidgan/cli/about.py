@@ -79,7 +79,8 @@ def presets(words: Words = (), /, *, json: bool = False) -> None:
                 {"name": name, "clip": size, "loss": config.loss.name, "total_clips": clips}
             )
     if not found:
-        raise UserError(f"no preset has {' and '.join(words)} in its name: vidgan presets")
+        wanted = " and ".join(map(repr, words))
+        raise UserError(f"no preset has {wanted} in its name; 'vidgan presets' lists them all")
     if json:
         print_json(found)
         return

@@ -100,13 +100,14 @@ def check_batches(
     check_shares(schedule, gan, settings, processes)
     group = clips_of_a_group(gan)
     parts = processes.count * settings.accumulate
+    shared = f"{processes.count} processes x {settings.accumulate} micro-batches x "
     for level, (shape, size) in enumerate(zip(schedule.levels, schedule.batch_sizes, strict=True)):
         # A whole batch below the group's size is one group.
         if size % (parts * group) and not (parts == 1 and size < group):
             raise UserError(
                 f"training.batch_size={size} at level {level} ({shape.resolution} px) does not "
-                f"split into {processes.count} processes x {settings.accumulate} micro-batches x "
-                f"groups of {group} clips; use a multiple of {parts * group}"
+                f"split into {shared if parts > 1 else ''}groups of {group} clips; use a multiple "
+                f"of {parts * group}"
             )
 
 

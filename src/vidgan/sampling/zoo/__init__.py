@@ -72,7 +72,8 @@ def zoo_entry(name: str, folder: Path = FOLDER) -> ZooEntry:
     if name not in entries:
         guess = closest(name, entries)
         hint = f"; did you mean {PREFIX}{guess}?" if guess else ""
-        raise UserError(f"there is no {PREFIX}{name} among {', '.join(entries)}{hint}")
+        known = ", ".join(PREFIX + entry for entry in entries)
+        raise UserError(f"there is no generator {PREFIX + name!r}; there are {known}{hint}")
     return entries[name]
 
 
