@@ -1,5 +1,6 @@
 """Files choose no code: which names a file may give, and what never runs because of one."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -170,6 +171,12 @@ def test_every_verb_takes_trust(form: list[str], evil: Path, tmp_path: Path) -> 
     run = run_folder(tmp_path / "run", "evilmodel:Config")
     assert cli.run(["sample", *form, str(run), str(tmp_path / "out.png"), "--num", "2"]) == 0
     assert (tmp_path / "out.png").exists()
+
+
+def test_no_verb_has_another_meaning_of_trust() -> None:
+    # Words of `--trust NAME` are taken away before a verb sees the others.
+    for name in cli.VERBS:
+        assert "trust" not in inspect.signature(cli.load_verb(name)).parameters, name
 
 
 @pytest.mark.parametrize("name", ["evilmodel", "evilmodel:Nothing", "nowhere:X", "os;x:Y", ""])

@@ -29,7 +29,7 @@ def converted(folder: Path, backbone: str) -> PerceptualDistance:
     wf.save_zip(folder / features, entries)
     wf.save_legacy(folder / channels, wf.lpips_entries(wf.channel_weights(backbone)))
     for file in (features, channels):
-        convert(folder / file, trust=True, folder=folder, width=wf.WIDTH)
+        convert(folder / file, unverified=True, folder=folder, width=wf.WIDTH)
     return load_perceptual(backbone, folder, width=wf.WIDTH)
 
 
@@ -108,7 +108,7 @@ def test_what_does_not_serve_is_one_sentence(tmp_path: Path) -> None:
     )
     converted_vgg = wf.torchvision_entries(wf.backbone_weights("vgg"))
     wf.save_zip(tmp_path / "vgg16-397923af.pth", converted_vgg)
-    convert(tmp_path / "vgg16-397923af.pth", trust=True, folder=tmp_path, width=wf.WIDTH)
+    convert(tmp_path / "vgg16-397923af.pth", unverified=True, folder=tmp_path, width=wf.WIDTH)
     with pytest.raises(WrongShapeError, match=r"vgg16 and lpips-alex holds lin1\.weight"):
         load_perceptual("vgg", tmp_path, width=wf.WIDTH)
 

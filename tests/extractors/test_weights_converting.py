@@ -146,7 +146,9 @@ def test_files_with_the_published_names_become_our_weights(tmp_path: Path, file:
     make, write, layout, name = KINDS[file]
     weights = make()
     path = write(tmp_path / file, weights)
-    kept, source = convert(path, name=name, trust=True, folder=tmp_path / "kept", width=wf.WIDTH)
+    kept, source = convert(
+        path, name=name, unverified=True, folder=tmp_path / "kept", width=wf.WIDTH
+    )
     stored = load_weights(kept)
     assert kept == weights_path(name, tmp_path / "kept")
     assert (source.layout, source.is_verified) == (layout, False)
@@ -208,7 +210,7 @@ def i3d_file(tmp_path: Path) -> Path:
 def test_other_bytes_under_a_published_name_need_trust(tmp_path: Path, i3d_file: Path) -> None:
     with pytest.raises(HashMismatchError, match="not the published ones of i3d_pretrained_400"):
         convert(i3d_file, folder=tmp_path, width=wf.WIDTH)
-    _, source = convert(i3d_file, trust=True, folder=tmp_path, width=wf.WIDTH)
+    _, source = convert(i3d_file, unverified=True, folder=tmp_path, width=wf.WIDTH)
     assert not source.is_verified
 
 
@@ -216,10 +218,10 @@ def test_a_file_that_could_be_two_is_not_guessed(tmp_path: Path, i3d_file: Path)
     renamed = i3d_file.rename(tmp_path / "mine.pt")
     found = examine(renamed, wf.WIDTH)
     with pytest.raises(AmbiguousFileError, match="shape of i3d-k400, i3d-k400-imagenet"):
-        choose(found, trust=True)
-    assert choose(found, "i3d-k400-imagenet", trust=True).file == "rgb_imagenet.pt"
+        choose(found, unverified=True)
+    assert choose(found, "i3d-k400-imagenet", unverified=True).file == "rgb_imagenet.pt"
     with pytest.raises(UserError, match=r"mine\.pt does not fit i3d-k600"):
-        choose(found, "i3d-k600", trust=True)
+        choose(found, "i3d-k600", unverified=True)
 
 
 def test_a_file_with_the_published_hash_is_verified_under_any_name(
@@ -307,7 +309,7 @@ def test_files_of_full_size_are_verified_and_converted(
     told = capsys.readouterr()
     assert "bytes        50,818,176" in told.out
     assert "not the published ones of rgb_scratch" in told.err
-    assert cli.run(["weights", "convert", str(path), "--trust"]) == 0
+    assert cli.run(["weights", "convert", str(path), "--unverified"]) == 0
 
     state = wf.save_zip(tmp_path / "mine.pt", wf.pytorch_i3d_entries(weights))
     assert cli.run(["weights", "verify", str(state)]) == 0

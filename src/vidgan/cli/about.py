@@ -453,7 +453,7 @@ def convert(
     /,
     *,
     name: str | None = None,
-    trust: bool = False,
+    unverified: bool = False,
     folder: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -464,13 +464,13 @@ def convert(
     Args:
         file: as it was downloaded; of a TensorFlow checkpoint its folder or one of its files.
         name: which weights it holds, where the file does not say.
-        trust: accept other bytes than the published ones; records then say that it is not verified.
+        unverified: accept other bytes than the published ones; records then say so.
         folder: where to keep it; VIDGAN_WEIGHTS or the cache folder by default.
         json: print a JSON document.
     """
     from vidgan.extractors.weights.converting import convert as convert_file
 
-    path, source = convert_file(file, name=name, trust=trust, folder=folder)
+    path, source = convert_file(file, name=name, unverified=unverified, folder=folder)
     state = "verified" if source.is_verified else "not verified"
     if json:
         print_json({"out": str(path), **asdict(source)})

@@ -121,12 +121,12 @@ def fitting(found: Examined, name: str | None = None) -> list[WeightFile]:
     return [file for file in files if file.file == found.identity.file] or files
 
 
-def choose(found: Examined, name: str | None = None, trust: bool = False) -> WeightFile:
+def choose(found: Examined, name: str | None = None, unverified: bool = False) -> WeightFile:
     """Which published file this one is, or stands for.
 
     Args:
         found, name: as in `fitting`.
-        trust: accept other bytes than the published ones.
+        unverified: accept other bytes than the published ones.
 
     Raises:
         HashMismatchError: the hash of the file it should be is known and is another.
@@ -138,9 +138,9 @@ def choose(found: Examined, name: str | None = None, trust: bool = False) -> Wei
         options = ", ".join(dict.fromkeys(file.weights for file in files))
         raise AmbiguousFileError(
             f"{found.identity.file} has the shape of {options} and the bytes of no file that is "
-            "known; say which it is with --name, and --trust that it is genuine"
+            "known; say which it is with --name, and --unverified to take it as it is"
         )
-    if files[0].has_hash and found.published is None and not trust:
+    if files[0].has_hash and found.published is None and not unverified:
         raise HashMismatchError(mismatch(found, files[0]))
     return files[0]
 
@@ -151,7 +151,7 @@ def mismatch(found: Examined, expected: WeightFile) -> str:
     return (
         f"the bytes of {identity.file} are not the published ones of {expected.file} (SHA-256 "
         f"{identity.sha256[:16]}, git blob {identity.git_blob[:16]}); download it again from "
-        f"{expected.source}, or accept it with 'vidgan weights convert --trust'"
+        f"{expected.source}, or accept it with 'vidgan weights convert --unverified'"
     )
 
 
@@ -159,7 +159,7 @@ def convert(
     path: str | Path,
     *,
     name: str | None = None,
-    trust: bool = False,
+    unverified: bool = False,
     folder: str | Path | None = None,
     width: float = 1.0,
 ) -> tuple[Path, WeightSource]:
@@ -167,7 +167,7 @@ def convert(
 
     Args:
         path, width: as in `examine`.
-        name, trust: as in `choose`.
+        name, unverified: as in `choose`.
         folder: where to; None: `store.weights_folder()`.
 
     Returns:
@@ -182,7 +182,7 @@ def convert(
             f"{path} holds {name} and is converted already; copy it to {weights_path(name, folder)}"
         )
     found = examine(path, width)
-    chosen = choose(found, name, trust)
+    chosen = choose(found, name, unverified)
     source = WeightSource(
         file=found.identity.file,
         bytes=found.identity.bytes,

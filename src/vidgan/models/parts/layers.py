@@ -116,11 +116,34 @@ class _LeakyPixelNorm(torch.autograd.Function):
         return torch.ops.aten.leaky_relu_backward(slope, y, LEAKY_SLOPE, True), None
 
 
-def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
-    """Append the mean standard deviation of each group of clips as one constant channel.
+def group_deviation(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
+    """Standard deviation of every feature over each group of clips, the same for all of a group.
 
     Groups are contiguous rows: reals followed by fakes share none if a group's size divides the
-    number of each. (Karras et al. 2018, section 3.)
+    number of each.
+
+    Args:
+        x: features `[B, ...]`.
+        group_size: rows of a group; a smaller batch is one group.
+
+    Returns:
+        `sqrt(variance + eps)` in float32 or finer, of the shape of `x`.
+
+    Raises:
+        ValueError: the batch is larger than a group and not a multiple of it.
+    """
+    num_clips = x.shape[0]
+    group = min(group_size, num_clips)
+    if num_clips % group:
+        raise ValueError(f"a batch of {num_clips} clips does not split into groups of {group}")
+    groups = x.to(wide_dtype(x)).reshape(num_clips // group, group, *x.shape[1:])
+    centred = groups - groups.mean(dim=1, keepdim=True)
+    deviation = (centred.square().mean(dim=1) + eps).sqrt()
+    return deviation.repeat_interleave(group, dim=0)
+
+
+def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
+    """Append the mean of `group_deviation` as one constant channel (Karras et al. 2018, section 3).
 
     Args:
         x: features `[B, C, T, H, W]`.
@@ -132,15 +155,8 @@ def minibatch_stddev(x: Tensor, group_size: int, eps: float = 1e-8) -> Tensor:
     Raises:
         ValueError: the batch is larger than a group and not a multiple of it.
     """
-    num_clips = x.shape[0]
-    group = min(group_size, num_clips)
-    if num_clips % group:
-        raise ValueError(f"a batch of {num_clips} clips does not split into groups of {group}")
-    groups = x.to(wide_dtype(x)).reshape(num_clips // group, group, *x.shape[1:])
-    centred = groups - groups.mean(dim=1, keepdim=True)
-    deviation = (centred.square().mean(dim=1) + eps).sqrt().mean(dim=(1, 2, 3, 4))  # [B / group]
-    channel = deviation.repeat_interleave(group).to(x.dtype)
-    return torch.cat([x, channel[:, None, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
+    deviation = group_deviation(x, group_size, eps).mean(dim=(1, 2, 3, 4), keepdim=True)
+    return torch.cat([x, deviation.to(x.dtype).expand(-1, 1, *x.shape[2:])], dim=1)
 
 
 # ------------------------------------------------------------------------------------------------
