@@ -6,7 +6,7 @@ from model_cases import CASES
 
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
-from vidgan.models.pocketgan import PocketConfig
+from vidgan.models.pocketgan import PocketConfig, coarse_deviation
 
 DEFAULT = ClipShape(3, 8, 16, 16)
 
@@ -24,9 +24,9 @@ def test_numbers_of_parameters_are_those_of_the_layers() -> None:
     up16 = 32 * 16 * 27 + 16 + 129 * 32
     colours = 3 * (64 + 32 + 16) + 3 * 3
     assert count(gan.generator) == start + style + first + up8 + conv8 + up16 + colours
-    stem, pool = 3 * 8 * 27 + 8, 8 * 32 * 27 + 32
+    stem, pool = 3 * 16 * 27 + 16, 16 * 32 * 27 + 32
     block = 32 * 32 * 27 + 32 + 32 * 64 * 27 + 64 + 32 * 64
-    last = 65 * 64 * 27 + 64 + 64 * 4 * 16 * 64 + 64 + 64 + 1 + 16 * 64
+    last = (64 + 1 + 3) * 64 * 27 + 64 + 64 * 4 * 16 * 64 + 64 + 64 + 1 + 16 * 64
     assert count(gan.discriminators["discriminator"]) == stem + pool + block + last
 
 
@@ -68,6 +68,36 @@ def test_the_first_clips_are_those_of_the_coarse_levels() -> None:
     # The last level adds nothing yet: pairs of pixels are equal.
     assert torch.equal(clip[..., ::2], clip[..., 1::2])
     assert clip.std() > 0.1
+
+
+def test_coarse_deviation_of_hand_worked_groups() -> None:
+    # Clips of one colour each: those of the first group differ by 0.5 in red, of the second in
+    # nothing. What averages to the same colour at 4x4 px is the same.
+    clips = torch.zeros(4, 3, 2, 8, 8, dtype=torch.float64)
+    clips[1, 0] = 0.5
+    clips[3, :, 0], clips[3, :, 1] = 1.0, -1.0
+    out = coarse_deviation(clips, group_size=2)
+    assert out.shape == (4, 3, 1, 4, 4)
+    expected = torch.full_like(out, 4e-4)  # the root of epsilon
+    expected[:2, 0] = 4 * 0.25
+    torch.testing.assert_close(out, expected, rtol=1e-6, atol=0)
+
+
+def test_the_discriminator_tells_clips_apart_by_how_much_a_group_differs() -> None:
+    torch.manual_seed(0)
+    clip = torch.rand(1, *DEFAULT) - 0.5
+    for sees in (False, True):
+        config = PocketConfig(coarse_deviation=sees, style_dim=0)
+        judge = config.build(DEFAULT).discriminators["discriminator"]
+        weight = judge.conv.weight.detach()
+        assert weight.shape[1] == 64 + 1 + 3 * sees
+        with torch.no_grad():
+            # Features of the mean deviation play no part here.
+            judge.conv.weight[:, 64] = 0
+            alike = judge(clip.expand(4, -1, -1, -1, -1)).realness[0]
+            brighter = torch.arange(4.0)[:, None, None, None, None] / 8
+            apart = judge(clip + brighter).realness[0]
+        assert torch.allclose(alike, apart, atol=1e-6) != sees
 
 
 def test_clips_of_an_odd_length_are_not_pooled_over_frames() -> None:

@@ -36,6 +36,7 @@ from vidgan.models.parts.layers import (
     ScaledConv3d,
     ScaledLinear,
     UpsampleConv3d,
+    group_deviation,
     leaky_pixel_norm,
     leaky_relu,
     minibatch_stddev,
@@ -60,8 +61,10 @@ class PocketConfig(ModelConfig):
         style_dim: length of the vector that modulates the generator; 0 for no modulation.
         output_skips: sum the outputs of all levels; otherwise the last level alone makes colours.
         residual: whether blocks of the discriminator have a shortcut.
+        coarse_deviation: whether the discriminator sees how much the coarse pictures of a group
+            differ.
         label_dim: length of the learned embedding of a class.
-        group_size: clips over which the minibatch standard deviation is taken.
+        group_size: clips over which deviations are taken.
     """
 
     NAME: ClassVar[str] = "pocketgan"
@@ -81,11 +84,12 @@ class PocketConfig(ModelConfig):
     motion: Width = 64
     channels: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
     discriminator_channels: Annotated[tuple[int, ...] | None, Range(1, 65_536)] = None
-    stem_channels: Width = 8
+    stem_channels: Width = 16
     pool_frames: Literal[1, 2] = 2
     style_dim: Annotated[int, Range(0, 65_536)] = 128
     output_skips: bool = True
     residual: bool = True
+    coarse_deviation: bool = True
     label_dim: Width = 32
     group_size: Width = 4
 
@@ -321,7 +325,8 @@ class PocketDiscriminator(Discriminator):
             for level in range(len(levels) - 1, 0, -1)
         )
         width = widths[0]
-        self.conv = ScaledConv3d(width + 1, width)
+        self.coarse_deviation = config.coarse_deviation
+        self.conv = ScaledConv3d(width + 1 + colours * self.coarse_deviation, width)
         self.linear = ScaledLinear(width * levels[0].frames * BASE_RESOLUTION**2, width)
         self.head = ScaledLinear(width, 1, gain=1.0)
         self.class_vectors = nn.Parameter(torch.randn(num_classes, width)) if num_classes else None
@@ -337,7 +342,11 @@ class PocketDiscriminator(Discriminator):
         x = self.pool(leaky_relu(self.stem(x)))  # [B, C, T or T/2, H/2, W/2]
         for block in self.blocks:
             x = block(x)  # [B, C, T, H, W], down to 4x4 px
-        x = leaky_relu(self.conv(minibatch_stddev(x, self.group_size)))
+        x = minibatch_stddev(x, self.group_size)
+        if self.coarse_deviation:
+            deviation = coarse_deviation(clip, self.group_size).to(x.dtype)
+            x = torch.cat([x, deviation.expand(-1, -1, x.shape[2], -1, -1)], dim=1)
+        x = leaky_relu(self.conv(x))  # [B, C, T0, 4, 4]
         features = leaky_relu(self.linear(x.flatten(1)))  # [B, F]
 
         # Unscaled, the sum over F would start far larger than the score beside it.
@@ -345,3 +354,21 @@ class PocketDiscriminator(Discriminator):
         if self.class_vectors is not None:
             vectors = self.class_vectors / math.sqrt(features.shape[1])
         return class_conditional_scores(features, labels, self.head, vectors)
+
+
+COARSE_GAIN = 4.0
+"""Colours of 4x4 px deviate by a quarter or so, where features do by one."""
+
+
+def coarse_deviation(clip: Tensor, group_size: int) -> Tensor:
+    """How much the clips of a group differ in their colours at 4x4 px, averaged over time.
+
+    The mean of all features' deviations (Karras et al. 2018) hardly changes when all backgrounds
+    become alike, for objects that move make most of it; these numbers do.
+
+    Returns:
+        `[B, C, 1, 4, 4]` for clips `[B, C, T, H, W]`.
+    """
+    frames, height, width = clip.shape[2:]
+    picture = pool_clip(clip, (frames, height // BASE_RESOLUTION, width // BASE_RESOLUTION))
+    return COARSE_GAIN * group_deviation(picture, group_size)
