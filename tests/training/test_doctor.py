@@ -138,6 +138,35 @@ def test_a_learning_rate_a_hundred_times_too_high_is_named(
     assert "training.generator.lr" in found["learning rate"].sentence
 
 
+def test_weights_that_outgrow_their_start_are_named_at_once(
+    packed_clips: Path, tmp_path: Path
+) -> None:
+    step, dataset, take = patient(packed_clips, tmp_path)
+    doctor = TrainingDoctor(dataset, seed=0, total_clips=100)
+    doctor.begin(step)
+    take(1)
+    with torch.no_grad():
+        for weight in step.gan.generator.parameters():
+            weight.mul_(1.3)
+    look = doctor.look(step, 20, {}, 1)
+    assert [finding.name for finding in look.findings] == ["learning rate of the first steps"]
+    assert look.verdict == "stop"
+    # Later weights may be as large as they like.
+    assert "growth" not in doctor.look(step, 40, {}, 2).values
+
+
+def test_growth_is_that_of_the_weights_that_moved(packed_clips: Path, tmp_path: Path) -> None:
+    step, dataset, take = patient(packed_clips, tmp_path)
+    doctor = TrainingDoctor(dataset, seed=0, total_clips=100)
+    doctor.begin(step)
+    assert doctor.growth(step) == {}
+    take(1)
+    with torch.no_grad():
+        for weight in step.gan.discriminators["discriminator"].parameters():
+            weight.mul_(3)
+    assert doctor.growth(step)["growth"] == pytest.approx(3, rel=0.05)
+
+
 def test_the_last_update_is_read_from_the_moments(packed_clips: Path, tmp_path: Path) -> None:
     step, dataset, take = patient(packed_clips, tmp_path)
     take(2)
@@ -211,4 +240,5 @@ def test_a_run_that_will_not_come_back_is_ended_if_asked_for(
 def test_every_rule_has_a_name_of_its_own() -> None:
     names = [rule.name for rule in RULES]
     assert len(set(names)) == len(names)
-    assert {*FAULTS, "copies", "learning rate", "penalty", "duplicated data"} == set(names)
+    rates = {"learning rate", "learning rate of the first steps"}
+    assert {*FAULTS, *rates, "copies", "penalty", "duplicated data"} == set(names)

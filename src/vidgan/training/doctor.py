@@ -34,6 +34,9 @@ NUM_FAKES = 16
 NUM_REALS = 64
 LASTING = 5
 """Looks in a row that have to show the same before it is told."""
+FIRST_STEPS = 50
+"""The first look of a run says how weights grow if it is taken by this step. Adam's updates are as
+large as the rate allows; once weights have grown by them, none of them looks large any more."""
 GRACE = {"stop": 0.1, "warn": 0.5}
 """Share of a run, by severity, in which nothing is told. Every generator begins with clips that are
 all alike; colours that wander together, flicker and a lack of variety are common in healthy runs
@@ -59,6 +62,7 @@ class Rule:
         shows: names of the values that are its evidence.
         cause: the likely cause, as a clause.
         change: one thing to do, with the setting.
+        lasting: looks in a row that have to show it; the first look of a run is enough for 1.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Rule:
     shows: tuple[str, ...]
     cause: str
     change: str
+    lasting: int = LASTING
 
 
 def _below(name: str, limit: float) -> Callable[[Values], bool]:
@@ -82,6 +87,8 @@ def _alike_in_colour(values: Values) -> bool:
     return _below("colour_spread", 0.1)(values) and not _below("diversity", 0.1)(values)
 
 
+LOWER_RATES = "lower training.generator.lr and training.discriminator.lr tenfold"
+
 RULES = (
     Rule(
         "learning rate",
@@ -91,7 +98,16 @@ RULES = (
         ),
         ("update_generator", "update_discriminator"),
         "a single update changes the weights by more than a twentieth of their size",
-        "lower training.generator.lr and training.discriminator.lr tenfold",
+        LOWER_RATES,
+    ),
+    Rule(
+        "learning rate of the first steps",
+        "stop",
+        _above("growth", 1.2),
+        ("growth",),
+        "the first updates make the weights grow so much that little of their start is left",
+        LOWER_RATES,
+        lasting=1,
     ),
     Rule(
         "penalty",
@@ -211,6 +227,7 @@ class TrainingDoctor:
     ) -> None:
         self.dataset, self.seed, self.total_clips = dataset, seed, total_clips
         self.history: list[tuple[int, int, Values]] = []
+        self._starts: dict[str, dict[str, float]] = {}
         self.rewind(earlier)
         self.clips: tuple[Tensor, Tensor] | None = None
         self._real: tuple[Stage, Tensor, Tensor | None] | None = None
@@ -222,6 +239,29 @@ class TrainingDoctor:
             for line in lines
             if (found := looks_of(line)) is not None
         ]
+
+    @torch.no_grad()
+    def begin(self, step: TrainingStep) -> None:
+        """Note the size of every weight of a run that has not taken a step."""
+        for player in step.optimizers:
+            sizes = {name: float(w.norm()) for name, w in named_parameters(step.gan, player)}
+            self._starts[player] = sizes
+
+    @torch.no_grad()
+    def growth(self, step: TrainingStep) -> dict[str, float]:
+        """Size of the weights that moved, over their size at the start: of the player that grew
+        most."""
+        found = []
+        for player, starts in self._starts.items():
+            moved = [
+                (float(weight.norm()), starts[name])
+                for name, weight in named_parameters(step.gan, player)
+                if step.optimizers[player].state.get(weight)
+            ]
+            if moved:
+                now, before = (math.hypot(*sizes) for sizes in zip(*moved, strict=True))
+                found.append(_ratio(now, before))
+        return {"growth": max(found)} if found else {}
 
     def is_due(self, number: int) -> bool:
         """Whether step `number` is to be looked at, if a line of the log is written for it."""
@@ -235,18 +275,23 @@ class TrainingDoctor:
         stage = step.stage
         assert stage is not None
         values = self.measure(step, stage, losses)
+        if not self.history and number <= FIRST_STEPS:
+            values |= self.growth(step)
         self.history.append((number, stage.level, values))
         recent = [v for _, level, v in self.history[-LASTING:] if level == stage.level]
         applied = [
             rule
             for rule in RULES
-            if len(recent) == LASTING
-            and clips_seen >= min(GRACE[rule.severity] * self.total_clips, GRACE_CLIPS)
+            if rule.lasting == 1
+            or (
+                len(recent) == LASTING
+                and clips_seen >= min(GRACE[rule.severity] * self.total_clips, GRACE_CLIPS)
+            )
         ]
         findings = tuple(
             Finding(rule.name, rule.severity, in_words(rule, values))
             for rule in applied
-            if all(rule.holds(earlier) for earlier in recent)
+            if all(rule.holds(earlier) for earlier in recent[-rule.lasting :])
         )
         return Look(values, findings, is_early=len(applied) < len(RULES))
 

@@ -141,6 +141,7 @@ def train(config: Config) -> Path:
         if found is None:
             state = checked(step, state)
             if recorder:
+                recorder.begin(step)
                 save(config, dataset, step, state)
 
         # Steps; clips_seen is the clock.

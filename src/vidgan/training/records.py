@@ -89,6 +89,11 @@ class Recorder:
         logged = LoggedRun(folder=self.run, settings=config_to_dict(config), step=state.step)
         self.loggers = Loggers(loggers, logged)
 
+    def begin(self, step: TrainingStep) -> None:
+        """A new run is about to take its first step."""
+        if self.doctor is not None:
+            self.doctor.begin(step)
+
     def write_line(self, state: RunState, losses: dict[str, float], step: TrainingStep) -> None:
         """Log one line of numbers, with what the doctor finds if it is time, and show progress."""
         self.speed.update(state.clips_seen)
