@@ -13,6 +13,7 @@ from vidgan.core.clip_ops import (
     to_uint8,
     unfold_time,
     upsample_clip,
+    upsample_clip_linear,
 )
 
 
@@ -62,6 +63,17 @@ def test_upsampling_repeats_voxels_along_every_axis() -> None:
 def test_upsampling_equals_the_library_on_real_shapes() -> None:
     clip = torch.randn(2, 3, 3, 4, 5)
     assert torch.equal(upsample_clip(clip, (2, 2, 2)), F.interpolate(clip, scale_factor=2))
+
+
+def test_linear_upsampling_equals_the_library() -> None:
+    clip = torch.randn(2, 3, 1, 4, 5, dtype=torch.float64)
+    expected = F.interpolate(clip, scale_factor=(1, 2, 2), mode="trilinear")
+    torch.testing.assert_close(upsample_clip_linear(clip, (1, 2, 2)), expected)
+    clip = torch.randn(2, 3, 3, 4, 5, dtype=torch.float64)
+    expected = F.interpolate(clip, scale_factor=2, mode="trilinear")
+    torch.testing.assert_close(upsample_clip_linear(clip, (2, 2, 2)), expected)
+    with pytest.raises(ValueError, match="by 1 or 2 along an axis, not 4"):
+        upsample_clip_linear(clip, (1, 4, 4))
 
 
 def test_pooling_averages_blocks_and_undoes_upsampling() -> None:

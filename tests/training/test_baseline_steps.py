@@ -96,7 +96,7 @@ PLAYS = {
             label_dim=3,
         ),
         LossConfig(name="r3gan-noise"),
-        (0.3374663004, 1.260696875),
+        (0.475510081, 0.9765366763),
         classes=2,
     ),
 }

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip
+from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip_linear
 from vidgan.core.settings import Range, Width
 from vidgan.errors import UserError
 from vidgan.models.base import (
@@ -266,7 +266,8 @@ class PocketGenerator(Generator):
         for level, block in enumerate(self.blocks, start=1):
             x = block(x, style)  # [B, C, T, H, W]
             if clip is not None:
-                clip = upsample_clip(clip, self.factors[level]) + self.to_rgb[level](x)
+                # Repeated, colours of 4x4 px would be seen as a mosaic.
+                clip = upsample_clip_linear(clip, self.factors[level]) + self.to_rgb[level](x)
         return {"clip": self.to_rgb[-1](x) if clip is None else clip}
 
 
