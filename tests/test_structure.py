@@ -245,6 +245,29 @@ def test_size_gate_counts_what_it_says() -> None:
     assert size_faults(chain) == []
 
 
+def missing_imports(text: str) -> list[str]:
+    """What a file imports from this package that is not there."""
+    found = []
+    for node in ast.walk(parsed(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vidgan":
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                with suppress(ModuleNotFoundError):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+                if not hasattr(module, alias.name):
+                    found.append(f"{node.module}.{alias.name}")
+    return found
+
+
+def test_names_that_tests_and_scripts_import_exist() -> None:
+    # Tests of extras are skipped where the extra is not installed, and would be noticed late.
+    files = [path for path in CODE if path not in MODULES]
+    missing = {path.name: missing_imports(path.read_text(encoding="utf-8")) for path in files}
+    assert {name: found for name, found in missing.items() if found} == {}
+    text = "from vidgan.errors import UserError, nothing\nfrom vidgan import video"
+    assert missing_imports(text) == ["vidgan.errors.nothing"]
+
+
 def test_no_branch_on_a_models_name_outside_models() -> None:
     outside = [path for path in MODULES if part_of(path) != "models"]
     assert faults_of(outside, lambda text: model_name_branches(parsed(text))) == []

@@ -10,9 +10,8 @@ from vidgan.video import probe
 
 TINY = [
     "training.total_clips=256",
-    "training.stable_clips=[64, 64]",
-    "training.fade_clips=[32, 32]",
     "model.channels=[8, 8, 8]",
+    "model.discriminator_channels=[8, 8]",
     "training.sample_every=20",
     "training.checkpoint_every=20",
 ]
@@ -22,7 +21,7 @@ TINY = [
     ("words", "sentence"),
     [
         (["myrun"], "'myrun' is not a setting"),
-        (["training.total_clips=8"], "ends before the last level is faded in"),
+        (["training.batch_size=6"], "does not split into groups of 4 clips"),
         (["data.resolution=17"], "17"),
     ],
 )

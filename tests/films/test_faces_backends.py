@@ -106,7 +106,7 @@ def test_mistakes_around_a_model_are_one_sentence(tmp_path):
     model = write_model(tmp_path / "m.onnx")
     refused(r"needs a file m\.json beside it", model)
     model.with_suffix(".json").write_text("{")
-    refused("is not JSON", model)
+    refused("is damaged", model)
     write_sidecar(model, sise=3)
     refused("did you mean size", model)
     write_sidecar(model, points="lines")

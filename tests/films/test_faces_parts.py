@@ -33,15 +33,15 @@ from vidgan.films.faces.shots import (  # noqa: E402
     cut_detector,
     shots_between,
 )
-from vidgan.films.faces.tracks import (  # noqa: E402  # noqa: E402  # noqa: E402
+from vidgan.films.faces.tracks import (  # noqa: E402
     Face,
     FaceConfig,
     FaceFinder,
     PersonConfig,
+    box_overlap,
     find_change,
     follow_faces,
     frames_to_search,
-    overlap,
     unbroken,
 )
 from vidgan.films.item_work import SiftMatcher, opencv, shrink  # noqa: E402
@@ -113,9 +113,9 @@ def test_probing_leaves_out_only_what_cannot_matter():
 
 
 def test_overlap_and_unbroken():
-    assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1
-    assert overlap((0, 0, 10, 10), (10, 0, 10, 10)) == 0
-    assert overlap((0, 0, 10, 10), (5, 5, 10, 10)) == pytest.approx(25 / 175)
+    assert box_overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1
+    assert box_overlap((0, 0, 10, 10), (10, 0, 10, 10)) == 0
+    assert box_overlap((0, 0, 10, 10), (5, 5, 10, 10)) == pytest.approx(25 / 175)
     assert unbroken([False, True, True, False, True, False], 0) == [(1, 3), (4, 5)]
     assert unbroken([False, False], 3) == []
 

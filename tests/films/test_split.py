@@ -49,7 +49,7 @@ def test_every_shot_becomes_a_film_and_whole_shots_are_held_out(film: Path, tmp_
     assert split_of["shot-00001-16"] == split_of["shot-00001-26"]
     assert sorted(set(split_of.values())) == ["heldout", "train"]
     assert report.counts == {s: list(split_of.values()).count(s) for s in ("heldout", "train")}
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         split_film(film, tmp_path / "out", config)
     with pytest.raises(UserError, match=r"none of the 4 shots .* has 31 frames: set min_frames"):
         split_film(film, tmp_path / "none", ShotConfig())

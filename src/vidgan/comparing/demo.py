@@ -43,7 +43,7 @@ class Scene:
 
 
 SCENES = {
-    "shapes": Scene("cpu/pvgan-motions-16x8", ("ring", "square", "triangle", "cross"), 2640),
+    "shapes": Scene("cpu/pocketgan-motions-16x8", ("ring", "square", "triangle", "cross"), 2640),
     "digits": Scene("cpu/pvgan-digits-16x8", DIGITS, 6600),
 }
 HELDOUT_FRACTION = 1 / 11

@@ -139,7 +139,7 @@ def _write_shots(job: SplitJob) -> SplitReport:
     pieces = [(f"shot-{n:05d}", piece) for n, s in enumerate(usable) for piece in _cut(s, most)]
     names = sorted({name for name, _ in pieces})
     sources, _ = hold_out([Source(name=name, path=film) for name in names], job.heldout)
-    split_of = {source.name: source.split for source in sources}
+    split_of = {source.name: source.split or "train" for source in sources}
     counts = Counter(split_of[name] for name, _ in pieces)
 
     def write(folder: Path) -> None:

@@ -52,6 +52,7 @@ from vidgan.training.plan import refuse_larger_than_device
 from vidgan.training.planner import (
     batch_requests,
     check_batches,
+    check_settings,
     clip_shape,
     new_step,
     plan_schedule,
@@ -211,7 +212,7 @@ def check_before(config: Config) -> None:
     config = keep_schedule(config)
     check_run_folder(config)
     check_place(config.run)
-    plan_schedule(config, clip_shape(config))
+    check_settings(config)
 
 
 class Fitted(NamedTuple):

@@ -100,7 +100,7 @@ def test_the_same_set_gives_the_same_bytes(packed, exported, tmp_path):
     export_to_litdata(packed, tmp_path / "again")
     for file in (path for path in exported.rglob("*") if path.is_file()):
         assert (tmp_path / "again" / file.relative_to(exported)).read_bytes() == file.read_bytes()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         export_to_litdata(packed, exported)
 
 

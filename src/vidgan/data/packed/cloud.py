@@ -165,16 +165,21 @@ def _is_level_config(config: dict[str, Any]) -> bool:
     """Whether litdata wrote a `config` for a number and bytes, without compression and the like."""
     from litdata.utilities._pytree import tree_flatten, treespec_dumps
 
-    _, spec = tree_flatten({"index": 0, "payload": b""})
-    expected = {
-        "data_format": ["int", "bytes"],
-        "data_spec": treespec_dumps(spec),
-        "item_loader": "PyTreeLoader",
-        "types": {"index": "int", "payload": "bytes"},
-    }
-    # Whatever else there is, now or in a later litdata, is off.
-    keys = {*config, *expected} - {"chunk_size", "chunk_bytes"}
-    return all(config.get(key) == expected.get(key) for key in keys)
+    # Sets of before held dictionaries.
+    named = {"index": "int", "payload": "bytes"}
+    forms: list[tuple[Any, Any]] = [((0, b""), "json"), (named, named)]
+    for example, types in forms:
+        expected = {
+            "data_format": ["int", "bytes"],
+            "data_spec": treespec_dumps(tree_flatten(example)[1]),
+            "item_loader": "PyTreeLoader",
+            "types": types,
+        }
+        # Whatever else there is, now or in a later litdata, is off.
+        keys = {*config, *expected} - {"chunk_size", "chunk_bytes"}
+        if all(config.get(key) == expected.get(key) for key in keys):
+            return True
+    return False
 
 
 def _is_chunk(chunk: Any) -> bool:
@@ -214,7 +219,8 @@ def write_level(folder: Path, payloads: Iterable[bytes], items_per_chunk: int) -
     folder.mkdir()
     writer = BinaryWriter(str(folder), chunk_size=items_per_chunk)
     for index, payload in enumerate(payloads):
-        writer[index] = {"index": index, "payload": payload}
+        # Dictionaries become Arrow tables where pyarrow is installed, and only there can be read.
+        writer[index] = (index, payload)
     writer.done()
     writer.merge(1)
     file = folder / "index.json"

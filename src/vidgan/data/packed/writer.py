@@ -151,7 +151,8 @@ class LitdataChunks:
                 cache = None if self._cache is None else self._cache / level_folder(level)
                 self._levels[key] = open_level(place, cache)
             item = self._levels[key][index]
-            number, stored = item["index"], bytes(item["payload"])
+            number, payload = item.values() if isinstance(item, dict) else item
+            stored = bytes(payload)
         except UserError:
             raise
         except Exception as error:
