@@ -16,7 +16,7 @@ from vidgan.errors import UnhealthyTrainingError
 from vidgan.models.base import ClipShape
 from vidgan.training import doctor as doctor_module
 from vidgan.training.budget import _same_batch, full_stage
-from vidgan.training.doctor import LASTING, RULES, Look, TrainingDoctor, clip_ratios
+from vidgan.training.doctor import LASTING, RULES, Look, TrainingDoctor, clip_ratios, repeated_share
 from vidgan.training.logs import LOG_FILE, read_log
 from vidgan.training.loop import build_step, open_clips, train
 from vidgan.training.planner import plan_schedule
@@ -119,6 +119,23 @@ def test_a_fault_of_the_generator_is_named(name: str, packed_clips: Path, tmp_pa
     look = examined(step, dataset, FAULTS[name])
     assert name in {finding.name for finding in look.findings}, look
     assert look.verdict == ("stop" if name == "dead generator" else "warn")
+
+
+def test_copies_among_many_training_clips_are_named(packed_clips: Path, tmp_path: Path) -> None:
+    step, dataset, _ = patient(packed_clips, tmp_path)
+    assert repeated_share(dataset) == 0
+    # Copies lie anywhere in a set, seldom two among the clips that a look compares.
+    whole = list(dataset.store.items)
+    train = [number for number, item in enumerate(whole) if item.split == "train"]
+    items, third = list(whole), len(train) // 3
+    for number, other in zip(train[:third], train[-third:], strict=True):
+        items[number] = replace(items[number], checksums=items[other].checksums)
+    dataset.store.items = items  # type: ignore[misc]
+    assert repeated_share(dataset) == pytest.approx(2 * third / len(train))
+    doctor = TrainingDoctor(dataset, seed=0, total_clips=100)
+    dataset.store.items = whole  # type: ignore[misc]
+    looks = [doctor.look(step, number, {}, 50) for number in range(LASTING)]
+    assert "duplicated data" in {found.name for found in looks[-1].findings}
 
 
 def test_copies_of_training_clips_are_named(packed_clips: Path, tmp_path: Path) -> None:

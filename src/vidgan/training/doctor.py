@@ -8,6 +8,7 @@ bits with and without it.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -227,6 +228,7 @@ class TrainingDoctor:
     ) -> None:
         self.dataset, self.seed, self.total_clips = dataset, seed, total_clips
         self.history: list[tuple[int, int, Values]] = []
+        self._repeated = repeated_share(dataset)
         self._starts: dict[str, dict[str, float]] = {}
         self.rewind(earlier)
         self.clips: tuple[Tensor, Tensor] | None = None
@@ -312,6 +314,7 @@ class TrainingDoctor:
             fake, asked_for = self.fakes(step, real, labels, size)
             values |= self.scores(step, real[:size], fake, labels, asked_for)
         values |= clip_ratios(real, fake, asked_for)
+        values["duplicates"] = max(values.get("duplicates", 0.0), self._repeated)
         self.clips = real[:EVIDENCE_CLIPS], fake[:EVIDENCE_CLIPS]
         values |= self.drift(real, values)
         return {name: round(value, 6) for name, value in values.items() if math.isfinite(value)}
@@ -424,6 +427,14 @@ class Look:
             "values": dict(self.values),
             "findings": [asdict(finding) for finding in self.findings],
         }
+
+
+def repeated_share(dataset: ClipDataset) -> float:
+    """Share of training clips that another one equals, as far as stored checksums tell."""
+    items = dataset.store.items
+    sums = [item.checksums for item in items if item.split == "train" and item.checksums]
+    counts = Counter(sums)
+    return sum(count for count in counts.values() if count > 1) / max(1, len(sums))
 
 
 def looks_of(line: Mapping[str, Any]) -> dict[str, Any] | None:
