@@ -20,6 +20,7 @@ from vidgan.core.settings import to_dict
 from vidgan.evaluation.generators import EvaluationOptions, evaluate
 from vidgan.evaluation.predictions import evaluate_predictions
 from vidgan.evaluation.record_types import Record
+from vidgan.sampling.outputs import diagonal_pixels
 from vidgan.sampling.storage import card_of, load_generator, save_generator
 from vidgan.sampling.zoo import FOLDER, INDEX, MAX_BYTES, PREFIX, ZooEntry, list_zoo
 from vidgan.training.run_folder import device_seconds
@@ -57,6 +58,7 @@ def main() -> None:
         cpu_seconds=round(device_seconds(given.run) or 0),
         licence="MIT, like vidgan; trained on rendered clips alone",
         sha256=sha256_of(path),
+        pixels=diagonal_pixels(load_generator(path)),
     )
     enter(entry)
     record = evaluated(given.name, given.run, continues=bool(generator.context_frames))

@@ -248,6 +248,17 @@ def generator_fingerprint(generator: Generator) -> str:
     return digest.hexdigest()
 
 
+def diagonal_pixels(generator: Generator) -> tuple[int, ...]:
+    """The diagonal of the middle frame of one clip: seed 0, the first class, a grey context."""
+    _, frames, side, _ = card_of(generator).clip_shape
+    given = generator.context_frames
+    context = torch.full((1, 3, given, side, side), 128, dtype=torch.uint8) if given else None
+    labels = torch.zeros(1, dtype=torch.int64) if generator.num_classes else None
+    clips = sample_clips(generator, sample_latents(generator, [0]), labels, context)
+    frame = clips[0, :, frames // 2]  # [C, H, W]
+    return tuple(torch.diagonal(frame, dim1=1, dim2=2).flatten().tolist())
+
+
 def _request(
     generator: Generator, seeds: range, settings: SampleSettings
 ) -> dict[str, str | int | float | None]:

@@ -32,6 +32,7 @@ class ZooEntry:
         cpu_seconds: of the training.
         licence: of the weights.
         sha256: of the file.
+        pixels: of one clip (`outputs.diagonal_pixels`); code and weights that part change them.
         protocol: of the evaluation.
         scores: of the generator, by metric.
         real_scores: of held-out real clips in the same evaluation.
@@ -45,6 +46,7 @@ class ZooEntry:
     cpu_seconds: Annotated[float, Range(0)]
     licence: str
     sha256: str
+    pixels: tuple[int, ...] = ()
     protocol: str = ""
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     real_scores: dict[str, float] = dataclasses.field(default_factory=dict)
