@@ -23,6 +23,9 @@ TINY = [
         (["myrun"], "'myrun' is not a setting"),
         (["training.batch_size=6"], "does not split into groups of 4 clips"),
         (["data.resolution=17"], "17"),
+        (["run=elsewhere"], "set the folder with --out"),
+        (["data=my_clips"], "leave run= and data= out"),
+        (["model=vgan"], "batch norm"),
     ],
 )
 def test_wrong_words_are_told_before_anything_is_rendered(tmp_path, words, sentence):

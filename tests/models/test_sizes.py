@@ -6,6 +6,8 @@ import pytest
 import torch
 from model_cases import CASES, Case
 
+import vidgan
+from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
 
 WIDTHS = (6, 5, 4, 3)
@@ -69,3 +71,8 @@ def resized(case: Case, frames: int, side: int) -> Case:
     return dataclasses.replace(
         case, config=dataclasses.replace(case.config, **changes), clip_shape=shape
     )
+
+
+def test_a_shape_of_another_length_is_told() -> None:
+    with pytest.raises(UserError, match=r"\(C, T, H, W\), and \(3, 8, 16\) is none"):
+        vidgan.build_gan("pocketgan", (3, 8, 16))  # type: ignore[arg-type]

@@ -53,6 +53,11 @@ def test_without_a_preset_the_device_chooses() -> None:
     assert load_config(None, ["data=clips/", "training.device=cpu"]).preset == CPU
 
 
+def test_one_time_is_enough() -> None:
+    with pytest.raises(UserError, match="give one of them"):
+        load_config("cpu/quick", ["minutes=-3", "hours=2"])
+
+
 @pytest.mark.parametrize(
     ("words", "preset"),
     [("minutes=5", "cpu/quick"), ("hours=1", "cpu/quick"), ("hours=2", CPU), ("seed=1", CPU)],

@@ -105,3 +105,26 @@ def test_damage_is_no_agreement(
 def test_a_pointer_to_no_checkpoint_is_a_problem(copied: Path) -> None:
     (copied / "last.json").write_text('{"step": 7}')
     assert any("last.json" in problem for problem in check_run(copied).problems)
+
+
+def test_a_run_is_finished_where_its_checkpoints_are(copied: Path) -> None:
+    # The log alone still tells of the last step.
+    last = copied / "last.json"
+    content = last.read_bytes()
+    last.write_bytes(b"")
+    assert check_run(copied).next == f"vidgan train {copied} (writes last.json again)"
+    last.write_bytes(content)
+    shutil.rmtree(copied / "checkpoints" / "step-14")
+    found = check_run(copied)
+    assert found.facts["state"] == "unfinished"
+    assert found.next == f"vidgan train {copied} (goes on from step 10)"
+    (copied / "config.yaml").write_text("model: 3\n")
+    assert check_run(copied).next.startswith(f"put {copied / 'config.yaml'} back")
+
+
+def test_files_are_compared_and_not_what_is_noted_of_them(finished: Path, copied: Path) -> None:
+    path = copied / "checkpoints" / "step-10" / "ema.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    found = compare_runs(finished, copied)
+    assert found.checkpoints == {10: f"{path.parent} is damaged", 14: "same"}
+    assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from vidgan.core.distributed import join_processes
 from vidgan.core.files import check_place
 from vidgan.core.progress import Notify, Progress
 from vidgan.data.synthetic.motions import DIGITS, motion_settings, render_motions
@@ -76,7 +77,7 @@ def run_demo(
         The record of the evaluation; the page is `<out>/index.html`.
 
     Raises:
-        UserError: no such scene, or `out` holds something else.
+        UserError: no such scene, settings that do not fit, or `out` holds something else.
     """
     if scene not in SCENES:
         raise UserError(f"there is no scene {scene!r} for the demo: use {', '.join(SCENES)}")
@@ -85,7 +86,13 @@ def run_demo(
     out = Path(out)
     videos = out.with_name(f"{out.name}-videos")
     config = load_config(shown.preset, [f"data={videos}", f"run={out}", *overrides])
-    check_before(config)
+    if config.run != str(out) or config.data.path != str(videos):
+        raise UserError(
+            "the demo renders its own videos and names its own run: leave run= and data= out, and "
+            "set the folder with --out; 'vidgan train' takes other clips"
+        )
+    with join_processes(config.training.device):
+        check_before(config)
     check_place(videos)
     start = time.monotonic()
 

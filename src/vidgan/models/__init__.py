@@ -115,4 +115,6 @@ def build_gan(
     """
     trust_typed(model)
     config = model_config_class(model)() if isinstance(model, str) else model
+    if len(clip_shape) != len(ClipShape._fields):
+        raise UserError(f"the shape of a clip is (C, T, H, W), and {tuple(clip_shape)} is none")
     return config.build(ClipShape(*clip_shape), num_classes)

@@ -14,6 +14,7 @@ from vidgan.models import outline_gan
 from vidgan.models.base import GAN, ClipShape
 from vidgan.training.ema import PLAYERS, copy_generator, player_settings
 from vidgan.training.loggers import LOGGERS
+from vidgan.training.loss_checks import check_loss
 from vidgan.training.presets import Config
 from vidgan.training.schedule import Schedule, make_schedule, per_level, stage_at
 from vidgan.training.settings import TrainingConfig
@@ -115,12 +116,14 @@ def check_settings(config: Config) -> None:
     """Refuse settings that do not fit each other, as far as one process can tell without clips.
 
     Raises:
-        UserError: what `plan_schedule` and `check_batches` refuse, or networks that cannot be.
+        UserError: what `plan_schedule`, `check_batches` and `check_loss` refuse, or networks that
+            cannot be.
     """
     shape = clip_shape(config)
     schedule = plan_schedule(config, shape)
     gan = outline_gan(config.model, shape, 0, "model")
     check_batches(schedule, gan, config.training, Processes())
+    check_loss(gan, make_loss(config.loss))
     for name in config.training.loggers:
         LOGGERS.find(name)
 

@@ -240,6 +240,8 @@ def load_config(
     """
     if isinstance(overrides, str):
         raise UserError(f"the settings {overrides!r} must be a list of words: [{overrides!r}]")
+    if len({word.partition("=")[0] for word in overrides} & {"minutes", "hours"}) == 2:
+        raise UserError("minutes= and hours= set the same time: give one of them")
     words = [_expand(word) for word in overrides]
     given: dict[str, Any] = {}
     if isinstance(source, Mapping):

@@ -14,7 +14,6 @@ from vidgan.core.files import read_json
 from vidgan.core.settings import differences
 from vidgan.errors import UserError
 from vidgan.sampling.storage import (
-    STATE_FILE,
     checkpoint_folder,
     checkpoint_steps,
     pointer_flaws,
@@ -59,7 +58,8 @@ def check_run(run: Path) -> RunCheck:
         problems.append(f"the settings cannot be read: {error}")
     whole, damaged = _checkpoints(run)
     problems += damaged
-    problems += pointer_flaws(run)
+    pointers = pointer_flaws(run)
+    problems += pointers
     log = read_log(run / LOG_FILE)
     problems += _log_problems(run, log, whole)
     if config is not None:
@@ -69,9 +69,12 @@ def check_run(run: Path) -> RunCheck:
     total = None if config is None else config.training.total_clips
     seen = log[-1]["clips_seen"] if log else 0
     looks = [look for line in log if (look := looks_of(line)) is not None]
+    # Lines of the log outlive checkpoints that are gone; what is left of a run are the latter.
+    ends = bool(whole and log) and whole[-1] >= log[-1]["step"]
+    finished = total is not None and seen >= total and ends
     facts = {
         "run": str(run),
-        "state": "training now" if trains else "finished" if seen == total else "unfinished",
+        "state": "training now" if trains else "finished" if finished else "unfinished",
         "step": log[-1]["step"] if log else 0,
         "clips_seen": seen,
         "total_clips": total,
@@ -82,8 +85,13 @@ def check_run(run: Path) -> RunCheck:
     }
     if looks:
         problems += [f"training doctor: {one['sentence']}" for one in looks[-1]["findings"]]
-    finished = total is not None and seen >= total
-    return RunCheck(facts, tuple(problems), _next(run, trains, finished, whole, damaged))
+    if config is None and not trains:
+        proposal = f"put {run / CONFIG_FILE} back from a copy: without it nothing can go on"
+    elif finished and any("last.json" in flaw for flaw in pointers):
+        proposal = f"vidgan train {run} (writes last.json again)"
+    else:
+        proposal = _next(run, trains, finished, whole, damaged)
+    return RunCheck(facts, tuple(problems), proposal)
 
 
 def _checkpoints(run: Path) -> tuple[list[int], list[str]]:
@@ -265,11 +273,11 @@ def _compare_checkpoints(first: Path, second: Path) -> dict[int, str]:
     for step in sorted({*checkpoint_steps(first)} & {*checkpoint_steps(second)}):
         hashes = []
         for run in (first, second):
-            try:
-                noted = read_state(checkpoint_folder(run, step)).get("sha256")
-                hashes.append(noted if isinstance(noted, dict) else {})
-            except (OSError, ValueError):
-                found[step] = f"{STATE_FILE} of {run} is damaged"
+            folder = checkpoint_folder(run, step)
+            if check_checkpoint(folder, step) is None:
+                hashes.append(read_state(folder)["sha256"])
+            else:
+                found[step] = f"{folder} is damaged"
         if len(hashes) == 2:
             names = [name for name in hashes[0] if hashes[0][name] != hashes[1].get(name)]
             found[step] = f"{', '.join(names)} differ" if names else "same"
