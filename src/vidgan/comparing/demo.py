@@ -30,7 +30,7 @@ from vidgan.sampling.outputs import (
 from vidgan.sampling.storage import card_of, load_generator
 from vidgan.training.loop import check_before, open_clips, train
 from vidgan.training.page import write_page
-from vidgan.training.presets import load_config
+from vidgan.training.presets import Config, load_config
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,7 @@ def run_demo(
     num_videos = num_videos or shown.num_videos
     out = Path(out)
     videos = out.with_name(f"{out.name}-videos")
-    config = load_config(shown.preset, [f"data={videos}", f"run={out}", *overrides])
-    if config.run != str(out) or config.data.path != str(videos):
-        raise UserError(
-            "the demo renders its own videos and names its own run: leave run= and data= out, and "
-            "set the folder with --out; 'vidgan train' takes other clips"
-        )
-    with join_processes(config.training.device):
-        check_before(config)
-    check_place(videos)
+    config = _settings(shown.preset, videos, out, overrides)
     start = time.monotonic()
 
     def stage(sentence: str) -> None:
@@ -135,6 +127,20 @@ def run_demo(
         stage("5/5 writing the page")
         write_page(out, "done")
         return record
+
+
+def _settings(preset: str, videos: Path, out: Path, overrides: Sequence[str]) -> Config:
+    """The settings of the demo's run; what does not fit is refused before anything is rendered."""
+    config = load_config(preset, [f"data={videos}", f"run={out}", *overrides])
+    if config.run != str(out) or config.data.path != str(videos):
+        raise UserError(
+            "the demo renders its own videos and names its own run: leave run= and data= out, and "
+            "set the folder with --out; 'vidgan train' takes other clips"
+        )
+    with join_processes(config.training.device):
+        check_before(config)
+    check_place(videos)
+    return config
 
 
 @contextmanager
