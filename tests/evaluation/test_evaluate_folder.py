@@ -1,6 +1,7 @@
 """`vidgan evaluate FOLDER`: clips of any other program under the protocol of our own."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vidgan.data.packed.store import MemoryStore
 from vidgan.data.settings import DataConfig
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.errors import UserError
+from vidgan.evaluation.record_checks import read_run_records
 from vidgan.video import write_mp4, write_png
 
 Capture = pytest.CaptureFixture[str]
@@ -128,6 +130,18 @@ def test_the_same_clips_in_two_containers_count_once(capsys: Capture) -> None:
     assert "png and lossless hold the same clips, which count once" in text
     assert "| png (1) |" in text
     assert "| lossless" not in text
+
+
+def test_of_two_records_of_one_second_the_later_file_is_newer(capsys: Capture) -> None:
+    shutil.rmtree("png/evals", ignore_errors=True)
+    evaluated("png", capsys)
+    first = next(Path("png/evals").glob("*.json"))
+    for name in ("a.json", "z.json"):
+        second = Path(shutil.copy(first, first.with_name(name)))
+        for path, seconds in ((first, 2_000_000_000), (second, 2_000_000_001)):
+            os.utime(path, (seconds, seconds))
+        assert read_run_records("png", newest=1)[0][0].path == second
+        second.unlink()
 
 
 @pytest.mark.parametrize(

@@ -126,11 +126,12 @@ def read_run_records(
     dated, refused = [], []
     for path in sorted(Path(run, EVALS_FOLDER).glob("*.json")):
         try:
-            dated.append((read_record(path).created, path))
+            # Records of one second are told apart by their files.
+            dated.append((read_record(path).created, path.stat().st_mtime_ns, path))
         except UserError as error:
             refused.append(str(error))
     found: list[CheckedRecord] = []
-    for _, path in sorted(dated, key=lambda pair: pair[0], reverse=True):
+    for *_, path in sorted(dated, reverse=True):
         if newest is not None and len(found) == newest:
             break
         try:
