@@ -218,8 +218,8 @@ def demo(
 ) -> None:
     """Render a small labelled set, train on it, sample, evaluate, and write a page.
 
-    About ten minutes on two cores for shapes, up to half an hour where the processor has no
-    bfloat16, longer for digits. An interrupted demo continues where it stopped.
+    About a quarter of an hour on one core for shapes, longer for digits. An interrupted demo
+    continues where it stopped.
 
     Args:
         words: settings that differ from the demo's preset.
