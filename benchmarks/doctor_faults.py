@@ -41,7 +41,7 @@ MODELS: dict[str, tuple[type[Generator], str]] = {
 }
 NUM_VIDEOS = 352
 COPIES = 3
-"""Of every video in the set with duplicated data: names of the same film."""
+"""How often every video lies in the set with duplicated data."""
 HEALTHY_SEEDS = range(10)
 
 
@@ -158,11 +158,8 @@ def trained(
     when = ", ".join(str(step) for step in named.values()) or "-"
     is_named = any(fault.expected in finding for finding in named)
     missed = "" if is_named or name == "healthy" else f" (missed: {fault.expected})"
-    return (
-        f"| {name} | {seed} | {told}{missed} | {when} | {verdict} | {seconds:.0f} |",
-        is_named,
-        (verdict),
-    )
+    row = f"| {name} | {seed} | {told}{missed} | {when} | {verdict} | {seconds:.0f} |"
+    return row, is_named, verdict
 
 
 @contextmanager

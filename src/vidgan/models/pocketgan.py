@@ -358,7 +358,7 @@ class PocketDiscriminator(Discriminator):
 
 
 COARSE_GAIN = 4.0
-"""Colours of 4x4 px deviate by a quarter or so, where features do by one."""
+"""Brings them near 1: coarse colours of four moving shapes deviate by 0.19 on average."""
 
 
 def coarse_deviation(clip: Tensor, group_size: int) -> Tensor:
