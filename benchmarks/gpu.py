@@ -413,7 +413,9 @@ def has_card() -> bool:
 def run_parts(session: Session, wanted: Collection[str]) -> None:
     """The parts, one after the other; clips are rendered beside them without the card."""
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
-    sets = {name: session.start_part(name, 150, **hidden) for name in ("clips A", "clips B")}
+    needs_clips = not {"loader", "resume", *TRAININGS}.isdisjoint(wanted)
+    names = ("clips A", "clips B") if needs_clips else ()
+    sets = {name: session.start_part(name, 150, **hidden) for name in names}
     trainings = [name for name in TRAININGS if name in wanted]
     needed = 0.0 if session.tiny else len(trainings) * TRAINING_PART_S
     for name, longest in LIMITS_S.items():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from broken_kernels import BrokenKernel, amx_fault, weight_gradient
 from launching import torchrun
+from torch import Tensor
 from training_cases import hash_of_ema, tiny_config
 from two_processes_norms import PLAYS, SHAPE
 
@@ -18,6 +19,7 @@ from vidgan.errors import UserError
 from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models.base import ClipShape, Stage
 from vidgan.models.parts.convolution import stock_convolutions
+from vidgan.models.pocketgan import PocketConfig
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.training import gradient_check
 from vidgan.training.checkpoint import find_checkpoint
@@ -110,6 +112,28 @@ def test_the_new_layers_of_a_level_are_checked_before_they_fade_in() -> None:
     assert all(part.abs().sum() > 0 for part in found["generator"].values())
     assert step.stage is not None
     assert step.stage.alpha == 0
+
+
+def test_differences_in_noise_are_right_in_bfloat16() -> None:
+    # Scored in bfloat16, clips before and after the noise differ by rounding.
+    config = PocketConfig(channels=(32, 16, 8), discriminator_channels=(16, 8))
+    torch.manual_seed(0)
+    gan = config.build(ClipShape(3, 4, 16, 16))
+    loss = make_loss(LossConfig(name="r3gan-noise"))
+    step = TrainingStep(gan, copy_generator(gan.generator), loss, TrainingConfig(), 0)
+    step.enter(Stage(level=0, frames=4, resolution=16, batch_size=4, alpha=1.0))
+    clips = torch.randint(256, (4, 3, 4, 16, 16), generator=keyed_rng("clips"), dtype=torch.uint8)
+    batch, cpu = Batch(clips, None, 4, 0), torch.device("cpu")
+    fake = step.first_fake(batch)
+    true = gradients_in(PrecisionConfig(networks="fp64"), step, batch, cpu, fake)
+    assert {"discriminator/r1_noise", "discriminator/r2_noise"} < true.keys()
+    for penalty in ("fp32", "bf16"):
+        asked = PrecisionConfig(networks="bf16", penalty=penalty)
+        found = gradients_in(asked, step, batch, cpu, fake)
+        for name in ("discriminator/r1_noise", "discriminator/r2_noise"):
+            assert whole_cosine(found[name], true[name]) > 0.999, (penalty, name)
+        # The generator's own fakes in bfloat16 differ by rounding: nothing is wrong with that.
+        assert not compare_formats(step, batch, asked).wrong
 
 
 # ------------------------------------------------------------------------------------------------
@@ -259,9 +283,9 @@ def test_a_level_is_checked_once_for_each_machine(
     asked: list[str] = []
     gradients = TrainingStep.gradients
 
-    def counted(step: TrainingStep, batch: Batch) -> Gradients:
+    def counted(step: TrainingStep, batch: Batch, fake: Tensor | None) -> Gradients:
         asked.append(step.settings.precision.networks)
-        return gradients(step, batch)
+        return gradients(step, batch, fake)
 
     monkeypatch.setattr(TrainingStep, "gradients", counted)
     train(short_config(tmp_path / "first", packed_clips, BF16))

@@ -154,6 +154,7 @@ class PenaltyInputs(NamedTuple):
         scores_real, scores_fake: the discriminator's outputs on both.
         labels, context, view: what the discriminator was given with each clip, or None.
         rng: random rows for this update and penalty.
+        scores_in_bf16: whether the scores were computed in bfloat16.
     """
 
     discriminator: nn.Module
@@ -165,6 +166,7 @@ class PenaltyInputs(NamedTuple):
     context: Tensor | None
     view: Tensor | None
     rng: BatchRandom
+    scores_in_bf16: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +275,8 @@ class NoiseDifference(Penalty):
     """E (D(x) - D(x + s n))^2 / (2 s^2) with n ~ N(0, 1): R1 or R2 without a double backward pass.
 
     The first order of D around x makes it E ||grad D(x)||_2^2 / 2 (Lin et al. 2025,
-    arXiv:2501.08316, where the factor is part of the weight).
+    arXiv:2501.08316, where the factor is part of the weight). Both scores are computed in float32
+    whatever the networks compute in: in bfloat16 rounding is a part of their small difference.
 
     Attributes:
         size: s, in units of the clip's range [-1, 1].
@@ -290,7 +293,11 @@ class NoiseDifference(Penalty):
     def difference(self, at: PenaltyInputs, clip: Tensor, realness: Tensor) -> Tensor:
         """The penalty at clips whose scores are known."""
         noise = at.rng.normal(*clip.shape[1:]).to(clip.dtype)
-        moved = at.discriminator(clip + self.size * noise, at.labels, at.context, at.view).realness
+        given = at.labels, at.context, at.view
+        with torch.autocast(clip.device.type, enabled=False):
+            if at.scores_in_bf16:
+                realness = at.discriminator(clip, *given).realness
+            moved = at.discriminator(clip + self.size * noise, *given).realness
         slope: Tensor = (moved - realness).mean(dim=1) / self.size
         return slope.square().mean() / 2
 

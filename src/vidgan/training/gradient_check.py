@@ -11,6 +11,7 @@ import copy
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -157,12 +158,15 @@ def _judge(
     device = step.processes.device
     # Metal has no float64: there the truth comes from the processor.
     place = torch.device("cpu") if device.type == "mps" and truth == "fp64" else device
-    true = gradients_in(PrecisionConfig(networks=truth), step, batch, place)
+    exact = PrecisionConfig(networks=truth)
+    # The penalty of an early game can be another one at fakes that differ by rounding alone.
+    fake = probe_in(exact, step, place).first_fake(on_device(batch, place))
+    true = gradients_in(exact, step, batch, place, fake)
     right: Float32 | None = None
     wrong: list[str] | None = None
     cosine = 1.0
     for float32, precision in ladder:
-        found = gradients_in(precision, step, batch, device)
+        found = gradients_in(precision, step, batch, device, fake)
         mistaken: dict[str, str] = {}
         for error in layer_errors(found, true):
             if error.excess > 1:
@@ -189,9 +193,24 @@ def whole_cosine(found: Mapping[str, Tensor], true: Mapping[str, Tensor]) -> flo
 
 
 def gradients_in(
-    precision: PrecisionConfig, step: TrainingStep, batch: Batch, device: torch.device
+    precision: PrecisionConfig,
+    step: TrainingStep,
+    batch: Batch,
+    device: torch.device,
+    fake: Tensor | None = None,
 ) -> Gradients:
     """Gradients of a step's losses in some number formats, of a copy of its networks.
+
+    Args:
+        precision, device: what computes them.
+        step, batch: as in `compare_formats`.
+        fake: what the discriminators score in place of the generator's clips.
+    """
+    return probe_in(precision, step, device).gradients(on_device(batch, device), fake)
+
+
+def probe_in(precision: PrecisionConfig, step: TrainingStep, device: torch.device) -> TrainingStep:
+    """A step with copies of the networks of `step`.
 
     A level that fades in is taken half way: at its start the new layers have no gradient yet.
     """
@@ -208,12 +227,13 @@ def gradients_in(
     )
     if step.stage.alpha < 1:
         probe.gan.set_stage(replace(step.stage, alpha=0.5))
-    batch = replace(batch, real=batch.real.to(device), labels=_moved(batch.labels, device))
-    return probe.gradients(batch)
+    return probe
 
 
-def _moved(labels: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if labels is None else labels.to(device)
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch where a copy computes."""
+    labels = None if batch.labels is None else batch.labels.to(device)
+    return replace(batch, real=batch.real.to(device), labels=labels)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -334,7 +354,8 @@ class GradientCheck:
             where = [device.type, processor_id()]
         else:
             version = str(cudnn.version())  # type: ignore[no-untyped-call]
-            where = [torch.cuda.get_device_name(device), version]
+            tf32 = f"tf32 {cudnn.allow_tf32}, {os.environ.get('NVIDIA_TF32_OVERRIDE', 'as asked')}"
+            where = [torch.cuda.get_device_name(device), version, tf32]
         return [*where, str(torch.__version__), code_version()]
 
     def _settings(self) -> dict[str, Any]:

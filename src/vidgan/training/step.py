@@ -321,6 +321,7 @@ class TrainingStep:
                     context=own.context,
                     view=view,
                     rng=SharedRandom(self.random(batch, key, "penalty", name, kind), share),
+                    scores_in_bf16=self.settings.precision.networks == "bf16",
                 )
                 with self.autocast(self.settings.precision.penalty == "bf16"):
                     value = penalty(at)
@@ -501,7 +502,12 @@ class TrainingStep:
                 rng,
             )
 
-    def gradients(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+    def first_fake(self, batch: Batch) -> Tensor:
+        """The clips that the discriminators score in `gradients`."""
+        key = UpdateKey(self.seed, is_check=True)
+        return self.generate(self.split(batch, key)[0], key)["clip"].detach()
+
+    def gradients(self, batch: Batch, fake: Tensor | None = None) -> dict[str, dict[str, Tensor]]:
         """Gradients of a first step on a batch, by loss and parameter, without updating anything.
 
         The losses are `discriminator`, with every penalty in it, then each penalty alone (without
@@ -509,16 +515,18 @@ class TrainingStep:
 
         Args:
             batch: reals as the loader yields them; all of them are one micro-batch.
+            fake: what the discriminators score in place of the generator's clips.
         """
         key = UpdateKey(self.seed, is_check=True)
         (prepared,) = self.split(batch, key)
-        fake = self.generate(prepared, key)
-        total, logs = self.discriminator_loss(prepared, fake, key, update=0)
+        parts = self.generate(prepared, key)
+        scored = parts if fake is None else {**parts, "clip": fake.to(parts["clip"])}
+        total, logs = self.discriminator_loss(prepared, scored, key, update=0)
         losses = {"discriminator": {"discriminator": total}, "generator": {}}
         for name, value in logs.items():
             if name.rpartition("/")[2] in self.loss.penalties:
                 losses["discriminator"][name] = value
-        losses["generator"]["generator"], _ = self.generator_loss(prepared, fake, key)
+        losses["generator"]["generator"], _ = self.generator_loss(prepared, parts, key)
         for network in self.gan.networks.values():
             for layer in network.running_layers():
                 layer.forget()
@@ -526,10 +534,10 @@ class TrainingStep:
         for player in PLAYERS:
             named = {n: p for n, p in named_parameters(self.gan, player) if p.requires_grad}
             for loss, value in losses[player].items():
-                parts = torch.autograd.grad(
+                gradients = torch.autograd.grad(
                     value, list(named.values()), retain_graph=True, allow_unused=True
                 )
-                pairs = zip(named, parts, strict=True)
+                pairs = zip(named, gradients, strict=True)
                 found[loss] = {name: part for name, part in pairs if part is not None}
         return found
 
