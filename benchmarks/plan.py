@@ -30,6 +30,7 @@ from vidgan.training.step_cost import count_step
 
 PRESETS = (
     "cpu/pvgan-motions-16x8",
+    "cpu/pocketgan-motions-16x8",
     "cpu/vgan-motions-16x8",
     "cpu/mocogan-motions-16x8",
     "cpu/hrvgan-motions-16x8",
