@@ -59,7 +59,11 @@ def test_what_is_wrong_is_named(copied: Path, capsys: pytest.CaptureFixture[str]
     assert run_verb(["doctor", str(copied)]) == 2
     assert "step-14 is damaged" in capsys.readouterr().err
     shutil.rmtree(copied / "checkpoints" / "step-10")
-    assert "remove" in check_run(copied).next
+    assert check_run(copied).next.startswith(f"bring {copied / 'checkpoints'} back")
+    shutil.rmtree(copied / "checkpoints")
+    gone = check_run(copied)
+    assert f"{copied} holds the log.jsonl of a run whose checkpoints are gone" in str(gone.problems)
+    assert gone.next.startswith(f"bring {copied / 'checkpoints'} back")
 
 
 def test_a_run_and_its_copy_do_not_part(finished: Path, copied: Path) -> None:

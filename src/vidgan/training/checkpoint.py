@@ -204,8 +204,8 @@ def find_checkpoint(run: str | Path, warn: Notify) -> RunState | None:
         return state
     if damaged:
         raise UserError(
-            f"every checkpoint in {Path(run) / CHECKPOINTS_FOLDER} is damaged; remove that folder "
-            f"to train from the start"
+            f"every checkpoint in {Path(run) / CHECKPOINTS_FOLDER} is damaged: bring whole ones "
+            "back, or start in another folder with run=FOLDER"
         )
     return None
 

@@ -24,7 +24,7 @@ from vidgan.training.doctor import looks_of
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.presets import CONFIG_FILE, Config, config_to_dict, load_run_config
 from vidgan.training.records import ENVIRONMENT_FILE
-from vidgan.training.run_folder import is_training, read_clip_facts
+from vidgan.training.run_folder import check_not_emptied, is_training, read_clip_facts
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,10 @@ def _checkpoints(run: Path) -> tuple[list[int], list[str]]:
             whole.append(step)
         else:
             wrong.append(f"checkpoint step-{step} is damaged: {flaw}")
+    try:
+        check_not_emptied(run)
+    except UserError as error:
+        wrong.append(str(error))
     wrong += [
         f"{path.name} was set aside by an earlier call"
         for path in sorted((run / "checkpoints").glob(f"{DAMAGED_MARK}*"))
@@ -164,7 +168,7 @@ def _next(
     if trains:
         return f"open {run / 'index.html'}; it trains now"
     if damaged and not whole:
-        return f"remove {run / 'checkpoints'} and train from the start: vidgan train {run}"
+        return f"bring {run / 'checkpoints'} back from a copy, or train in another folder"
     newest = max(checkpoint_steps(run), default=0)
     if whole and newest > whole[-1]:
         return (

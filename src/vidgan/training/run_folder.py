@@ -18,8 +18,9 @@ from vidgan.core.settings import MAX_INT, from_dict
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
 from vidgan.report.page import Medium
+from vidgan.sampling.storage import CHECKPOINTS_FOLDER, checkpoint_steps
 from vidgan.training.checkpoint import leftovers
-from vidgan.training.logs import LOG_FILE, read_log
+from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.presets import (
     CONFIG_FILE,
     DATA_FILE,
@@ -36,11 +37,13 @@ def check_run_folder(config: Config) -> None:
     """Refuse a folder that holds something else than this run.
 
     Raises:
-        UserError: files that are not of a run, or a run with other settings.
+        UserError: files that are not of a run, or a run with other settings or without the
+            checkpoints that it wrote.
     """
     run = Path(config.run)
     if (run / CONFIG_FILE).exists():
         check_same_settings(run, load_run_config(run), config)
+        check_not_emptied(run)
     elif run.exists() and not run.is_dir():
         raise UserError(f"run={run} is a file; name a folder for the run")
     elif run.exists():
@@ -52,6 +55,24 @@ def check_run_folder(config: Config) -> None:
                 f"run={run} holds other files and no {CONFIG_FILE} ({foreign[0]} is there); "
                 f"name a new folder for the run"
             )
+
+
+def check_not_emptied(run: Path) -> None:
+    """Refuse a run whose checkpoints are gone, which training would begin anew on its old log.
+
+    The first checkpoint comes before the first step: a kill before it leaves an empty log.
+
+    Raises:
+        UserError: no checkpoint is there, but what is only written after one.
+    """
+    if checkpoint_steps(run):
+        return
+    written = LOG_FILE if count_lines(run / LOG_FILE) else "last.json"
+    if (run / written).exists():
+        raise UserError(
+            f"{run} holds the {written} of a run whose checkpoints are gone: bring "
+            f"{run / CHECKPOINTS_FOLDER} back, or start in another folder with run=FOLDER"
+        )
 
 
 def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> None:
