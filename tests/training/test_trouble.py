@@ -245,6 +245,29 @@ def test_the_best_checkpoint_is_kept(half: Path, packed_clips: Path) -> None:
 # Folders and settings
 
 
+def test_what_is_refused_before_the_first_checkpoint_leaves_no_folder(
+    tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs" / "new"
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        train(tiny_config(run, packed_clips, f"init_from={tmp_path / 'nowhere'}"))
+    assert not run.parent.exists()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(loop, "save", fail)
+    with pytest.raises(UserError, match="the memory of this machine ran out"):
+        train(tiny_config(run, packed_clips))
+    assert not run.parent.exists()
+
+    # What was there before stays.
+    run.mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        train(tiny_config(run, packed_clips, f"init_from={tmp_path / 'nowhere'}"))
+    assert run.is_dir()
+
+
 def test_a_run_with_other_settings_is_not_continued(half: Path, packed_clips: Path) -> None:
     words = ("training.ema_beta=0.5", "loss.name=swgan", "training.log_every=7")
     before = (half / "config.yaml").read_bytes()

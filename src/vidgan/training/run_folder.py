@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -106,6 +107,8 @@ def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> N
 def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
     """Keep other processes from training in the same folder; the lock dies with this process.
 
+    A folder that is made for it goes again if training fails before its first checkpoint.
+
     Yields:
         A check that the folder is still in its place, to be made before anything is written: a
         `UserError` says that it is not, where writing would begin another run there.
@@ -113,6 +116,7 @@ def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
     Raises:
         UserError: another process trains there.
     """
+    new = [folder for folder in (Path(run), *Path(run).parents) if not folder.exists()]
     Path(run).mkdir(parents=True, exist_ok=True)
     handle = os.open(Path(run) / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o644)
     try:
@@ -125,12 +129,23 @@ def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
         check_place = partial(_check_place, Path(run), handle)
         try:
             yield check_place
-        except (UserError, OSError):
+        except Exception as error:
             # A save in progress when the folder was moved fails with another error.
-            check_place()
+            if isinstance(error, UserError | OSError):
+                check_place()
+            if new and not checkpoint_steps(run):
+                _remove_folders(new)
             raise
     finally:
         os.close(handle)
+
+
+def _remove_folders(made: Sequence[Path]) -> None:
+    """Remove a folder, and the empty ones around it that were made for it."""
+    shutil.rmtree(made[0], ignore_errors=True)
+    with suppress(OSError):
+        for parent in made[1:]:
+            parent.rmdir()
 
 
 def is_training(run: str | Path) -> bool:
