@@ -57,7 +57,7 @@ from vidgan.training.planner import (
     new_step,
     plan_schedule,
 )
-from vidgan.training.presets import CONFIG_FILE, Config
+from vidgan.training.presets import CONFIG_FILE, Config, fixed_settings
 from vidgan.training.profiling import StepProfiler
 from vidgan.training.records import Recorder, describe_run, run_data_facts
 from vidgan.training.run_folder import (
@@ -392,7 +392,8 @@ def save(config: Config, dataset: ClipDataset, step: TrainingStep, state: RunSta
         clips_seen=state.clips_seen,
         loss=config.loss.name,
     )
-    save_checkpoint(config.run, step, state, card, config.training.keep_checkpoints)
+    keep = config.training.keep_checkpoints
+    save_checkpoint(config.run, step, state, card, fixed_settings(config), keep)
 
 
 def end_if_ill(

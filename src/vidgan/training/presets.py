@@ -28,6 +28,7 @@ from vidgan.errors import UserError
 from vidgan.losses.recipes import LossConfig
 from vidgan.models import MODEL_VARIANTS, model_name
 from vidgan.models.base import ModelConfig
+from vidgan.report.page import flatten
 from vidgan.training.settings import TrainingConfig
 
 # ------------------------------------------------------------------------------------------------
@@ -160,8 +161,7 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
     differing = [
         item
         for item in differences(config_to_dict(saved), config_to_dict(asked))
-        if item.key not in NOT_COMPARED | HARMLESS
-        and not item.key.startswith(HARMLESS_GROUPS)
+        if _is_fixed(item.key)
         and not (item.key == "data.path" and _is_same_place(item.first, item.second))
     ]
     if differing:
@@ -176,6 +176,16 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
             f"{run} was started with training.total_clips={before}, which can be raised but not "
             f"lowered to {after}; give another folder with run=FOLDER"
         )
+
+
+def fixed_settings(config: Config) -> dict[str, Any]:
+    """Settings by dotted key that a run keeps from its first step on, apart from places."""
+    settings = flatten(config_to_dict(config))
+    return {key: settings[key] for key in settings if _is_fixed(key) and key != "data.path"}
+
+
+def _is_fixed(key: str) -> bool:
+    return key not in NOT_COMPARED | HARMLESS and not key.startswith(HARMLESS_GROUPS)
 
 
 def _is_same_place(first: str, second: str) -> bool:
