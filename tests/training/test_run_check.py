@@ -202,3 +202,15 @@ def test_an_environment_that_cannot_be_read_is_a_problem(
         captured = capsys.readouterr()
         assert f"environment that differ: {told}" in captured.out
         assert f"not all could be compared: {told}" in captured.err
+
+
+def test_the_page_of_a_run_says_what_it_leaves_out(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = copied / LOG_FILE
+    first, *rest = log.read_text().splitlines(keepends=True)
+    log.write_text("x" + first + "{}\n" + "".join(rest))
+    assert run_verb(["report", str(copied)]) == 0
+    said = f"left out: {log} has 2 damaged lines"
+    assert said in capsys.readouterr().err.splitlines()
+    assert said in (copied / "index.html").read_text()

@@ -24,7 +24,7 @@ from vidgan.sampling.storage import (
 )
 from vidgan.training.checkpoint import DAMAGED_MARK, SETTINGS, check_checkpoint, leftovers
 from vidgan.training.doctor import looks_of
-from vidgan.training.logs import LOG_FILE, count_lines, read_log
+from vidgan.training.logs import LOG_FILE, damaged_lines, read_log
 from vidgan.training.presets import (
     CONFIG_FILE,
     Config,
@@ -165,7 +165,7 @@ def _environment(run: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[int]) -> list[str]:
-    problems = _damaged_lines(run, len(log))
+    problems = damaged_lines(run / LOG_FILE, len(log))
     for before, after in pairwise(log):
         if after["step"] <= before["step"] or after["clips_seen"] < before["clips_seen"]:
             problems.append(
@@ -177,13 +177,6 @@ def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[i
             f"{LOG_FILE} ends before the newest checkpoint (step {whole[-1]}): lines are missing"
         )
     return problems
-
-
-def _damaged_lines(run: Path, whole: int) -> list[str]:
-    """That lines of the log are damaged, if more are there than the whole ones."""
-    left_out = count_lines(run / LOG_FILE) - whole
-    lines = "1 damaged line" if left_out == 1 else f"{left_out} damaged lines"
-    return [f"{run / LOG_FILE} has {lines}"] if left_out else []
 
 
 def _place_problems(run: Path, config: Config, whole: Sequence[int]) -> list[str]:
@@ -268,7 +261,9 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
             raise UserError(f"{run} holds no {CONFIG_FILE}, so it is no run of vidgan train")
     settings = differences(*(config_to_dict(load_run_config(run)) for run in (first, second)))
     lines = {run: read_log(run / LOG_FILE) for run in (first, second)}
-    damaged = [flaw for run, there in lines.items() for flaw in _damaged_lines(run, len(there))]
+    damaged = [
+        flaw for run, there in lines.items() for flaw in damaged_lines(run / LOG_FILE, len(there))
+    ]
     logs = [{line["step"]: line for line in lines[run]} for run in (first, second)]
     same, parts, numbers = None, None, []
     for step in sorted(logs[0].keys() & logs[1].keys()):
