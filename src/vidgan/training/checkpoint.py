@@ -39,6 +39,7 @@ from vidgan.sampling.storage import (
     DamagedError,
     GeneratorCard,
     check_file,
+    check_listed,
     checkpoint_folder,
     checkpoint_steps,
     list_checkpoints,
@@ -338,9 +339,9 @@ def load_discriminators(folder: Path, card: GeneratorCard) -> list[Discriminator
     if not file.is_file():
         return []
     try:
-        check_file(file, read_state(folder)["sha256"][file.name])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{file} was changed or damaged ({error}); take another one") from error
+        check_listed(file)
+    except (OSError, DamagedError) as error:
+        raise UserError(f"{folder} was changed or damaged ({error}); take another one") from error
     config = from_dict(
         ModelConfig, card.model, f"the model settings of {folder}", (MODEL_VARIANTS,)
     )

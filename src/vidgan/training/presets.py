@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vidgan.core.code_version import PACKAGE_FOLDER
-from vidgan.core.files import read_json, write_text_atomically
+from vidgan.core.files import read_json, refuse_special, write_text_atomically
 from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import (
     NOT_SET,
@@ -356,6 +356,7 @@ def find_preset(name: str) -> Path:
             f"the folder {name} holds no {CONFIG_FILE}, so it is not a run to continue; "
             f"to train on its videos write data={name}"
         )
+    refuse_special(name)
     names = list_presets()
     near = [one for one in names if name in one] or get_close_matches(name, names, cutoff=0.5)
     hint = f"did you mean {' or '.join(near[:3])}? " if near else ""
