@@ -187,7 +187,8 @@ def test_a_clip_is_projected_with_the_features_of_the_run(capsys: Capture, tmp_p
     file = tmp_path / "run" / "checkpoints" / "step-12" / "discriminators.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     assert cli.run(["project", str(tmp_path / "run"), str(clip), str(tmp_path / "b.mp4")]) == 2
-    assert "discriminators.safetensors was changed or damaged" in capsys.readouterr().err
+    told = f"{file.parent} was changed or damaged ({file.name} does not match its checksum)"
+    assert told in capsys.readouterr().err
 
 
 def test_a_run_is_evaluated_and_goes_on_from_another_folder(
@@ -304,6 +305,10 @@ def test_evaluate_takes_changed_protocols(capsys: Capture) -> None:
         (["sample", RUN, "x.avi/y", "--num", "0"], "--num 0 must lie in 1..10000000"),
         (["sample", RUN, "x.mp4", "--checkpoint", "7"], "has no checkpoint 7"),
         (["sample", "nowhere", "x.mp4"], "no run folder or generator file nowhere"),
+        (["sample", "/dev/null", "x.mp4"], "/dev/null is neither a file nor a folder but a device"),
+        (["train", "/dev/null"], "/dev/null is neither a file nor a folder but a device"),
+        (["bench", "/dev/null"], "/dev/null is neither a file nor a folder but a device"),
+        (["data", "check", "/dev/null"], "/dev/null is neither a file nor a folder but a device"),
         (
             ["sample", RUN, "small.yaml/x.mp4"],
             "small.yaml is a file, so small.yaml/x.mp4 cannot be made in it",

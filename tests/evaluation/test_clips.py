@@ -224,7 +224,7 @@ def test_records_are_only_added(perfect: dict[str, Any], tmp_path: Path) -> None
     assert ":" not in first.name
 
 
-def test_a_judge_that_learnt_nothing_gives_no_score(real: RealData) -> None:
+def test_a_judge_that_learnt_nothing_gives_no_score(real: RealData, tmp_path: Path) -> None:
     untrained = dataclasses.replace(
         QUICK, classifier=dataclasses.replace(QUICK.classifier, clips_seen=32)
     )
@@ -235,6 +235,14 @@ def test_a_judge_that_learnt_nothing_gives_no_score(real: RealData) -> None:
     assert not record["judge"]["passed"]
     assert any("are left out" in warning for warning in record["warnings"])
     assert "Inception" not in format_record(Record.from_dict(record))
+    # A protocol without a score of another kind has none to give.
+    unused = PROTOCOLS["own-c3d"].sliced
+    alone = dataclasses.replace(untrained, metrics=("inception_score",), sliced=unused)
+    images = tmp_path / "evals"
+    options = EvaluationOptions(cache=tmp_path, images=images)
+    with pytest.raises(UserError, match=r"gives no score of these clips \(the judge names only"):
+        evaluate_clips(fresh.clips, fresh.labels, real, alone, options)
+    assert not images.exists()
 
 
 @pytest.mark.parametrize("classes", [(), CLASSES])

@@ -57,7 +57,10 @@ def test_a_frechet_distance_of_given_features() -> None:
     assert score["values"] == pytest.approx(expected, rel=1e-6)
     assert score["spread"] > 0
     few = changed_protocol(protocol, ["set_size=5", "num_clips=10"])
-    assert "fewer than the 6 features" in score_features(fake, real, few).to_dict()["warnings"][-1]
+    with pytest.raises(
+        UserError, match=r"gives no score of these clips \(.*fewer than the 6 featur"
+    ):
+        score_features(fake, real, few)
 
 
 def test_features_that_do_not_fit_are_refused() -> None:

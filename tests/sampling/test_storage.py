@@ -218,9 +218,17 @@ def test_a_state_that_is_damaged_or_gone_vouches_for_nothing(sealed_run: Path) -
     folder = checkpoint_folder(sealed_run, 100)
     (folder / "optimizers.safetensors").write_bytes(b"")
     text = (folder / STATE_FILE).read_text()
-    for changed in ("{", text.replace("100", "101"), '{"sha256": 3}', '{"sha256": {}}'):
+    for changed, flaw in [
+        ("", r"state\.json is damaged \(Expecting value"),
+        ("{", r"state\.json is damaged \(Expecting property"),
+        (text.replace("100", "101"), r"state\.json is damaged: it does not match its checksum"),
+        ('{"sha256": 3}', r"state\.json holds no checksum of ema\.safetensors"),
+        ('{"sha256": {}}', r"state\.json holds no checksum of ema\.safetensors"),
+    ]:
         (folder / STATE_FILE).write_text(changed)
-        with pytest.raises(UserError, match="changed or damaged after training"):
+        # What is damaged is named, and nothing else is.
+        told = rf"^\S+step-100 was changed or damaged after training wrote it \({flaw}"
+        with pytest.raises(UserError, match=told):
             load_generator(sealed_run, 100)
     (folder / STATE_FILE).unlink()
     with pytest.raises(UserError, match=r"state\.json is gone"):
@@ -316,6 +324,8 @@ def test_every_kind_of_wrong_file_is_one_sentence(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(2)}, foreign)
     newer = tmp_path / "newer.safetensors"
     save_generator(newer, generator, replace(card, schema=99))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     no_card = tmp_path / "no_card.safetensors"
     save_file({"x": torch.zeros(2)}, no_card, metadata={"vidgan": "[]"})
     for source, words in [
@@ -325,6 +335,7 @@ def test_every_kind_of_wrong_file_is_one_sentence(tmp_path: Path) -> None:
         (no_card, "damaged 'vidgan' header"),
         (tmp_path, "holds no checkpoint"),
         (tmp_path / "nowhere", "no run folder or generator file"),
+        (pipe, "neither a file nor a folder but a device, a pipe"),
     ]:
         with pytest.raises(UserError, match=words) as caught:
             load_generator(source)

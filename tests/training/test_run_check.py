@@ -8,6 +8,7 @@ import pytest
 from training_cases import tiny_config
 
 from vidgan.cli.main import run as run_verb
+from vidgan.core.files import read_sealed_json, write_sealed_json
 from vidgan.errors import UserError
 from vidgan.training.logs import LOG_FILE, LogFile, read_log
 from vidgan.training.loop import train
@@ -59,7 +60,11 @@ def test_what_is_wrong_is_named(copied: Path, capsys: pytest.CaptureFixture[str]
     assert run_verb(["doctor", str(copied)]) == 2
     assert "step-14 is damaged" in capsys.readouterr().err
     shutil.rmtree(copied / "checkpoints" / "step-10")
-    assert "remove" in check_run(copied).next
+    assert check_run(copied).next.startswith(f"bring {copied / 'checkpoints'} back")
+    shutil.rmtree(copied / "checkpoints")
+    gone = check_run(copied)
+    assert f"{copied} holds the log.jsonl of a run whose checkpoints are gone" in str(gone.problems)
+    assert gone.next.startswith(f"bring {copied / 'checkpoints'} back")
 
 
 def test_a_run_and_its_copy_do_not_part(finished: Path, copied: Path) -> None:
@@ -128,3 +133,84 @@ def test_files_are_compared_and_not_what_is_noted_of_them(finished: Path, copied
     found = compare_runs(finished, copied)
     assert found.checkpoints == {10: f"{path.parent} is damaged", 14: "same"}
     assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "edited", "told"),
+    [
+        ("seed: 3", "seed: 4", "seed is 3 there and 4 here"),
+        ("latent: 8", "latent: 16", "model.latent is 8 there and 16 here"),
+        ("name: wgan-gp", "name: ns-r1", "loss.name is wgan-gp there and ns-r1 here"),
+        ("resolution: 8", "resolution: 16", "data.resolution is 8 there and 16 here"),
+        ("ema_beta: 0.9", "ema_beta: 0.5", "training.ema_beta is 0.9 there and 0.5 here"),
+    ],
+)
+def test_settings_that_the_checkpoints_were_not_made_with_are_named(
+    written: str, edited: str, told: str, copied: Path
+) -> None:
+    settings = copied / "config.yaml"
+    text = settings.read_text()
+    assert text.count(written) == 1
+    settings.write_text(text.replace(written, edited))
+    found = check_run(copied)
+    assert len(found.problems) == 2
+    for step, problem in zip((10, 14), found.problems, strict=True):
+        assert problem.startswith(f"checkpoint step-{step} is of another run, or the settings")
+        assert told in problem
+    assert found.next == f"put {settings} or the checkpoints of this run back from a copy"
+    # What may change while a run goes on is no sign of another one.
+    settings.write_text(text.replace("log_every: 5", "log_every: 6"))
+    assert check_run(copied).problems == ()
+
+
+def test_checkpoints_that_were_trained_on_other_clips_are_named(copied: Path) -> None:
+    # Those of earlier versions do not say their settings; their generators do.
+    for step in (10, 14):
+        state = copied / "checkpoints" / f"step-{step}" / "state.json"
+        earlier = {k: v for k, v in read_sealed_json(state).items() if k != "settings"}
+        write_sealed_json(state, earlier | {"schema": 2})
+    assert check_run(copied).problems == ()
+    settings = copied / "config.yaml"
+    settings.write_text(settings.read_text().replace("latent: 8", "latent: 16"))
+    data = read_sealed_json(copied / "data.json")
+    write_sealed_json(
+        copied / "data.json", data | {"classes": ["up"], "clip_shape": [3, 4, 16, 16]}
+    )
+    expected = (
+        "checkpoint step-14 is of another run, or the settings were edited: classes is "
+        "['disc-left', 'disc-right'] there and ['up'] here, clip shape is [3, 4, 8, 8] there and "
+        "[3, 4, 16, 16] here, model.latent is 8 there and 16 here"
+    )
+    assert check_run(copied).problems[1] == expected
+
+
+@pytest.mark.parametrize("content", [None, "", "xx", "[]"])
+def test_an_environment_that_cannot_be_read_is_a_problem(
+    content: str | None, finished: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied / "environment.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    assert run_verb(["doctor", str(copied)]) == 2
+    told = f"the environment of {copied} is unknown ("
+    assert told in (said := capsys.readouterr().err)
+    assert str(path) in said
+    for pair in ((finished, copied), (copied, finished)):
+        assert run_verb(["doctor", "--diff", *map(str, pair)]) == 2
+        captured = capsys.readouterr()
+        assert f"environment that differ: {told}" in captured.out
+        assert f"not all could be compared: {told}" in captured.err
+
+
+def test_the_page_of_a_run_says_what_it_leaves_out(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = copied / LOG_FILE
+    first, *rest = log.read_text().splitlines(keepends=True)
+    log.write_text("x" + first + "{}\n" + "".join(rest))
+    assert run_verb(["report", str(copied)]) == 0
+    said = f"left out: {log} has 2 damaged lines"
+    assert said in capsys.readouterr().err.splitlines()
+    assert said in (copied / "index.html").read_text()

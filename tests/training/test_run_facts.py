@@ -1,5 +1,6 @@
 """What a page of many systems shows of a run."""
 
+import html
 import json
 import os
 from pathlib import Path
@@ -133,9 +134,14 @@ def test_a_page_names_the_files_that_it_leaves_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "predictions" / "0.mp4")
     (tmp_path / "environment.json").write_text("[" * 100_000)
     (tmp_path / LOG_FILE).write_text('{"step": "x"}\n')
-    write_page(tmp_path, "interrupted")
+    said = write_page(tmp_path, "interrupted")
+    assert f"left out: {tmp_path / LOG_FILE} has 1 damaged line" in said
+    assert any(
+        sentence.startswith(f"left out: {tmp_path / 'environment.json'}") for sentence in said
+    )
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert page.count("data:video/mp4;base64,") == 1
     for name in ("interpolation.mp4", "interpolation.png", "data.json", "environment.json"):
         assert f"{name} is" in page
-    assert "left out of log.jsonl: 1 damaged line" in page
+    for sentence in said:
+        assert html.escape(sentence) in page

@@ -21,6 +21,7 @@ from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.models.base import GAN, ClipShape
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.storage import checkpoint_folder, list_checkpoints, load_generator
+from vidgan.training import loop
 from vidgan.training.checkpoint import find_checkpoint
 from vidgan.training.logs import read_log
 from vidgan.training.loop import open_clips, train
@@ -174,8 +175,57 @@ def test_when_every_checkpoint_is_damaged_nothing_is_begun_anew(
 ) -> None:
     for step in list_checkpoints(half):
         (checkpoint_folder(half, step) / "ema.safetensors").write_bytes(b"")
-    with pytest.raises(UserError, match=r"every checkpoint .* is damaged; remove that folder"):
+    with pytest.raises(UserError, match=r"every checkpoint .* is damaged: bring whole ones back"):
         train(tiny_config(half, packed_clips))
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew(half: Path, packed_clips: Path) -> None:
+    before = (half / "log.jsonl").read_bytes()
+    shutil.rmtree(half / "checkpoints")
+    with pytest.raises(
+        UserError, match=r"holds the log\.jsonl of a run whose checkpoints are gone"
+    ):
+        train(tiny_config(half, packed_clips))
+    (half / "checkpoints").mkdir()
+    with pytest.raises(UserError, match=r"bring .*checkpoints back, or start in another folder"):
+        train(tiny_config(half, packed_clips))
+    assert (half / "log.jsonl").read_bytes() == before
+    (half / "log.jsonl").unlink()
+    with pytest.raises(UserError, match=r"holds the last\.json of a run"):
+        train(tiny_config(half, packed_clips))
+
+
+def test_a_run_that_was_ended_before_its_first_checkpoint_just_starts(
+    finished: Path, tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save", end)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_config(run, packed_clips))
+    assert (run / "log.jsonl").read_bytes() == b""
+    assert not (run / "checkpoints").exists()
+    train(tiny_config(run, packed_clips))
+    assert hash_of_ema(run) == hash_of_ema(finished)
+
+
+def test_a_roll_back_to_checkpoints_that_are_gone_is_refused(
+    tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def gone(step: int, _: int) -> bool:
+        if step == 7:
+            shutil.rmtree(run / "checkpoints")
+        return step == 7
+
+    poison(monkeypatch, gone)
+    with pytest.raises(UserError, match="a run whose checkpoints are gone"):
+        train(tiny_config(run, packed_clips))
 
 
 def test_a_checkpoint_of_a_newer_version_is_named(half: Path, packed_clips: Path) -> None:
@@ -193,6 +243,29 @@ def test_the_best_checkpoint_is_kept(half: Path, packed_clips: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------
 # Folders and settings
+
+
+def test_what_is_refused_before_the_first_checkpoint_leaves_no_folder(
+    tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs" / "new"
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        train(tiny_config(run, packed_clips, f"init_from={tmp_path / 'nowhere'}"))
+    assert not run.parent.exists()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(loop, "save", fail)
+    with pytest.raises(UserError, match="the memory of this machine ran out"):
+        train(tiny_config(run, packed_clips))
+    assert not run.parent.exists()
+
+    # What was there before stays.
+    run.mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        train(tiny_config(run, packed_clips, f"init_from={tmp_path / 'nowhere'}"))
+    assert run.is_dir()
 
 
 def test_a_run_with_other_settings_is_not_continued(half: Path, packed_clips: Path) -> None:

@@ -20,7 +20,13 @@ import torch
 
 from vidgan.comparing.results import compare_results, read_results, write_comparison
 from vidgan.core.code_version import code_version
-from vidgan.core.files import check_place, read_json, write_json_atomically, write_text_atomically
+from vidgan.core.files import (
+    check_place,
+    read_json,
+    refuse_special,
+    write_json_atomically,
+    write_text_atomically,
+)
 from vidgan.core.machine import processor_id
 from vidgan.core.plugins import safe_path_for_children, trust_typed
 from vidgan.core.progress import Notify
@@ -140,6 +146,7 @@ def read_suite(path: str | Path) -> Suite:
         UserError: no such file, an unknown key or a value of another kind.
     """
     path = Path(path)
+    refuse_special(path)
     if not path.is_file():
         raise UserError(f"there is no suite {path}: name a YAML file such as configs/bench/*.yaml")
     values = load_yaml(path)

@@ -253,6 +253,19 @@ def check_regular(path: str | Path) -> None:
         raise UserError(f"{path} is not a file")
 
 
+def refuse_special(path: str | Path) -> None:
+    """Refuse an existing path that is neither an ordinary file nor a folder.
+
+    Raises:
+        UserError: it is a device, a socket, or a named pipe, which would be waited for.
+    """
+    if Path(path).exists() and not Path(path).is_dir() and not Path(path).is_file():
+        raise UserError(
+            f"{path} is neither a file nor a folder but a device, a pipe or a socket: name a file "
+            "or folder that holds the data"
+        )
+
+
 def read_bytes(path: str | Path, max_bytes: int) -> bytes:
     """The bytes of an ordinary file that has `max_bytes` at most.
 

@@ -43,6 +43,7 @@ from vidgan.evaluation.score import (
     nearest_image,
     nearest_pairs,
     plan_comparison,
+    refuse_without_scores,
 )
 from vidgan.evaluation.warnings import score_warnings
 from vidgan.extractors.extractor import Extractor, load_extractor
@@ -130,7 +131,7 @@ def evaluate_clips(
         The record.
 
     Raises:
-        UserError: shapes differ, there are too few clips, or weights are missing.
+        UserError: shapes differ, clips are too few, weights are missing, or no score is left.
     """
     started = time.perf_counter()
     # Whatever does not fit is refused before anything is extracted.
@@ -154,6 +155,8 @@ def evaluate_clips(
     sets = ComparedSets.of(fake, same, other, comparison, protocol)
     of_floor = _reference_of_floor(same, comparison, reference)
     scores = compute_scores(sets, reference, extract, of_floor)
+    said += filter(None, missing_scores(reference).values())
+    refuse_without_scores(scores, protocol, said)
 
     # Diagnostics beside the scores, and warnings.
     card = None if judge is None else judge_card(judge)
@@ -162,10 +165,8 @@ def evaluate_clips(
     if options.images is not None:
         _show_nearest(Path(options.images), fake, seen, beside["memorisation"], options.notify)
     facts = generator_facts or GeneratorFacts()
-    missing = filter(None, missing_scores(reference).values())
-    warnings = [*notes, *said, *missing, *score_warnings(scores)]
-    sizes = len(clips), len(real.heldout)
-    warnings += check_warnings(beside, real.classes, labels, sizes, facts)
+    warnings = [*notes, *said, *score_warnings(scores)]
+    warnings += check_warnings(beside, real.classes, labels, (len(clips), len(real.heldout)), facts)
     return Record(
         created=time_stamp(),
         protocol=protocol_record(protocol),

@@ -67,7 +67,7 @@ def evaluate(
         was made from, and the list of clips.
 
     Raises:
-        UserError: the source or the data cannot be used.
+        UserError: the source or the data cannot be used, or allow no score of the protocol.
     """
     if not isinstance(data, ClipDataset):
         data = open_dataset(data, size=clip_size(source, options.checkpoint), notify=options.notify)

@@ -19,6 +19,7 @@ from vidgan.evaluation.score import (
     ScoreFunction,
     extras_of,
     missing_scores,
+    refuse_without_scores,
     score_functions,
 )
 from vidgan.extractors.judge import Extraction
@@ -48,7 +49,8 @@ def score_features(
         the other), hashes of both arrays, warnings.
 
     Raises:
-        UserError: the protocol extracts features itself, or the features do not fit each other.
+        UserError: the protocol extracts features itself, the features do not fit each other, or
+            there are too few of them for any score.
 
     Example:
         >>> import torch
@@ -82,7 +84,9 @@ def score_features(
         )
         for key, function in functions.items()
     }
-    missing, dtype = missing_scores(reference), str(fake.dtype).removeprefix("torch.")
+    missing = [*filter(None, missing_scores(reference).values())]
+    refuse_without_scores(scores, applied, missing)
+    dtype = str(fake.dtype).removeprefix("torch.")
     return Record(
         created=time_stamp(),
         protocol=protocol_record(applied),
@@ -97,7 +101,7 @@ def score_features(
         generator=GeneratorFacts(source="features"),
         seeds=Seeds(evaluation=seed),
         environment=environment_record("cpu") | {"dtype": f"{dtype} features, float64 distances"},
-        warnings=(*notes, *filter(None, missing.values())),
+        warnings=(*notes, *missing),
         sentence="features of another program, whose weights and preparation nobody checked "
         "here: comparable as far as that program is",
     )

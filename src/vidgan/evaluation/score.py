@@ -189,6 +189,21 @@ def missing_scores(reference: Reference) -> dict[str, str]:
     return missing
 
 
+def refuse_without_scores(
+    scores: Mapping[str, Score], protocol: Protocol, reasons: Sequence[str]
+) -> None:
+    """Refuse a record that would hold no score.
+
+    Raises:
+        UserError: says why there is none.
+    """
+    if not scores:
+        raise UserError(
+            f"the protocol {protocol.name} gives no score of these clips ({'; '.join(reasons)}): "
+            "give more clips, or choose another protocol ('vidgan evaluate --list' names them all)"
+        )
+
+
 def extras_of(
     function: ScoreFunction, generated: ScoredSet, reference: Reference, values: Sequence[float]
 ) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class FeatureStore:
             manifest = read_json(path)
             is_known = manifest["schema"] == STORE_SCHEMA and manifest["facts"] == _plain(facts)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} cannot be read ({error!r}); {_CURE}") from error
+            raise UserError(f"{path} cannot be read or is damaged; {_CURE}") from error
         if not is_known:
             raise UserError(f"{path} is of another version of vidgan; {_CURE}")
         return StoredFeatures(folder, manifest)

@@ -24,6 +24,7 @@ from vidgan.core.files import (
     parse_json,
     read_json,
     read_sealed_json,
+    refuse_special,
     sha256_of,
     write_file_atomically,
     write_sealed_json,
@@ -327,9 +328,10 @@ def find_generator_file(source: str | Path, checkpoint: str | int = "best") -> P
     elif not path.is_file():
         if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
             return fetch_from_hub(str(source))
+        refuse_special(path)
         raise UserError(f"there is no run folder or generator file {source}")
     if path.name == GENERATOR_FILE:
-        _check_generator(path.absolute().parent, path)
+        _check_generator(path.absolute().parent)
     return path
 
 
@@ -372,7 +374,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     try:
         return read_sealed_json(file, unsealed=True)
     except UserError as error:
-        raise DamagedError(str(error).removeprefix(f"{file} is damaged").strip(": ")) from error
+        raise DamagedError(str(error).replace(str(file), STATE_FILE)) from error
 
 
 def check_file(path: Path, checksum: Any) -> None:
@@ -388,8 +390,16 @@ def check_file(path: Path, checksum: Any) -> None:
         raise DamagedError(f"{path.name} does not match its checksum")
 
 
-def _check_generator(folder: Path, path: Path) -> None:
-    """Refuse a damaged generator, and name an intact one."""
+def check_listed(file: Path) -> None:
+    """Compare a file with its SHA-256 in the `state.json` beside it; raises as `check_file`."""
+    expected = _part(read_state(file.parent), "sha256", file.name)
+    if expected is None:
+        raise DamagedError(f"{STATE_FILE} holds no checksum of {file.name}")
+    check_file(file, expected)
+
+
+def _check_generator(folder: Path) -> None:
+    """Refuse a checkpoint whose generator is damaged, and name an intact one."""
     flaw = _flaw_of(folder)
     if flaw is None:
         return
@@ -402,7 +412,7 @@ def _check_generator(folder: Path, path: Path) -> None:
     if whole is not None:
         age = "newest older" if whole < (step or 0) else "next"
         way_out = f"the {age} intact checkpoint is step {whole}: choose --checkpoint {whole}"
-    raise UserError(f"{path} was changed or damaged after training wrote it ({flaw}); {way_out}")
+    raise UserError(f"{folder} was changed or damaged after training wrote it ({flaw}); {way_out}")
 
 
 def _flaw_of(folder: Path) -> str | None:
@@ -417,8 +427,7 @@ def _flaw_of(folder: Path) -> str | None:
     try:
         beside = (STATE_FILE, OPTIMIZERS_FILE, *NETWORK_FILES.values())
         if any((folder / name).exists() for name in beside):
-            hashes = read_state(folder).get("sha256")
-            check_file(file, hashes.get(GENERATOR_FILE) if isinstance(hashes, dict) else None)
+            check_listed(file)
         step = _step_of(folder)
         found = None if step is None else _read_file(file, with_weights=False)[0].step
     except FileNotFoundError as error:

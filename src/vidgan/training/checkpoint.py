@@ -8,10 +8,10 @@ other file and of itself, so that damage is detected and the previous checkpoint
 import dataclasses
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ from vidgan.sampling.storage import (
     DamagedError,
     GeneratorCard,
     check_file,
+    check_listed,
     checkpoint_folder,
     checkpoint_steps,
     list_checkpoints,
@@ -50,9 +51,11 @@ from vidgan.sampling.storage import (
 from vidgan.training.ema import named_parameters
 from vidgan.training.step import TrainingStep
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of a checkpoint's layout; raised when an older reader could misread a newer one."""
 
+SETTINGS = "settings"
+"""Key in `state.json` of the settings that the run keeps; checkpoints of schema 2 have none."""
 CHECKED_FILES = {*NETWORK_FILES.values(), OPTIMIZERS_FILE, GENERATOR_FILE}
 """Files whose hash stands in `state.json`."""
 DAMAGED_MARK = "damaged-"
@@ -87,7 +90,12 @@ class RunState:
 
 
 def save_checkpoint(
-    run: str | Path, step: TrainingStep, state: RunState, card: GeneratorCard, keep: int
+    run: str | Path,
+    step: TrainingStep,
+    state: RunState,
+    card: GeneratorCard,
+    settings: Mapping[str, Any],
+    keep: int,
 ) -> None:
     """Write a checkpoint, name it the last one and remove old ones.
 
@@ -96,6 +104,7 @@ def save_checkpoint(
         step: networks and optimizers.
         state: the state of the run.
         card: what the generator file says of itself.
+        settings: those that the run keeps, as plain values.
         keep: newest checkpoints that stay; the one that `best.json` names stays as well.
 
     Earlier checkpoints are untouched by any failure.
@@ -108,7 +117,7 @@ def save_checkpoint(
         _write_tensors(temporary / OPTIMIZERS_FILE, dict(_optimizer_tensors(step)))
         save_generator(temporary / GENERATOR_FILE, step.averaged, card)
         hashes = {file.name: sha256_of(file) for file in sorted(temporary.iterdir())}
-        record = {"schema": SCHEMA, **to_dict(state), "sha256": hashes}
+        record = {"schema": SCHEMA, **to_dict(state), SETTINGS: dict(settings), "sha256": hashes}
         write_sealed_json(temporary / STATE_FILE, record)
 
     write_folder_atomically(folder, write)
@@ -204,8 +213,8 @@ def find_checkpoint(run: str | Path, warn: Notify) -> RunState | None:
         return state
     if damaged:
         raise UserError(
-            f"every checkpoint in {Path(run) / CHECKPOINTS_FOLDER} is damaged; remove that folder "
-            f"to train from the start"
+            f"every checkpoint in {Path(run) / CHECKPOINTS_FOLDER} is damaged: bring whole ones "
+            "back, or start in another folder with run=FOLDER"
         )
     return None
 
@@ -218,6 +227,8 @@ def _read_state(folder: Path, step: int) -> RunState:
             f"{folder} was written by a newer version of vidgan (schema {schema}, this one reads "
             f"{SCHEMA}); upgrade vidgan"
         )
+    if not isinstance(record.pop(SETTINGS, {}), dict):
+        raise DamagedError(f"{STATE_FILE} holds no settings")
     if not isinstance(hashes, dict) or set(hashes) != CHECKED_FILES:
         raise DamagedError(f"{STATE_FILE} does not name the files of a checkpoint")
     for name, expected in hashes.items():
@@ -328,9 +339,9 @@ def load_discriminators(folder: Path, card: GeneratorCard) -> list[Discriminator
     if not file.is_file():
         return []
     try:
-        check_file(file, read_state(folder)["sha256"][file.name])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{file} was changed or damaged ({error}); take another one") from error
+        check_listed(file)
+    except (OSError, DamagedError) as error:
+        raise UserError(f"{folder} was changed or damaged ({error}); take another one") from error
     config = from_dict(
         ModelConfig, card.model, f"the model settings of {folder}", (MODEL_VARIANTS,)
     )

@@ -12,7 +12,7 @@ from vidgan.core import progress
 from vidgan.core.files import parse_json, read_text, write_text_atomically
 from vidgan.core.progress import say
 from vidgan.core.settings import MAX_INT
-from vidgan.errors import UserError
+from vidgan.errors import UserError, counted
 from vidgan.training.checkpoint import RunState
 from vidgan.training.schedule import Schedule
 
@@ -55,6 +55,12 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 def count_lines(path: str | Path) -> int:
     """Lines of a `log.jsonl`, whatever they hold."""
     return len(_lines_of(path))
+
+
+def damaged_lines(path: str | Path, whole: int) -> list[str]:
+    """A sentence on the lines that `read_log` leaves out, if there are more than the whole ones."""
+    left_out = count_lines(path) - whole
+    return [f"{path} has {counted(left_out, 'damaged line')}"] if left_out > 0 else []
 
 
 def _lines_of(path: str | Path) -> list[str]:

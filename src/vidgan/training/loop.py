@@ -57,10 +57,15 @@ from vidgan.training.planner import (
     new_step,
     plan_schedule,
 )
-from vidgan.training.presets import CONFIG_FILE, Config
+from vidgan.training.presets import CONFIG_FILE, Config, fixed_settings
 from vidgan.training.profiling import StepProfiler
 from vidgan.training.records import Recorder, describe_run, run_data_facts
-from vidgan.training.run_folder import check_run_folder, check_same_data, run_lock
+from vidgan.training.run_folder import (
+    check_not_emptied,
+    check_run_folder,
+    check_same_data,
+    run_lock,
+)
 from vidgan.training.schedule import Schedule, stage_at
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import Batch, TrainingStep
@@ -387,7 +392,8 @@ def save(config: Config, dataset: ClipDataset, step: TrainingStep, state: RunSta
         clips_seen=state.clips_seen,
         loss=config.loss.name,
     )
-    save_checkpoint(config.run, step, state, card, config.training.keep_checkpoints)
+    keep = config.training.keep_checkpoints
+    save_checkpoint(config.run, step, state, card, fixed_settings(config), keep)
 
 
 def end_if_ill(
@@ -414,6 +420,7 @@ def roll_back(config: Config, step: TrainingStep, state: RunState, notify: Notif
 
     Raises:
         UnhealthyTrainingError: the allowed roll-backs are used up.
+        UserError: somebody has removed the checkpoints.
     """
     if state.attempt >= config.training.max_rollbacks:
         raise UnhealthyTrainingError(
@@ -421,6 +428,7 @@ def roll_back(config: Config, step: TrainingStep, state: RunState, notify: Notif
             f"roll-backs: lower training.generator.lr and training.discriminator.lr, or set "
             f"training.precision.networks=fp32, in a new run with init_from={config.run}"
         )
+    check_not_emptied(Path(config.run))
     good = find_checkpoint(config.run, notify)
     assert good is not None
     notify(f"losses or weights are not finite at step {state.step}: back to step {good.step}")

@@ -24,7 +24,7 @@ from vidgan.report.page import (
 from vidgan.report.scores import table_of_record
 from vidgan.training.doctor import EARLY, looks_of
 from vidgan.training.gradient_check import EMULATED
-from vidgan.training.logs import LOG_FILE, count_lines, read_log
+from vidgan.training.logs import LOG_FILE, damaged_lines, read_log
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import (
     Config,
@@ -65,12 +65,15 @@ def write_page(
         remaining_seconds: time to the end, if known.
 
     Returns:
-        Problems of the run's evaluations, a sentence each.
+        Problems of the run's evaluations and what was left out of the page, a sentence each.
     """
     run = Path(run)
     lines = read_log(run / LOG_FILE) if log is None else log
     config = load_run_config(run)
-    page = page_of_run(run, config, status, lines, remaining_seconds)
+    # Training itself starts with a log of whole lines.
+    damaged = [] if status == "training" else damaged_lines(run / LOG_FILE, len(lines))
+    remarks = [f"left out: {sentence}" for sentence in damaged]
+    page = page_of_run(run, config, status, lines, remaining_seconds, remarks)
     # Hashing weights takes too long between two steps.
     settings = None if status == "training" else config_to_dict(config)
     records, refused = read_run_records(run, settings, MAX_TABLES)
@@ -86,7 +89,7 @@ def write_page(
     if warnings:
         page["warnings"] = warnings
     write_text_atomically(run / "index.html", run_page(page))
-    return doubts
+    return [*doubts, *remarks]
 
 
 def page_of_run(
@@ -95,11 +98,10 @@ def page_of_run(
     status: Status,
     log: Sequence[dict[str, Any]],
     remaining_seconds: float | None,
+    remarks: list[str],
 ) -> RunPage:
-    """Everything the page shows, as plain values."""
+    """Everything the page shows, as plain values; what is left out is added to `remarks`."""
     last: dict[str, Any] = log[-1] if log else {"step": 0, "clips_seen": 0}
-    # Training itself starts with a log of whole lines.
-    remarks = [] if status == "training" else log_remarks(run, log)
     page: RunPage = {
         "title": run.resolve().name,
         "status": status,
@@ -187,12 +189,6 @@ def told_in(remarks: list[str]) -> Iterator[None]:
         yield
     except (UserError, OSError) as error:
         remarks.append(f"left out: {error}")
-
-
-def log_remarks(run: Path, log: Sequence[dict[str, Any]]) -> list[str]:
-    """A sentence on lines of the log that were left out, if there are any."""
-    left_out = count_lines(run / LOG_FILE) - len(log)
-    return [f"left out of {LOG_FILE}: {left_out} damaged lines"] if left_out > 0 else []
 
 
 def stage_rows(config: Config, clip_shape: Sequence[int]) -> list[StageRow]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vidgan.core.code_version import PACKAGE_FOLDER
-from vidgan.core.files import read_json, write_text_atomically
+from vidgan.core.files import read_json, refuse_special, write_text_atomically
 from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import (
     NOT_SET,
@@ -28,6 +28,7 @@ from vidgan.errors import UserError
 from vidgan.losses.recipes import LossConfig
 from vidgan.models import MODEL_VARIANTS, model_name
 from vidgan.models.base import ModelConfig
+from vidgan.report.page import flatten
 from vidgan.training.settings import TrainingConfig
 
 # ------------------------------------------------------------------------------------------------
@@ -160,8 +161,7 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
     differing = [
         item
         for item in differences(config_to_dict(saved), config_to_dict(asked))
-        if item.key not in NOT_COMPARED | HARMLESS
-        and not item.key.startswith(HARMLESS_GROUPS)
+        if _is_fixed(item.key)
         and not (item.key == "data.path" and _is_same_place(item.first, item.second))
     ]
     if differing:
@@ -176,6 +176,16 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
             f"{run} was started with training.total_clips={before}, which can be raised but not "
             f"lowered to {after}; give another folder with run=FOLDER"
         )
+
+
+def fixed_settings(config: Config) -> dict[str, Any]:
+    """Settings by dotted key that a run keeps from its first step on, apart from places."""
+    settings = flatten(config_to_dict(config))
+    return {key: settings[key] for key in settings if _is_fixed(key) and key != "data.path"}
+
+
+def _is_fixed(key: str) -> bool:
+    return key not in NOT_COMPARED | HARMLESS and not key.startswith(HARMLESS_GROUPS)
 
 
 def _is_same_place(first: str, second: str) -> bool:
@@ -346,6 +356,7 @@ def find_preset(name: str) -> Path:
             f"the folder {name} holds no {CONFIG_FILE}, so it is not a run to continue; "
             f"to train on its videos write data={name}"
         )
+    refuse_special(name)
     names = list_presets()
     near = [one for one in names if name in one] or get_close_matches(name, names, cutoff=0.5)
     hint = f"did you mean {' or '.join(near[:3])}? " if near else ""

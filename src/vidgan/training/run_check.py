@@ -13,18 +13,27 @@ import torch
 from vidgan.core.files import read_json
 from vidgan.core.settings import differences
 from vidgan.errors import UserError
+from vidgan.report.page import flatten
 from vidgan.sampling.storage import (
+    GENERATOR_FILE,
     checkpoint_folder,
     checkpoint_steps,
     pointer_flaws,
+    read_card,
     read_state,
 )
-from vidgan.training.checkpoint import DAMAGED_MARK, check_checkpoint, leftovers
+from vidgan.training.checkpoint import DAMAGED_MARK, SETTINGS, check_checkpoint, leftovers
 from vidgan.training.doctor import looks_of
-from vidgan.training.logs import LOG_FILE, count_lines, read_log
-from vidgan.training.presets import CONFIG_FILE, Config, config_to_dict, load_run_config
+from vidgan.training.logs import LOG_FILE, damaged_lines, read_log
+from vidgan.training.presets import (
+    CONFIG_FILE,
+    Config,
+    config_to_dict,
+    fixed_settings,
+    load_run_config,
+)
 from vidgan.training.records import ENVIRONMENT_FILE
-from vidgan.training.run_folder import is_training, read_clip_facts
+from vidgan.training.run_folder import check_not_emptied, is_training, read_clip_facts
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,11 @@ def check_run(run: Path) -> RunCheck:
     problems += pointers
     log = read_log(run / LOG_FILE)
     problems += _log_problems(run, log, whole)
+    foreign = []
     if config is not None:
         problems += _place_problems(run, config, whole)
+        foreign = _foreign(run, config, whole)
+        problems += foreign
     trains = is_training(run)
     halves = [] if trains else [path.name for path in leftovers(run)]
     total = None if config is None else config.training.total_clips
@@ -87,6 +99,8 @@ def check_run(run: Path) -> RunCheck:
         problems += [f"training doctor: {one['sentence']}" for one in looks[-1]["findings"]]
     if config is None and not trains:
         proposal = f"put {run / CONFIG_FILE} back from a copy: without it nothing can go on"
+    elif foreign:
+        proposal = f"put {run / CONFIG_FILE} or the checkpoints of this run back from a copy"
     elif finished and any("last.json" in flaw for flaw in pointers):
         proposal = f"vidgan train {run} (writes last.json again)"
     else:
@@ -103,6 +117,10 @@ def _checkpoints(run: Path) -> tuple[list[int], list[str]]:
             whole.append(step)
         else:
             wrong.append(f"checkpoint step-{step} is damaged: {flaw}")
+    try:
+        check_not_emptied(run)
+    except UserError as error:
+        wrong.append(str(error))
     wrong += [
         f"{path.name} was set aside by an earlier call"
         for path in sorted((run / "checkpoints").glob(f"{DAMAGED_MARK}*"))
@@ -110,8 +128,44 @@ def _checkpoints(run: Path) -> tuple[list[int], list[str]]:
     return whole, wrong
 
 
+def _foreign(run: Path, config: Config, whole: Sequence[int]) -> list[str]:
+    """Which checkpoints are of another run than `config.yaml` and `data.json`, and how one sees."""
+    here: dict[str, Any] = fixed_settings(config)
+    # That it is damaged is told with the place of the data.
+    with suppress(UserError):
+        if (clips := read_clip_facts(run)) is not None:
+            here |= {"clip shape": [*clips.clip_shape], "classes": [*clips.classes]}
+    found = []
+    for step in whole:
+        folder = checkpoint_folder(run, step)
+        card = read_card(folder / GENERATOR_FILE)
+        kept = {"clip shape": [*card.clip_shape], "classes": [*card.class_names]}
+        kept |= flatten({"model": card.model, "loss": {"name": card.loss}})
+        kept |= read_state(folder).get(SETTINGS, {})
+        unlike = [
+            f"{key} is {kept[key]} there and {here[key]} here"
+            for key in kept.keys() & here.keys()
+            if kept[key] != here[key]
+        ]
+        if unlike:
+            found.append(
+                f"checkpoint step-{step} is of another run, or the settings were edited: "
+                f"{', '.join(sorted(unlike))}"
+            )
+    return found
+
+
+def _environment(run: Path, problems: list[str]) -> dict[str, Any]:
+    """`environment.json` of a run; nothing, and a sentence more in `problems`, if it is damaged."""
+    try:
+        return read_json(run / ENVIRONMENT_FILE)
+    except (OSError, UserError) as error:
+        problems.append(f"the environment of {run} is unknown ({error})")
+        return {}
+
+
 def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[int]) -> list[str]:
-    problems = _damaged_lines(run, len(log))
+    problems = damaged_lines(run / LOG_FILE, len(log))
     for before, after in pairwise(log):
         if after["step"] <= before["step"] or after["clips_seen"] < before["clips_seen"]:
             problems.append(
@@ -125,13 +179,6 @@ def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[i
     return problems
 
 
-def _damaged_lines(run: Path, whole: int) -> list[str]:
-    """That lines of the log are damaged, if more are there than the whole ones."""
-    left_out = count_lines(run / LOG_FILE) - whole
-    lines = "1 damaged line" if left_out == 1 else f"{left_out} damaged lines"
-    return [f"{run / LOG_FILE} has {lines}"] if left_out else []
-
-
 def _place_problems(run: Path, config: Config, whole: Sequence[int]) -> list[str]:
     """What of the machine does not suit the run."""
     problems = []
@@ -141,9 +188,7 @@ def _place_problems(run: Path, config: Config, whole: Sequence[int]) -> list[str
         problems.append(str(error))
     if "://" not in config.data.path and not Path(config.data.path).exists():
         problems.append(f"the videos are not at {config.data.path}: name their place with data=")
-    device = ""
-    with suppress(OSError, UserError, AttributeError):
-        device = str(read_json(run / ENVIRONMENT_FILE).get("device"))
+    device = str(_environment(run, problems).get("device"))
     if device.startswith("cuda") and not torch.cuda.is_available():
         problems.append("it was trained on a GPU, and torch sees none here")
     if whole:
@@ -164,7 +209,7 @@ def _next(
     if trains:
         return f"open {run / 'index.html'}; it trains now"
     if damaged and not whole:
-        return f"remove {run / 'checkpoints'} and train from the start: vidgan train {run}"
+        return f"bring {run / 'checkpoints'} back from a copy, or train in another folder"
     newest = max(checkpoint_steps(run), default=0)
     if whole and newest > whole[-1]:
         return (
@@ -216,7 +261,9 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
             raise UserError(f"{run} holds no {CONFIG_FILE}, so it is no run of vidgan train")
     settings = differences(*(config_to_dict(load_run_config(run)) for run in (first, second)))
     lines = {run: read_log(run / LOG_FILE) for run in (first, second)}
-    damaged = [flaw for run, there in lines.items() for flaw in _damaged_lines(run, len(there))]
+    damaged = [
+        flaw for run, there in lines.items() for flaw in damaged_lines(run / LOG_FILE, len(there))
+    ]
     logs = [{line["step"]: line for line in lines[run]} for run in (first, second)]
     same, parts, numbers = None, None, []
     for step in sorted(logs[0].keys() & logs[1].keys()):
@@ -226,10 +273,13 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
             break
         same = step
     checkpoints = _compare_checkpoints(first, second)
+    unread: list[str] = []
+    environments = [_environment(run, unread) for run in (first, second)]
+    damaged += unread
     damaged += [found for found in checkpoints.values() if found.endswith("is damaged")]
     return RunDifference(
         settings=tuple(f"{d.key}: {d.first}, {d.second}" for d in settings if d.key != "run"),
-        environment=tuple(_environments(first, second)),
+        environment=tuple(unread or _unlike_environments(*environments)),
         same_until=same,
         parts_at=parts,
         numbers=tuple(numbers),
@@ -252,16 +302,9 @@ def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str
             yield f"{key}: {a!r}, {b!r}"
 
 
-def _environments(first: Path, second: Path) -> Iterator[str]:
-    found: list[dict[str, Any]] = []
-    for run in (first, second):
-        try:
-            found.append(read_json(run / ENVIRONMENT_FILE))
-        except (OSError, UserError):
-            yield f"{run / ENVIRONMENT_FILE} cannot be read"
-            return
-    for key in dict.fromkeys((*found[0], *found[1])):
-        a, b = (one.get(key) for one in found)
+def _unlike_environments(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    for key in dict.fromkeys((*first, *second)):
+        a, b = first.get(key), second.get(key)
         # What was found of gradients carries times.
         if a != b and key != "gradient_checks":
             yield f"{key}: {a}, {b}"

@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,9 @@ from vidgan.core.settings import MAX_INT, from_dict
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
 from vidgan.report.page import Medium
+from vidgan.sampling.storage import CHECKPOINTS_FOLDER, checkpoint_steps
 from vidgan.training.checkpoint import leftovers
-from vidgan.training.logs import LOG_FILE, read_log
+from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.presets import (
     CONFIG_FILE,
     DATA_FILE,
@@ -36,11 +38,13 @@ def check_run_folder(config: Config) -> None:
     """Refuse a folder that holds something else than this run.
 
     Raises:
-        UserError: files that are not of a run, or a run with other settings.
+        UserError: files that are not of a run, or a run with other settings or without the
+            checkpoints that it wrote.
     """
     run = Path(config.run)
     if (run / CONFIG_FILE).exists():
         check_same_settings(run, load_run_config(run), config)
+        check_not_emptied(run)
     elif run.exists() and not run.is_dir():
         raise UserError(f"run={run} is a file; name a folder for the run")
     elif run.exists():
@@ -52,6 +56,24 @@ def check_run_folder(config: Config) -> None:
                 f"run={run} holds other files and no {CONFIG_FILE} ({foreign[0]} is there); "
                 f"name a new folder for the run"
             )
+
+
+def check_not_emptied(run: Path) -> None:
+    """Refuse a run whose checkpoints are gone, which training would begin anew on its old log.
+
+    The first checkpoint comes before the first step: a kill before it leaves an empty log.
+
+    Raises:
+        UserError: no checkpoint is there, but what is only written after one.
+    """
+    if checkpoint_steps(run):
+        return
+    written = LOG_FILE if count_lines(run / LOG_FILE) else "last.json"
+    if (run / written).exists():
+        raise UserError(
+            f"{run} holds the {written} of a run whose checkpoints are gone: bring "
+            f"{run / CHECKPOINTS_FOLDER} back, or start in another folder with run=FOLDER"
+        )
 
 
 def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> None:
@@ -85,6 +107,8 @@ def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> N
 def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
     """Keep other processes from training in the same folder; the lock dies with this process.
 
+    A folder that is made for it goes again if training fails before its first checkpoint.
+
     Yields:
         A check that the folder is still in its place, to be made before anything is written: a
         `UserError` says that it is not, where writing would begin another run there.
@@ -92,6 +116,7 @@ def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
     Raises:
         UserError: another process trains there.
     """
+    new = [folder for folder in (Path(run), *Path(run).parents) if not folder.exists()]
     Path(run).mkdir(parents=True, exist_ok=True)
     handle = os.open(Path(run) / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o644)
     try:
@@ -104,12 +129,23 @@ def run_lock(run: str | Path) -> Iterator[Callable[[], None]]:
         check_place = partial(_check_place, Path(run), handle)
         try:
             yield check_place
-        except (UserError, OSError):
+        except Exception as error:
             # A save in progress when the folder was moved fails with another error.
-            check_place()
+            if isinstance(error, UserError | OSError):
+                check_place()
+            if new and not checkpoint_steps(run):
+                _remove_folders(new)
             raise
     finally:
         os.close(handle)
+
+
+def _remove_folders(made: Sequence[Path]) -> None:
+    """Remove a folder, and the empty ones around it that were made for it."""
+    shutil.rmtree(made[0], ignore_errors=True)
+    with suppress(OSError):
+        for parent in made[1:]:
+            parent.rmdir()
 
 
 def is_training(run: str | Path) -> bool:

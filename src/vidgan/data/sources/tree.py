@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vidgan.core.files import TEMPORARY_MARK
+from vidgan.core.files import TEMPORARY_MARK, refuse_special
 from vidgan.errors import UserError
 from vidgan.video.sequences import IMAGE_SUFFIXES, SameNumberError, find_sequences
 
@@ -118,6 +118,7 @@ def look_at(root: Path) -> Tree:
     """
     if root.is_file():
         return Tree(root)
+    refuse_special(root)
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: name a folder of video files")
     videos: list[str] = []

@@ -33,6 +33,12 @@ class WrongValuesError(WrongWeightsError):
     """An entry holds NaN, infinity, a negative variance or weight of a distance, or no floats."""
 
 
+def own_words(error: Exception) -> str:
+    """What a reader of ours found wrong with a file, in brackets; empty for errors of libraries,
+    whose words are of their own insides."""
+    return f" ({error})" if type(error) is ValueError else ""
+
+
 def check_tensors(
     tensors: Mapping[str, Tensor],
     shapes: Shapes,

@@ -17,7 +17,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vidgan.core.files import refuse_special
 from vidgan.errors import UserError
+from vidgan.extractors.weights.checking import own_words
 from vidgan.extractors.weights.tensor_table import read_tensor_table
 
 # ------------------------------------------------------------------------------------------------
@@ -101,7 +103,8 @@ def read_torchscript(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:
         # Damaged bytes make zipfile, pickletools and torch raise errors of any class.
         raise UnreadableArchiveError(
-            f"{path} is not a TorchScript archive, or it is damaged ({error!r}); download it again"
+            f"{path} is not a TorchScript archive, or it is damaged{own_words(error)}: download it "
+            "again"
         ) from error
 
 
@@ -268,6 +271,7 @@ def identify(path: str | Path) -> FileIdentity:
         content, file = Path(path), Path(path).name
     else:
         content, file = Path(f"{prefix}{DATA}"), prefix.parent.name
+    refuse_special(content)
     if not content.is_file():
         raise UserError(f"there is no file {content}; give the path of a weight file")
     size = content.stat().st_size
@@ -320,8 +324,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         # damaged; the cure is always the same.
         raise UnreadableFileError(
             f"{path} is none of the weight files that are read (npz, torch.save, safetensors, "
-            "TorchScript, a TensorFlow checkpoint), or it is damaged "
-            f"({error!r}); download it again"
+            f"TorchScript, a TensorFlow checkpoint), or it is damaged{own_words(error)}: download "
+            "it again"
         ) from error
 
 
@@ -341,11 +345,18 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def read_npz(path: Path) -> dict[str, Tensor]:
-    """Arrays of an npz file; NumPy refuses pickled objects with a ValueError."""
-    with numpy.load(path, allow_pickle=False) as archive:
-        return {
-            name: torch.from_numpy(numpy.ascontiguousarray(archive[name])) for name in archive.files
-        }
+    """Arrays of an npz file.
+
+    Raises:
+        ValueError: it holds pickled objects, or is damaged.
+    """
+    try:
+        with numpy.load(path, allow_pickle=False) as archive:
+            arrays = {name: numpy.ascontiguousarray(archive[name]) for name in archive.files}
+    except ValueError as error:
+        # NumPy's sentence recommends the loader that executes.
+        raise ValueError("it holds something else than arrays of numbers") from error
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

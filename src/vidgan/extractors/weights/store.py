@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidgan.core.files import cache_folder, parse_json, write_file_atomically
+from vidgan.core.files import cache_folder, parse_json, refuse_special, write_file_atomically
 from vidgan.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -118,6 +118,7 @@ def load_weights(path: str | Path) -> StoredWeights:
         UserError: the file is missing, damaged or was not written by `save_weights`.
     """
     path = Path(path)
+    refuse_special(path)
     if not path.exists():
         raise UserError(f"there is no file {path}; 'vidgan weights list' says how to get it")
     try:
@@ -130,8 +131,8 @@ def load_weights(path: str | Path) -> StoredWeights:
         name, expected = header["name"], header["fingerprint"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, UserError) as error:
         raise UserError(
-            f"{path} is not a file that 'vidgan weights convert' wrote, or it is damaged "
-            f"({error!r}); convert the published file again"
+            f"{path} is not a file that 'vidgan weights convert' wrote, or it is damaged: convert "
+            "the published file again"
         ) from error
     found = weights_fingerprint(tensors)
     if not is_known or found != expected:

@@ -24,7 +24,7 @@ from vidgan.extractors.networks.c3d import CONVOLUTIONS, c3d_shapes
 from vidgan.extractors.networks.i3d import i3d_shapes, i3d_units
 from vidgan.extractors.networks.inception import Shapes, inception_shapes
 from vidgan.extractors.networks.preprocessing import MEAN_SHAPE
-from vidgan.extractors.weights.checking import MissingEntryError, WrongShapeError
+from vidgan.extractors.weights.checking import MissingEntryError, WrongShapeError, own_words
 
 FOOTER_BYTES = 48
 MAGIC = 0xDB4775248B80FB57
@@ -117,8 +117,8 @@ def read_index(path: Path) -> dict[str, TensorEntry]:
         if isinstance(error, DamagedTableError):
             raise
         raise DamagedTableError(
-            f"{path} is not the index of a TensorFlow checkpoint, or it is damaged ({error!r}); "
-            "download it again"
+            f"{path} is not the index of a TensorFlow checkpoint, or it is damaged"
+            f"{own_words(error)}: download it again"
         ) from error
     for name, entry in parsed.items():
         if entry.is_sliced or entry.shard:
