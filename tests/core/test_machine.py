@@ -171,3 +171,32 @@ def test_memory_that_is_kept_is_not_asked_for_again() -> None:
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         faults[word] = int(done.stdout)
     assert faults["keep"] < 0.1 * faults["give back"], faults
+
+
+HOLES = """
+import sys, torch
+from vidgan.core.machine import keep_freed_memory, returning_memory
+assert keep_freed_memory()
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+with returning_memory(sys.argv[1] == "return"):
+    before = resident()
+    blocks = [torch.ones(2**18) for _ in range(200)]  # 1 MiB each
+    last = torch.ones(2**18)
+    del blocks
+print((resident() - before) // 2**20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_memory_of_passing_work_is_returned() -> None:
+    mib = {}
+    for word in ("keep", "return"):
+        done = subprocess.run(
+            [sys.executable, "-c", HOLES, word], check=True, capture_output=True, text=True
+        )
+        mib[word] = int(done.stdout)
+    assert mib["keep"] > 150
+    assert mib["return"] < 20

@@ -4,7 +4,8 @@ import ctypes
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,19 +160,23 @@ def _text(path: str) -> str:
         return ""
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(keep: bool = True) -> bool:
     """Let the C library keep freed memory from here on; returns whether it can.
 
     glibc returns what lies free at the end of its heap, so every step asks the kernel for hundreds
     of thousands of pages that it had a moment ago. Other libraries have no such switch. Blocks
     above 32 MiB, glibc's largest limit, keep pages of their own: those have to be returned, and
     zeros in them cost nothing until they are touched.
+
+    Args:
+        keep: False goes back to glibc's own limits.
     """
+    limit, trim, pad = (2**25, -1, 2**26) if keep else (2**17, 2**17, 2**17)
     try:
         library = ctypes.CDLL(None)
         if not hasattr(library, "gnu_get_libc_version"):
             return False
-        settings = (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 2**26)
+        settings = (_M_MMAP_THRESHOLD, limit), (_M_TRIM_THRESHOLD, trim), (_M_TOP_PAD, pad)
         return all(library.mallopt(name, value) == 1 for name, value in settings)
     except (OSError, TypeError, AttributeError):
         return False
@@ -179,3 +184,19 @@ def keep_freed_memory() -> bool:
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 """Parameters of mallopt(3)."""
+
+
+@contextmanager
+def returning_memory(keeps: bool) -> Iterator[None]:
+    """A block whose freed memory goes back to the kernel, in a process that `keeps` it otherwise.
+
+    For work that is done once and unlike what follows: its blocks would lie between those of the
+    steps, too small or too scattered for them.
+    """
+    if keeps:
+        keep_freed_memory(False)
+    try:
+        yield
+    finally:
+        if keeps:
+            keep_freed_memory()

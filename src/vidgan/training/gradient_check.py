@@ -24,7 +24,7 @@ from torch import Tensor
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
 from vidgan.core.files import cache_folder, read_json, write_json_atomically
-from vidgan.core.machine import has_bfloat16, processor_id
+from vidgan.core.machine import has_bfloat16, processor_id, returning_memory
 from vidgan.core.progress import Notify
 from vidgan.core.settings import from_dict
 from vidgan.data.dataset import ClipDataset, ClipRequest
@@ -327,8 +327,10 @@ class GradientCheck:
         path = cache_folder() / "gradient-checks" / f"{name}.json"
         with suppress(OSError, ValueError):
             return from_dict(Verdict, read_json(path), str(path)), False
+        keeps = self.config.training.keep_memory and self.processes.device.type == "cpu"
         try:
-            verdict = compare_formats(step, batch, self.checked)
+            with returning_memory(keeps):
+                verdict = compare_formats(step, batch, self.checked)
         except torch.OutOfMemoryError:
             self.notify(f"gradients at level {level} are not checked: that needs more memory")
             return None, False
