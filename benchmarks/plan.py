@@ -17,6 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from vidgan.core.machine import has_bfloat16
 from vidgan.data.synthetic.motions import motion_settings, render_motions
 from vidgan.models.base import ClipShape
 from vidgan.training.budget import STEPS_SHARE, scale_schedule
@@ -40,13 +43,19 @@ PRESETS = (
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "gpu-h200" / "results.json"
 FITTED = ("gpu/hrvgan-clips-128x32", "gpu/vgan-clips-64x32", "gpu/dvdgan-clips-64x12")
 """Presets whose steps, beside those of the thesis' network, the H200's row was fitted to."""
+FP32 = ["training.precision.networks=fp32", "training.precision.penalty=fp32"]
 BF16 = ("training.precision.networks=bf16", "training.precision.penalty=bf16")
 
 
 def settings(preset: str, data: str, run: str) -> Config:
-    """A preset on one thread, without pauses for films and checkpoints."""
+    """A preset on one thread, without films, checkpoints and the check of gradients.
+
+    That check is done once on a machine, and takes longer than these trainings at 32 px.
+    """
     words = ["training.threads=1", "training.device=cpu", "training.sample_every=0"]
     words += ["training.checkpoint_every=1000000", "training.workers=0"]
+    words += ["training.precision.check=off"]
+    words += [] if has_bfloat16(torch.device("cpu")) else FP32
     return load_config(preset, [f"data={data}", f"run={run}", *words])
 
 
