@@ -242,6 +242,7 @@ def is_honest(name: str, field: str, judges: Path) -> bool:
     except UserError as error:
         words = {"resolution": "pixels", "metrics": "jedi", "name": "protocol"}
         words["network.network"] = "i3d needs a preprocessing"
+        words["classifier.gate_multiple"] = "the judge names only"
         named = {field.rpartition(".")[2], words.get(field, field)}
         return any(word in str(error) for word in named)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from vidgan.core.files import read_sealed_json, write_sealed_json
 from vidgan.errors import UserError
 from vidgan.training.logs import LOG_FILE, LogFile, read_log
 from vidgan.training.loop import train
+from vidgan.training.presets import load_run_config
 from vidgan.training.run_check import check_run, compare_runs
 
 SHORT = ("training.total_clips=56", "training.stable_clips=8", "training.fade_clips=16")
@@ -158,9 +160,26 @@ def test_settings_that_the_checkpoints_were_not_made_with_are_named(
         assert problem.startswith(f"checkpoint step-{step} is of another run, or the settings")
         assert told in problem
     assert found.next == f"put {settings} or the checkpoints of this run back from a copy"
+    # Nor does training go on from them.
+    with pytest.raises(
+        UserError, match="is of another run, or the settings|but the clip size needs"
+    ):
+        train(replace(load_run_config(copied), run=str(copied)))
+    assert check_run(copied).problems == found.problems
     # What may change while a run goes on is no sign of another one.
     settings.write_text(text.replace("log_every: 5", "log_every: 6"))
     assert check_run(copied).problems == ()
+
+
+def test_a_log_that_lost_lines_is_told_when_training_goes_on(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = copied / LOG_FILE
+    log.write_text("\n".join(log.read_text().splitlines()[:1]) + "\n")
+    told = f"{LOG_FILE} ends before the checkpoint of step 14: lines are missing"
+    assert check_run(copied).problems == (told,)
+    train(replace(load_run_config(copied), run=str(copied)))
+    assert f"{copied}: {told}" in capsys.readouterr().err
 
 
 def test_checkpoints_that_were_trained_on_other_clips_are_named(copied: Path) -> None:

@@ -467,7 +467,7 @@ def _believed(run: Path, name: str, steps: Sequence[int]) -> dict[str, Any] | No
         UserError: it is damaged, names no checkpoint, or contradicts the evaluations of the run.
     """
     file = run / f"{name}.json"
-    way_out = f"choose one of {', '.join(map(str, steps))}"
+    way_out = f"choose one of {', '.join(map(str, steps))}" if steps else "no checkpoint is left"
     if name == "best":
         way_out = f"have it chosen again (vidgan evaluate {run} --checkpoint STEP), or {way_out}"
     try:

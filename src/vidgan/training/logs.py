@@ -5,6 +5,7 @@ import math
 import sys
 import time
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,13 @@ def damaged_lines(path: str | Path, whole: int) -> list[str]:
     """A sentence on the lines that `read_log` leaves out, if there are more than the whole ones."""
     left_out = count_lines(path) - whole
     return [f"{path} has {counted(left_out, 'damaged line')}"] if left_out > 0 else []
+
+
+def lost_lines(log: Sequence[Mapping[str, Any]], step: int) -> list[str]:
+    """A sentence on a log that does not reach a checkpoint, which is written after its line."""
+    if (log[-1]["step"] if log else 0) >= step:
+        return []
+    return [f"{LOG_FILE} ends before the checkpoint of step {step}: lines are missing"]
 
 
 def _lines_of(path: str | Path) -> list[str]:

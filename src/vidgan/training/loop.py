@@ -47,7 +47,7 @@ from vidgan.training.health import (
     weights_are_finite,
 )
 from vidgan.training.loggers import make_loggers
-from vidgan.training.logs import PLAIN_INTERVAL_S
+from vidgan.training.logs import LOG_FILE, PLAIN_INTERVAL_S, lost_lines, read_log
 from vidgan.training.plan import refuse_larger_than_device
 from vidgan.training.planner import (
     batch_requests,
@@ -62,6 +62,7 @@ from vidgan.training.profiling import StepProfiler
 from vidgan.training.records import Recorder, describe_run, run_data_facts
 from vidgan.training.run_folder import (
     check_not_emptied,
+    check_own_checkpoint,
     check_run_folder,
     check_same_data,
     run_lock,
@@ -133,6 +134,8 @@ def train(config: Config) -> Path:
         # The run folder; its first checkpoint allows roll-backs.
         recorder = None
         if processes.is_first:
+            for line in lost_lines(read_log(run / LOG_FILE), found.step if found else 0):
+                notify(f"{run}: {line}")
             tidy(run, found)
             describe_run(config, dataset, processes)
             device = processes.device.type
@@ -292,6 +295,7 @@ def restore(
 ) -> RunState:
     """Restore the networks and return the run's state."""
     if found is not None:
+        check_own_checkpoint(Path(config.run), config, found.step)
         load_checkpoint(config.run, step, found)
         return found
     if config.init_from is not None:

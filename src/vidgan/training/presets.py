@@ -351,6 +351,11 @@ def find_preset(name: str) -> Path:
     path = presets_folder() / f"{name.removesuffix('.yaml')}.yaml"
     if path.is_file():
         return path
+    if (Path(name) / "checkpoints").is_dir():
+        raise UserError(
+            f"the run {name} has lost its {CONFIG_FILE}, without which it cannot go on: put it "
+            "back from a copy"
+        )
     if Path(name).is_dir():
         raise UserError(
             f"the folder {name} holds no {CONFIG_FILE}, so it is not a run to continue; "

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,27 +12,28 @@ import torch
 from vidgan.core.files import read_json
 from vidgan.core.settings import differences
 from vidgan.errors import UserError
-from vidgan.report.page import flatten
 from vidgan.sampling.storage import (
-    GENERATOR_FILE,
     checkpoint_folder,
     checkpoint_steps,
     pointer_flaws,
-    read_card,
     read_state,
 )
-from vidgan.training.checkpoint import DAMAGED_MARK, SETTINGS, check_checkpoint, leftovers
+from vidgan.training.checkpoint import DAMAGED_MARK, check_checkpoint, leftovers
 from vidgan.training.doctor import looks_of
-from vidgan.training.logs import LOG_FILE, damaged_lines, read_log
+from vidgan.training.logs import LOG_FILE, damaged_lines, lost_lines, read_log
 from vidgan.training.presets import (
     CONFIG_FILE,
     Config,
     config_to_dict,
-    fixed_settings,
     load_run_config,
 )
 from vidgan.training.records import ENVIRONMENT_FILE
-from vidgan.training.run_folder import check_not_emptied, is_training, read_clip_facts
+from vidgan.training.run_folder import (
+    check_not_emptied,
+    foreign_checkpoint,
+    is_training,
+    read_clip_facts,
+)
 
 
 @dataclass(frozen=True)
@@ -130,29 +130,7 @@ def _checkpoints(run: Path) -> tuple[list[int], list[str]]:
 
 def _foreign(run: Path, config: Config, whole: Sequence[int]) -> list[str]:
     """Which checkpoints are of another run than `config.yaml` and `data.json`, and how one sees."""
-    here: dict[str, Any] = fixed_settings(config)
-    # That it is damaged is told with the place of the data.
-    with suppress(UserError):
-        if (clips := read_clip_facts(run)) is not None:
-            here |= {"clip shape": [*clips.clip_shape], "classes": [*clips.classes]}
-    found = []
-    for step in whole:
-        folder = checkpoint_folder(run, step)
-        card = read_card(folder / GENERATOR_FILE)
-        kept = {"clip shape": [*card.clip_shape], "classes": [*card.class_names]}
-        kept |= flatten({"model": card.model, "loss": {"name": card.loss}})
-        kept |= read_state(folder).get(SETTINGS, {})
-        unlike = [
-            f"{key} is {kept[key]} there and {here[key]} here"
-            for key in kept.keys() & here.keys()
-            if kept[key] != here[key]
-        ]
-        if unlike:
-            found.append(
-                f"checkpoint step-{step} is of another run, or the settings were edited: "
-                f"{', '.join(sorted(unlike))}"
-            )
-    return found
+    return list(filter(None, (foreign_checkpoint(run, config, step) for step in whole)))
 
 
 def _environment(run: Path, problems: list[str]) -> dict[str, Any]:
@@ -172,11 +150,7 @@ def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[i
                 f"{LOG_FILE} goes back from step {before['step']} to step {after['step']}"
             )
             break
-    if whole and (not log or log[-1]["step"] < whole[-1]):
-        problems.append(
-            f"{LOG_FILE} ends before the newest checkpoint (step {whole[-1]}): lines are missing"
-        )
-    return problems
+    return problems + lost_lines(log, max(whole, default=0))
 
 
 def _place_problems(run: Path, config: Config, whole: Sequence[int]) -> list[str]:

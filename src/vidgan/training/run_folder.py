@@ -18,15 +18,23 @@ from vidgan.core.progress import Notify
 from vidgan.core.settings import MAX_INT, from_dict
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
-from vidgan.report.page import Medium
-from vidgan.sampling.storage import CHECKPOINTS_FOLDER, checkpoint_steps
-from vidgan.training.checkpoint import leftovers
+from vidgan.report.page import Medium, flatten
+from vidgan.sampling.storage import (
+    CHECKPOINTS_FOLDER,
+    GENERATOR_FILE,
+    checkpoint_folder,
+    checkpoint_steps,
+    read_card,
+    read_state,
+)
+from vidgan.training.checkpoint import SETTINGS, leftovers
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.presets import (
     CONFIG_FILE,
     DATA_FILE,
     Config,
     check_same_settings,
+    fixed_settings,
     load_run_config,
 )
 from vidgan.video import mp4_bytes, probe, read_frames
@@ -73,6 +81,43 @@ def check_not_emptied(run: Path) -> None:
         raise UserError(
             f"{run} holds the {written} of a run whose checkpoints are gone: bring "
             f"{run / CHECKPOINTS_FOLDER} back, or start in another folder with run=FOLDER"
+        )
+
+
+def foreign_checkpoint(run: Path, config: Config, step: int) -> str:
+    """How one sees that a checkpoint is not of this run, in a sentence, or nothing."""
+    here: dict[str, Any] = fixed_settings(config)
+    # Damage of the facts is told where the data is opened.
+    with suppress(UserError):
+        if (clips := read_clip_facts(run)) is not None:
+            here |= {"clip shape": [*clips.clip_shape], "classes": [*clips.classes]}
+    folder = checkpoint_folder(run, step)
+    card = read_card(folder / GENERATOR_FILE)
+    kept = {"clip shape": [*card.clip_shape], "classes": [*card.class_names]}
+    kept |= flatten({"model": card.model, "loss": {"name": card.loss}})
+    kept |= read_state(folder).get(SETTINGS, {})
+    unlike = [
+        f"{key} is {kept[key]} there and {here[key]} here"
+        for key in sorted(kept.keys() & here.keys())
+        if kept[key] != here[key]
+    ]
+    if not unlike:
+        return ""
+    return f"checkpoint step-{step} is of another run, or the settings were edited: " + ", ".join(
+        unlike
+    )
+
+
+def check_own_checkpoint(run: Path, config: Config, step: int) -> None:
+    """Refuse to go on from a checkpoint of another run, or with settings that were edited.
+
+    Raises:
+        UserError: says what differs.
+    """
+    if found := foreign_checkpoint(run, config, step):
+        raise UserError(
+            f"{run}: {found}; put {CONFIG_FILE} or the checkpoints of this run back, or begin "
+            f"another run with init_from={run} run=FOLDER"
         )
 
 
