@@ -162,7 +162,7 @@ def test_settings_that_the_checkpoints_were_not_made_with_are_named(
     assert found.next == f"put {settings} or the checkpoints of this run back from a copy"
     # Nor does training go on from them.
     with pytest.raises(
-        UserError, match="is of another run, or the settings|but the clip size needs"
+        UserError, match=r"is of another run, or the settings|but the clip size needs"
     ):
         train(replace(load_run_config(copied), run=str(copied)))
     assert check_run(copied).problems == found.problems
