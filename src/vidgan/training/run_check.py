@@ -74,7 +74,7 @@ def check_run(run: Path) -> RunCheck:
     foreign = []
     if config is not None:
         problems += _place_problems(run, config, whole)
-        foreign = _foreign(run, config, whole)
+        foreign = [found for n in whole if (found := foreign_checkpoint(run, config, n))]
         problems += foreign
     trains = is_training(run)
     halves = [] if trains else [path.name for path in leftovers(run)]
@@ -126,11 +126,6 @@ def _checkpoints(run: Path) -> tuple[list[int], list[str]]:
         for path in sorted((run / "checkpoints").glob(f"{DAMAGED_MARK}*"))
     ]
     return whole, wrong
-
-
-def _foreign(run: Path, config: Config, whole: Sequence[int]) -> list[str]:
-    """Which checkpoints are of another run than `config.yaml` and `data.json`, and how one sees."""
-    return list(filter(None, (foreign_checkpoint(run, config, step) for step in whole)))
 
 
 def _environment(run: Path, problems: list[str]) -> dict[str, Any]:
