@@ -1,14 +1,17 @@
-"""What the exact fast layers and bfloat16 buy: CPU seconds per clip of one WGAN-GP step.
+"""What the exact fast layers and bfloat16 buy: CPU seconds of one WGAN-GP step.
 
     python benchmarks/train_step.py
+    python benchmarks/train_step.py --sizes 32x256x256 --rounds 2
 
 Every row trains the network of the thesis (Acharya 2018, tables A.1 and A.2) with Adam and a moving
-average on one thread, batch 2. `naive` is the usual way to write the step: plain layers, one
+average on one thread. `naive` is the usual way to write the step: plain layers, one
 discriminator pass each for reals, detached fakes and interpolates, and new fakes for the
-generator's update. The other rows are this project's step; `stock` takes PyTorch's own derivatives
-of convolutions in it. bfloat16 is left out where it would be emulated. Before anything is timed,
-the gradients of both are compared in float64. The rows take turns, so that a busy machine slows all
-alike; the clock is the process' CPU time.
+generator's update. The other rows are this project's step, in a process that keeps freed memory as
+`train` does; `stock` takes PyTorch's own derivatives of convolutions in it. bfloat16 is left out
+where it would be emulated. Before anything is timed, the gradients of both are compared in float64.
+The rows take turns of two steps, the second of which counts, so that a busy machine slows all
+alike; the clock is the process' CPU time. The last column is the rate of a row's arithmetic over
+that of a product of matrices, measured in the same run.
 """
 
 import argparse
@@ -20,8 +23,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from vidgan.core.machine import has_bfloat16, processor_id
+from vidgan.core.machine import has_bfloat16, keep_freed_memory, processor_id
 from vidgan.losses.recipes import LossConfig, make_loss
 from vidgan.models import build_gan
 from vidgan.models.base import GAN, Network
@@ -31,12 +36,18 @@ from vidgan.training.ema import copy_generator, make_optimizers, update_average
 from vidgan.training.settings import OptimizerConfig, PrecisionConfig, TrainingConfig
 from vidgan.training.step import Batch, TrainingStep, UpdateKey
 
-SIZES = {"8x16x16": (8, 16), "8x32x32": (8, 32), "16x64x64": (16, 64)}
-BATCH = 2
+SIZES = {"8x16x16": (8, 16), "8x32x32": (8, 32), "16x64x64": (16, 64), "32x256x256": (32, 256)}
+BATCHES = {"8x16x16": 4, "8x32x32": 4, "16x64x64": 4, "32x256x256": 2}
+COMPARED = 2
+"""Clips of the comparison of gradients in float64."""
+NOT_COMPARED = ("32x256x256",)
+"""In float64 that takes hours; its layers are those of the smaller sizes."""
 SEED = 0
 KEY = UpdateKey(SEED, 0, 0, 0)
 PENALTY_WEIGHT, DRIFT_WEIGHT = 10.0, 0.001
 CPU = torch.device("cpu")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+NAIVE = "naive"
 FORMS = (
     ("fast, fp32", "fp32", "fp32"),
     ("fast, bf16, penalty fp32", "bf16", "fp32"),
@@ -83,13 +94,16 @@ class NaiveStep:
         return loss + PENALTY_WEIGHT * penalty + DRIFT_WEIGHT * drift
 
     def generator_loss(self, latent: Tensor) -> Tensor:
-        return -self.discriminator(self.generator(latent)).realness.mean()
+        score: Tensor = self.discriminator(self.generator(latent)).realness
+        return score.mean().neg()
 
 
-def build(frames: int, side: int, fast: bool, dtype: torch.dtype = torch.float32) -> GAN:
+def build(
+    frames: int, side: int, batch: int, fast: bool, dtype: torch.dtype = torch.float32
+) -> GAN:
     torch.manual_seed(SEED)
-    # Reals and fakes share a pass: groups of 2 keep their statistics apart at batch 2.
-    config = ProgressiveConfig(frame_plan="thesis", fast=fast, group_size=BATCH)
+    # Reals and fakes share a pass: groups of a whole batch keep their statistics apart.
+    config = ProgressiveConfig(frame_plan="thesis", fast=fast, group_size=batch)
     return build_gan(config, (3, frames, side, side)).to(dtype=dtype)
 
 
@@ -117,12 +131,14 @@ def in_use(network: Network) -> list[Tensor]:
 
 def largest_difference(frames: int, side: int) -> float:
     """Largest relative difference between the gradients of both steps, in float64."""
-    fast_gan, plain_gan = (build(frames, side, fast, torch.float64) for fast in (True, False))
+    fast_gan, plain_gan = (
+        build(frames, side, COMPARED, fast, torch.float64) for fast in (True, False)
+    )
     fast = fast_step(fast_gan)
     naive = NaiveStep(plain_gan, fast.settings)
     rng = torch.Generator().manual_seed(SEED)
-    real = torch.rand(BATCH, 3, frames, side, side, generator=rng, dtype=torch.float64) * 2 - 1
-    batch = Batch(real, None, BATCH, 0)
+    real = torch.rand(COMPARED, 3, frames, side, side, generator=rng, dtype=torch.float64) * 2 - 1
+    batch = Batch(real, None, COMPARED, 0)
 
     # Both get the random numbers that the project's step draws for its first update.
     latent = fast.random(batch, KEY, "latent").normal(naive.generator.latent_dim()).double()
@@ -139,13 +155,13 @@ def largest_difference(frames: int, side: int) -> float:
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours, usual, strict=True))
 
 
-def rows(frames: int, side: int) -> dict[str, Callable[[int], object]]:
+def rows(frames: int, side: int, count: int) -> dict[str, Callable[[int], object]]:
     """A function from the number of the round to one whole step, for every row."""
-    real = torch.rand(BATCH, 3, frames, side, side) * 2 - 1
-    plain, fast = build(frames, side, fast=False), build(frames, side, fast=True)
+    real = torch.rand(count, 3, frames, side, side) * 2 - 1
+    plain, fast = (build(frames, side, count, fast) for fast in (False, True))
     naive = NaiveStep(plain, TrainingConfig())
-    table: dict[str, Callable[[int], object]] = {"naive": lambda _: naive.run(real)}
-    batch = Batch(real, None, BATCH, 0)
+    table: dict[str, Callable[[int], object]] = {NAIVE: lambda _: naive.run(real)}
+    batch = Batch(real, None, count, 0)
     for name, networks, penalty in FORMS if has_bfloat16(CPU) else FORMS[:1]:
         step = fast_step(copy.deepcopy(fast), networks, penalty)
         table[name] = lambda i, step=step: step.run(i, 0, lambda: batch)  # type: ignore[misc]
@@ -159,38 +175,76 @@ def rows(frames: int, side: int) -> dict[str, Callable[[int], object]]:
     return table
 
 
-def measure(frames: int, side: int, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds per clip of every row in every round, after one round to warm up."""
-    table = rows(frames, side)
-    seconds: dict[str, list[float]] = {name: [] for name in table}
-    for index in range(rounds + 1):
+class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts arithmetic; FlopCounterMode cannot differentiate twice by its inputs."""
+
+    flop = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            self.flop += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def measure(
+    table: dict[str, Callable[[int], object]], rounds: int
+) -> dict[str, tuple[list[float], float]]:
+    """CPU seconds of a step of every row in every round, and its TFLOP."""
+    found: dict[str, tuple[list[float], float]] = {}
+    for name, run in table.items():
+        with Work() as work:  # type: ignore[no-untyped-call]
+            run(0)
+        found[name] = ([], work.flop / 1e12)
+    for index in range(1, 2 * rounds + 1, 2):
         for name, run in table.items():
-            start = time.process_time()
+            keep_freed_memory(name != NAIVE)
             run(index)
-            if index:
-                seconds[name].append((time.process_time() - start) / BATCH)
-    return seconds
+            start = time.process_time()
+            run(index + 1)
+            found[name][0].append(time.process_time() - start)
+    return found
+
+
+def matmul_rate(dtype: torch.dtype) -> float:
+    """TFLOP a CPU second of a product of matrices, the best of five."""
+    a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(5):
+        start = time.process_time()
+        a @ b
+        seconds.append(time.process_time() - start)
+    return 2 * 2048**3 / min(seconds) / 1e12
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each size")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds of each size")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES)[:3])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    rates = {name: matmul_rate(dtype) for name, dtype in DTYPES.items()}
     print(f"torch {torch.__version__}, one thread of {processor_id()}")
+    print(", ".join(f"{name}: {rate:.2f} TFLOP/s" for name, rate in rates.items()))
     for size in arguments.sizes:
-        difference = largest_difference(*SIZES[size])
-        if difference > 1e-12:
-            raise SystemExit(f"{size}: gradients differ by {difference:.1e} of their size")
-        print(f"\n{size}: gradients of both steps agree to {difference:.1e} in float64")
-        print(f"{'':<26}{'CPU s per clip':>15}{'range':>16}{'gain':>8}")
-        seconds = measure(*SIZES[size], arguments.rounds)
-        slowest = statistics.median(seconds["naive"])
-        for name, times in seconds.items():
+        agreement = "gradients not compared"
+        if size not in NOT_COMPARED:
+            difference = largest_difference(*SIZES[size])
+            if difference > 1e-12:
+                raise SystemExit(f"{size}: gradients differ by {difference:.1e} of their size")
+            agreement = f"gradients agree to {difference:.1e} in float64"
+        print(f"\n{size}, batch {BATCHES[size]}: {agreement}\n")
+        print("| step | CPU s | range | gain | TFLOP | of the matmul rate |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        found = measure(rows(*SIZES[size], BATCHES[size]), arguments.rounds)
+        slowest = statistics.median(found[NAIVE][0])
+        for name, (times, work) in found.items():
             middle = statistics.median(times)
-            spread = f"{min(times):.2f} .. {max(times):.2f}"
-            print(f"{name:<26}{middle:>15.3f}{spread:>16}{slowest / middle:>7.2f}x")
+            rate = rates["bf16" if "bf16" in name else "fp32"]
+            cells = f"{middle:.3f} | {min(times):.3f} .. {max(times):.3f} | {slowest / middle:.2f}"
+            print(f"| {name} | {cells} | {work:.3f} | {work / middle / rate:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

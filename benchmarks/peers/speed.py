@@ -4,7 +4,8 @@
 
 FOLDER is that of `python benchmarks/peers`. A step moves every network once, at the published
 widths: theirs is their own loop, or its lines where it runs on import, and ours is the preset's
-step. Both see the same clips and take turns, so that a busy machine slows all alike. Arithmetic is
+step, in a process that keeps freed memory as `train` does. Both see the same clips and take turns
+of two steps, the second of which counts, so that a busy machine slows all alike. Arithmetic is
 counted on both sides (convolutions and matrix products): the last column is the gain at equal
 arithmetic, which alone means something where the networks are not the same (DVD-GAN's generator).
 The progressive network has no such peer that runs: benchmarks/train_step.py compares it with the
@@ -30,11 +31,12 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidgan.core.machine import has_bfloat16, processor_id
+from vidgan.core.machine import has_bfloat16, keep_freed_memory, processor_id
 from vidgan.models.base import ClipShape
 from vidgan.training.shares import shares_of
 
 CLASSES = 3
+THEIRS = "theirs"
 FORMS = {"ours, fp32": "fp32", "ours, bf16": "bf16"}
 """bfloat16 is left out where it would be emulated."""
 
@@ -88,7 +90,7 @@ def vgan(code: Path) -> dict[str, Step]:
         adam[0].step()
 
     ours = our_steps("paper/vgan-first-frame-golf-64x32", real=real, labels=None)
-    return {"theirs": step, **ours}
+    return {THEIRS: step, **ours}
 
 
 class OneBatch(list[dict[str, Tensor]]):
@@ -123,7 +125,7 @@ def mocogan(code: Path) -> dict[str, Step]:
     words = [f"training.discriminator_batch_size.{name}={count}" for name in ("image", "video")]
     words.append("model.noise=0")  # as theirs by default
     return {
-        "theirs": step,
+        THEIRS: step,
         **our_steps("paper/mocogan-ucf101-64x16", *words, real=real, labels=labels),
     }
 
@@ -164,7 +166,7 @@ def dvdgan(code: Path) -> dict[str, Step]:
 
     words = [f"model.channels={channels}"]
     ours = our_steps("paper/dvdgan-kinetics600-64x12", *words, real=clip, labels=labels)
-    return {"theirs": step, **ours}
+    return {THEIRS: step, **ours}
 
 
 def clips(count: int, frames: int) -> Tensor:
@@ -187,6 +189,8 @@ def measure(steps: dict[str, Step], rounds: int) -> list[tuple[str, float, float
         work[name] = counter.get_total_flops() / 1e12
     for _ in range(rounds):
         for name, step in steps.items():
+            keep_freed_memory(name != THEIRS)
+            step()
             start = time.process_time()
             step()
             seconds[name].append(time.process_time() - start)

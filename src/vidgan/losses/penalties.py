@@ -350,13 +350,12 @@ class Slope(Penalty):
         if at.scores_real.encoding is None or at.scores_fake.encoding is None:
             raise ValueError("the slope penalty needs a discriminator that returns encodings")
         encoding, _ = mix(at.scores_real.encoding, at.scores_fake.encoding, at.rng)
-        labels = at.labels if len(head.slopes) > 1 else None
         if self.form == "reference":
-            output = head(encoding, labels)
+            output = head(encoding, at.labels)
             size = torch.where(output > 0, output, -0.2 * output)
-            slope = head.dual_parameters(labels)[0] * size
+            slope = head.dual_parameters(at.labels)[0] * size
         else:
-            slope = head.slope(encoding, labels)
+            slope = head.slope(encoding, at.labels)
         if self.form == "analytic":
             slope = slope.square().sum(dim=1).sqrt() / slope.shape[1]
         penalty: Tensor = (slope - self.target).square().mean()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from vidgan.models.parts import patch_product
 from vidgan.models.parts.convolution import convolve, stock_convolutions
 
 KINDS = [(axes, transposed) for axes in (1, 2, 3) for transposed in (False, True)]
@@ -117,3 +118,62 @@ def test_functional_transforms_and_meta_tensors_pass_through() -> None:
     (gradient,) = torch.autograd.grad(y.pow(3).sum(), meta[0], create_graph=True)
     (second,) = torch.autograd.grad(gradient.square().sum(), meta[1])
     assert second.shape == weight.shape
+
+
+WIDE = 64
+"""More channels than the cases below have voxels on their coarse side."""
+SLIDES = [  # kernel, stride, padding, length of an axis
+    (4, 2, 1, 4),
+    (4, 2, 1, 5),
+    (3, 2, 1, 5),
+    (3, 1, 0, 3),
+    (4, 1, 0, 4),
+]
+
+
+@pytest.mark.parametrize(("num_axes", "transposed"), KINDS)
+@pytest.mark.parametrize("slide", SLIDES)
+def test_products_of_matrices_equal_convolutions(
+    num_axes: int, transposed: bool, slide: tuple[int, int, int, int]
+) -> None:
+    kernel, stride, padding, length = slide
+    coarse = 2 if stride == 2 else 1
+    shape = (2, WIDE, *[coarse] * num_axes) if transposed else (2, 3, *[length] * num_axes)
+    x = double(*shape).requires_grad_()
+    weight = (double(WIDE, 3, *[kernel] * num_axes, seed=1) / kernel).requires_grad_()
+    bias = double(3 if transposed else WIDE, seed=2).requires_grad_()
+    coarse_shape = x.shape
+    if not transposed:
+        axes = [stride] * num_axes, [padding] * num_axes
+        coarse_shape = patch_product.coarse_shape(x, weight, *axes)
+    assert patch_product.is_faster(coarse_shape, weight, [stride] * num_axes)
+
+    results = []
+    for context in (stock_convolutions(), nullcontext()):
+        with context:
+            y = convolve(x, weight, bias, stride, padding, transposed)
+        loss = (y * torch.sin(y)).sum()
+        first = torch.autograd.grad(loss, (x, weight, bias), create_graph=True)
+        second = torch.autograd.grad(sum((g**2).sum() for g in first), (x, weight, bias))
+        results.append([value.detach() for value in (y, *first, *second)])
+    for stock, ours in zip(*results, strict=True):
+        assert float((stock - ours).abs().max()) <= 1e-12 * float(stock.abs().max())
+
+
+def test_a_layer_with_many_voxels_is_a_convolution() -> None:
+    weight = double(WIDE, 3, 4, 4, 4)
+    assert not patch_product.is_faster((2, WIDE, 4, 4, 4), weight, (2, 2, 2))
+    # A step of one voxel repeats most of its patches.
+    assert not patch_product.is_faster((1, WIDE, 2, 2, 2), weight, (1, 1, 1))
+    assert patch_product.is_faster((1, WIDE, 2, 2, 2), weight, (2, 2, 2))
+
+
+def test_wide_layers_at_two_voxels_are_right_in_bfloat16() -> None:
+    """There oneDNN leaves the gradient of the weight uninitialised."""
+    x, weight = double(2, 8, 4, 4, 4), (double(64, 8, 4, 4, 4, seed=1) / 20).requires_grad_()
+    grads = []
+    for dtype in (torch.float64, torch.bfloat16):
+        y = convolve(x.to(dtype), weight.to(dtype), None, 2, 1)
+        assert y.dtype == dtype
+        grads.append(torch.autograd.grad((y * y).sum(), weight)[0])
+    assert float((grads[0] - grads[1]).norm() / grads[0].norm()) < 0.01

@@ -8,6 +8,8 @@ to any order.
 The stock double backward instead forms a weight gradient as a convolution whose
 kernel is as large as the clip. That is slow, and oneDNN's bfloat16 kernel for AMX processors
 returns noise for it or divides by zero (torch 2.11 and 2.13).
+
+Where a weight is larger than its clips, the three are products of matrices (`patch_product`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vidgan.models.parts import patch_product
 
 _STOCK = ContextVar("use stock convolutions", default=False)
 
@@ -55,20 +59,22 @@ def convolve(
     Returns:
         `[B, out, ...]` in the type of `x`, or of autocast.
     """
-    dtype = _compute_dtype(x)
-    if dtype == torch.bfloat16 and _is_unsound_in_bfloat16(x, weight):
-        with out_of_autocast(x):
-            wide = None if bias is None else bias.float()
-            args = (wide, stride, padding, transposed)
-            return convolve(x.float(), weight.float(), *args).to(x.dtype)
-    if _STOCK.get() or torch.compiler.is_compiling():
-        return _stock_convolve(x, weight, bias, stride, padding, transposed)
     num_axes = x.dim() - 2
     stride, padding = (
         (value,) * num_axes if isinstance(value, int) else tuple(value)
         for value in (stride, padding)
     )
     geometry = Geometry(stride, padding, (1,) * num_axes, transposed, (0,) * num_axes, 1)
+    dtype = _compute_dtype(x)
+    if dtype == torch.bfloat16 and _is_unsound_in_bfloat16(x, weight, geometry):
+        with out_of_autocast(x):
+            wide = None if bias is None else bias.float()
+            args = (wide, stride, padding, transposed)
+            return convolve(x.float(), weight.float(), *args).to(x.dtype)
+    if _STOCK.get() or torch.compiler.is_compiling():
+        return _stock_convolve(x, weight, bias, stride, padding, transposed)
+    if dtype == torch.bfloat16:
+        x = x.to(memory_format=_channels_last(num_axes))
     parts = [None if t is None else _inner(t.to(dtype)) for t in (x, weight, bias)]
     y: Tensor = _call(_Convolution, *parts, geometry)
     return y
@@ -79,7 +85,10 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-        return torch.convolution(x, weight, bias, *geometry)
+        y = _as_product(x, weight, geometry, geometry.transposed)
+        if y is None:
+            return torch.convolution(x, weight, bias, *geometry)
+        return y if bias is None else y + bias.view(-1, *[1] * (y.dim() - 2))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -104,7 +113,9 @@ class _InputGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
-        y: Tensor = _backward(grad, like, weight, None, *geometry, (True, False, False))[0]
+        y = _as_product(grad, weight, geometry, not geometry.transposed, like.shape[2:])
+        if y is None:
+            y = _backward(grad, like, weight, None, *geometry, (True, False, False))[0]
         return y
 
     @staticmethod
@@ -131,10 +142,14 @@ class _WeightGradient(torch.autograd.Function):
         grad: Tensor, x: Tensor, like: Tensor, geometry: Geometry, has_bias: bool
     ) -> tuple[Tensor, Tensor | None]:
         coarse, fine = (x, grad) if geometry.transposed else (grad, x)
-        if _folds(fine, like, geometry):
+        weight = None
+        if patch_product.is_faster(coarse.shape, like, geometry.stride, for_weight=True):
+            weight = patch_product.weight_gradient(coarse, fine, like, *geometry[:2])
+        elif _folds(fine, like, geometry):
+            weight = strided_weight_gradient(coarse, fine, like, geometry)
+        if weight is not None:
             over = [axis for axis in range(grad.dim()) if axis != 1]
-            bias = grad.sum(over) if has_bias else None
-            return strided_weight_gradient(coarse, fine, like, geometry), bias
+            return weight, grad.sum(over) if has_bias else None
         sizes = [grad.shape[1]] if has_bias else None
         _, weight, bias = _backward(grad, x, like, sizes, *geometry, (False, True, has_bias))
         return weight, bias
@@ -153,6 +168,32 @@ class _WeightGradient(torch.autograd.Function):
         new_grad = _call(_Convolution, x, tangent, bias_tangent, form) if for_grad else None
         new_x = _call(_InputGradient, grad, tangent, x.detach(), form) if for_x else None
         return new_grad, new_x, None, None, None
+
+
+def _channels_last(num_axes: int) -> torch.memory_format:
+    """The layout in which processors and cards with units for bfloat16 convolve fastest."""
+    formats = torch.contiguous_format, torch.channels_last, torch.channels_last_3d
+    return formats[num_axes - 1]
+
+
+def _as_product(
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    enlarges: bool,
+    fine_sizes: Sequence[int] | None = None,
+) -> Tensor | None:
+    """A convolution, or its transpose if it `enlarges`, as one product where that is faster."""
+    slide = stride, padding = geometry[:2]
+    coarse = x.shape if enlarges else patch_product.coarse_shape(x, weight, stride, padding)
+    if not patch_product.is_faster(coarse, weight, stride):
+        return None
+    if not enlarges:
+        return patch_product.gather(x, weight, *slide)
+    if fine_sizes is None:
+        axes = zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True)
+        fine_sizes = [(n - 1) * s - 2 * p + k for n, k, s, p in axes]
+    return patch_product.spread(x, weight, *slide, fine_sizes)
 
 
 MAX_NARROW = 16
@@ -284,14 +325,19 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _is_unsound_in_bfloat16(x: Tensor, weight: Tensor) -> bool:
+def _is_unsound_in_bfloat16(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether bfloat16 returns a wrong weight gradient.
 
     oneDNN 3.12 on CPUs leaves that gradient uninitialised when a kernel of more than one tap runs
     over an axis of length 2 (measured with torch 2.13 for every width and batch size; lengths 3
-    and more are right). Such convolutions are the smallest of a network.
+    and more are right). Such convolutions are the smallest of a network, or products.
     """
-    return x.device.type == "cpu" and weight.shape[-1] > 1 and min(x.shape[2:]) <= 2
+    if x.device.type != "cpu" or weight.shape[-1] == 1 or min(x.shape[2:]) > 2:
+        return False
+    coarse: Sequence[int] = x.shape
+    if not geometry.transposed:
+        coarse = patch_product.coarse_shape(x, weight, geometry.stride, geometry.padding)
+    return not patch_product.is_faster(coarse, weight, geometry.stride)
 
 
 # ------------------------------------------------------------------------------------------------
