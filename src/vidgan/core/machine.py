@@ -164,25 +164,30 @@ def keep_freed_memory(keep: bool = True) -> bool:
     """Let the C library keep freed memory from here on; returns whether it can.
 
     glibc returns what lies free at the end of its heap, so every step asks the kernel for hundreds
-    of thousands of pages that it had a moment ago. Other libraries have no such switch. Blocks
-    above 32 MiB, glibc's largest limit, keep pages of their own: those have to be returned, and
-    zeros in them cost nothing until they are touched.
+    of thousands of pages that it had a moment ago. Blocks above 32 MiB have pages of their own
+    there, which would be returned one and all; without them a step at 32x256x256 takes a sixth
+    less time and some more memory. Other libraries have no such switch.
 
     Args:
         keep: False goes back to glibc's own limits.
     """
-    limit, trim, pad = (2**25, -1, 2**26) if keep else (2**17, 2**17, 2**17)
+    limit, trim, pad, blocks = (2**25, -1, 2**26, 0) if keep else (2**17, 2**17, 2**17, 2**16)
     try:
         library = ctypes.CDLL(None)
         if not hasattr(library, "gnu_get_libc_version"):
             return False
-        settings = (_M_MMAP_THRESHOLD, limit), (_M_TRIM_THRESHOLD, trim), (_M_TOP_PAD, pad)
-        return all(library.mallopt(name, value) == 1 for name, value in settings)
+        settings = {
+            _M_MMAP_THRESHOLD: limit,
+            _M_TRIM_THRESHOLD: trim,
+            _M_TOP_PAD: pad,
+            _M_MMAP_MAX: blocks,
+        }
+        return all(library.mallopt(name, value) == 1 for name, value in settings.items())
     except (OSError, TypeError, AttributeError):
         return False
 
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 """Parameters of mallopt(3)."""
 
 
