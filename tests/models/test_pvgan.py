@@ -339,7 +339,8 @@ def test_whole_networks_agree_fast_and_plain(network: str, alpha: float) -> None
 
 
 def test_label_moves_scores_of_its_row_in_every_way_of_conditioning() -> None:
-    for changes in ({}, {"head": "sliced_wasserstein"}, {"conditioning": "auxiliary"}):
+    dual = {"head": "sliced_wasserstein", "head_classes": "dual"}
+    for changes in ({}, {"head": "sliced_wasserstein"}, dual, {"conditioning": "auxiliary"}):
         torch.manual_seed(0)
         gan = build_gan(replace(TINY, **changes), TINY_SHAPE, 3)  # type: ignore[arg-type]
         discriminator: Any = gan.discriminators["discriminator"]
@@ -404,6 +405,22 @@ def test_one_hot_labels_and_latents_are_normalised_as_one_vector() -> None:
     expected = rows * (10**0.5 / rows.norm(dim=1, keepdim=True))
     torch.testing.assert_close(seen[0], expected, rtol=1e-6, atol=1e-6)
     assert "label_embedding" not in dict(generator.named_parameters())
+
+
+def test_a_class_vector_adds_the_same_to_every_projection() -> None:
+    """realness_i = phi(u_i) + <v_c, y>; the dual functions are those of all classes."""
+    gan = tiny_labelled(head="sliced_wasserstein")
+    discriminator: Any = gan.discriminators["discriminator"]
+    clips, labels = double(2, *TINY_SHAPE), torch.tensor([2, 0])
+    scores = discriminator(clips, labels)
+    assert len(discriminator.head.slopes) == 1
+    shared = discriminator.head(scores.encoding)  # [B, K]
+    inner = (discriminator.class_vectors[labels] * scores.encoding).sum(1, keepdim=True)
+    torch.testing.assert_close(scores.realness, shared + inner)
+    dual: Any = tiny_labelled(head="sliced_wasserstein", head_classes="dual")
+    dual = dual.discriminators["discriminator"]
+    assert dual.class_vectors is None
+    assert len(dual.head.slopes) == 3
 
 
 def tiny_labelled(**changes: Any) -> GAN:

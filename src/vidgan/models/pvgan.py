@@ -69,10 +69,9 @@ class ProgressiveConfig(ModelConfig):
         head_blocks: blocks of projections of a sliced Wasserstein head.
         head_keeps_signs: whether the projections of a sliced Wasserstein head keep their direction
             when they are made orthonormal again; in the authors' code they may flip.
-        head_gain: how much faster than other weights the dual functions of a sliced Wasserstein
-            head learn.
-        head_classes: what a sliced Wasserstein head has for each class under `projection`: `dual`
-            functions, class `vectors` beside shared dual functions, or `both`.
+        head_classes: what a class has under `projection` with a sliced Wasserstein head: a `vector`
+            whose inner product with the encoding is added, as beside a linear head, or `dual`
+            functions of its own.
         conditioning: how the discriminator uses labels of a labelled data set; `none` ignores them
             in both networks.
         label_input: how a label joins the latent: a learned `embedding`, both normalised to unit
@@ -116,8 +115,7 @@ class ProgressiveConfig(ModelConfig):
     head: Literal["linear", "sliced_wasserstein"] = "linear"
     head_blocks: Annotated[int, Range(1, 64)] = 1
     head_keeps_signs: bool = True
-    head_gain: Annotated[float, Range(1e-3, 1e3)] = 1.0
-    head_classes: Literal["dual", "vectors", "both"] = "dual"
+    head_classes: Literal["vector", "dual"] = "vector"
     conditioning: Literal["projection", "auxiliary", "none"] = "projection"
     label_input: Literal["embedding", "one-hot"] = "embedding"
     label_dim: Width = 32
@@ -364,19 +362,15 @@ class ProgressiveDiscriminator(Discriminator):
         # The head: one number, or K learned projections; then what labels add.
         self.class_vectors = self.classifier = None
         projects = self.conditioning == "projection"
-        has_vectors = projects
+        is_dual = False
         if config.head == "sliced_wasserstein":
-            has_vectors = projects and config.head_classes != "dual"
+            is_dual = projects and config.head_classes == "dual"
             self.head: nn.Module = SlicedWassersteinHead(
-                widths[0],
-                config.head_blocks,
-                num_classes if projects and config.head_classes != "vectors" else 0,
-                config.head_keeps_signs,
-                config.head_gain,
+                widths[0], config.head_blocks, num_classes * is_dual, config.head_keeps_signs
             )
         else:
             self.head = ScaledLinear(widths[0], 1, gain=1.0, spectral_norm=spectral)
-        if has_vectors:
+        if projects and not is_dual:
             self.class_vectors = nn.Parameter(torch.randn(num_classes, widths[0]))
         if self.conditioning == "auxiliary":
             self.classifier = ScaledLinear(widths[0], num_classes, gain=1.0, spectral_norm=spectral)

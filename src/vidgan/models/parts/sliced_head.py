@@ -54,15 +54,14 @@ class SlicedWassersteinHead(nn.Module):
     gradient is projected on the tangent space before the optimizer's step, and the result is
     pulled back by a QR factorisation afterwards.
 
-    With classes, every class has dual functions (s_i, b_i) of its own on the shared projections.
+    With `num_classes`, every class has dual functions (s_i, b_i) of its own on the shared
+    projections.
 
     Args:
         dim: length of an encoding, and number K of projections of a block.
         num_blocks: independent blocks of projections; realness is `[B, dim * num_blocks]`.
         num_classes: 0 for an unconditional head.
         keeps_signs: whether `retract` preserves the sign of every projection.
-        gain: g of s_i = g s'_i and b_i = g b'_i, with s' and b' what is learned: Adam moves the
-            dual functions g times as fast. They start alike for every g.
     """
 
     def __init__(
@@ -71,14 +70,12 @@ class SlicedWassersteinHead(nn.Module):
         num_blocks: int = 1,
         num_classes: int = 0,
         keeps_signs: bool = True,
-        gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.keeps_signs = keeps_signs
-        self.gain = gain
         rows = max(num_classes, 1)
         self.projections = nn.Parameter(torch.empty(num_blocks, dim, dim))
-        self.slopes = nn.Parameter(torch.full((rows, num_blocks * dim), 1 / gain))
+        self.slopes = nn.Parameter(torch.ones(rows, num_blocks * dim))
         self.offsets = nn.Parameter(torch.zeros(rows, num_blocks * dim))
         for block in self.projections.detach():
             nn.init.orthogonal_(block)
@@ -96,7 +93,7 @@ class SlicedWassersteinHead(nn.Module):
     def dual_parameters(self, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """s and b, `[1, K]` without classes or `[B, K]` with them."""
         rows = slice(1) if labels is None or len(self.slopes) == 1 else labels
-        return self.gain * self.slopes[rows], self.gain * self.offsets[rows]
+        return self.slopes[rows], self.offsets[rows]
 
     def slope(self, encoding: Tensor, labels: Tensor | None = None) -> Tensor:
         """Slopes s_i phi'(u_i) of the K dual functions at an encoding, `[B, K]`."""
