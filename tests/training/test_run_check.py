@@ -171,6 +171,30 @@ def test_settings_that_the_checkpoints_were_not_made_with_are_named(
     assert check_run(copied).problems == ()
 
 
+@pytest.mark.parametrize("content", [None, "", "xx\n"])
+def test_a_finished_run_without_its_log_is_finished(
+    content: str | None, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = copied / LOG_FILE
+    log.unlink()
+    if content is not None:
+        log.write_text(content)
+    found = check_run(copied)
+    assert [found.facts[key] for key in ("state", "step", "clips_seen")] == ["finished", 14, 56]
+    assert f"{LOG_FILE} is lost" in found.problems[-1]
+    assert "step 14" in found.problems[-1]
+    assert found.next == f"vidgan evaluate {copied}"
+    assert run_verb(["report", str(copied)]) == 0
+    page = (copied / "index.html").read_text()
+    assert "56 of 56" in page
+    assert '<span class="status done">' in page
+    assert f"{LOG_FILE} is lost" in capsys.readouterr().err
+    # The checkpoints alone say that the end is not reached.
+    shutil.rmtree(copied / "checkpoints" / "step-14")
+    assert check_run(copied).facts["state"] == "unfinished"
+    assert check_run(copied).facts["step"] == 10
+
+
 def test_a_log_that_lost_lines_is_told_when_training_goes_on(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

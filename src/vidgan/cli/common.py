@@ -188,15 +188,16 @@ def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "Data
 
 
 def write_page_of(run: Path) -> None:
-    """Rewrite a run's page; its log and lock say whether it is finished."""
+    """Rewrite a run's page; log, checkpoints and lock say whether it is finished."""
+    from vidgan.sampling.storage import checkpoint_steps
     from vidgan.training.logs import LOG_FILE, read_log
     from vidgan.training.page import write_page
     from vidgan.training.presets import load_run_config
-    from vidgan.training.run_folder import is_training
+    from vidgan.training.run_folder import is_training, reached
 
     total = load_run_config(run).training.total_clips
     log = read_log(run / LOG_FILE)
-    is_complete = bool(log) and log[-1]["clips_seen"] >= total
+    is_complete = reached(run, log, checkpoint_steps(run))[1] >= total
     unfinished: Status = "training" if is_training(run) else "interrupted"
     for doubt in write_page(run, "done" if is_complete else unfinished, log):
         say(doubt)

@@ -32,6 +32,7 @@ from vidgan.training.run_folder import (
     check_not_emptied,
     foreign_checkpoint,
     is_training,
+    reached,
     read_clip_facts,
 )
 
@@ -79,15 +80,15 @@ def check_run(run: Path) -> RunCheck:
     trains = is_training(run)
     halves = [] if trains else [path.name for path in leftovers(run)]
     total = None if config is None else config.training.total_clips
-    seen = log[-1]["clips_seen"] if log else 0
+    step, seen = reached(run, log, whole)
     looks = [look for line in log if (look := looks_of(line)) is not None]
     # Lines of the log outlive checkpoints that are gone; what is left of a run are the latter.
-    ends = bool(whole and log) and whole[-1] >= log[-1]["step"]
+    ends = bool(whole) and whole[-1] >= step
     finished = total is not None and seen >= total and ends
     facts = {
         "run": str(run),
         "state": "training now" if trains else "finished" if finished else "unfinished",
-        "step": log[-1]["step"] if log else 0,
+        "step": step,
         "clips_seen": seen,
         "total_clips": total,
         "whole_checkpoints": whole,

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
@@ -22,6 +22,7 @@ from vidgan.report.page import Medium, flatten
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,
     GENERATOR_FILE,
+    DamagedError,
     checkpoint_folder,
     checkpoint_steps,
     read_card,
@@ -226,6 +227,21 @@ MEDIUM_BYTES = 1 << 28
 _SAMPLE_NAME = re.compile(r"step-(0|[1-9]\d{0,14})\.mp4", re.ASCII)
 VIDEO_WIDTH = 400
 """Pixels: a page of many systems shows videos about as wide, and embeds them no wider."""
+
+
+def reached(run: Path, log: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> tuple[int, int]:
+    """How far a run came, in steps and clips seen: by its log, or where that lost lines, by the
+    newest of its checkpoints `steps`."""
+    known = (log[-1]["step"], log[-1]["clips_seen"]) if log else (0, 0)
+    if not steps or steps[-1] <= known[0]:
+        return known
+    try:
+        seen = read_state(checkpoint_folder(run, steps[-1])).get("clips_seen")
+    except (OSError, DamagedError):
+        seen = None
+    if type(seen) is not int:
+        return reached(run, log, steps[:-1])
+    return steps[-1], seen
 
 
 def device_seconds(run: Path) -> float | None:
