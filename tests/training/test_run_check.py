@@ -114,6 +114,30 @@ def test_a_pointer_to_no_checkpoint_is_a_problem(copied: Path) -> None:
     assert any("last.json" in problem for problem in check_run(copied).problems)
 
 
+@pytest.mark.parametrize("content", ["", "xx", '{"step": 7}'])
+def test_the_remedies_for_a_damaged_last_json_help(
+    content: str, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = copied / "last.json"
+    last.write_text(content)
+    (told,) = check_run(copied).problems
+    assert told.startswith(f"{last} is inconsistent (")
+    assert told.endswith(
+        ": delete it (the newest checkpoint is the last one), or choose one of 10, 14"
+    )
+    command = ["sample", str(copied), str(tmp_path / "a.png"), "--checkpoint", "last", "--num", "1"]
+    assert run_verb(command) == 2
+    assert told in capsys.readouterr().err
+    assert run_verb([*command[:4], "10", *command[5:]]) == 0
+    train(replace(load_run_config(copied), run=str(copied)))
+    assert check_run(copied).problems == ()
+    last.unlink()
+    assert check_run(copied).problems == ()
+    capsys.readouterr()
+    assert run_verb([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 14
+
+
 def test_a_run_is_finished_where_its_checkpoints_are(copied: Path) -> None:
     # The log alone still tells of the last step.
     last = copied / "last.json"
@@ -239,12 +263,21 @@ def test_an_environment_that_cannot_be_read_is_a_problem(
     assert run_verb(["doctor", str(copied)]) == 2
     told = f"the environment of {copied} is unknown ("
     assert told in (said := capsys.readouterr().err)
+    assert f": vidgan train {copied} writes it again, of this machine" in said
     assert str(path) in said
     for pair in ((finished, copied), (copied, finished)):
         assert run_verb(["doctor", "--diff", *map(str, pair)]) == 2
         captured = capsys.readouterr()
         assert f"environment that differ: {told}" in captured.out
         assert f"not all could be compared: {told}" in captured.err
+    if content is not None:
+        assert run_verb(["report", str(copied)]) == 0
+        assert (
+            f"; vidgan train {copied} writes it again, of this machine" in capsys.readouterr().err
+        )
+    train(replace(load_run_config(copied), run=str(copied)))
+    assert ("it is written again" in capsys.readouterr().err) == (content is not None)
+    assert run_verb(["doctor", str(copied)]) == 0
 
 
 def test_the_page_of_a_run_says_what_it_leaves_out(

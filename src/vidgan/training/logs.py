@@ -69,10 +69,8 @@ def lost_lines(log: Sequence[Mapping[str, Any]], step: int) -> list[str]:
     if (log[-1]["step"] if log else 0) >= step:
         return []
     if not log:
-        return [
-            f"{LOG_FILE} is lost, although there is a checkpoint of step {step}: its curves cannot"
-            " be shown, and all else works without it"
-        ]
+        what = f"{LOG_FILE} is lost, although there is a checkpoint of step {step}"
+        return [f"{what}: its curves cannot be shown, and all else works without it"]
     return [f"{LOG_FILE} ends before the checkpoint of step {step}: lines are missing"]
 
 

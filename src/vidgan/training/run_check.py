@@ -27,8 +27,9 @@ from vidgan.training.presets import (
     config_to_dict,
     load_run_config,
 )
-from vidgan.training.records import ENVIRONMENT_FILE
 from vidgan.training.run_folder import (
+    ENVIRONMENT_FILE,
+    ENVIRONMENT_REMEDY,
     check_not_emptied,
     foreign_checkpoint,
     is_training,
@@ -134,7 +135,10 @@ def _environment(run: Path, problems: list[str]) -> dict[str, Any]:
     try:
         return read_json(run / ENVIRONMENT_FILE)
     except (OSError, UserError) as error:
-        problems.append(f"the environment of {run} is unknown ({error})")
+        problems.append(
+            f"the environment of {run} is unknown ({error}): vidgan train {run} "
+            f"{ENVIRONMENT_REMEDY}"
+        )
         return {}
 
 

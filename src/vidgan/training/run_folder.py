@@ -41,6 +41,9 @@ from vidgan.training.presets import (
 from vidgan.video import mp4_bytes, probe, read_frames
 
 LOCK_FILE = ".lock"
+ENVIRONMENT_FILE = "environment.json"
+ENVIRONMENT_REMEDY = "writes it again, of this machine"
+"""What training does about a lost or damaged one, as the end of a sentence."""
 
 
 def check_run_folder(config: Config) -> None:
@@ -248,7 +251,7 @@ def device_seconds(run: Path) -> float | None:
     """Seconds that all devices of a run trained for, roll-backs not counted; None if unknown."""
     lines = read_log(run / LOG_FILE)
     if (
-        not (run / "environment.json").is_file()
+        not (run / ENVIRONMENT_FILE).is_file()
         or not lines
         or any("device_seconds" not in line for line in lines)
     ):
@@ -310,6 +313,20 @@ def read_clip_facts(run: Path) -> ClipFacts | None:
 _OF_CHECK = ("sentence", "float32")
 
 
+def read_environment(run: Path) -> dict[str, Any]:
+    """What `environment.json` of a run holds; nothing before there is one.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return read_json(run / ENVIRONMENT_FILE)
+    except FileNotFoundError:
+        return {}
+    except UserError as error:
+        raise UserError(f"{error}; vidgan train {run} {ENVIRONMENT_REMEDY}") from error
+
+
 def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     """The plain values of `environment.json`, and the names of those that are left out.
 
@@ -319,10 +336,7 @@ def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     Raises:
         UserError: it is damaged.
     """
-    path = run / "environment.json"
-    if not path.exists():
-        return {}, []
-    found = read_json(path)
+    found = read_environment(run)
     kept = {key: value for key, value in found.items() if _is_plain(value) or _is_group(value)}
     kept.pop(CHECKS, None)
     checks = found.get(CHECKS)
