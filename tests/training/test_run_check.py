@@ -102,7 +102,8 @@ def test_damage_is_no_agreement(
 ) -> None:
     with (copied / LOG_FILE).open("a", encoding="utf-8") as log:
         log.write('{"step": nan\n')
-    assert compare_runs(finished, copied).damaged == (f"{copied / LOG_FILE} has 1 damaged line",)
+    told = f"{copied / LOG_FILE} has 1 damaged line (line 4), whose numbers are lost: delete it"
+    assert compare_runs(finished, copied).damaged == (told,)
     assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 2
     (copied / "checkpoints" / "step-14" / "state.json").write_text("xx")
     assert len(compare_runs(finished, copied).damaged) == 2
@@ -287,6 +288,48 @@ def test_the_page_of_a_run_says_what_it_leaves_out(
     first, *rest = log.read_text().splitlines(keepends=True)
     log.write_text("x" + first + "{}\n" + "".join(rest))
     assert run_verb(["report", str(copied)]) == 0
-    said = f"left out: {log} has 2 damaged lines"
+    said = f"left out: {log} has 2 damaged lines (lines 1, 2), whose numbers are lost: delete them"
     assert said in capsys.readouterr().err.splitlines()
     assert said in (copied / "index.html").read_text()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("damage", [slice(None, -9), slice(9, None)])
+def test_a_damaged_line_is_named_after_training_went_on(
+    number: int, damage: slice, copied: Path
+) -> None:
+    log = copied / LOG_FILE
+    lines = log.read_text().splitlines()
+    lines[number - 1] = lines[number - 1][damage]
+    log.write_text("\n".join(lines) + "\n")
+    told = f"{log} has 1 damaged line (line {number}), whose numbers are lost: delete it"
+    assert check_run(copied).problems[0] == told
+    config = load_run_config(copied)
+    longer = replace(config.training, total_clips=config.training.total_clips + 40)
+    train(replace(config, run=str(copied), training=longer))
+    steps = [line["step"] for line in read_log(log)]
+    assert steps == [step for step in (5, 10, 14, 15, 20, 24) if step != (5, 10, 14)[number - 1]]
+    assert check_run(copied).problems == (told,)
+    assert f"left out: {told}" in (copied / "index.html").read_text()
+    # The remedy helps.
+    whole = log.read_text().splitlines()
+    log.write_text("\n".join([*whole[: number - 1], *whole[number:]]) + "\n")
+    assert check_run(copied).problems == ()
+
+
+def test_lines_beyond_the_checkpoint_go_with_their_damage(tmp_path: Path) -> None:
+    log = LogFile(tmp_path, 0)
+    for step in (5, 10, 15, 20):
+        log.append({"step": step, "clips_seen": step})
+    lines = log.path.read_text().splitlines()
+    lines[0] = lines[0][:-4]
+    lines[2] = "x"
+    log.path.write_text("\n".join(lines) + "\n" + lines[3][:-4])
+    assert [line["step"] for line in LogFile(tmp_path, 10).lines] == [10]
+    assert log.path.read_text().splitlines() == lines[:2]
+    # Of a checkpoint whose own line is damaged, it stays.
+    log.path.write_text("\n".join([lines[0], "x", "y"]) + "\n")
+    assert LogFile(tmp_path, 10).lines == []
+    assert log.path.read_text().splitlines() == [lines[0], "x", "y"]
+    assert LogFile(tmp_path, 0).lines == []
+    assert log.path.read_text() == ""

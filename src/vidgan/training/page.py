@@ -72,10 +72,10 @@ def write_page(
     run = Path(run)
     lines = read_log(run / LOG_FILE) if log is None else log
     config = load_run_config(run)
-    # Training itself starts with a log of whole lines.
-    damaged = [] if status == "training" else damaged_lines(run / LOG_FILE, len(lines))
-    remarks = [f"left out: {sentence}" for sentence in damaged]
+    remarks = []
+    # Reading the log again takes too long between two steps.
     if status != "training":
+        remarks += [f"left out: {sentence}" for sentence in damaged_lines(run / LOG_FILE)]
         remarks += lost_lines(lines, max(checkpoint_steps(run), default=0))
     page = page_of_run(run, config, status, lines, remaining_seconds, remarks)
     # Hashing weights takes too long between two steps.

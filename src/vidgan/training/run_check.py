@@ -143,7 +143,7 @@ def _environment(run: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[int]) -> list[str]:
-    problems = damaged_lines(run / LOG_FILE, len(log))
+    problems = damaged_lines(run / LOG_FILE)
     for before, after in pairwise(log):
         if after["step"] <= before["step"] or after["clips_seen"] < before["clips_seen"]:
             problems.append(
@@ -235,9 +235,7 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
             raise UserError(f"{run} holds no {CONFIG_FILE}, so it is no run of vidgan train")
     settings = differences(*(config_to_dict(load_run_config(run)) for run in (first, second)))
     lines = {run: read_log(run / LOG_FILE) for run in (first, second)}
-    damaged = [
-        flaw for run, there in lines.items() for flaw in damaged_lines(run / LOG_FILE, len(there))
-    ]
+    damaged = [flaw for run in lines for flaw in damaged_lines(run / LOG_FILE)]
     logs = [{line["step"]: line for line in lines[run]} for run in (first, second)]
     same, parts, numbers = None, None, []
     for step in sorted(logs[0].keys() & logs[1].keys()):
