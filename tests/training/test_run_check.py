@@ -220,6 +220,36 @@ def test_a_finished_run_without_its_log_is_finished(
     assert check_run(copied).facts["step"] == 10
 
 
+def test_verbs_that_use_a_checkpoint_say_that_settings_were_edited(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = copied / "config.yaml"
+    whole = settings.read_text()
+    clip = tmp_path / "clip.mp4"
+    assert run_verb(["sample", str(copied), str(clip), "--num", "1"]) == 0
+    commands = {
+        "sample": ["sample", copied, tmp_path / "a.png", "--num", "1"],
+        "interpolate": ["interpolate", copied, tmp_path / "b.mp4", "--steps", "2"],
+        "project": ["project", copied, clip, tmp_path / "c.mp4", "--minutes", "0.001"],
+    }
+    told = (
+        f"{copied}: checkpoint step-14 is of another run, or the settings were edited: "
+        f"model.latent is 8 there and 16 here; the generator is made by its own settings"
+    )
+    for words in commands.values():
+        settings.write_text(whole)
+        capsys.readouterr()
+        assert run_verb([str(word) for word in words]) == 0
+        assert "settings were edited" not in capsys.readouterr().err
+        settings.write_text(whole.replace("latent: 8", "latent: 16"))
+        assert run_verb([str(word) for word in words]) == 0
+        assert capsys.readouterr().err.splitlines().count(told) == 1
+    # Of a generator, the settings of a run are not asked for.
+    settings.write_text("model: 3\n")
+    assert run_verb([str(word) for word in commands["sample"]]) == 0
+    assert "settings" not in capsys.readouterr().err
+
+
 def test_a_log_that_lost_lines_is_told_when_training_goes_on(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
