@@ -347,6 +347,52 @@ def test_init_from_another_model_is_refused(
         train(tiny_config(tmp_path / "run", packed_clips, f"init_from={tmp_path / 'nowhere'}"))
 
 
+ALONE = (
+    "is a generator alone, without the discriminators that training goes on with: init_from takes"
+)
+MADE_BY = "vidgan train cpu/pvgan-motions-16x8 seed=0 data=FOLDER"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("zoo:shapes", f"init_from=zoo:shapes {ALONE} the folder of a run .* by: {MADE_BY}"),
+        ("zoo:shape", "there is no generator 'zoo:shape'.*did you mean zoo:shapes"),
+        (
+            "RUN/checkpoints/step-20/ema.safetensors",
+            f"/ema.safetensors {ALONE}",
+        ),
+        ("RUN/checkpoints/step-20", "/step-20 is a checkpoint of a run: give init_from=RUN"),
+    ],
+)
+def test_init_from_says_what_it_takes(
+    source: str, told: str, finished: Path, tmp_path: Path, packed_clips: Path
+) -> None:
+    source, told = (text.replace("RUN", str(finished)) for text in (source, told))
+    with pytest.raises(UserError, match=told):
+        train(tiny_config(tmp_path / "run", packed_clips, f"init_from={source}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("num_good_saves", [0, 1, 2])
+def test_weights_are_recommended_where_some_are_saved(
+    num_good_saves: int, tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, save, calls = tmp_path / "run", loop.save, []
+
+    def fail_later(*given: Any) -> None:
+        calls.append(given)
+        if len(calls) > num_good_saves:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        save(*given)
+
+    monkeypatch.setattr(loop, "save", fail_later)
+    with pytest.raises(UserError, match="the memory of this machine ran out") as caught:
+        train(tiny_config(run, packed_clips))
+    # The first one holds the weights that every run of this seed begins with.
+    assert (f"init_from={run}" in str(caught.value)) == (num_good_saves > 1)
+
+
 def test_going_on_with_other_threads_is_said(
     half: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
