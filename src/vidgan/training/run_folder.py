@@ -145,7 +145,8 @@ def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> N
                 f"{run} was trained on {what} {before.get(key)}, but the data now has "
                 f"{facts[key]}; give the old data, or another folder with run=FOLDER"
             )
-    if before.get("source_hash") != facts["source_hash"]:
+    # Of the same videos, another version of vidgan may hold out others.
+    if any(before.get(key, facts[key]) != facts[key] for key in ("source_hash", "num_clips")):
         notify(
             f"the videos are not those that {run} began with ({before.get('num_clips')} clips "
             f"then, {facts['num_clips']} now); training continues with the new ones"
