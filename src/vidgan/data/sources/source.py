@@ -53,7 +53,8 @@ class Scan:
         classes: class names in their published order, if there is one. Once the scan is settled:
             all classes in use, the others of them in alphabetical order; empty without labels.
         dropped: name and reason of videos that are left out before any is opened.
-        num_missing: of those, videos that a table lists and that are not there at all.
+        num_missing: of those, how many are no videos: a table lists them and they are not there,
+            or they are folders.
         notes: sentences about the source as a whole and about choices that were made.
         attributes: what each class is made of.
         draw: what was said about the draw of held-out videos, which may be nothing; None if the
