@@ -442,6 +442,46 @@ def test_videos_that_are_left_out_are_named_whenever_training_begins(
         assert "outside.mp4: lies outside the class folders" in said
 
 
+def test_what_was_said_of_the_clips_is_not_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDGAN_CACHE", str(tmp_path / "cache"))
+    videos, run = tmp_path / "videos", tmp_path / "run"
+    motions = motion_settings(objects=["disc"], motions="left,right", size=8, frames=4)
+    render_motions(videos, motions, videos=8, heldout=0.0)
+    names = sorted(videos.rglob("*.mp4"))
+    shutil.copy(names[0], videos / "outside.mp4")
+
+    def said(num_steps: int) -> str:
+        words = ("data.workers=0", "data.splits=off", f"training.total_clips={4 * num_steps}")
+        train(tiny_config(run, videos, *words))
+        return capsys.readouterr().err
+
+    outside = "outside.mp4: lies outside the class folders"
+    unscorable = "vidgan evaluate will not score these clips"
+    first = said(20)
+    assert "videos left out: 1" in first
+    assert outside in first
+    assert unscorable in first
+    again = said(25)
+    assert "continues at step 20" in again
+    assert "left out" not in again
+    assert unscorable not in again
+    # What is new is told.
+    names[0].write_bytes(b"no video")
+    changed = said(30)
+    assert "more videos left out: 1" in changed
+    assert f"{names[0].relative_to(videos)}: cannot be read" in changed
+    assert outside not in changed
+    assert unscorable in changed
+    assert "left out" not in said(35)
+    # Nothing is known where the record is damaged.
+    (run / "data.json").write_text("")
+    lost = said(40)
+    assert "videos left out: 2" in lost
+    assert unscorable in lost
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ForgetsClasses(ProgressiveConfig):
     """A model of somebody else that makes nothing of the classes it is offered."""

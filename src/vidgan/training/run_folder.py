@@ -125,20 +125,23 @@ def check_own_checkpoint(run: Path, config: Config, step: int) -> None:
         )
 
 
-def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> None:
+def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> bool:
     """Refuse data that the run's networks were not built for, and point out other changes.
+
+    Returns:
+        Whether the run has recorded the same clips.
 
     Raises:
         UserError: the clips have another shape or other classes.
     """
     path = Path(run) / DATA_FILE
     if not path.exists():
-        return
+        return False
     try:
         before = read_sealed_json(path, unsealed=True)
     except UserError as error:
         notify(f"{error}; it is rewritten from the data at hand")
-        return
+        return False
     for key, what in (("clip_shape", "clips of shape"), ("classes", "classes")):
         if before.get(key) != facts[key]:
             raise UserError(
@@ -151,6 +154,16 @@ def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> N
             f"the videos are not those that {run} began with ({before.get('num_clips')} clips "
             f"then, {facts['num_clips']} now); training continues with the new ones"
         )
+        return False
+    return True
+
+
+def recorded_drops(run: Path) -> frozenset[tuple[str, str]]:
+    """Name and reason of every video that a run has recorded as left out; none if it is unknown."""
+    with suppress(UserError):
+        if (facts := read_clip_facts(run)) is not None:
+            return frozenset(facts.dropped)
+    return frozenset()
 
 
 @contextmanager
