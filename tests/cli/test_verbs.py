@@ -240,6 +240,17 @@ def test_a_contact_sheet_is_a_png_by_its_name(name: str, capsys: Capture) -> Non
     assert not Path(name).exists()
 
 
+def test_evaluate_says_that_the_settings_of_a_run_were_edited(capsys: Capture) -> None:
+    shutil.copytree(RUN, "runs/edited")
+    settings = Path("runs/edited/config.yaml")
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace("ema_beta: 0.", "ema_beta: 0.5"), encoding="utf-8")
+    words = ["--protocol", "stswd", "protocol.num_clips=8"]
+    assert cli.run(["evaluate", "runs/edited", *words]) == 0
+    told = "checkpoint step-12 is of another run, or the settings were edited: training.ema_beta is"
+    assert f"runs/edited: {told}" in capsys.readouterr().err
+
+
 def test_evaluate_keeps_a_record_and_chooses_the_best_checkpoint(capsys: Capture) -> None:
     # Other tests may have left records, or a best checkpoint, in the run that all of them share.
     Path(RUN, "best.json").unlink(missing_ok=True)

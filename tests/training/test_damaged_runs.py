@@ -180,6 +180,13 @@ def test_facts_of_earlier_versions_still_count(tmp_path: Path) -> None:
         check_same_data(tmp_path, FACTS | {"classes": ["a"]}, print)
 
 
+def test_another_draw_among_the_same_videos_is_said(tmp_path: Path) -> None:
+    write_sealed_json(tmp_path / "data.json", FACTS)
+    said: list[str] = []
+    check_same_data(tmp_path, FACTS | {"num_clips": 4}, said.append)
+    assert "(5 clips then, 4 now)" in said[0]
+
+
 # ------------------------------------------------------------------------------------------------
 # What is ours
 

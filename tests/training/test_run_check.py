@@ -102,7 +102,8 @@ def test_damage_is_no_agreement(
 ) -> None:
     with (copied / LOG_FILE).open("a", encoding="utf-8") as log:
         log.write('{"step": nan\n')
-    assert compare_runs(finished, copied).damaged == (f"{copied / LOG_FILE} has 1 damaged line",)
+    told = f"{copied / LOG_FILE} has 1 damaged line (line 4), whose numbers are lost: delete it"
+    assert compare_runs(finished, copied).damaged == (told,)
     assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 2
     (copied / "checkpoints" / "step-14" / "state.json").write_text("xx")
     assert len(compare_runs(finished, copied).damaged) == 2
@@ -112,6 +113,30 @@ def test_damage_is_no_agreement(
 def test_a_pointer_to_no_checkpoint_is_a_problem(copied: Path) -> None:
     (copied / "last.json").write_text('{"step": 7}')
     assert any("last.json" in problem for problem in check_run(copied).problems)
+
+
+@pytest.mark.parametrize("content", ["", "xx", '{"step": 7}'])
+def test_the_remedies_for_a_damaged_last_json_help(
+    content: str, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = copied / "last.json"
+    last.write_text(content)
+    (told,) = check_run(copied).problems
+    assert told.startswith(f"{last} is inconsistent (")
+    assert told.endswith(
+        ": delete it (the newest checkpoint is the last one), or choose one of 10, 14"
+    )
+    command = ["sample", str(copied), str(tmp_path / "a.png"), "--checkpoint", "last", "--num", "1"]
+    assert run_verb(command) == 2
+    assert told in capsys.readouterr().err
+    assert run_verb([*command[:4], "10", *command[5:]]) == 0
+    train(replace(load_run_config(copied), run=str(copied)))
+    assert check_run(copied).problems == ()
+    last.unlink()
+    assert check_run(copied).problems == ()
+    capsys.readouterr()
+    assert run_verb([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 14
 
 
 def test_a_run_is_finished_where_its_checkpoints_are(copied: Path) -> None:
@@ -171,6 +196,60 @@ def test_settings_that_the_checkpoints_were_not_made_with_are_named(
     assert check_run(copied).problems == ()
 
 
+@pytest.mark.parametrize("content", [None, "", "xx\n"])
+def test_a_finished_run_without_its_log_is_finished(
+    content: str | None, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = copied / LOG_FILE
+    log.unlink()
+    if content is not None:
+        log.write_text(content)
+    found = check_run(copied)
+    assert [found.facts[key] for key in ("state", "step", "clips_seen")] == ["finished", 14, 56]
+    assert f"{LOG_FILE} is lost" in found.problems[-1]
+    assert "step 14" in found.problems[-1]
+    assert found.next == f"vidgan evaluate {copied}"
+    assert run_verb(["report", str(copied)]) == 0
+    page = (copied / "index.html").read_text()
+    assert "56 of 56" in page
+    assert '<span class="status done">' in page
+    assert f"{LOG_FILE} is lost" in capsys.readouterr().err
+    # The checkpoints alone say that the end is not reached.
+    shutil.rmtree(copied / "checkpoints" / "step-14")
+    assert check_run(copied).facts["state"] == "unfinished"
+    assert check_run(copied).facts["step"] == 10
+
+
+def test_verbs_that_use_a_checkpoint_say_that_settings_were_edited(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = copied / "config.yaml"
+    whole = settings.read_text()
+    clip = tmp_path / "clip.mp4"
+    assert run_verb(["sample", str(copied), str(clip), "--num", "1"]) == 0
+    commands = {
+        "sample": ["sample", copied, tmp_path / "a.png", "--num", "1"],
+        "interpolate": ["interpolate", copied, tmp_path / "b.mp4", "--steps", "2"],
+        "project": ["project", copied, clip, tmp_path / "c.mp4", "--minutes", "0.001"],
+    }
+    told = (
+        f"{copied}: checkpoint step-14 is of another run, or the settings were edited: "
+        f"model.latent is 8 there and 16 here; the generator is made by its own settings"
+    )
+    for words in commands.values():
+        settings.write_text(whole)
+        capsys.readouterr()
+        assert run_verb([str(word) for word in words]) == 0
+        assert "settings were edited" not in capsys.readouterr().err
+        settings.write_text(whole.replace("latent: 8", "latent: 16"))
+        assert run_verb([str(word) for word in words]) == 0
+        assert capsys.readouterr().err.splitlines().count(told) == 1
+    # Of a generator, the settings of a run are not asked for.
+    settings.write_text("model: 3\n")
+    assert run_verb([str(word) for word in commands["sample"]]) == 0
+    assert "settings" not in capsys.readouterr().err
+
+
 def test_a_log_that_lost_lines_is_told_when_training_goes_on(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,12 +294,21 @@ def test_an_environment_that_cannot_be_read_is_a_problem(
     assert run_verb(["doctor", str(copied)]) == 2
     told = f"the environment of {copied} is unknown ("
     assert told in (said := capsys.readouterr().err)
+    assert f": vidgan train {copied} writes it again, of this machine" in said
     assert str(path) in said
     for pair in ((finished, copied), (copied, finished)):
         assert run_verb(["doctor", "--diff", *map(str, pair)]) == 2
         captured = capsys.readouterr()
         assert f"environment that differ: {told}" in captured.out
         assert f"not all could be compared: {told}" in captured.err
+    if content is not None:
+        assert run_verb(["report", str(copied)]) == 0
+        assert (
+            f"; vidgan train {copied} writes it again, of this machine" in capsys.readouterr().err
+        )
+    train(replace(load_run_config(copied), run=str(copied)))
+    assert ("it is written again" in capsys.readouterr().err) == (content is not None)
+    assert run_verb(["doctor", str(copied)]) == 0
 
 
 def test_the_page_of_a_run_says_what_it_leaves_out(
@@ -230,6 +318,48 @@ def test_the_page_of_a_run_says_what_it_leaves_out(
     first, *rest = log.read_text().splitlines(keepends=True)
     log.write_text("x" + first + "{}\n" + "".join(rest))
     assert run_verb(["report", str(copied)]) == 0
-    said = f"left out: {log} has 2 damaged lines"
+    said = f"left out: {log} has 2 damaged lines (lines 1, 2), whose numbers are lost: delete them"
     assert said in capsys.readouterr().err.splitlines()
     assert said in (copied / "index.html").read_text()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("damage", [slice(None, -9), slice(9, None)])
+def test_a_damaged_line_is_named_after_training_went_on(
+    number: int, damage: slice, copied: Path
+) -> None:
+    log = copied / LOG_FILE
+    lines = log.read_text().splitlines()
+    lines[number - 1] = lines[number - 1][damage]
+    log.write_text("\n".join(lines) + "\n")
+    told = f"{log} has 1 damaged line (line {number}), whose numbers are lost: delete it"
+    assert check_run(copied).problems[0] == told
+    config = load_run_config(copied)
+    longer = replace(config.training, total_clips=config.training.total_clips + 40)
+    train(replace(config, run=str(copied), training=longer))
+    steps = [line["step"] for line in read_log(log)]
+    assert steps == [step for step in (5, 10, 14, 15, 20, 24) if step != (5, 10, 14)[number - 1]]
+    assert check_run(copied).problems == (told,)
+    assert f"left out: {told}" in (copied / "index.html").read_text()
+    # The remedy helps.
+    whole = log.read_text().splitlines()
+    log.write_text("\n".join([*whole[: number - 1], *whole[number:]]) + "\n")
+    assert check_run(copied).problems == ()
+
+
+def test_lines_beyond_the_checkpoint_go_with_their_damage(tmp_path: Path) -> None:
+    log = LogFile(tmp_path, 0)
+    for step in (5, 10, 15, 20):
+        log.append({"step": step, "clips_seen": step})
+    lines = log.path.read_text().splitlines()
+    lines[0] = lines[0][:-4]
+    lines[2] = "x"
+    log.path.write_text("\n".join(lines) + "\n" + lines[3][:-4])
+    assert [line["step"] for line in LogFile(tmp_path, 10).lines] == [10]
+    assert log.path.read_text().splitlines() == lines[:2]
+    # Of a checkpoint whose own line is damaged, it stays.
+    log.path.write_text("\n".join([lines[0], "x", "y"]) + "\n")
+    assert LogFile(tmp_path, 10).lines == []
+    assert log.path.read_text().splitlines() == [lines[0], "x", "y"]
+    assert LogFile(tmp_path, 0).lines == []
+    assert log.path.read_text() == ""

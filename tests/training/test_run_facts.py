@@ -135,7 +135,9 @@ def test_a_page_names_the_files_that_it_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "environment.json").write_text("[" * 100_000)
     (tmp_path / LOG_FILE).write_text('{"step": "x"}\n')
     said = write_page(tmp_path, "interrupted")
-    assert f"left out: {tmp_path / LOG_FILE} has 1 damaged line" in said
+    log = tmp_path / LOG_FILE
+    told = f"left out: {log} has 1 damaged line (line 1), whose numbers are lost: delete it"
+    assert told in said
     assert any(
         sentence.startswith(f"left out: {tmp_path / 'environment.json'}") for sentence in said
     )

@@ -347,6 +347,52 @@ def test_init_from_another_model_is_refused(
         train(tiny_config(tmp_path / "run", packed_clips, f"init_from={tmp_path / 'nowhere'}"))
 
 
+ALONE = (
+    "is a generator alone, without the discriminators that training goes on with: init_from takes"
+)
+MADE_BY = "vidgan train cpu/pvgan-motions-16x8 seed=0 data=FOLDER"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("zoo:shapes", f"init_from=zoo:shapes {ALONE} the folder of a run .* by: {MADE_BY}"),
+        ("zoo:shape", "there is no generator 'zoo:shape'.*did you mean zoo:shapes"),
+        (
+            "RUN/checkpoints/step-20/ema.safetensors",
+            f"/ema.safetensors {ALONE}",
+        ),
+        ("RUN/checkpoints/step-20", "/step-20 is a checkpoint of a run: give init_from=RUN"),
+    ],
+)
+def test_init_from_says_what_it_takes(
+    source: str, told: str, finished: Path, tmp_path: Path, packed_clips: Path
+) -> None:
+    source, told = (text.replace("RUN", str(finished)) for text in (source, told))
+    with pytest.raises(UserError, match=told):
+        train(tiny_config(tmp_path / "run", packed_clips, f"init_from={source}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("num_good_saves", [0, 1, 2])
+def test_weights_are_recommended_where_some_are_saved(
+    num_good_saves: int, tmp_path: Path, packed_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, save, calls = tmp_path / "run", loop.save, []
+
+    def fail_later(*given: Any) -> None:
+        calls.append(given)
+        if len(calls) > num_good_saves:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        save(*given)
+
+    monkeypatch.setattr(loop, "save", fail_later)
+    with pytest.raises(UserError, match="the memory of this machine ran out") as caught:
+        train(tiny_config(run, packed_clips))
+    # The first one holds the weights that every run of this seed begins with.
+    assert (f"init_from={run}" in str(caught.value)) == (num_good_saves > 1)
+
+
 def test_going_on_with_other_threads_is_said(
     half: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -394,6 +440,46 @@ def test_videos_that_are_left_out_are_named_whenever_training_begins(
         said = capsys.readouterr().err
         assert "videos left out: 1" in said
         assert "outside.mp4: lies outside the class folders" in said
+
+
+def test_what_was_said_of_the_clips_is_not_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDGAN_CACHE", str(tmp_path / "cache"))
+    videos, run = tmp_path / "videos", tmp_path / "run"
+    motions = motion_settings(objects=["disc"], motions="left,right", size=8, frames=4)
+    render_motions(videos, motions, videos=8, heldout=0.0)
+    names = sorted(videos.rglob("*.mp4"))
+    shutil.copy(names[0], videos / "outside.mp4")
+
+    def said(num_steps: int) -> str:
+        words = ("data.workers=0", "data.splits=off", f"training.total_clips={4 * num_steps}")
+        train(tiny_config(run, videos, *words))
+        return capsys.readouterr().err
+
+    outside = "outside.mp4: lies outside the class folders"
+    unscorable = "vidgan evaluate will not score these clips"
+    first = said(20)
+    assert "videos left out: 1" in first
+    assert outside in first
+    assert unscorable in first
+    again = said(25)
+    assert "continues at step 20" in again
+    assert "left out" not in again
+    assert unscorable not in again
+    # What is new is told.
+    names[0].write_bytes(b"no video")
+    changed = said(30)
+    assert "more videos left out: 1" in changed
+    assert f"{names[0].relative_to(videos)}: cannot be read" in changed
+    assert outside not in changed
+    assert unscorable in changed
+    assert "left out" not in said(35)
+    # Nothing is known where the record is damaged.
+    (run / "data.json").write_text("")
+    lost = said(40)
+    assert "videos left out: 2" in lost
+    assert unscorable in lost
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

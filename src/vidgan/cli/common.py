@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,7 +13,7 @@ import tyro
 from vidgan.core import progress
 from vidgan.core.escaping import terminal as escaped
 from vidgan.core.progress import say
-from vidgan.errors import printable
+from vidgan.errors import UserError, printable
 
 if TYPE_CHECKING:
     from vidgan.data.dataset import ClipDataset
@@ -154,6 +154,21 @@ def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
     return load_config(source, words) if (Path(source) / "config.yaml").exists() else None
 
 
+def tell_edited_settings(source: str, step: int | None) -> None:
+    """Say so if the settings of a run are not those that the generator of a step was made with."""
+    run = Path(source)
+    if step is None or not (run / "config.yaml").is_file():
+        return
+    from vidgan.sampling.storage import DamagedError
+    from vidgan.training.presets import load_run_config
+    from vidgan.training.run_folder import foreign_checkpoint
+
+    # A generator carries its settings: what is wrong with those of the run is for doctor to say.
+    with suppress(OSError, UserError, DamagedError):
+        if found := foreign_checkpoint(run, load_run_config(run), step):
+            say(f"{run}: {found}; the generator is made by its own settings")
+
+
 def open_data(
     source: str, words: tuple[str, ...], checkpoint: str
 ) -> tuple["Config | None", "ClipDataset"]:
@@ -188,15 +203,16 @@ def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "Data
 
 
 def write_page_of(run: Path) -> None:
-    """Rewrite a run's page; its log and lock say whether it is finished."""
+    """Rewrite a run's page; log, checkpoints and lock say whether it is finished."""
+    from vidgan.sampling.storage import checkpoint_steps
     from vidgan.training.logs import LOG_FILE, read_log
     from vidgan.training.page import write_page
     from vidgan.training.presets import load_run_config
-    from vidgan.training.run_folder import is_training
+    from vidgan.training.run_folder import is_training, reached
 
     total = load_run_config(run).training.total_clips
     log = read_log(run / LOG_FILE)
-    is_complete = bool(log) and log[-1]["clips_seen"] >= total
+    is_complete = reached(run, log, checkpoint_steps(run))[1] >= total
     unfinished: Status = "training" if is_training(run) else "interrupted"
     for doubt in write_page(run, "done" if is_complete else unfinished, log):
         say(doubt)

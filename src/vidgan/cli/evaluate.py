@@ -16,6 +16,7 @@ from vidgan.cli.common import (
     open_data,
     print_json,
     print_lines,
+    tell_edited_settings,
 )
 from vidgan.core.files import cache_folder, check_place
 from vidgan.core.progress import ignore, say
@@ -111,6 +112,7 @@ def evaluate(
         record = generators.evaluate(run, data, choose(data.classes), options)
     if not processes.is_first:
         return
+    tell_edited_settings(run, record.generator.step)
     if folder is not None:
         say(f"the record is {generators.save_record(record, folder)}")
     if config is not None:

@@ -17,6 +17,7 @@ from vidgan.cli.common import (
     print_lines,
     print_table,
     progress_on_stderr,
+    tell_edited_settings,
 )
 from vidgan.cli.sample import MAX_GRID
 from vidgan.core.files import check_place, read_json
@@ -61,7 +62,7 @@ def project(
             behind the name if another clip has it.
     """
     from vidgan.sampling.projection import ProjectionOptions, check_parts_motion
-    from vidgan.sampling.storage import load_generator
+    from vidgan.sampling.storage import card_of, load_generator
     from vidgan.sharing.project import project as project_clip
     from vidgan.sharing.project import write_moved, write_projection, write_variations
 
@@ -76,6 +77,7 @@ def project(
     check_place(out)
     options = ProjectionOptions(seed=flags.seed, minutes=flags.minutes)
     generator = load_generator(run, flags.checkpoint)
+    tell_edited_settings(run, card_of(generator).step)
     if flags.motion is not None:
         check_parts_motion(generator)
     with progress_on_stderr() as progress:

@@ -19,6 +19,7 @@ from vidgan.cli.common import (
     print_note,
     print_table,
     progress_on_stderr,
+    tell_edited_settings,
     write_page_of,
 )
 from vidgan.core.files import cache_folder, check_place
@@ -106,6 +107,7 @@ def sample(
         if not processes.is_first:
             # A grid is little work, and one file.
             return
+    tell_edited_settings(run, card.step)
     if flags.show == "layers":
         print_note(write_table(out, layers_table(generator, seeds, settings), card.fps))
     elif flags.show == "motions":
@@ -196,6 +198,7 @@ def interpolate(
     check_place(video)
     generator = load_generator(run, flags.checkpoint).to(default_device())
     card = card_of(generator)
+    tell_edited_settings(run, card.step)
     image = video.with_suffix(".png")
     clips = interpolate_seeds(
         generator, flags.start, flags.end, flags.steps, flags.mode, flags.class_name
@@ -262,7 +265,7 @@ def predict(
     """
     from vidgan.core.distributed import default_device
     from vidgan.sampling.predict import check_takes_context
-    from vidgan.sampling.storage import find_generator_file, load_generator
+    from vidgan.sampling.storage import card_of, find_generator_file, load_generator
 
     if min(1 if n is None else n for n in (flags.num, flags.num_clips)) < 1:
         raise UserError("--num and --num-clips must be at least 1")
@@ -272,6 +275,7 @@ def predict(
     file = find_generator_file(run, CHECKPOINT)
     generator = load_generator(file).to(default_device())
     check_takes_context(generator)
+    tell_edited_settings(run, card_of(generator).step)
     if flags.context not in (None, generator.context_frames):
         raise UserError(
             f"--context {flags.context} does not fit: this model was trained with "

@@ -468,6 +468,8 @@ def _believed(run: Path, name: str, steps: Sequence[int]) -> dict[str, Any] | No
     """
     file = run / f"{name}.json"
     way_out = f"choose one of {', '.join(map(str, steps))}" if steps else "no checkpoint is left"
+    if name == "last" and steps:
+        way_out = f"delete it (the newest checkpoint is the last one), or {way_out}"
     if name == "best":
         way_out = f"have it chosen again (vidgan evaluate {run} --checkpoint STEP), or {way_out}"
     try:

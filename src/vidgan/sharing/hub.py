@@ -35,8 +35,7 @@ from vidgan.sampling.storage import (
     read_card,
     save_generator,
 )
-from vidgan.training.records import read_environment
-from vidgan.training.run_folder import read_clip_facts
+from vidgan.training.run_folder import read_clip_facts, read_environment
 
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"

@@ -30,9 +30,11 @@ from vidgan.core.settings import from_dict, to_dict
 from vidgan.errors import UserError
 from vidgan.models import MODEL_VARIANTS
 from vidgan.models.base import GAN, ClipShape, Discriminator, ModelConfig, Stage
+from vidgan.sampling import zoo
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,
     GENERATOR_FILE,
+    HUB_FILE,
     NETWORK_FILES,
     OPTIMIZERS_FILE,
     STATE_FILE,
@@ -363,10 +365,28 @@ def init_from(run: str | Path, step: TrainingStep, warn: Notify) -> None:
     """
     found = find_checkpoint(run, warn)
     if found is None:
-        raise UserError(
-            f"init_from={run} holds no checkpoint; give a folder that vidgan train wrote to"
-        )
+        raise _no_start(run)
     load_networks(checkpoint_folder(run, found.step), step)
+
+
+def _no_start(source: str | Path) -> UserError:
+    """The error for something else than a run with checkpoints."""
+    path, takes = Path(source), "init_from takes the folder of a run of vidgan train"
+    is_zoo = str(source).startswith(zoo.PREFIX)
+    if is_zoo:
+        training = zoo.zoo_entry(str(source)).training
+        takes += f", and such a one is made by: {training} data=FOLDER"
+    if is_zoo or path.is_file() or (path / HUB_FILE).is_file():
+        return UserError(
+            f"init_from={source} is a generator alone, without the discriminators that training "
+            f"goes on with: {takes}"
+        )
+    if (path / STATE_FILE).is_file():
+        run = path.absolute().parents[1]
+        return UserError(f"init_from={source} is a checkpoint of a run: give init_from={run}")
+    return UserError(
+        f"init_from={source} holds no checkpoint; give a folder that vidgan train wrote to"
+    )
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from vidgan.core.machine import processor_id
 from vidgan.core.progress import Notify
 from vidgan.errors import UserError, describe_memory_error
 from vidgan.models.base import GAN
+from vidgan.sampling.storage import checkpoint_steps
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import TrainingStep
 
@@ -161,10 +162,13 @@ def explained_memory_errors(run: Path, step: TrainingStep) -> Iterator[None]:
         if shortage is None or stage is None:
             raise
         size = f"{stage.frames}x{stage.resolution}x{stage.resolution}"
+        # The checkpoint of step 0 holds what a new run begins with anyway.
+        is_saved = max(checkpoint_steps(run), default=0) > 0
+        start = f" (with init_from={run} it starts with the newest saved weights)"
         raise UserError(
             f"{shortage} at a batch of {stage.batch_size} clips of {size} px; set "
-            f"{', '.join(smaller_steps(step))} or a lower data.resolution in a new run (with "
-            f"init_from={run} it starts with the newest saved weights)"
+            f"{', '.join(smaller_steps(step))} or a lower data.resolution in a new run"
+            f"{start if is_saved else ''}"
         ) from error
 
 

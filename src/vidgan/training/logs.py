@@ -18,6 +18,8 @@ from vidgan.training.checkpoint import RunState
 from vidgan.training.schedule import Schedule
 
 LOG_FILE = "log.jsonl"
+MAX_NAMED = 5
+"""Damaged lines that are named by their number."""
 PLAIN_INTERVAL_S = 10.0
 """Seconds between lines of progress where there is no terminal to redraw."""
 
@@ -31,10 +33,14 @@ class LogFile:
         self.rewind(last_step)
 
     def rewind(self, last_step: int) -> None:
-        """Drop lines beyond a step, and a last line that a kill cut short."""
-        kept = [line for line in read_log(self.path) if line["step"] <= last_step]
-        write_text_atomically(self.path, "".join(map(_line, kept)))
-        self.lines = kept
+        """Drop lines beyond a step, and a last line that a kill cut short.
+
+        Damaged ones before stay, so that whoever looks at the run later learns of them.
+        """
+        kept = _up_to(_rows_of(self.path), last_step)
+        text = "".join(f"{line}\n" if record is None else _line(record) for line, record in kept)
+        write_text_atomically(self.path, text)
+        self.lines = [record for _, record in kept if record is not None]
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line."""
@@ -48,9 +54,7 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 
     A line ends with the CRC-32 of what stands before it; logs of earlier versions have none.
     """
-    lines = _lines_of(path)
-    is_checked = any(_CHECKSUM in line for line in lines)
-    return [record for line in lines if (record := _record_of(line, is_checked)) is not None]
+    return [record for _, record in _rows_of(path) if record is not None]
 
 
 def count_lines(path: str | Path) -> int:
@@ -58,17 +62,47 @@ def count_lines(path: str | Path) -> int:
     return len(_lines_of(path))
 
 
-def damaged_lines(path: str | Path, whole: int) -> list[str]:
-    """A sentence on the lines that `read_log` leaves out, if there are more than the whole ones."""
-    left_out = count_lines(path) - whole
-    return [f"{path} has {counted(left_out, 'damaged line')}"] if left_out > 0 else []
+def damaged_lines(path: str | Path) -> list[str]:
+    """A sentence on the lines that `read_log` leaves out, if there are any."""
+    numbers = [number for number, (_, record) in enumerate(_rows_of(path), 1) if record is None]
+    if not numbers:
+        return []
+    is_one = len(numbers) == 1
+    more = f" and {len(numbers) - MAX_NAMED} more" if len(numbers) > MAX_NAMED else ""
+    named = f"line{'s'[is_one:]} {', '.join(map(str, numbers[:MAX_NAMED]))}{more}"
+    what = f"{path} has {counted(len(numbers), 'damaged line')} ({named})"
+    return [f"{what}, whose numbers are lost: delete {'it' if is_one else 'them'}"]
 
 
 def lost_lines(log: Sequence[Mapping[str, Any]], step: int) -> list[str]:
     """A sentence on a log that does not reach a checkpoint, which is written after its line."""
     if (log[-1]["step"] if log else 0) >= step:
         return []
+    if not log:
+        what = f"{LOG_FILE} is lost, although there is a checkpoint of step {step}"
+        return [f"{what}: its curves cannot be shown, and all else works without it"]
     return [f"{LOG_FILE} ends before the checkpoint of step {step}: lines are missing"]
+
+
+Row = tuple[str, dict[str, Any] | None]
+"""A line of a log and its record; None if the line is damaged."""
+
+
+def _rows_of(path: str | Path) -> list[Row]:
+    lines = _lines_of(path)
+    is_checked = any(_CHECKSUM in line for line in lines)
+    return [(line, _record_of(line, is_checked)) for line in lines]
+
+
+def _up_to(rows: Sequence[Row], last_step: int) -> list[Row]:
+    """The rows up to a step, at which a checkpoint is; damaged ones after a row of its own go."""
+    end = step = 0
+    for number, (_, record) in enumerate(rows, 1):
+        if record is not None and record["step"] <= last_step:
+            end, step = number, record["step"]
+    while step < last_step and end < len(rows) and rows[end][1] is None:
+        end += 1
+    return [row for row in rows[:end] if row[1] is None or row[1]["step"] <= last_step]
 
 
 def _lines_of(path: str | Path) -> list[str]:

@@ -65,6 +65,7 @@ from vidgan.training.run_folder import (
     check_own_checkpoint,
     check_run_folder,
     check_same_data,
+    recorded_drops,
     run_lock,
 )
 from vidgan.training.schedule import Schedule, stage_at
@@ -115,7 +116,7 @@ def train(config: Config) -> Path:
         loggers = make_loggers(config.training.loggers if processes.is_first else ())
 
         # Data, schedule, networks: whatever does not fit is refused before anything is written.
-        config, dataset, schedule, step = fit_together(config, processes, notify)
+        config, dataset, schedule, step, is_known = fit_together(config, processes, notify)
         settings = config.training
         stack.enter_context(explained_memory_errors(run, step))
 
@@ -141,7 +142,7 @@ def train(config: Config) -> Path:
             device = processes.device.type
             recorder = Recorder(config, dataset, schedule, state, device, loggers)
             stack.enter_context(recorder)
-        for line in opening(config, dataset, schedule, step, state):
+        for line in opening(config, dataset, schedule, step, state, is_known):
             notify(line)
 
         # The number formats of a level are those in which its gradients are correct.
@@ -224,12 +225,13 @@ def check_before(config: Config) -> None:
 
 
 class Fitted(NamedTuple):
-    """Settings and what was made by them."""
+    """Settings, what was made by them, and whether the run has recorded these very clips."""
 
     config: Config
     dataset: ClipDataset
     schedule: Schedule
     step: TrainingStep
+    is_known: bool
 
 
 def fit_together(config: Config, processes: Processes, notify: Notify) -> Fitted:
@@ -246,8 +248,8 @@ def fit_together(config: Config, processes: Processes, notify: Notify) -> Fitted
     check_place(config.run, room_for_checkpoints(Path(config.run), step))
     shape = ClipShape(*dataset.full_shape)
     refuse_larger_than_device(config, schedule, shape, dataset.num_classes, processes)
-    check_same_data(Path(config.run), run_data_facts(dataset), notify)
-    return Fitted(config, dataset, schedule, step)
+    is_known = check_same_data(Path(config.run), run_data_facts(dataset), notify)
+    return Fitted(config, dataset, schedule, step, is_known)
 
 
 def scheduled(config: Config, dataset: ClipDataset, processes: Processes, notify: Notify) -> Config:
@@ -276,7 +278,10 @@ def open_clips(config: Config, notify: Notify) -> ClipDataset:
     levels = [(level.frames, level.resolution) for level in config.model.levels(clip_shape(config))]
     path = cached_build(config.data, levels[:-1], progress=spoken_progress(notify), notify=notify)
     store = open_store(path)
-    for line in listed("videos left out", store.manifest.dropped, MAX_NAMED):
+    known = recorded_drops(Path(config.run))
+    new = [pair for pair in store.manifest.dropped if pair not in known]
+    title = "more videos left out" if known else "videos left out"
+    for line in listed(title, new, MAX_NAMED):
         notify(line)
     return ClipDataset(store, config.data, config.seed)
 
@@ -328,9 +333,15 @@ def open_batches(
 
 
 def opening(
-    config: Config, dataset: ClipDataset, schedule: Schedule, step: TrainingStep, state: RunState
+    config: Config,
+    dataset: ClipDataset,
+    schedule: Schedule,
+    step: TrainingStep,
+    state: RunState,
+    is_known: bool,
 ) -> Iterator[str]:
-    """A one-line description of the run, and what its samples will not be good for."""
+    """A one-line description of the run, and what its samples will not be good for, unless a run
+    that goes on with the same clips has said so before."""
     classes = f" in {counted(dataset.num_classes, 'class')}" if dataset.num_classes else ""
     _, frames, height, width = dataset.full_shape
     where = f"continues at step {state.step}" if state.step else "starts"
@@ -339,6 +350,8 @@ def opening(
         f"{counted(dataset.num_clips, 'clip')} of {frames}x{height}x{width}{classes}, "
         f"{counted(schedule.total - state.clips_seen, 'clip')} to show"
     )
+    if state.step and is_known:
+        return
     reason = why_unscorable(dataset.store.items, config.data.frames)
     if reason:
         yield reason

@@ -22,9 +22,10 @@ from vidgan.report.page import (
     run_page,
 )
 from vidgan.report.scores import table_of_record
+from vidgan.sampling.storage import checkpoint_steps
 from vidgan.training.doctor import EARLY, looks_of
 from vidgan.training.gradient_check import EMULATED
-from vidgan.training.logs import LOG_FILE, damaged_lines, read_log
+from vidgan.training.logs import LOG_FILE, damaged_lines, lost_lines, read_log
 from vidgan.training.planner import plan_schedule
 from vidgan.training.presets import (
     Config,
@@ -39,6 +40,7 @@ from vidgan.training.run_folder import (
     MEDIUM_BYTES,
     ClipFacts,
     environment_facts,
+    reached,
     read_clip_facts,
     sample_videos,
 )
@@ -70,9 +72,11 @@ def write_page(
     run = Path(run)
     lines = read_log(run / LOG_FILE) if log is None else log
     config = load_run_config(run)
-    # Training itself starts with a log of whole lines.
-    damaged = [] if status == "training" else damaged_lines(run / LOG_FILE, len(lines))
-    remarks = [f"left out: {sentence}" for sentence in damaged]
+    remarks = []
+    # Reading the log again takes too long between two steps.
+    if status != "training":
+        remarks += [f"left out: {sentence}" for sentence in damaged_lines(run / LOG_FILE)]
+        remarks += lost_lines(lines, max(checkpoint_steps(run), default=0))
     page = page_of_run(run, config, status, lines, remaining_seconds, remarks)
     # Hashing weights takes too long between two steps.
     settings = None if status == "training" else config_to_dict(config)
@@ -101,14 +105,15 @@ def page_of_run(
     remarks: list[str],
 ) -> RunPage:
     """Everything the page shows, as plain values; what is left out is added to `remarks`."""
-    last: dict[str, Any] = log[-1] if log else {"step": 0, "clips_seen": 0}
+    last: dict[str, Any] = log[-1] if log else {}
+    step, seen = reached(run, log, checkpoint_steps(run))
     page: RunPage = {
         "title": run.resolve().name,
         "status": status,
         "model": f"{type(config.model).NAME}, {config.loss.name}",
         "progress": {
-            "step": last["step"],
-            "clips_seen": last["clips_seen"],
+            "step": step,
+            "clips_seen": seen,
             "total_clips": config.training.total_clips,
             "clips_per_second": last.get("clips_per_second", 0.0),
             "remaining_seconds": remaining_seconds,

@@ -86,7 +86,8 @@ class Config:
         best: how the best checkpoint is chosen.
         run: folder of the run.
         seed: of all random numbers of the run.
-        init_from: another run's folder, whose newest weights this run starts with.
+        init_from: another run's folder, whose newest weights of all networks this run starts with;
+            no generator file, which lacks the discriminators.
         preset: where the settings come from.
     """
 

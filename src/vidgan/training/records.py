@@ -16,7 +16,6 @@ from vidgan.core.clip_ops import to_float, to_uint8
 from vidgan.core.code_version import code_version
 from vidgan.core.distributed import Processes
 from vidgan.core.files import (
-    read_json,
     read_text,
     write_json_atomically,
     write_sealed_json,
@@ -26,7 +25,7 @@ from vidgan.core.machine import describe_processor, machine_name
 from vidgan.core.progress import say
 from vidgan.core.randomness import BatchRandom, derive_seed
 from vidgan.data.dataset import ClipDataset, ClipRequest
-from vidgan.errors import UnhealthyTrainingError
+from vidgan.errors import UnhealthyTrainingError, UserError
 from vidgan.models.base import Generator, Stage
 from vidgan.report.page import Status
 from vidgan.sampling.generate import sample_clips, sample_latents
@@ -38,7 +37,7 @@ from vidgan.training.logs import Console, DeviceClock, LogFile, Speed, in_time
 from vidgan.training.page import write_page
 from vidgan.training.planner import clips_after, first_films
 from vidgan.training.presets import Config, config_to_dict, save_config
-from vidgan.training.run_folder import CHECKS
+from vidgan.training.run_folder import CHECKS, ENVIRONMENT_FILE, read_environment
 from vidgan.training.schedule import Schedule
 from vidgan.training.step import TrainingStep
 from vidgan.video import tile_clips, write_mp4
@@ -47,7 +46,6 @@ DISPLAY_SIZE = 128
 """Pixels to which small clips are enlarged, by a whole factor, in sample videos."""
 PAGE_INTERVAL_S = 5.0
 """Seconds at least between two versions of the page while training."""
-ENVIRONMENT_FILE = "environment.json"
 
 ENDINGS: dict[type[BaseException], Status] = {
     UnhealthyTrainingError: "unhealthy",
@@ -250,16 +248,19 @@ def describe_run(config: Config, dataset: ClipDataset, processes: Processes) -> 
     line = shlex.join(sys.argv) + "\n"
     if not earlier.endswith(line):
         write_text_atomically(command, earlier + line)
-    known = read_environment(run).get(CHECKS, {})
-    checks = {CHECKS: known} if known else {}
-    write_json_atomically(run / ENVIRONMENT_FILE, environment(processes) | checks)
+    facts = environment(processes) | _known_checks(run)
+    write_json_atomically(run / ENVIRONMENT_FILE, facts)
     write_sealed_json(run / "data.json", run_data_facts(dataset))
 
 
-def read_environment(run: Path) -> dict[str, Any]:
-    """What `environment.json` of a run holds; nothing before there is one."""
-    path = run / ENVIRONMENT_FILE
-    return read_json(path) if path.exists() else {}
+def _known_checks(run: Path) -> dict[str, Any]:
+    """What earlier calls found of each level's arithmetic; nothing if the record is damaged."""
+    try:
+        known = read_environment(run).get(CHECKS, {})
+    except UserError:
+        say(f"{run / ENVIRONMENT_FILE} is damaged; it is written again, of this machine")
+        return {}
+    return {CHECKS: known} if known else {}
 
 
 def environment(processes: Processes) -> dict[str, Any]:

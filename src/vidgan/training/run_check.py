@@ -27,11 +27,13 @@ from vidgan.training.presets import (
     config_to_dict,
     load_run_config,
 )
-from vidgan.training.records import ENVIRONMENT_FILE
 from vidgan.training.run_folder import (
+    ENVIRONMENT_FILE,
+    ENVIRONMENT_REMEDY,
     check_not_emptied,
     foreign_checkpoint,
     is_training,
+    reached,
     read_clip_facts,
 )
 
@@ -79,15 +81,15 @@ def check_run(run: Path) -> RunCheck:
     trains = is_training(run)
     halves = [] if trains else [path.name for path in leftovers(run)]
     total = None if config is None else config.training.total_clips
-    seen = log[-1]["clips_seen"] if log else 0
+    step, seen = reached(run, log, whole)
     looks = [look for line in log if (look := looks_of(line)) is not None]
     # Lines of the log outlive checkpoints that are gone; what is left of a run are the latter.
-    ends = bool(whole and log) and whole[-1] >= log[-1]["step"]
+    ends = bool(whole) and whole[-1] >= step
     finished = total is not None and seen >= total and ends
     facts = {
         "run": str(run),
         "state": "training now" if trains else "finished" if finished else "unfinished",
-        "step": log[-1]["step"] if log else 0,
+        "step": step,
         "clips_seen": seen,
         "total_clips": total,
         "whole_checkpoints": whole,
@@ -133,12 +135,15 @@ def _environment(run: Path, problems: list[str]) -> dict[str, Any]:
     try:
         return read_json(run / ENVIRONMENT_FILE)
     except (OSError, UserError) as error:
-        problems.append(f"the environment of {run} is unknown ({error})")
+        problems.append(
+            f"the environment of {run} is unknown ({error}): vidgan train {run} "
+            f"{ENVIRONMENT_REMEDY}"
+        )
         return {}
 
 
 def _log_problems(run: Path, log: Sequence[Mapping[str, Any]], whole: Sequence[int]) -> list[str]:
-    problems = damaged_lines(run / LOG_FILE, len(log))
+    problems = damaged_lines(run / LOG_FILE)
     for before, after in pairwise(log):
         if after["step"] <= before["step"] or after["clips_seen"] < before["clips_seen"]:
             problems.append(
@@ -230,9 +235,7 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
             raise UserError(f"{run} holds no {CONFIG_FILE}, so it is no run of vidgan train")
     settings = differences(*(config_to_dict(load_run_config(run)) for run in (first, second)))
     lines = {run: read_log(run / LOG_FILE) for run in (first, second)}
-    damaged = [
-        flaw for run, there in lines.items() for flaw in damaged_lines(run / LOG_FILE, len(there))
-    ]
+    damaged = [flaw for run in lines for flaw in damaged_lines(run / LOG_FILE)]
     logs = [{line["step"]: line for line in lines[run]} for run in (first, second)]
     same, parts, numbers = None, None, []
     for step in sorted(logs[0].keys() & logs[1].keys()):

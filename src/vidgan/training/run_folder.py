@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
@@ -22,6 +22,7 @@ from vidgan.report.page import Medium, flatten
 from vidgan.sampling.storage import (
     CHECKPOINTS_FOLDER,
     GENERATOR_FILE,
+    DamagedError,
     checkpoint_folder,
     checkpoint_steps,
     read_card,
@@ -40,6 +41,9 @@ from vidgan.training.presets import (
 from vidgan.video import mp4_bytes, probe, read_frames
 
 LOCK_FILE = ".lock"
+ENVIRONMENT_FILE = "environment.json"
+ENVIRONMENT_REMEDY = "writes it again, of this machine"
+"""What training does about a lost or damaged one, as the end of a sentence."""
 
 
 def check_run_folder(config: Config) -> None:
@@ -121,31 +125,45 @@ def check_own_checkpoint(run: Path, config: Config, step: int) -> None:
         )
 
 
-def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> None:
+def check_same_data(run: str | Path, facts: dict[str, Any], notify: Notify) -> bool:
     """Refuse data that the run's networks were not built for, and point out other changes.
+
+    Returns:
+        Whether the run has recorded the same clips.
 
     Raises:
         UserError: the clips have another shape or other classes.
     """
     path = Path(run) / DATA_FILE
     if not path.exists():
-        return
+        return False
     try:
         before = read_sealed_json(path, unsealed=True)
     except UserError as error:
         notify(f"{error}; it is rewritten from the data at hand")
-        return
+        return False
     for key, what in (("clip_shape", "clips of shape"), ("classes", "classes")):
         if before.get(key) != facts[key]:
             raise UserError(
                 f"{run} was trained on {what} {before.get(key)}, but the data now has "
                 f"{facts[key]}; give the old data, or another folder with run=FOLDER"
             )
-    if before.get("source_hash") != facts["source_hash"]:
+    # Of the same videos, another version of vidgan may hold out others.
+    if any(before.get(key, facts[key]) != facts[key] for key in ("source_hash", "num_clips")):
         notify(
             f"the videos are not those that {run} began with ({before.get('num_clips')} clips "
             f"then, {facts['num_clips']} now); training continues with the new ones"
         )
+        return False
+    return True
+
+
+def recorded_drops(run: Path) -> frozenset[tuple[str, str]]:
+    """Name and reason of every video that a run has recorded as left out; none if it is unknown."""
+    with suppress(UserError):
+        if (facts := read_clip_facts(run)) is not None:
+            return frozenset(facts.dropped)
+    return frozenset()
 
 
 @contextmanager
@@ -228,11 +246,26 @@ VIDEO_WIDTH = 400
 """Pixels: a page of many systems shows videos about as wide, and embeds them no wider."""
 
 
+def reached(run: Path, log: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> tuple[int, int]:
+    """How far a run came, in steps and clips seen: by its log, or where that lost lines, by the
+    newest of its checkpoints `steps`."""
+    known = (log[-1]["step"], log[-1]["clips_seen"]) if log else (0, 0)
+    if not steps or steps[-1] <= known[0]:
+        return known
+    try:
+        seen = read_state(checkpoint_folder(run, steps[-1])).get("clips_seen")
+    except (OSError, DamagedError):
+        seen = None
+    if type(seen) is not int:
+        return reached(run, log, steps[:-1])
+    return steps[-1], seen
+
+
 def device_seconds(run: Path) -> float | None:
     """Seconds that all devices of a run trained for, roll-backs not counted; None if unknown."""
     lines = read_log(run / LOG_FILE)
     if (
-        not (run / "environment.json").is_file()
+        not (run / ENVIRONMENT_FILE).is_file()
         or not lines
         or any("device_seconds" not in line for line in lines)
     ):
@@ -294,6 +327,20 @@ def read_clip_facts(run: Path) -> ClipFacts | None:
 _OF_CHECK = ("sentence", "float32")
 
 
+def read_environment(run: Path) -> dict[str, Any]:
+    """What `environment.json` of a run holds; nothing before there is one.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return read_json(run / ENVIRONMENT_FILE)
+    except FileNotFoundError:
+        return {}
+    except UserError as error:
+        raise UserError(f"{error}; vidgan train {run} {ENVIRONMENT_REMEDY}") from error
+
+
 def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     """The plain values of `environment.json`, and the names of those that are left out.
 
@@ -303,10 +350,7 @@ def environment_facts(run: Path) -> tuple[dict[str, Any], list[str]]:
     Raises:
         UserError: it is damaged.
     """
-    path = run / "environment.json"
-    if not path.exists():
-        return {}, []
-    found = read_json(path)
+    found = read_environment(run)
     kept = {key: value for key, value in found.items() if _is_plain(value) or _is_group(value)}
     kept.pop(CHECKS, None)
     checks = found.get(CHECKS)

@@ -152,6 +152,68 @@ def test_groups_are_held_out_whole(folder, tmp_path):
     assert manifest["settings"]["group_by"] == "(film[0-9]+)_"
 
 
+def splits_of(report_or_set):
+    items = open_store(report_or_set).items
+    return {item.source: item.split for item in items}
+
+
+@pytest.mark.parametrize("group_by", ["", "(film[0-9]+)_"])
+def test_broken_files_take_no_held_out_places(folder, tmp_path, group_by):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    videos = sorted((folder / "train").rglob("*.mp4"))[:12]
+    for number, video in enumerate(videos):
+        shutil.copy(video, whole / f"film{number // 3}_part{number % 3}.mp4")
+    shutil.copytree(whole, broken)
+    for number in range(12):
+        (broken / f"film{number // 3}_broken{number % 3}.mp4").write_bytes(b"no video")
+        (broken / f"more{number}.avi").write_bytes(b"")
+    config = replace(CONFIG, heldout_fraction=0.25, group_by=group_by)
+    expected = build_clips(whole, tmp_path / "first", config)
+    found = build_clips(broken, tmp_path / "second", config)
+    assert len(found.dropped) == 24
+    assert splits_of(tmp_path / "second") == splits_of(tmp_path / "first")
+    assert found.counts == expected.counts
+    assert found.counts["heldout"] == {"": 3}
+    assert found.set_notes == expected.set_notes
+    # A check says what a build makes, and a finished set is found again.
+    assert check_source(broken, config).counts == found.counts
+    assert build_clips(broken, tmp_path / "second", config) == found
+
+
+def test_settings_that_drop_whole_videos_leave_the_draw(folder, tmp_path):
+    config = replace(CONFIG, heldout_fraction=0.25)
+    source = folder / "train"
+    build_clips(source, tmp_path / "all", config)
+    quality = replace(config.quality, static="drop")
+    build_clips(source, tmp_path / "some", replace(config, quality=quality))
+    both = splits_of(tmp_path / "all"), splits_of(tmp_path / "some")
+    assert len(both[1]) < len(both[0])
+    assert both[1].items() <= both[0].items()
+
+
+def test_the_split_of_a_repeated_clip_is_the_drawn_one(folder, tmp_path):
+    first = min((folder / "train" / "disc-up").iterdir())
+    root = tmp_path / "v"
+    root.mkdir()
+    for number in range(8):
+        shutil.copy(first, root / f"a{number}.mp4")
+        (root / f"b{number}.mp4").write_bytes(b"no video")
+    build_clips(root, tmp_path / "set", replace(CONFIG, heldout_fraction=0.5))
+    split_of = splits_of(tmp_path / "set")
+    assert sorted(split_of.values()) == ["heldout"] * 4 + ["train"] * 4
+    flaws = {
+        name: what
+        for name, key, what in open_store(tmp_path / "set").manifest.flaws
+        if key == "duplicates"
+    }
+    there = split_of["a0.mp4"]
+    for name in flaws:
+        other = "" if split_of[name] == there else f" of the split {there}"
+        assert flaws[name] == f"nearly repeats a0.mp4{other}"
+    assert len(flaws) == 7
+
+
 @pytest.mark.parametrize(("pattern", "why"), [("film[", "not a regular"), ("film", "parentheses")])
 def test_senseless_groups_are_refused(pattern, why):
     with pytest.raises(UserError, match=why):

@@ -186,3 +186,26 @@ def test_empty_members_of_an_archive_are_dropped_unopened(tmp_path):
     told = r"no videos.* and 2 that are not read \(the first one, a.mp4, the file is empty\)"
     with pytest.raises(UserError, match=told):
         scan_sources(path, CONFIG)
+
+
+def test_a_folder_called_like_a_video_is_named(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "x.mp4/notes.txt", "y.mov/c.mp4", ".z.mp4/notes.txt")
+    (tmp_path / "deep" / "w.AVI").mkdir(parents=True)
+    scan = scan_sources(tmp_path, CONFIG)
+    assert [source.name for source in scan.sources] == ["a.mp4", "b.mp4", "y.mov/c.mp4"]
+    what = "is a folder that is called like a video, and holds none"
+    assert scan.dropped == [("deep/w.AVI", what), ("x.mp4", what)]
+    assert scan.num_missing == 2
+
+
+def test_a_folder_called_like_a_video_may_be_one(tmp_path):
+    touch(tmp_path, "a.mp4", *(f"x.mp4/{number}.png" for number in range(3)))
+    scan = scan_sources(tmp_path, CONFIG)
+    assert [source.name for source in scan.sources] == ["a.mp4", "x.mp4"]
+    assert scan.dropped == []
+
+
+def test_a_source_of_folders_called_like_videos_is_refused_with_their_number(tmp_path):
+    (tmp_path / "x.mp4").mkdir()
+    with pytest.raises(UserError, match=r"no videos in .*, 1 folder that is called like a video"):
+        scan_sources(tmp_path, CONFIG)

@@ -68,6 +68,10 @@ class DuplicateFinder:
         return limits
 
 
+REPEATS = "nearly repeats "
+"""What is said of a near duplicate, before the name of the clip that it repeats."""
+
+
 class _Index:
     """Signatures by number, searched by coordinates that never part two more than they differ.
 
@@ -143,7 +147,6 @@ class DuplicateGate:
     def __init__(self, config: QualityConfig, sources: Sequence[Source]) -> None:
         self._config = config
         self._sources = sources
-        self._split_of = {source.name: source.split for source in sources}
         self._finder = DuplicateFinder(config.duplicate_distance)
 
     def judge(self, number: int, clip: EncodedClip) -> EncodedClip | Rejected:
@@ -152,9 +155,7 @@ class DuplicateGate:
         first = self._finder.find_or_add(source.name, np.frombuffer(clip.signature, np.uint8))
         if first is None:
             return clip
-        what = f"nearly repeats {first}"
-        if self._split_of[first] != source.split:
-            what += f" of the split {self._split_of[first]}"
+        what = f"{REPEATS}{first}"
         if self._config.duplicates == "drop":
             return Rejected(what, clip.stored_frames)
         return replace(clip, flaws=clip.flaws | {"duplicates": what})

@@ -68,10 +68,14 @@ class EncodedClip:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Why a video was dropped; `num_frames` is how many it had after stride and fps."""
+    """Why a video was dropped; `num_frames` is how many it had after stride and fps.
+
+    A video that `is_broken` would be dropped or damaged under other settings too.
+    """
 
     reason: str
     num_frames: int | None = None
+    is_broken: bool = False
 
 
 def full_levels(config: DataConfig, levels: Sequence[tuple[int, int]]) -> tuple[LevelShape, ...]:
@@ -101,7 +105,7 @@ def encode_video(job: EncodeJob) -> EncodedClip | Rejected:
                 return cut
             return _encode(cut, job)
     except VideoError as error:
-        return Rejected(error.cause)
+        return Rejected(error.cause, is_broken=True)
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def _cut(video: VideoReader, job: EncodeJob) -> _Cut | Rejected:
         chosen = _choose(timeline, job)
         if isinstance(chosen, Rejected):
             reason = f"{chosen.reason}, with {num_corrupt} damaged or missing ones"
-            return Rejected(reason, chosen.num_frames)
+            return Rejected(reason, chosen.num_frames, is_broken=True)
         clip, strip = video.read_clean(chosen, config.resolution, config.resize), None
     return _Cut(clip, info, num_corrupt, len(timeline), strip)
 

@@ -23,6 +23,7 @@ from vidgan.data.build.encode import EncodedClip, EncodeJob, encode_video, full_
 from vidgan.data.build.engine import Engine, num_cores
 from vidgan.data.build.report import (
     BuildReport,
+    broken_sources,
     make_manifest,
     make_record,
     refuse_misfit,
@@ -37,7 +38,7 @@ from vidgan.data.packed.store import open_store
 from vidgan.data.packed.writer import BuildPlan, ChunkWriter, SourceRecord, build_lock
 from vidgan.data.settings import DataConfig
 from vidgan.data.sources.layouts import scan_sources
-from vidgan.data.sources.source import Scan, Source
+from vidgan.data.sources.source import Scan, Source, drawn_without
 from vidgan.errors import UserError
 from vidgan.video.frames import Pixels
 from vidgan.video.sequences import files_at
@@ -97,6 +98,7 @@ def build_clips(
         writer = ChunkWriter(folder, plan, stored)
         try:
             _encode_all(writer, scan, config, stored, engine or Engine(), progress)
+            scan = drawn_without(scan, broken_sources(writer.records), config)
             manifest = make_manifest(scan, writer.records, plan, config, stored)
             refuse_unusable(scan, writer.records, manifest, config)
         except DiskFullError:
@@ -148,7 +150,9 @@ def check_source(
                 few.append(result.preview[:, : config.frames])
         if progress:
             progress(number + 1, len(jobs), "checking videos")
-    manifest = make_manifest(scan, records, _plan(scan, config, stored), config, stored)
+    plan = _plan(scan, config, stored)
+    scan = drawn_without(scan, broken_sources(records), config)
+    manifest = make_manifest(scan, records, plan, config, stored)
     refuse_unusable(scan, records, manifest, config)
     if contact_sheet_path is not None:
         clips = [clip for name in sorted(previews) for clip in previews[name]]

@@ -1,12 +1,13 @@
 """The outcome of a build for every video: records, manifest, report and refusals."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, median_low
 
 from vidgan.core.shapes import LevelShape
+from vidgan.data.build.duplicates import REPEATS
 from vidgan.data.build.encode import EncodedClip, Rejected
 from vidgan.data.build.engine import Crashed
 from vidgan.data.build.quality import FILTERS
@@ -149,7 +150,18 @@ def make_record(number: int, result: EncodedClip | Rejected | Crashed) -> Source
             "signature": result.signature.hex(),
         }
     num_frames = result.num_frames if isinstance(result, Rejected) else None
-    return {"source": number, "reason": result.reason, "num_frames": num_frames, "notes": []}
+    return {
+        "source": number,
+        "reason": result.reason,
+        "num_frames": num_frames,
+        "is_broken": not isinstance(result, Rejected) or result.is_broken,
+        "notes": [],
+    }
+
+
+def broken_sources(records: Sequence[SourceRecord]) -> set[int]:
+    """Numbers of the sources that no settings would make a whole clip of."""
+    return {r["source"] for r in records if r["reason"] is not None and r.get("is_broken", False)}
 
 
 def make_manifest(
@@ -176,8 +188,11 @@ def make_manifest(
         frames, group = record["stored_frames"], source.group or ""
         return ClipItem(label, source.split, source.name, frames, checksums, group)
 
+    told = _told_of(scan)
     dropped = [
-        (scan.sources[r["source"]].name, r["reason"]) for r in records if r["reason"] is not None
+        (scan.sources[r["source"]].name, told(r["source"], r["reason"]))
+        for r in records
+        if r["reason"] is not None
     ]
     return Manifest(
         levels=levels,
@@ -197,7 +212,7 @@ def make_manifest(
             ),
         ),
         flaws=tuple(
-            (scan.sources[record["source"]].name, name, what)
+            (scan.sources[record["source"]].name, name, told(record["source"], what))
             for record in kept
             for name, what in record["flaws"].items()
         ),
@@ -208,6 +223,18 @@ def make_manifest(
         layout=scan.layout,
         num_missing=scan.num_missing,
     )
+
+
+def _told_of(scan: Scan) -> Callable[[int, str], str]:
+    """What completes what is said of a source with the split of the clip that it repeats."""
+    split_of = {source.name: source.split for source in scan.sources}
+
+    def told(number: int, what: str) -> str:
+        other = split_of.get(what.removeprefix(REPEATS)) if what.startswith(REPEATS) else None
+        is_same = other in (None, scan.sources[number].split)
+        return what if is_same else f"{what} of the split {other}"
+
+    return told
 
 
 def _mixed_rates(kept: Sequence[KeptRecord]) -> list[str]:

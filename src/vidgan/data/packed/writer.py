@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import torch
 from safetensors.torch import save
@@ -264,11 +264,15 @@ class KeptRecord(TypedDict):
 
 
 class DroppedRecord(TypedDict):
-    """A line of the journal on a source that gave none; `num_frames` if they were counted."""
+    """A line of the journal on a source that gave none; `num_frames` if they were counted.
+
+    Journals of earlier versions do not say what `is_broken`.
+    """
 
     source: int
     reason: str
     num_frames: int | None
+    is_broken: NotRequired[bool]
     notes: list[str]
 
 

@@ -1,7 +1,7 @@
 """The videos of a source with their classes, splits and groups, for any layout."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -53,9 +53,12 @@ class Scan:
         classes: class names in their published order, if there is one. Once the scan is settled:
             all classes in use, the others of them in alphabetical order; empty without labels.
         dropped: name and reason of videos that are left out before any is opened.
-        num_missing: of those, videos that a table lists and that are not there at all.
+        num_missing: of those, how many are no videos: a table lists them and they are not there,
+            or they are folders.
         notes: sentences about the source as a whole and about choices that were made.
         attributes: what each class is made of.
+        draw: what was said about the draw of held-out videos, which may be nothing; None if the
+            source tells its splits itself.
     """
 
     root: Path
@@ -67,6 +70,7 @@ class Scan:
     num_missing: int = 0
     notes: Sequence[str] = ()
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+    draw: str | None = None
 
 
 def names_classes(sources: Sequence[Source]) -> bool:
@@ -103,14 +107,37 @@ def settle(scan: Scan, config: DataConfig) -> Scan:
         sources = [source for source in sources if source.class_name is not None]
     classes = [name for name in scan.classes if name in named]
     classes += sorted(name for name in named if name is not None and name not in classes)
+    draw = None
     if config.splits == "auto" and all(source.split == "train" for source in sources):
-        sources, note = hold_out(sources, config.heldout_fraction)
-        notes += [note] if note else []
+        sources, draw = hold_out(sources, config.heldout_fraction)
+        notes += [draw] if draw else []
     attributes = {name: scan.attributes[name] for name in classes if name in scan.attributes}
     attributes |= read_attributes(scan.root, classes)
     return replace(
-        scan, sources=sources, classes=classes, dropped=dropped, notes=notes, attributes=attributes
+        scan,
+        sources=sources,
+        classes=classes,
+        dropped=dropped,
+        notes=notes,
+        attributes=attributes,
+        draw=draw,
     )
+
+
+def drawn_without(scan: Scan, broken: Collection[int], config: DataConfig) -> Scan:
+    """The scan with its held-out videos drawn as if those of these numbers were not there."""
+    if scan.draw is None or not broken:
+        return scan
+    whole = [
+        replace(source, split="train")
+        for number, source in enumerate(scan.sources)
+        if number not in broken
+    ]
+    marked, draw = hold_out(whole, config.heldout_fraction)
+    split_of = {source.name: source.split for source in marked}
+    sources = [replace(s, split=split_of.get(s.name, "train")) for s in scan.sources]
+    notes = [note for note in scan.notes if note != scan.draw] + ([draw] if draw else [])
+    return replace(scan, sources=sources, notes=notes, draw=draw)
 
 
 def _grouped(source: Source, pattern: str) -> Source:

@@ -1,13 +1,13 @@
 """One walk over a folder: its videos, folders of numbered images, and other files."""
 
 import os
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from vidgan.core.files import TEMPORARY_MARK, refuse_special
-from vidgan.errors import UserError
+from vidgan.errors import UserError, counted
 from vidgan.video.sequences import IMAGE_SUFFIXES, SameNumberError, find_sequences
 
 VIDEO_SUFFIXES = frozenset(
@@ -33,6 +33,7 @@ class Tree:
             each sequence of a folder that holds several, such as `folder/clipA_*`.
         others: other files that are not hidden; images in `image_folders` are not counted.
         unread: name of and reason for every folder that cannot be read or understood.
+        misnamed: folders that are called like a video.
     """
 
     root: Path
@@ -41,6 +42,13 @@ class Tree:
     sequences: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     unread: tuple[tuple[str, str], ...] = ()
+    misnamed: tuple[str, ...] = ()
+
+    def misnamed_without(self, used: Iterable[Path]) -> list[tuple[str, str]]:
+        """Name of and reason for every folder called like a video in which none of `used` lies."""
+        giving = {folder for path in used for folder in (path, *path.parents)}
+        what = "is a folder that is called like a video, and holds none"
+        return [(name, what) for name in self.misnamed if self.root / name not in giving]
 
     @property
     def names(self) -> list[str]:
@@ -126,6 +134,7 @@ def look_at(root: Path) -> Tree:
     sequences: list[str] = []
     others: list[str] = []
     unread: list[tuple[str, str]] = []
+    misnamed: list[str] = []
 
     def note_unread(error: OSError) -> None:
         name = Path(error.filename).relative_to(root).as_posix()
@@ -141,6 +150,7 @@ def look_at(root: Path) -> Tree:
         seen.add(here.resolve())
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         place = "" if here == root else f"{here.relative_to(root).as_posix()}/"
+        misnamed += [place + name for name in subfolders if _is_video(name)]
         here_videos = [name for name in files if _is_video(name)]
         videos += [place + name for name in here_videos]
         known = {*here_videos}
@@ -162,6 +172,7 @@ def look_at(root: Path) -> Tree:
         tuple(sorted(sequences)),
         tuple(sorted(others)),
         tuple(sorted(unread)),
+        tuple(sorted(misnamed)),
     )
 
 
@@ -194,6 +205,9 @@ def no_videos(tree: Tree) -> UserError:
     """The error for a folder without usable videos."""
     other = f", only {len(tree.strange)} other files" if tree.strange else ""
     other += f", {len(tree.unread)} folders that cannot be read" if tree.unread else ""
+    if tree.misnamed:
+        are = "is" if len(tree.misnamed) == 1 else "are"
+        other += f", {counted(len(tree.misnamed), 'folder')} that {are} called like a video"
     return UserError(
         f"no videos in {tree.root}{other}: it needs video files"
         f" ({' '.join(sorted(VIDEO_SUFFIXES))}) or folders of numbered images"

@@ -55,6 +55,7 @@ def scan_sources(root: str | Path, config: DataConfig) -> Scan:
         raise UserError(f"{root} is a packed clip set already: train with data={root}")
     layout, why = _choose(tree, config)
     found = layout.find(tree, config)
+    misnamed = tree.misnamed_without(source.path for source in found.sources)
     several = tree.told_sequences({source.name for source in found.sources})
     if tree.root != root:
         one = f"a single film: vidgan data split {root} OUT makes many clips of it, by its shots"
@@ -64,7 +65,8 @@ def scan_sources(root: str | Path, config: DataConfig) -> Scan:
         root=root,
         what=f"{root} is read as {layout.what} (data.layout={layout.name}), {why}",
         layout=layout.name,
-        dropped=[*found.dropped, *tree.unread],
+        dropped=[*found.dropped, *tree.unread, *misnamed],
+        num_missing=found.num_missing + len(misnamed),
         notes=[*several, *found.notes],
     )
     return settle(scan, config)
