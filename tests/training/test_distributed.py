@@ -1,6 +1,7 @@
 """Two processes compute what one computes."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from training_cases import tiny_config
 from two_processes import LOSSES, MOMENTS, measure
 
+from vidgan.core import distributed
 from vidgan.core.distributed import Processes, join_processes
 from vidgan.errors import UserError
 from vidgan.models import build_gan
@@ -88,4 +90,19 @@ def test_a_missing_gpu_is_named() -> None:
         pytest.raises(UserError, match=r"has no GPU.*training\.device=cpu"),
         join_processes("cuda"),
     ):
+        pass
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_whose_peer_never_comes_does_not_wait_for_half_an_hour(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "MEETING_S", 1.0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": 2, "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for name, value in group.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(UserError, match="another process of this training"), join_processes("cpu"):
         pass

@@ -9,11 +9,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.constants import default_pg_timeout
+from torch.distributed.rendezvous import rendezvous
 
 from vidgan.core.slurm import adopt_slurm
 from vidgan.errors import UserError
@@ -168,6 +171,22 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+MEETING_S = 300.0
+"""How long a process waits for the others at the start; torch alone waits for half an hour."""
+
+
+def _meet(backend: str) -> None:
+    """Join the group, or end if another process ended before it could.
+
+    Raises:
+        UserError: not all processes came.
+    """
+    with _lost_peers_named():
+        store, rank, count = next(rendezvous("env://", timeout=timedelta(seconds=MEETING_S)))
+        store.set_timeout(default_pg_timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count)
+
+
 @contextmanager
 def join_processes(device: str = "auto") -> Iterator[Processes]:
     """Join the process group that the environment describes, and leave it at the end.
@@ -178,7 +197,8 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         device: `cpu`, `cuda`, `mps` or `auto` (CUDA where there is one, else the CPU).
 
     Raises:
-        UserError: `cuda` without a GPU for this process, `mps` where there is none.
+        UserError: `cuda` without a GPU for this process, `mps` where there is none, or another
+            process did not come.
     """
     adopt_slurm()
     count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -200,7 +220,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         place = torch.device(device)
     joins = count > 1 and not dist.is_initialized()
     if joins:
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        _meet("nccl" if device == "cuda" else "gloo")
     try:
         yield Processes(rank, count, place)
     finally:
