@@ -23,6 +23,7 @@ from vidgan.training.plan import (
     refuse_larger_than_device,
 )
 from vidgan.training.planner import clips_after, first_films, plan_schedule, steps_until
+from vidgan.training.presets import load_config
 from vidgan.training.schedule import stage_at
 from vidgan.training.step_cost import Kernel, StepCost, _Meter, count_step
 
@@ -175,3 +176,36 @@ def test_numbers_out_of_range_are_one_sentence(
 ) -> None:
     assert run_verb(["plan", "cpu/pvgan-motions-16x8", "--device", "h200", *words]) == 2
     assert f"{words[0][2:]}={words[1]} must lie in" in capsys.readouterr().err
+
+
+def test_a_schedule_in_minutes_is_scaled_to_them() -> None:
+    whole, short = (
+        make_plan(load_config("gpu/quick", ["data=x", *words]), "h200")
+        for words in (["training.minutes=null"], ["minutes=3"])
+    )
+    assert short.seconds == pytest.approx(180, rel=0.02)
+    shares = [level.clips / sum(e.clips for e in short.levels) for level in short.levels]
+    usual = [level.clips / sum(e.clips for e in whole.levels) for level in whole.levels]
+    assert shares == pytest.approx(usual, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["cpu/vgan-motions-16x8", "training.batch_size=1"], "use at least 2"),
+        (["cpu/pvgan-motions-16x8", "training.batch_size=6"], "a multiple of 4"),
+        (["cpu/quick", "minutes=0.5"], "cannot be kept"),
+        (["cpu/quick", "log=nosuch"], "nosuch"),
+    ],
+)
+def test_what_train_refuses_is_refused(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_verb(["plan", *words, "data=x", "--device", "h200"]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="has such a device")
+def test_a_device_of_other_machines_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(["plan", "cpu/quick", "data=x", "--device", "mps"]) == 2
+    assert "this machine has none" in capsys.readouterr().err

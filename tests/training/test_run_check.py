@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from training_cases import tiny_config
 
 from vidgan.cli.main import run as run_verb
@@ -14,7 +16,7 @@ from vidgan.errors import UserError
 from vidgan.training.logs import LOG_FILE, LogFile, read_log
 from vidgan.training.loop import train
 from vidgan.training.presets import load_run_config
-from vidgan.training.run_check import check_run, compare_runs
+from vidgan.training.run_check import _have_same_tensors, check_run, compare_runs
 
 SHORT = ("training.total_clips=56", "training.stable_clips=8", "training.fade_clips=16")
 
@@ -160,6 +162,19 @@ def test_files_are_compared_and_not_what_is_noted_of_them(finished: Path, copied
     found = compare_runs(finished, copied)
     assert found.checkpoints == {10: f"{path.parent} is damaged", 14: "same"}
     assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 2
+
+
+def test_tensors_are_compared_and_not_their_notes(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        value = torch.tensor([1.0 + number // 2])
+        save_file({"weight": value}, folder / "ema.safetensors", {"seconds": str(number)})
+        (folder / "state.json").write_text("{}")
+    first, noted, other = folders
+    assert _have_same_tensors("ema.safetensors", [first, noted])
+    assert not _have_same_tensors("ema.safetensors", [first, other])
+    assert not _have_same_tensors("state.json", [first, noted])
 
 
 @pytest.mark.parametrize(

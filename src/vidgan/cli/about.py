@@ -227,7 +227,7 @@ def show_difference(first: Path, second: Path, as_json: bool) -> None:
         print_lines("log: no step stands in both")
     elif found.parts_at is None:
         print_lines(
-            f"log: the same to the last bit up to step {found.same_until}, the last in both"
+            f"log: the same to the last bit up to step {found.same_until}, the last that both have"
         )
     else:
         before = "from the start" if found.same_until is None else f"after step {found.same_until}"

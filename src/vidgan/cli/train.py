@@ -111,6 +111,7 @@ def plan(
 
     source, overrides = split_words(words)
     config = load_config(source, overrides)
+    refuse_short_times(overrides, config.training.minutes)
     found = make_plan(config, device, classes, clips, say)
     if json:
         print_json(found.to_dict())

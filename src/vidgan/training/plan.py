@@ -16,12 +16,19 @@ from vidgan.data.loader import BATCHES_AHEAD
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape, Stage
 from vidgan.sampling.storage import MAX_CLASSES
-from vidgan.training.budget import STEPS_SHARE, full_stage, measure_step
+from vidgan.training.budget import STEPS_SHARE, full_stage, measure_step, scale_schedule
 from vidgan.training.device_rates import DEVICES, GIB, DeviceRates, step_seconds
 from vidgan.training.gradient_check import in_float32
 from vidgan.training.graphs import step_graphs
 from vidgan.training.health import repeatable_arithmetic
-from vidgan.training.planner import clip_shape, first_films, new_step, plan_schedule, stretches
+from vidgan.training.planner import (
+    check_settings,
+    clip_shape,
+    first_films,
+    new_step,
+    plan_schedule,
+    stretches,
+)
 from vidgan.training.presets import Config
 from vidgan.training.schedule import Schedule
 from vidgan.training.settings import TrainingConfig
@@ -130,6 +137,8 @@ def make_plan(
 ) -> Plan:
     """Work out what a training needs and takes; no clips are needed.
 
+    A schedule in minutes is scaled to them, as `train` scales it after its own measurement.
+
     Args:
         config: settings of the training.
         device: `auto`, `cpu` or `cuda` measures on this machine; a name of `DEVICES` takes the
@@ -145,6 +154,7 @@ def make_plan(
         raise UserError(f"classes={num_classes} must lie in 0..{MAX_CLASSES}")
     if num_clips is not None and not 1 <= num_clips <= MAX_CLIPS:
         raise UserError(f"clips={num_clips} must lie in 1..{MAX_CLIPS:,}")
+    check_settings(config)
     rates, place = _find_device(config, device)
     if rates is None:
         config = _in_formats_of(config, place)
@@ -162,10 +172,19 @@ def make_plan(
         name, memory = machine_name(str(place)), device_memory(place)
         source = "measured here by about 20 steps of noise"
     on_card = rates is not None or place.type == "cuda"
-    levels = tuple(
-        _level_plan(schedule, level, cost, timed[level], on_card, memory)
-        for level, cost in enumerate(costs)
-    )
+
+    def plan_levels() -> tuple[LevelPlan, ...]:
+        return tuple(
+            _level_plan(schedule, level, cost, timed[level], on_card, memory)
+            for level, cost in enumerate(costs)
+        )
+
+    levels = plan_levels()
+    if config.training.minutes is not None:
+        factor = 60 * config.training.minutes / sum(level.seconds for level in levels)
+        config = scale_schedule(config, factor)
+        schedule = plan_schedule(config, shape)
+        levels = plan_levels()
     settings = config.training
     films = first_films(schedule, settings)
     until = [_seconds_of_steps(step, schedule, settings, levels) for step in films]
@@ -203,6 +222,8 @@ def _find_device(config: Config, device: str) -> tuple[DeviceRates | None, torch
         return DEVICES[device], torch.device("cpu")
     if device == "cuda" and not there:
         raise UserError(f"no card is here to be measured: --device takes {', '.join(DEVICES)}, cpu")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("training.device=mps, but this machine has none; set it to cpu or auto")
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"--device {device} is none of auto, cpu, cuda, {', '.join(DEVICES)}")
     if device == "auto":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from vidgan.core.files import read_json
 from vidgan.core.settings import differences
@@ -282,18 +283,30 @@ def _unlike_environments(first: Mapping[str, Any], second: Mapping[str, Any]) ->
             yield f"{key}: {a}, {b}"
 
 
+def _have_same_tensors(name: str, folders: Sequence[Path]) -> bool:
+    """Whether files of tensors differ in their notes alone, such as the seconds of a training."""
+    if not name.endswith(".safetensors") or not all((each / name).is_file() for each in folders):
+        return False
+    first, second = (load_file(folder / name) for folder in folders)
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
 def _compare_checkpoints(first: Path, second: Path) -> dict[int, str]:
-    """By step that both have: `same`, or which files have other hashes."""
+    """By step that both have: `same`, or which files hold something else."""
     found = {}
     for step in sorted({*checkpoint_steps(first)} & {*checkpoint_steps(second)}):
         hashes = []
-        for run in (first, second):
-            folder = checkpoint_folder(run, step)
+        folders = [checkpoint_folder(run, step) for run in (first, second)]
+        for folder in folders:
             if check_checkpoint(folder, step) is None:
                 hashes.append(read_state(folder)["sha256"])
             else:
                 found[step] = f"{folder} is damaged"
         if len(hashes) == 2:
-            names = [name for name in hashes[0] if hashes[0][name] != hashes[1].get(name)]
+            names = [
+                name
+                for name in hashes[0]
+                if hashes[0][name] != hashes[1].get(name) and not _have_same_tensors(name, folders)
+            ]
             found[step] = f"{', '.join(names)} differ" if names else "same"
     return found
