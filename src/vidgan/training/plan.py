@@ -150,10 +150,7 @@ def make_plan(
     Raises:
         UserError: no such device, numbers out of range, or settings that do not fit each other.
     """
-    if not 0 <= num_classes <= MAX_CLASSES:
-        raise UserError(f"classes={num_classes} must lie in 0..{MAX_CLASSES}")
-    if num_clips is not None and not 1 <= num_clips <= MAX_CLIPS:
-        raise UserError(f"clips={num_clips} must lie in 1..{MAX_CLIPS:,}")
+    _check_data(num_classes, num_clips)
     check_settings(config)
     rates, place = _find_device(config, device)
     if rates is None:
@@ -208,6 +205,13 @@ def make_plan(
             if memory and levels[level].accumulate != 1
         ),
     )
+
+
+def _check_data(num_classes: int, num_clips: int | None) -> None:
+    if not 0 <= num_classes <= MAX_CLASSES:
+        raise UserError(f"classes={num_classes} must lie in 0..{MAX_CLASSES}")
+    if num_clips is not None and not 1 <= num_clips <= MAX_CLIPS:
+        raise UserError(f"clips={num_clips} must lie in 1..{MAX_CLIPS:,}")
 
 
 def _find_device(config: Config, device: str) -> tuple[DeviceRates | None, torch.device]:
