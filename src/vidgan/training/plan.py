@@ -185,9 +185,6 @@ def make_plan(
     settings = config.training
     films = first_films(schedule, settings)
     until = [_seconds_of_steps(step, schedule, settings, levels) for step in films]
-    clips = None
-    if num_clips is not None:
-        clips = num_clips * sum(3 * level.frames * level.resolution**2 for level in schedule.levels)
     return Plan(
         device=name,
         memory=memory,
@@ -196,7 +193,7 @@ def make_plan(
         seconds=sum(level.seconds for level in levels),
         first_film_s=until[0],
         first_full_film_s=until[1],
-        clips_bytes=clips,
+        clips_bytes=_bytes_of_clips(schedule, num_clips),
         checkpoint_bytes=(settings.keep_checkpoints + 1) * costs[-1].checkpoint,
         shared_memory=_shared_memory(schedule, settings),
         problems=tuple(
@@ -205,6 +202,13 @@ def make_plan(
             if memory and levels[level].accumulate != 1
         ),
     )
+
+
+def _bytes_of_clips(schedule: Schedule, num_clips: int | None) -> int | None:
+    """Of all clips at every level; None if nobody said how many there are."""
+    if num_clips is None:
+        return None
+    return num_clips * sum(3 * level.frames * level.resolution**2 for level in schedule.levels)
 
 
 def _check_data(num_classes: int, num_clips: int | None) -> None:
