@@ -152,7 +152,7 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        # On CPUs one group a channel takes five times as long where channels lie last.
+        # On CPUs one group a channel takes many times as long where channels lie last.
         return F.group_norm(x.contiguous(), x.shape[1], self.weight, self.bias)
 
 

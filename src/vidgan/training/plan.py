@@ -44,7 +44,7 @@ MAX_CLIPS = 10**9
 CPU_MARGIN, CPU_FIXED = 1.3, 0.42 * GIB
 """What a training process on a CPU takes beside its tensors: holes in kept memory and work space of
 kernels, in proportion, and Python, torch, clips and codecs. In bfloat16 the proportion was 1.3 to
-1.45 from 16x32x32 to 32x256x256; two trainings of small networks took 399 and 468 MiB in all."""
+1.6 from 16x32x32 to 32x256x256; two trainings of small networks took 399 and 468 MiB in all."""
 PATIENCE_S = 60.0
 """For the measured steps of all levels together, about."""
 PIXEL_FACTOR = 2000

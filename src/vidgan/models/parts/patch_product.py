@@ -1,10 +1,10 @@
 """Convolutions as one product of matrices, for layers whose weight is larger than their clips.
 
-The wide kernels of 4 and stride 2 between 2x4x4 and 4x8x8 voxels, half of VGAN's parameters, take
-5 to 10 times as long in oneDNN's convolutions as the product that they are (torch 2.13, bfloat16
-and AMX; half as long in float32). A convolution is the trilinear form <coarse, conv(fine, w)>, and
-with the patches P of the fine side, one row for each voxel of the coarse side, its three readings
-are
+The widest kernels of VGAN, of 4 and stride 2 between 2x4x4 and 4x8x8 voxels, take 3 to 4.5 times as
+long in oneDNN's convolutions as the product that they are (512 and 1,024 channels, 4 clips, torch
+2.13, bfloat16 and AMX; 1.7 to 2 times in float32). A convolution is the trilinear form
+<coarse, conv(fine, w)>, and with the patches P of the fine side, one row for each voxel of the
+coarse side, its three readings are
 
     coarse = P(fine) w^T,    fine = P^T(coarse w),    w = coarse^T P(fine).
 
