@@ -40,7 +40,7 @@ LIMITS_S = {
     "resume": 40.0,
     "compiled": 90.0,
     "kernels": 20.0,
-    "switched": 25.0,
+    "switched": 45.0,
 }
 """Longest time of each part on a card, in their order; the trainings come last. No part gets more
 than the budget leaves once the trainings have theirs."""
