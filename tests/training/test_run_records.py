@@ -53,6 +53,19 @@ def test_the_time_left_counts_work_not_clips(monkeypatch: pytest.MonkeyPatch) ->
     assert speed.remaining_seconds() == pytest.approx(5 * 4**0.6)
 
 
+def test_slow_first_steps_hardly_move_a_measured_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("vidgan.training.logs.time.monotonic", lambda: now[0])
+    total = work_between(SCHEDULE, 0, 100)
+    speed = Speed(SCHEDULE, 0, total_s=20.0)
+    assert speed.remaining_seconds() == pytest.approx(20.0)
+    # Twenty times as slow as measured: a fifth of the speed is lost, not all of it.
+    now[0] += 20 * 20 * work_between(SCHEDULE, 0, 10) / total
+    speed.update(10)
+    left = 20 * work_between(SCHEDULE, 10, 100) / total
+    assert speed.remaining_seconds() == pytest.approx(left / 0.81)
+
+
 def test_words_for_times_and_stages() -> None:
     assert [in_time(s) for s in (5.4, 65, 3725)] == ["5 s", "1 min 05 s", "1 h 02 min"]
     state = RunState(stage=STAGE)

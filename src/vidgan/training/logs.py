@@ -150,13 +150,19 @@ class Speed:
     """Clips per second, and the remaining time.
 
     Levels differ in cost, so the rest is judged by work: see `work_between`.
+
+    Args:
+        schedule: of the run.
+        clips_seen: real clips shown so far.
+        total_s: what the whole run was measured to take, if it was. The first steps alone may be
+            far slower than all others, as on a card, where CUDA graphs are captured in them.
     """
 
-    def __init__(self, schedule: Schedule, clips_seen: int) -> None:
+    def __init__(self, schedule: Schedule, clips_seen: int, total_s: float | None = None) -> None:
         self._schedule = schedule
         self._time_s = time.monotonic()
         self._clips = clips_seen
-        self._work_per_s = 0.0
+        self._work_per_s = work_between(schedule, 0, schedule.total) / total_s if total_s else 0.0
         self.clips_per_second = 0.0
 
     def update(self, clips_seen: int) -> None:

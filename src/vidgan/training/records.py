@@ -72,7 +72,8 @@ class Recorder:
         self.dataset = dataset
         self.schedule = schedule
         self.log = LogFile(self.run, state.step)
-        self.speed = Speed(schedule, state.clips_seen)
+        minutes = config.training.minutes
+        self.speed = Speed(schedule, state.clips_seen, 60 * minutes if minutes else None)
         self.clock = DeviceClock(device)
         self.console = Console(schedule, state)
         self._page_time_s = 0.0
