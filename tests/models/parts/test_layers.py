@@ -1,5 +1,6 @@
 """Layers against hand-worked values, definitions and independent computations."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vidgan.core.clip_ops import Factor
 from vidgan.models.parts.convolution import convolve
@@ -100,6 +102,22 @@ def test_minibatch_stddev_groups_are_contiguous() -> None:
 
 # ------------------------------------------------------------------------------------------------
 # Fast forms equal plain forms
+
+
+def test_what_a_kernel_is_widened_by_serves_every_mode() -> None:
+    x, weight = double(2, 3, 4, 6, 4), double(5, 3, 3, 3, 3, seed=1).requires_grad_()
+    other, third = (torch.float32, torch.float64), ((2, 2, 2), (2, 1, 2), (1, 1, 2))
+    for dtype, factor in itertools.product(other, third):
+        typed = x.to(dtype), weight.to(dtype)
+        with FakeTensorMode() as mode:
+            # Shapes alone, as `vidgan plan` asks for them: nothing of it may be kept.
+            conv3d_pool(*(mode.from_tensor(t) for t in typed), None, factor)
+        with torch.inference_mode():
+            expected = conv3d_pool(*typed, None, factor)
+        y = conv3d_pool(*typed, None, factor)
+        assert torch.equal(y, expected)
+        (slope,) = torch.autograd.grad(y.sum(), weight)
+        assert slope.shape == weight.shape
 
 
 def test_kernels_of_one_frame_are_two_dimensional_layers() -> None:

@@ -8,11 +8,13 @@ of 4 taps on every doubled axis. The plain forms stay here as the definition and
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
 
 from vidgan.core.clip_ops import Factor, pool_clip, upsample_clip
 from vidgan.errors import UserError
@@ -203,15 +205,38 @@ def _widen(weight: Tensor, factor: Factor, scale: float = 1.0, reverse: bool = F
     """
     if not {1, 2}.issuperset(factor):
         raise ValueError(f"resampling factors are 1 or 2, got {factor}")
-    along = []
-    for length, size in zip(weight.shape[2:], factor, strict=True):
-        single = torch.eye(length, dtype=weight.dtype, device=weight.device)
-        doubled = F.pad(single, (0, 1)) + F.pad(single, (1, 0))  # [3, 4]
-        along.append(doubled if size == 2 else single)
-    matrix = torch.kron(torch.kron(along[0], along[1]), along[2]) * scale  # [27, taps]
-    matrix = matrix.flip(1) if reverse else matrix
-    widened = (axis.shape[1] for axis in along)
+    lengths = tuple(weight.shape[2:])
+    # What is made while a graph is traced or captured belongs to that graph.
+    is_own = (
+        isinstance(weight, FakeTensor)
+        or torch.compiler.is_compiling()
+        or (weight.is_cuda and torch.cuda.is_current_stream_capturing())
+    )
+    box = _box_matrix.__wrapped__ if is_own else _box_matrix
+    matrix = box(lengths, factor, scale, reverse, weight.dtype, weight.device)
+    widened = (size + step - 1 for size, step in zip(lengths, factor, strict=True))
     return (weight.flatten(2) @ matrix).reshape(*weight.shape[:2], *widened)
+
+
+@cache
+def _box_matrix(
+    lengths: tuple[int, ...],
+    factor: Factor,
+    scale: float,
+    reverse: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """The matrix of `_widen`, `[old taps, new taps]`: a dozen small operators, made once."""
+    # A tensor of inference mode could not serve in training afterwards.
+    with torch.inference_mode(False):
+        along = []
+        for length, step in zip(lengths, factor, strict=True):
+            single = torch.eye(length, dtype=dtype, device=device)
+            doubled = F.pad(single, (0, 1)) + F.pad(single, (1, 0))  # [3, 4]
+            along.append(doubled if step == 2 else single)
+        matrix = torch.kron(torch.kron(along[0], along[1]), along[2]) * scale  # [27, taps]
+        return matrix.flip(1) if reverse else matrix
 
 
 # ------------------------------------------------------------------------------------------------
