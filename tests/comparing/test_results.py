@@ -198,6 +198,35 @@ def test_a_warning_is_one_footnote_with_the_share_of_seeds() -> None:
     assert "<sup>1</sup> the generator has not learned" in comparison_page(comparison)
 
 
+def test_warnings_of_one_kind_are_one_note_of_all_systems() -> None:
+    def warned(seed: int, loss: str, *warnings: str) -> Result:
+        distance = 10.0 + seed + len(loss)
+        return result(seed, distance, {"warnings": list(warnings)}, loss={"name": loss})
+
+    comparison = compare_results(
+        [
+            warned(0, "swgan", "clips are 9.5 and 12%", "no clip where that is up (3%): lost"),
+            warned(1, "swgan", "clips are 1,204 and 12%"),
+            warned(0, "wgan-gp", "clips are 30 and 12%", "nothing moves"),
+            warned(
+                1,
+                "wgan-gp",
+                "clips are 9.5 and 12%",
+                "no clip where that is a (1%), b: lost",
+            ),
+        ],
+        [],
+        "warned",
+    )
+    (table,) = comparison.tables
+    assert table.notes == [
+        "clips are 9.5 to 1,204 and 12%",
+        "no clip where that is one of several: lost (1 of 2 seeds)",
+        "nothing moves (1 of 2 seeds)",
+    ]
+    assert [table.marks(row) for row in table.rows] == ["1, 2", "1, 3, 2"]
+
+
 def of_generator(seed: int, distance: float, *, source: str, **facts: Any) -> Result:
     """A result of a generator that is named by hash."""
     changes = {"generator": {"step": 40, **facts}}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vidgan.comparing.remarks import shared_notes
 from vidgan.comparing.systems import Result, label_systems, without_repeats
 from vidgan.core.files import write_text_atomically
 from vidgan.core.settings import load_yaml
@@ -224,16 +225,24 @@ def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str
     trusted = sorted(results, key=lambda result: len(result.marks) > 0)
     columns, keys = _columns([result.record for result in trusted])
     off = {id(result): _off_reference(result, columns, keys) for result in results}
+    groups = {
+        label: _one_of_each_seed(
+            [result for result, name in zip(results, labels, strict=True) if name == label]
+        )
+        for label in dict.fromkeys(labels)
+    }
+    warnings = [[result.record.warnings for result in group] for group, _ in groups.values()]
     rows = []
-    for label in dict.fromkeys(labels):
-        named = [result for result, name in zip(results, labels, strict=True) if name == label]
-        group, repeats = _one_of_each_seed(named)
+    for (label, (group, repeats)), notes in zip(
+        groups.items(), shared_notes(warnings), strict=True
+    ):
         cells = tuple(
             Cell(values=tuple(v for r in group if (v := _value(r.record, key)) is not None))
             for key in keys
         )
+        marks = dict.fromkeys(mark for result in group for mark in result.marks)
         told = (said for result in group for said in off[id(result)])
-        remarks = (*_remarks(group), *repeats, *told)
+        remarks = (*marks, *notes, *repeats, *told)
         rows.append(Row(label=label, facts=_facts(group), cells=cells, remarks=remarks))
     return Table(
         basis=basis,
@@ -384,19 +393,6 @@ def without_common_device(rows: Sequence[Row]) -> tuple[Row, ...]:
 def _hours(seconds: float) -> str:
     hours = seconds / 3600
     return f"{hours:{',.1f' if hours >= 10 else '.3f'}} ({duration(seconds)})"
-
-
-def _remarks(group: Sequence[Result]) -> tuple[str, ...]:
-    """Warnings of the evaluations, with the share of seeds they hold for."""
-    counts: dict[str, int] = {}
-    for result in group:
-        for warning in result.record.warnings:
-            counts[warning] = counts.get(warning, 0) + 1
-    marks = dict.fromkeys(mark for result in group for mark in result.marks)
-    return *marks, *(
-        warning if count == len(group) else f"{warning} ({count} of {len(group)} seeds)"
-        for warning, count in counts.items()
-    )
 
 
 # ------------------------------------------------------------------------------------------------
