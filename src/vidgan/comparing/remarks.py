@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-_NAMES = re.compile(r"(?<= where that is ).+?(?=: )")
+_NAMES = re.compile(r"(?<= where that is ).+?(?=: )|(?<= as real ones do in ).+?(?=: )")
 _SOME = "one of several"
 
 

@@ -318,8 +318,8 @@ def spread_warnings(found: Mapping[str, Any], large: set[str]) -> list[str]:
         return []
     return [
         (
-            f"generated clips differ less than half as much as real ones do in {_named(alike)} of "
-            "real clips: the generator repeats a few clips there"
+            f"generated clips differ less than half as much as real ones do in {_named(alike)}: "
+            "the generator repeats a few clips there"
         )
     ]
 
