@@ -66,6 +66,22 @@ def test_slow_first_steps_hardly_move_a_measured_time(monkeypatch: pytest.Monkey
     assert speed.remaining_seconds() == pytest.approx(left / 0.81)
 
 
+def test_an_interval_in_which_graphs_are_captured_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("vidgan.training.logs.time.monotonic", lambda: now[0])
+    speed = Speed(SCHEDULE, 0, num_warm=1)
+    for clips, seconds in ((10, 200.0), (20, 1.0)):
+        now[0] += seconds
+        speed.update(clips)
+    assert speed.remaining_seconds(50) == pytest.approx(3.0)
+    now[0] += 2.0
+    speed.update(30)
+    # 10 clips a second before, 5 now: a fifth of the way from one to the other.
+    assert speed.remaining_seconds(50) == pytest.approx(20 / 9)
+
+
 def test_words_for_times_and_stages() -> None:
     assert [in_time(s) for s in (5.4, 65, 3725)] == ["5 s", "1 min 05 s", "1 h 02 min"]
     state = RunState(stage=STAGE)

@@ -154,15 +154,23 @@ class Speed:
     Args:
         schedule: of the run.
         clips_seen: real clips shown so far.
-        total_s: what the whole run was measured to take, if it was. The first steps alone may be
-            far slower than all others, as on a card, where CUDA graphs are captured in them.
+        total_s: what the whole run was measured to take, if it was.
+        num_warm: first intervals that are forgotten after the next one: on a card CUDA graphs are
+            captured in the first steps, which are far slower than all others.
     """
 
-    def __init__(self, schedule: Schedule, clips_seen: int, total_s: float | None = None) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        clips_seen: int,
+        total_s: float | None = None,
+        num_warm: int = 0,
+    ) -> None:
         self._schedule = schedule
         self._time_s = time.monotonic()
         self._clips = clips_seen
         self._work_per_s = work_between(schedule, 0, schedule.total) / total_s if total_s else 0.0
+        self._weights = [] if total_s else [1.0] * (num_warm + 1)
         self.clips_per_second = 0.0
 
     def update(self, clips_seen: int) -> None:
@@ -172,7 +180,8 @@ class Speed:
         rate = work_between(self._schedule, self._clips, clips_seen) / elapsed_s
         self.clips_per_second = (clips_seen - self._clips) / elapsed_s
         # A running mean: one slow interval (a checkpoint, another program) should not move it far.
-        self._work_per_s += (rate - self._work_per_s) * (0.2 if self._work_per_s else 1.0)
+        weight = self._weights.pop() if self._weights else 0.2
+        self._work_per_s += weight * (rate - self._work_per_s)
         self._time_s, self._clips = now_s, clips_seen
 
     def restart(self, clips_seen: int) -> None:

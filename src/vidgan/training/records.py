@@ -72,14 +72,17 @@ class Recorder:
         self.dataset = dataset
         self.schedule = schedule
         self.log = LogFile(self.run, state.step)
-        minutes = config.training.minutes
-        self.speed = Speed(schedule, state.clips_seen, 60 * minutes if minutes else None)
+        settings = config.training
+        total_s = 60 * settings.minutes if settings.minutes else None
+        num_warm = int(device == "cuda" and settings.cuda_graphs and state.step == 0)
+        self.speed = Speed(schedule, state.clips_seen, total_s, num_warm)
         self.clock = DeviceClock(device)
         self.console = Console(schedule, state)
         self._page_time_s = 0.0
         self._check_ms: dict[str, float] = {}
+        # Of a new run: log lines until it can be said what is to be expected.
+        self._unsaid = 1 if total_s else 1 + num_warm
         self._is_new = state.step == 0
-        settings = config.training
         self.doctor: TrainingDoctor | None = None
         if settings.doctor != "off":
             self.doctor = TrainingDoctor(dataset, config.seed, settings.total_clips, self.log.lines)
@@ -117,8 +120,8 @@ class Recorder:
         )
         self.loggers.log(self.log.lines[-1])
         self._check_ms = {}
-        if self._is_new:
-            self._is_new = False
+        self._unsaid -= 1
+        if self._is_new and self._unsaid == 0:
             say(self.expectation())
         self.console.show(state, self.speed)
         if time.monotonic() - self._page_time_s > PAGE_INTERVAL_S:
