@@ -193,7 +193,7 @@ def test_a_warning_is_one_footnote_with_the_share_of_seeds() -> None:
     warned = {"warnings": ["the generator has not learned the data"]}
     comparison = compare_results([result(0), result(1, 13.0, changes=warned)], [], "warned")
     (table,) = comparison.tables
-    assert table.notes == ["the generator has not learned the data (1 of 2 seeds)"]
+    assert table.notes == ["the generator has not learned the data (pvgan, swgan: 1 of 2 seeds)"]
     assert table.marks(table.rows[0]) == "1"
     assert "<sup>1</sup> the generator has not learned" in comparison_page(comparison)
 
@@ -212,7 +212,7 @@ def test_warnings_of_one_kind_are_one_note_of_all_systems() -> None:
                 1,
                 "wgan-gp",
                 "clips are 9.5 and 12%",
-                "no clip where that is a (1%), b: lost",
+                "no clip where that is a (1%): lost",
             ),
         ],
         [],
@@ -221,10 +221,15 @@ def test_warnings_of_one_kind_are_one_note_of_all_systems() -> None:
     (table,) = comparison.tables
     assert table.notes == [
         "clips are 9.5 to 1,204 and 12%",
-        "no clip where that is one of several: lost (1 of 2 seeds)",
-        "nothing moves (1 of 2 seeds)",
+        (
+            "no clip where that is a (1%), up (3%): lost (pvgan, swgan: 1 of 2 seeds; "
+            "pvgan, wgan-gp: 1 of 2 seeds)"
+        ),
+        "nothing moves (pvgan, wgan-gp: 1 of 2 seeds)",
     ]
     assert [table.marks(row) for row in table.rows] == ["1, 2", "1, 3, 2"]
+    # In files each row has its own numbers.
+    assert table.rows[1].remarks[0] == "clips are 9.5 to 30 and 12%"
 
 
 def of_generator(seed: int, distance: float, *, source: str, **facts: Any) -> Result:

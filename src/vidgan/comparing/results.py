@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vidgan.comparing.remarks import shared_notes
 from vidgan.comparing.systems import Result, label_systems, without_repeats
 from vidgan.core.files import write_text_atomically
 from vidgan.core.settings import load_yaml
@@ -31,6 +30,7 @@ from vidgan.report.comparison import (
     known_facts,
 )
 from vidgan.report.page import duration, number
+from vidgan.report.remarks import of_seeds
 from vidgan.report.scores import basis_of, sentences_on
 from vidgan.sampling.storage import EVALS_FOLDER, read_best
 from vidgan.training.presets import (
@@ -225,24 +225,18 @@ def make_table(results: Sequence[Result], labels: Sequence[str], first: dict[str
     trusted = sorted(results, key=lambda result: len(result.marks) > 0)
     columns, keys = _columns([result.record for result in trusted])
     off = {id(result): _off_reference(result, columns, keys) for result in results}
-    groups = {
-        label: _one_of_each_seed(
-            [result for result, name in zip(results, labels, strict=True) if name == label]
-        )
-        for label in dict.fromkeys(labels)
-    }
-    warnings = [[result.record.warnings for result in group] for group, _ in groups.values()]
     rows = []
-    for (label, (group, repeats)), notes in zip(
-        groups.items(), shared_notes(warnings), strict=True
-    ):
+    for label in dict.fromkeys(labels):
+        named = [result for result, name in zip(results, labels, strict=True) if name == label]
+        group, repeats = _one_of_each_seed(named)
         cells = tuple(
             Cell(values=tuple(v for r in group if (v := _value(r.record, key)) is not None))
             for key in keys
         )
         marks = dict.fromkeys(mark for result in group for mark in result.marks)
         told = (said for result in group for said in off[id(result)])
-        remarks = (*marks, *notes, *repeats, *told)
+        warnings = of_seeds([result.record.warnings for result in group])
+        remarks = (*marks, *warnings, *repeats, *told)
         rows.append(Row(label=label, facts=_facts(group), cells=cells, remarks=remarks))
     return Table(
         basis=basis,

@@ -9,6 +9,7 @@ from typing import Any
 
 from vidgan.core.escaping import csv_cell, latex, latex_comment, markdown
 from vidgan.report.page import Medium, number, template
+from vidgan.report.remarks import of_systems
 
 # ------------------------------------------------------------------------------------------------
 # Published figures, with their protocols as far as known.
@@ -177,12 +178,13 @@ class Table:
 
     @property
     def notes(self) -> list[str]:
-        """Every distinct remark; rows refer to them by number."""
-        return list(dict.fromkeys(remark for row in self.rows for remark in row.remarks))
+        """Remarks of all systems, one of each kind; rows refer to them by number."""
+        return of_systems({row.label: row.remarks for row in self.rows})[0]
 
     def marks(self, row: Row) -> str:
-        """Numbers of a row's remarks."""
-        return ", ".join(str(self.notes.index(remark) + 1) for remark in row.remarks)
+        """Numbers of a row's notes."""
+        _, marks = of_systems({row.label: row.remarks for row in self.rows})
+        return ", ".join(map(str, marks.get(row.label, [])))
 
 
 @dataclass(frozen=True, kw_only=True)

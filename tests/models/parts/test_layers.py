@@ -109,9 +109,11 @@ def test_what_a_kernel_is_widened_by_serves_every_mode() -> None:
     other, third = (torch.float32, torch.float64), ((2, 2, 2), (2, 1, 2), (1, 1, 2))
     for dtype, factor in itertools.product(other, third):
         typed = x.to(dtype), weight.to(dtype)
+        # Shapes alone, as `vidgan plan` asks for them: nothing of it may be kept.
         with FakeTensorMode() as mode:
-            # Shapes alone, as `vidgan plan` asks for them: nothing of it may be kept.
             conv3d_pool(*(mode.from_tensor(t) for t in typed), None, factor)
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            conv3d_pool(mode.from_tensor(typed[0]), typed[1], None, factor)
         with torch.inference_mode():
             expected = conv3d_pool(*typed, None, factor)
         y = conv3d_pool(*typed, None, factor)

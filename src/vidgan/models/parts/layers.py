@@ -206,10 +206,13 @@ def _widen(weight: Tensor, factor: Factor, scale: float = 1.0, reverse: bool = F
     if not {1, 2}.issuperset(factor):
         raise ValueError(f"resampling factors are 1 or 2, got {factor}")
     lengths = tuple(weight.shape[2:])
-    # What is made while a graph is traced or captured belongs to that graph.
+    # What is made under a mode of tensors, or while a graph is traced or captured, belongs to that.
     is_own = (
-        isinstance(weight, FakeTensor)
+        torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._are_functorch_transforms_active()
+        or isinstance(weight, FakeTensor)
         or torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
         or (weight.is_cuda and torch.cuda.is_current_stream_capturing())
     )
     box = _box_matrix.__wrapped__ if is_own else _box_matrix
