@@ -50,6 +50,10 @@ def test_lists_of_classes_are_merged_with_the_lowest_shares_first() -> None:
     assert of_seeds([[lost.format(name)] for name in names]) == [
         lost.format("digit3-left (0%), digit7-left (0%), C#")
     ]
+    ranged = f"{lead}up (3 to 9%), a b (5%) and more{end}"
+    assert of_seeds([[ranged], [f"{lead}up (12%){end}"]]) == [
+        f"{lead}up (3 to 12%), a b (5%) and more{end}"
+    ]
     # A name that the list's marks cannot be told from stays as it is, once for each seed.
     odd = f"{lead}a: b (3%), c (4%){end}"
     assert of_seeds([[odd], [odd.replace("(4%)", "(5%)")]])[0].startswith(f"{lead}a: b (3%), c (4")

@@ -144,8 +144,8 @@ def _merged_classes(lists: Sequence[_Parts]) -> str:
     shares: dict[str, list[str]] = {}
     for parts in lists:
         for item in parts.classes.split(", "):
-            name, _, share = item.rpartition(" ")
-            shares.setdefault(name, []).append(share[1:-2])
+            name, _, share = item.rpartition(" (")
+            shares.setdefault(name, []).append(share.removesuffix("%)"))
     in_order = sorted(shares, key=lambda name: min(map(_value, shares[name])))
     named = ", ".join(f"{name} ({_ranged(shares[name])}%)" for name in in_order[:MAX_NAMED])
     is_whole = len(in_order) <= MAX_NAMED and not any(parts.more for parts in lists)

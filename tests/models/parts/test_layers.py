@@ -120,6 +120,10 @@ def test_what_a_kernel_is_widened_by_serves_every_mode() -> None:
         assert torch.equal(y, expected)
         (slope,) = torch.autograd.grad(y.sum(), weight)
         assert slope.shape == weight.shape
+    compiled = torch.compile(conv3d_pool, backend="eager", fullgraph=True)
+    torch.testing.assert_close(
+        compiled(x, weight, None, third[0]), conv3d_pool(x, weight, None, third[0])
+    )
 
 
 def test_kernels_of_one_frame_are_two_dimensional_layers() -> None:

@@ -71,7 +71,7 @@ def convolve(
             wide = None if bias is None else bias.float()
             args = (wide, stride, padding, transposed)
             return convolve(x.float(), weight.float(), *args).to(x.dtype)
-    if _STOCK.get() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or _STOCK.get():
         return _stock_convolve(x, weight, bias, stride, padding, transposed)
     if dtype == torch.bfloat16 and x.device.type == "cpu":
         x = x.to(memory_format=_channels_last(num_axes))

@@ -208,10 +208,10 @@ def _widen(weight: Tensor, factor: Factor, scale: float = 1.0, reverse: bool = F
     lengths = tuple(weight.shape[2:])
     # What is made under a mode of tensors, or while a graph is traced or captured, belongs to that.
     is_own = (
-        torch._C._len_torch_dispatch_stack() > 0
+        torch.compiler.is_compiling()  # first: a compiler knows none of the others
+        or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._are_functorch_transforms_active()
         or isinstance(weight, FakeTensor)
-        or torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
         or (weight.is_cuda and torch.cuda.is_current_stream_capturing())
     )
