@@ -68,7 +68,7 @@ def test_a_fade_and_lazy_penalties_keep_their_bits(loss: str) -> None:
     fading = [replace(FADE, alpha=0.05 * count) for count in range(1, 13)]
     again, pair, logs = Again(), [], []
     for capture in (None, again):
-        step = make_step(loss, ema_start=3)
+        step = make_step(loss, ema_start=3, ema_beta=0.9, ema_rampup=0.4)
         pair.append(step)
         logs.append(take(step, fading + [STABLE] * 20, real_batches(), capture))
     assert again.captured >= 2

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vidgan.core.randomness import keyed_rng
 from vidgan.losses.recipes import RECIPES, LossConfig, make_loss
 from vidgan.models.base import ClipShape, Stage
 from vidgan.models.pvgan import ProgressiveConfig
-from vidgan.training.ema import copy_generator
+from vidgan.training.ema import copy_generator, decay_at
 from vidgan.training.settings import OptimizerConfig, TrainingConfig
 from vidgan.training.step import Batch, Logs, TrainingStep, UpdateKey
 
@@ -229,6 +230,27 @@ def test_a_parameter_without_a_gradient_is_named() -> None:
     generator.to_rgb[0].requires_grad_(True)
     with pytest.raises(RuntimeError, match=r"no gradient reached generator: to_rgb\.0\.weight"):
         step.run(0, 0, real_batches())
+
+
+def test_a_young_average_forgets_what_the_generator_left_behind() -> None:
+    # With a share of a half: 1 - 1 / (1 + n / 2) is 0, 1/3, 1/2, 3/5, 2/3, until it is above 0.6.
+    step = make_step("wgan-gp", ema_beta=0.6, ema_rampup=0.5)
+    step.enter(STABLE)
+    next_batch, name = real_batches(), "blocks.0.linear.weight"
+    expected = None
+    for number, decay in enumerate([0, 1 / 3, 1 / 2, 0.6, 0.6]):
+        step.run(number, 0, next_batch)
+        new = step.gan.generator.get_parameter(name).detach().clone()
+        expected = new if expected is None else expected + (1 - decay) * (new - expected)
+        torch.testing.assert_close(step.averaged.get_parameter(name).data, expected)
+
+
+def test_the_share_counts_from_the_step_at_which_averaging_begins() -> None:
+    settings = TrainingConfig(ema_beta=0.999, ema_start=100, ema_rampup=0.05)
+    assert decay_at(settings, 99) == decay_at(settings, 100) == 0
+    assert decay_at(settings, 120) == pytest.approx(0.5)
+    assert decay_at(settings, 10**6) == 0.999
+    assert decay_at(replace(settings, ema_rampup=0.0), 100) == 0.999
 
 
 def test_the_average_follows_the_generator() -> None:

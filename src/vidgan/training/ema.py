@@ -30,6 +30,21 @@ def update_average(averaged: Generator, generator: Generator, beta: float) -> No
         target.copy_(source)
 
 
+def decay_at(settings: TrainingConfig, step: int) -> float:
+    """Decay of the averaged generator in step number `step`.
+
+    It averages over 1 / (1 - decay) updates. In a young run `ema_beta` can make that longer than
+    the run, so that samples lag far behind the generator; `ema_rampup` is the share of the updates
+    so far that it may be (Karras et al. 2020, arXiv:2006.06676, in the authors' code).
+    """
+    if step < settings.ema_start:
+        return 0.0
+    if not settings.ema_rampup:
+        return settings.ema_beta
+    longest = 1 + settings.ema_rampup * (step - settings.ema_start)
+    return min(settings.ema_beta, 1 - 1 / longest)
+
+
 def measure_statistics(
     averaged: Generator,
     num_batches: int,

@@ -78,6 +78,7 @@ class StepGraphs:
         assert kind.replay is not None
         kind.replay()
         self.step.last_batch = kind.last_batch
+        self.step.average(number)
         return {name: loss.clone() for name, loss in zip(kind.names, kind.losses, strict=True)}
 
     def capture_step(self, kind: "_Kind", number: int, attempt: int) -> None:
@@ -87,7 +88,7 @@ class StepGraphs:
         def work() -> list[Tensor]:
             kind.tape.rewind()
             with kind.tape.attached(step), alpha_from(kind.alpha):
-                logs = step.run(number, attempt, iter(kind.batches).__next__)
+                logs = step.update_players(number, attempt, iter(kind.batches).__next__)
             kind.names, kind.last_batch = list(logs), step.last_batch
             return [value.detach() for value in logs.values()]
 
@@ -111,13 +112,11 @@ class StepGraphs:
 
     def name_of(self, number: int) -> tuple[Any, ...]:
         """The key that determines which calls step `number` makes within a phase."""
-        settings, loss = self.step.settings, self.step.loss
-        turns = settings.discriminator_steps
+        loss, turns = self.step.loss, self.step.settings.discriminator_steps
         updates = range(number * turns, (number + 1) * turns)
         return (
             *(update % p.every == 0 for update in updates for p in loss.penalties.values()),
             *((update + 1) % c.every == 0 for update in updates for c in loss.constraints.values()),
-            number >= settings.ema_start,
         )
 
     def drop_stale(self, make_capture: Callable[[], Capture]) -> None:

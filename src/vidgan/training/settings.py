@@ -72,6 +72,8 @@ class TrainingConfig:
             progressive growing do.
         ema_beta: decay of the averaged generator per generator update; 0 keeps plain weights.
         ema_start: generator updates during which the averaged generator is the plain one.
+        ema_rampup: the share of the generator updates so far that the average may extend over, so
+            that a young run is not judged by weights it has left behind; 0 for no such limit.
         standing_batches: batches over which batch norm statistics of the averaged generator are
             measured before it is saved or sampled; 0 takes the running ones of the plain one.
         precision: number formats.
@@ -113,6 +115,7 @@ class TrainingConfig:
     reset_after_fade: bool = False
     ema_beta: Annotated[float, Range(0, below=1)] = 0.999
     ema_start: Annotated[int, Range(0)] = 0
+    ema_rampup: Annotated[float, Range(0, 1)] = 0.0
     standing_batches: Annotated[int, Range(0)] = 0
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -25,6 +25,7 @@ from vidgan.models.parts.growth import fades
 from vidgan.training.augment import augment
 from vidgan.training.ema import (
     PLAYERS,
+    decay_at,
     make_optimizers,
     measure_statistics,
     named_parameters,
@@ -177,6 +178,16 @@ class TrainingStep:
             attempt: number of roll-backs so far; it gives the same step other noise.
             next_batch: returns this process' share of the next real batch.
         """
+        logs = self.update_players(step, attempt, next_batch)
+        self.average(step)
+        return logs
+
+    def average(self, step: int) -> None:
+        """Move the averaged generator towards what step number `step` made of the generator."""
+        update_average(self.averaged, self.gan.generator, decay_at(self.settings, step))
+
+    def update_players(self, step: int, attempt: int, next_batch: Callable[[], Batch]) -> Logs:
+        """`run` without the average, which is all that a CUDA graph captures."""
         settings = self.settings
         generator_first = settings.order == "generator_first"
         # The turn whose fakes the generator's update may share. They then keep their graph, which
@@ -195,8 +206,6 @@ class TrainingStep:
             if not generator_first and turn == own_turn:
                 key = key._replace(fresh=settings.fakes == "fresh")
                 logs |= self.update_generator(batches, fakes, key)
-        beta = settings.ema_beta if step >= settings.ema_start else 0.0
-        update_average(self.averaged, self.gan.generator, beta)
         self.last_batch = batches[-1]
         return logs
 
