@@ -150,9 +150,10 @@ def test_frame_plans(side: int, num_frames: int, plan: Any, frames: tuple[int, .
         (ProgressiveConfig(frames=(4, 8, 8)), (3, 16, 16, 16), "end with data.frames=16"),
         (ProgressiveConfig(frames=(2, 8, 8)), (3, 8, 16, 16), "only stay or double"),
         (ProgressiveConfig(channels=(8, 8)), (3, 8, 16, 16), "lists 2 widths"),
+        (ProgressiveConfig(head_classes="dual"), (3, 8, 16, 16), "set loss.name=swgan"),
     ],
 )
-def test_impossible_sizes_are_one_sentence(
+def test_impossible_settings_are_one_sentence(
     config: ProgressiveConfig, shape: tuple[int, int, int, int], words: str
 ) -> None:
     with pytest.raises(UserError, match=words):

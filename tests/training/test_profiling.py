@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,19 @@ def test_a_profile_is_a_table_and_a_trace(packed_clips: Path, tmp_path: Path) ->
     plain = train(tiny_config(tmp_path / "plain", packed_clips, *SHORT))
     assert hash_of_ema(run) == hash_of_ema(plain)
     assert not (plain / "profile").exists()
+
+
+def test_the_profiler_adds_no_lines_of_its_library(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, torch; from vidgan.training.profiling import StepProfiler\n"
+        f"run = pathlib.Path({str(tmp_path)!r})\n"
+        "with StepProfiler(run, 1, torch.device('cpu'), print) as timed:\n"
+        "    for _ in range(5): timed(lambda: {'one': torch.ones(3) + 1})"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("profile of 1 step: ")
+    assert not found.stderr
 
 
 def test_a_run_that_ends_early_writes_what_it_has_and_leaves_no_profiler_on(

@@ -100,8 +100,8 @@ class ProgressiveConfig(ModelConfig):
         (
             "Class conditioning is ours (the thesis names it as future work): a learned label "
             "embedding, normalised by itself, joins the normalised latent (`label_input`), and "
-            "the discriminator has class-dependent dual functions (sliced head), an inner product "
-            "with a class vector (`projection`) or a classifier (`auxiliary`)."
+            "the discriminator has an inner product with a class vector (`projection`; a sliced "
+            "head may have dual functions of every class instead) or a classifier (`auxiliary`)."
         ),
     )
 
@@ -142,6 +142,12 @@ class ProgressiveConfig(ModelConfig):
         return self.channels
 
     def build(self, clip_shape: ClipShape, num_classes: int = 0) -> GAN:
+        has_duals = self.head == "sliced_wasserstein" and self.conditioning == "projection"
+        if self.head_classes == "dual" and not has_duals:
+            raise UserError(
+                "model.head_classes=dual needs dual functions and labels that choose among them; "
+                "set loss.name=swgan and model.conditioning=projection, or leave it out"
+            )
         levels = self.levels(clip_shape)
         classes = 0 if self.conditioning == "none" else num_classes
         return GrowingGAN(

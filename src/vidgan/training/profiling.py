@@ -1,5 +1,6 @@
 """What steps spend their time on: a table for people and a trace for a viewer."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -49,6 +50,8 @@ class StepProfiler:
             return take()
         if self.profile is None:
             activity = torch.profiler.ProfilerActivity
+            # Its library else reports start and stop on stderr.
+            os.environ.setdefault("KINETO_LOG_LEVEL", "6")
             on_card = [activity.CUDA] if self.device.type == "cuda" else []
             self.profile = torch.profiler.profile(activities=[activity.CPU, *on_card])
             self.profile.start()
