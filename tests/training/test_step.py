@@ -245,10 +245,10 @@ def test_a_young_average_forgets_what_the_generator_left_behind() -> None:
         torch.testing.assert_close(step.averaged.get_parameter(name).data, expected)
 
 
-def test_the_share_counts_from_the_step_at_which_averaging_begins() -> None:
+def test_the_share_is_of_all_updates_and_has_an_end() -> None:
     settings = TrainingConfig(ema_beta=0.999, ema_start=100, ema_rampup=0.05)
-    assert decay_at(settings, 99) == decay_at(settings, 100) == 0
-    assert decay_at(settings, 120) == pytest.approx(0.5)
+    assert decay_at(settings, 99) == 0
+    assert decay_at(settings, 100) == pytest.approx(5 / 6)
     assert decay_at(settings, 10**6) == 0.999
     assert decay_at(replace(settings, ema_rampup=0.0), 100) == 0.999
 

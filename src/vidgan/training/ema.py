@@ -41,7 +41,7 @@ def decay_at(settings: TrainingConfig, step: int) -> float:
         return 0.0
     if not settings.ema_rampup:
         return settings.ema_beta
-    longest = 1 + settings.ema_rampup * (step - settings.ema_start)
+    longest = 1 + settings.ema_rampup * step
     return min(settings.ema_beta, 1 - 1 / longest)
 
 
