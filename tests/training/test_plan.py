@@ -14,6 +14,7 @@ from vidgan.core.distributed import Processes
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
 from vidgan.training.device_rates import DeviceRates, kernel_seconds
+from vidgan.training.loop import train
 from vidgan.training.plan import (
     CARD_FIXED,
     CARD_MARGIN,
@@ -23,7 +24,7 @@ from vidgan.training.plan import (
     refuse_larger_than_device,
 )
 from vidgan.training.planner import clips_after, first_films, plan_schedule, steps_until
-from vidgan.training.presets import load_config
+from vidgan.training.presets import load_config, load_run_config
 from vidgan.training.schedule import stage_at
 from vidgan.training.step_cost import Kernel, StepCost, _Meter, count_step
 
@@ -165,6 +166,23 @@ def test_the_verb_prints_levels_and_refuses_unknown_devices(
     assert [level["size"] for level in plan["levels"]] == ["32x64x64"]
     assert run_verb(["plan", *words, "--device", "tpu"]) == 2
     assert "none of auto, cpu, cuda, h200" in capsys.readouterr().err
+
+
+def test_a_run_in_minutes_is_planned_with_the_schedule_it_was_given(
+    tmp_path: Path, packed_clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("training.minutes=0.02", "training.sample_every=500", "training.batch_size=[16,4]")
+    run = train(tiny_config(tmp_path / "run", packed_clips, *words))
+    settings = load_run_config(run).training
+    assert run_verb(["plan", str(run), "--device", "a100", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert sum(level["clips"] for level in plan["levels"]) == settings.total_clips
+    # Eight films, of the steps that are made and not of as many clips in larger batches.
+    steps = sum(-(-level["clips"] // level["batch_size"]) for level in plan["levels"])
+    assert settings.sample_every == max(1, steps // 8)
+    assert run_verb(["plan", str(run), "--device", "a100"]) == 0
+    shown = f"has shown {settings.total_clips:,} of {settings.total_clips:,} clips"
+    assert shown in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,17 +107,31 @@ def plan(
         clips: of the data, for the room that they take.
         json: print a JSON document.
     """
+    from vidgan.sampling.storage import read_pointer
+    from vidgan.training.budget import keep_schedule
     from vidgan.training.plan import make_plan
-    from vidgan.training.presets import load_config
+    from vidgan.training.planner import clip_shape, clips_after, plan_schedule
+    from vidgan.training.presets import CONFIG_FILE, load_config
 
     source, overrides = split_words(words)
     config = load_config(source, overrides)
     refuse_short_times(overrides, config.training.minutes)
+    run = None if source is None or not (Path(source) / CONFIG_FILE).is_file() else Path(source)
+    if run is not None:
+        config = keep_schedule(config)
+        config = replace(config, training=replace(config.training, minutes=None))
     found = make_plan(config, device, classes, clips, say)
     if json:
         print_json(found.to_dict())
     else:
         print_plan(found)
+        if run is not None:
+            step = read_pointer(run, "last") or 0
+            schedule = plan_schedule(config, clip_shape(config))
+            shown = clips_after(step, schedule, config.training)
+            print_lines(
+                f"{run} has shown {shown:,} of {schedule.total:,} clips, and continues there"
+            )
     if found.problems:
         raise UserError("; ".join(found.problems))
 
@@ -149,8 +164,9 @@ def print_plan(plan: "Plan") -> None:
     ]
     print_table(rows, list(rows[0]))
     print_lines(
-        f"\nin all {in_time(plan.seconds)} with checks, samples and checkpoints; first sample film "
-        f"after {in_time(plan.first_film_s)}, at full size after {in_time(plan.first_full_film_s)}"
+        f"\nin all {in_time(plan.seconds)} with samples and checkpoints, once it has started and "
+        f"checked its gradients; first sample film after {in_time(plan.first_film_s)}, at full "
+        f"size after {in_time(plan.first_full_film_s)}"
     )
     packed = (
         "give --clips N for the room of the packed clips"

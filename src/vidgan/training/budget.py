@@ -13,6 +13,7 @@ from vidgan.data.loader import make_loader
 from vidgan.errors import UserError
 from vidgan.models.base import Stage
 from vidgan.training.graphs import StepGraphs, step_graphs
+from vidgan.training.planner import clip_shape, plan_schedule, steps_until
 from vidgan.training.presets import CONFIG_FILE, Config, load_run_config
 from vidgan.training.schedule import Schedule
 from vidgan.training.step import Batch, TrainingStep
@@ -25,7 +26,8 @@ STEPS_SHARE = 0.9
 MEASURING_SHARE = 0.1
 """Of the minutes, for all levels together; two steps of a level are made in any case."""
 FEWEST_SAMPLES = 8
-"""Sample videos of a run whose length is given in minutes, at least."""
+"""Sample videos of a run whose length is given in minutes. In a short one, more of them and of the
+looks at them would take a good part of its time."""
 
 
 def scale_schedule(config: Config, factor: float) -> Config:
@@ -100,8 +102,8 @@ def fit_minutes(
     needed = max(1, step.processes.from_first(round(1000 * needed))) / 1000
     fitted = scale_schedule(config, 60 * minutes * STEPS_SHARE / needed)
     settings = fitted.training
-    clips_of_step = max(schedule.batch_sizes) * settings.discriminator_steps
-    every = max(1, settings.total_clips // clips_of_step // FEWEST_SAMPLES)
+    scaled = plan_schedule(fitted, clip_shape(fitted))
+    every = max(1, steps_until(scaled.total, scaled, settings) // FEWEST_SAMPLES)
     notify(
         f"{minutes:g} minutes: the settings would take {needed / 60:.1f} on this machine, so the "
         f"schedule is scaled to training.total_clips={settings.total_clips}, stable_clips="
