@@ -16,14 +16,16 @@ def count(module: torch.nn.Module) -> int:
 
 
 def test_numbers_of_parameters_are_those_of_the_layers() -> None:
-    gan = PocketConfig().build(DEFAULT, num_classes=16)
+    gan, summed = (
+        PocketConfig(output_skips=sums).build(DEFAULT, num_classes=16) for sums in (False, True)
+    )
     start = 16 * 32 + 96 * 64 * 16 + 64 * 16 + 96 * 64 * 4 * 16 + 64 * 4 * 16
     style = 64 * 128 + 128 + 128 * 128 + 128
     first = 64 * 64 * 27 + 64
     up8, conv8 = 64 * 32 * 27 + 32 + 129 * 64, 32 * 32 * 27 + 32 + 129 * 32
     up16 = 32 * 16 * 27 + 16 + 129 * 32
-    colours = 3 * (64 + 32 + 16) + 3 * 3
-    assert count(gan.generator) == start + style + first + up8 + conv8 + up16 + colours
+    assert count(gan.generator) == start + style + first + up8 + conv8 + up16 + 3 * 16 + 3
+    assert count(summed.generator) == count(gan.generator) + 3 * (64 + 32) + 2 * 3
     stem, pool = 3 * 16 * 27 + 16, 16 * 32 * 27 + 32
     block = 32 * 32 * 27 + 32 + 32 * 64 * 27 + 64 + 32 * 64
     last = (64 + 1 + 3) * 64 * 27 + 64 + 64 * 4 * 16 * 64 + 64 + 64 + 1 + 16 * 64
@@ -60,9 +62,9 @@ def test_the_label_does_not_reach_the_style() -> None:
     assert not torch.allclose(clips[0], clips[1])
 
 
-def test_the_first_clips_are_those_of_the_coarse_levels() -> None:
+def test_the_first_sums_of_colours_are_those_of_the_coarse_levels() -> None:
     torch.manual_seed(0)
-    generator = PocketConfig().build(DEFAULT).generator.eval()
+    generator = PocketConfig(output_skips=True).build(DEFAULT).generator.eval()
     latent = torch.randn(2, generator.latent_dim())
     with torch.no_grad():
         clip = generator(latent)

@@ -59,7 +59,8 @@ class PocketConfig(ModelConfig):
         stem_channels: width of the discriminator's one convolution at full size.
         pool_frames: frames that the stem averages, 1 or 2.
         style_dim: length of the vector that modulates the generator; 0 for no modulation.
-        output_skips: sum the outputs of all levels; otherwise the last level alone makes colours.
+        output_skips: sum the outputs of all levels; otherwise the last level alone makes colours,
+            which learns in half the steps (docs/recipe.md).
         residual: whether blocks of the discriminator have a shortcut.
         coarse_deviation: whether the discriminator sees how much the coarse pictures of a group
             differ.
@@ -87,7 +88,7 @@ class PocketConfig(ModelConfig):
     stem_channels: Width = 16
     pool_frames: Literal[1, 2] = 2
     style_dim: Annotated[int, Range(0, 65_536)] = 128
-    output_skips: bool = True
+    output_skips: bool = False
     residual: bool = True
     coarse_deviation: bool = True
     label_dim: Width = 32
