@@ -4,7 +4,7 @@ Not a published system. It puts together what was found since the systems beside
     Y. Huang et al., "The GAN is dead; long live the GAN! A Modern GAN Baseline", NeurIPS 2024,
     arXiv:2501.05441 (relativistic pairs with R1 and R2, residual discriminator without norm).
     T. Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020,
-    arXiv:1912.04958 (channels modulated by the latent, the sum of every level's output, no growth).
+    arXiv:1912.04958 (channels modulated by the latent, no growth; the sum of outputs if asked for).
     S. Lin et al., "Diffusion Adversarial Post-Training for One-Step Video Generation", 2025,
     arXiv:2501.08316 (R1 and R2 by a difference in noise: losses/penalties.py).
     S. Tulyakov et al., "MoCoGAN", CVPR 2018, arXiv:1707.04993 (content and motion apart).
@@ -59,8 +59,8 @@ class PocketConfig(ModelConfig):
         stem_channels: width of the discriminator's one convolution at full size.
         pool_frames: frames that the stem averages, 1 or 2.
         style_dim: length of the vector that modulates the generator; 0 for no modulation.
-        output_skips: sum the outputs of all levels; otherwise the last level alone makes colours,
-            which learns in half the steps (docs/recipe.md).
+        output_skips: sum the colours of all levels, as StyleGAN2 does; otherwise the last level
+            alone makes them, which learns faster (docs/recipe.md).
         residual: whether blocks of the discriminator have a shortcut.
         coarse_deviation: whether the discriminator sees how much the coarse pictures of a group
             differ.
