@@ -1,7 +1,11 @@
 """What `vidgan doctor` says of a run folder, and where two runs part."""
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +26,7 @@ from vidgan.training.run_check import (
     compare_runs,
     first_difference,
 )
+from vidgan.training.run_folder import LOCK_FILE
 
 SHORT = ("training.total_clips=56", "training.stable_clips=8", "training.fade_clips=16")
 
@@ -74,6 +79,69 @@ def test_what_is_wrong_is_named(copied: Path, capsys: pytest.CaptureFixture[str]
     gone = check_run(copied)
     assert f"{copied} holds the log.jsonl of a run whose checkpoints are gone" in str(gone.problems)
     assert gone.next.startswith(f"bring {copied / 'checkpoints'} back")
+
+
+def listing(run: Path) -> dict[str, int]:
+    """Everything in a folder, with the time of its last change."""
+    return {str(path): path.stat().st_mtime_ns for path in (run, *run.rglob("*"))}
+
+
+def test_a_run_on_a_read_only_disk_is_looked_at(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def open_to_read(path: Path, flags: int, *args: int, **options: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return really_open(path, flags, *args, **options)
+
+    really_open = os.open
+    monkeypatch.setattr(os, "open", open_to_read)
+    assert run_verb(["doctor", str(copied)]) == 0
+    assert "finished" in capsys.readouterr().out
+    # A copy need not hold the file of the lock, and none is made.
+    (copied / LOCK_FILE).unlink()
+    before = listing(copied)
+    assert run_verb(["doctor", str(copied)]) == 0
+    assert listing(copied) == before
+
+
+def test_a_lock_that_may_not_be_read_is_told(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, flags: int, *args: int, **options: int) -> int:
+        if str(path).endswith(LOCK_FILE):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really_open(path, flags, *args, **options)
+
+    really_open = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    assert run_verb(["doctor", str(copied)]) == 0
+    assert capsys.readouterr().err == (
+        f"nobody can tell whether a process trains in {copied}: {copied / LOCK_FILE} cannot be read"
+        " (Permission denied)\n"
+    )
+
+
+HOLD = """
+import fcntl, sys
+lock = open(sys.argv[1], "r+")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_that_trains_is_said_to(copied: Path) -> None:
+    before = listing(copied)
+    assert check_run(copied).facts["state"] == "finished"
+    command = [sys.executable, "-c", HOLD, str(copied / LOCK_FILE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        assert check_run(copied).facts["state"] == "training now"
+        holder.communicate()
+    assert check_run(copied).facts["state"] == "finished"
+    assert listing(copied) == before
 
 
 def test_a_run_and_its_copy_do_not_part(finished: Path, copied: Path) -> None:

@@ -395,7 +395,14 @@ def _remove(temporary: Path) -> None:
         shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
-def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: bool = True) -> bool:
+def take_lock(
+    handle: int,
+    path: str | Path,
+    *,
+    wait: bool = False,
+    inherited: bool = True,
+    shared: bool = False,
+) -> bool:
     """Lock an open file; the lock dies with its processes. Warn where locks are not supported.
 
     Args:
@@ -404,6 +411,8 @@ def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: b
         wait: wait until nobody else holds it.
         inherited: whether processes that this one forks hold it too, even when this one has been
             killed. A lock that is not inherited is never waited for.
+        shared: of a lock that is not inherited: several processes may hold it so at the same time,
+            and the file need only be open for reading.
 
     Returns:
         Whether it was taken: False if another process holds it, and nothing is waited for.
@@ -411,7 +420,7 @@ def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: b
     try:
         if inherited:
             return lock_descriptor(handle, blocking=wait)
-        return _lock_record(handle)
+        return _lock_record(handle, shared)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -424,14 +433,14 @@ def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: b
         return True
 
 
-def _lock_record(handle: int) -> bool:
+def _lock_record(handle: int, shared: bool) -> bool:
     try:
         import fcntl
     except ImportError:
         # Such systems cannot fork, so no child has the lock of the whole file either.
         return lock_descriptor(handle, blocking=False)
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True
