@@ -35,7 +35,15 @@ TEMPORARY_MARK = ".tmp-"
 """Prefix of names that are still being written; readers ignore them, writers clear them."""
 
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the quota of the disk is used up", "free some space"),
+    errno.EFBIG: (
+        "the limit on the size of a file is reached",
+        "raise it (ulimit -f), or choose another disk,",
+    ),
+}
+"""The system's errors that say that there is no room: what each means, and what helps."""
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT}
 _UNUSABLE |= {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -46,7 +54,15 @@ LEAST_FREE_BYTES = 1 << 20
 
 
 class DiskFullError(UserError):
-    """The disk is full; what was there before is intact."""
+    """There is no room on the disk; what was there before is intact.
+
+    Attributes:
+        number: the system's error, a key of `DISK_FULL`.
+    """
+
+    def __init__(self, sentence: str, number: int = errno.ENOSPC) -> None:
+        super().__init__(sentence)
+        self.number = number
 
 
 def remove_leftovers(folder: str | Path) -> None:
@@ -95,9 +111,11 @@ def disk_errors_named(path: str | Path) -> Iterator[None]:
         number = _system_error(error)
         reason = os.strerror(number)
         if number in DISK_FULL:
+            what, remedy = DISK_FULL[number]
             raise DiskFullError(
-                f"{path} cannot be written, the disk is full ({reason}): free some space and give"
-                " the same command again"
+                f"{path} cannot be written, {what} ({reason}): {remedy} and give the same command"
+                " again",
+                number,
             ) from error
         if number in _UNUSABLE and _concerns(error, Path(path)):
             raise UserError(
