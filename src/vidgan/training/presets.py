@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -167,9 +168,14 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
     ]
     if differing:
         listed = ", ".join(f"{d.key}={_shown(d.second)} (was {_shown(d.first)})" for d in differing)
+        # Most often the same command is given again, after an update.
+        is_same = saved.preset and saved.preset == asked.preset
+        why = f" (the preset {saved.preset} may have changed since)" if is_same else ""
+        folder = shlex.quote(str(run))
         raise UserError(
-            f"{run} holds a run with other settings: {listed}; give the old ones, or another "
-            f"folder with run=FOLDER (and init_from={run} to start from its weights)"
+            f"{run} holds a run with other settings: {listed}{why}; continue it with its own by: "
+            f"vidgan train {folder}, or give another folder with run=FOLDER (and init_from={folder}"
+            " to start from its weights)"
         )
     before, after = saved.training.total_clips, asked.training.total_clips
     if after < before:
