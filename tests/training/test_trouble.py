@@ -346,6 +346,9 @@ def test_init_from_another_model_is_refused(
     words = (f"init_from={finished}", "model.channels=[8,4]")
     with pytest.raises(UserError, match=r"do not fit this model: .* there and .* here"):
         train(tiny_config(tmp_path / "run", packed_clips, *words))
+    words = (f"init_from={finished}", "loss.name=swgan")
+    with pytest.raises(UserError, match=r"this model: \S+ is (not there and \[|\[.* not here;)"):
+        train(tiny_config(tmp_path / "run", packed_clips, *words))
     with pytest.raises(UserError, match=r"init_from=.*nowhere holds no checkpoint"):
         train(tiny_config(tmp_path / "run", packed_clips, f"init_from={tmp_path / 'nowhere'}"))
 

@@ -402,7 +402,7 @@ def _copy(source: dict[str, Tensor], target: dict[str, Tensor], folder: Path) ->
     for name in {**target, **source}:
         old, new = source.get(name), target.get(name)
         if old is None or new is None or old.shape != new.shape:
-            shapes = [None if t is None else list(t.shape) for t in (old, new)]
+            shapes = ["not" if t is None else list(t.shape) for t in (old, new)]
             raise UserError(
                 f"the weights in {folder} do not fit this model: {name} is {shapes[0]} there and "
                 f"{shapes[1]} here; use the model, data and loss settings of that run"
