@@ -10,6 +10,7 @@ import pytest
 import torch
 from training_cases import hash_of_ema, tiny_config
 
+from vidgan.cli.main import run as run_verb
 from vidgan.core.distributed import Processes
 from vidgan.errors import UserError
 from vidgan.training import health
@@ -38,6 +39,13 @@ def test_a_profile_is_a_table_and_a_trace(packed_clips: Path, tmp_path: Path) ->
     plain = train(tiny_config(tmp_path / "plain", packed_clips, *SHORT))
     assert hash_of_ema(run) == hash_of_ema(plain)
     assert not (plain / "profile").exists()
+
+
+@pytest.mark.parametrize("word", ["training.profile_steps=5", "training.profile_steps=3"])
+def test_steps_to_profile_are_given_once(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(["train", "cpu/quick", "data=x", word, "--profile", "3", "--dry-run"]) == 2
+    told = f"vidgan: --profile 3 and {word} set the same number: give one of them\n"
+    assert capsys.readouterr().err == told
 
 
 def test_the_profiler_adds_no_lines_of_its_library(tmp_path: Path) -> None:

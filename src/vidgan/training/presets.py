@@ -135,8 +135,26 @@ def written_settings(run: str | Path) -> dict[str, Any]:
 
     The data lie below the working folder, or else where they were when the run was trained, or
     below a folder that holds the run; their path stays if there is nothing in any of these places.
+
+    Raises:
+        UserError: the file cannot be read, or is not whole.
     """
-    settings = load_yaml(Path(run) / CONFIG_FILE)
+    path = Path(run) / CONFIG_FILE
+    remedy = (
+        f"put it back from a copy, or begin another run with its weights by init_from={run} "
+        "run=FOLDER"
+    )
+    try:
+        settings = load_yaml(path)
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise UserError(f"{path} is damaged ({error}): {remedy}") from error
+    # A run writes every setting, in this order, so a file that was cut lacks the last ones. What
+    # later versions of vidgan add stands inside the groups.
+    missing = [item.name for item in dataclasses.fields(Config) if item.name not in settings]
+    if missing:
+        raise UserError(f"{path} is damaged (it lacks {', '.join(missing)}): {remedy}")
     data = settings.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         data["path"] = _find_data(run, data["path"])
