@@ -4,6 +4,9 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,7 @@ def fail(kind: str, /) -> None:
         "unhealthy": UnhealthyTrainingError("the losses are not finite"),
         "interrupt": KeyboardInterrupt(),
         "full": OSError(errno.ENOSPC, "No space left on device", "runs/x/a.mp4"),
+        "large": OSError(errno.EFBIG, "File too large", "a.mp4"),
         "forbidden": PermissionError(errno.EACCES, "Permission denied", "/root/x"),
         "file": NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"),
         "unknown": OSError(errno.EIO, "Input/output error"),
@@ -67,6 +71,11 @@ def test_words_and_flags_may_be_mixed(capsys: Capture) -> None:
         ("unhealthy", 3, "vidgan: the losses are not finite\n"),
         ("interrupt", 130, "vidgan: interrupted\n"),
         ("full", 2, "vidgan: the disk is full while writing runs/x/a.mp4; free some space and"),
+        (
+            "large",
+            2,
+            "vidgan: the limit on the size of a file is reached while writing a.mp4; raise",
+        ),
         ("file", 2, "vidgan: a/b cannot be used (Not a directory); choose another place\n"),
         ("forbidden", 2, "vidgan: /root/x cannot be used (Permission denied);"),
     ],
@@ -85,6 +94,30 @@ def test_errors_become_one_sentence_and_an_exit_code(
 def test_errors_of_ours_keep_their_traceback(kind: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         cli.run(["fail", kind])
+
+
+INTERRUPTED_IMPORT = """
+import sys
+from importlib import import_module
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+module, _, function = sys.argv[2].partition(":")
+getattr(import_module(module), function)()
+"""
+
+
+@pytest.mark.parametrize("name", ["vidgan.cli.main", "vidgan.core.settings"])
+def test_ctrl_c_while_modules_are_loaded_is_one_line(name: str) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    entry = project["project"]["scripts"]["vidgan"]
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, name, entry]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "vidgan: interrupted\n")
 
 
 def test_other_processes_let_the_first_one_speak(

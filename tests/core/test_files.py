@@ -127,7 +127,7 @@ def test_killed_writer_leaves_the_old_file_and_a_marked_one(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the limit on file sizes is a POSIX one")
-def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_file_that_grows_too_large_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     code = (
@@ -141,7 +141,7 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "the disk is full (File too large)" in done.stderr
+    assert "the limit on the size of a file is reached (File too large)" in done.stderr
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.bin"]
 
@@ -168,14 +168,33 @@ else:
 
 
 @pytest.mark.parametrize("way", ["safetensors", "folder", "text", "film"])
-def test_a_full_disk_is_one_sentence_whoever_writes(tmp_path: Path, way: str) -> None:
+def test_no_room_is_one_sentence_whoever_writes(tmp_path: Path, way: str) -> None:
     path = tmp_path / ("a.mp4" if way == "film" else "a")
     command = [sys.executable, "-c", FULL, str(path), way]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"vidgan.core.files.DiskFullError: {path} cannot be written"), last
-    assert "the disk is full" in last
+    assert last.endswith(
+        "the limit on the size of a file is reached (File too large): raise it (ulimit -f), or"
+        " choose another disk, and give the same command again"
+    )
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "the disk is full (No space left on device): free some space and give"),
+        (errno.EDQUOT, "the quota of the disk is used up (Disk quota exceeded): free some space"),
+    ],
+)
+def test_what_there_is_no_room_by_is_named(number: int, told: str, tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with pytest.raises(DiskFullError) as raised:
+        write_file_atomically(tmp_path / "a", write)
+    assert str(raised.value).startswith(f"{tmp_path / 'a'} cannot be written, {told}")
 
 
 @pytest.mark.parametrize("write", [write_text_atomically, write_json_atomically])

@@ -69,6 +69,9 @@ def run_folder(path: Path, name: str) -> Path:
         "model": {"name": name, "channels": [4, 4]},
         "data": {"path": str(path), "resolution": 8, "frames": 4},
     }
+    # Without a group or a word of its own the file would be damaged.
+    settings |= {"loss": {}, "training": {}, "best": {}}
+    settings |= {"run": "", "seed": 0, "init_from": None, "preset": ""}
     (path / "config.yaml").write_text(yaml.safe_dump(settings))
     step = path / "checkpoints" / "step-0"
     step.mkdir(parents=True)

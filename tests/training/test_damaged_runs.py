@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vidgan.cli.main import run as run_verb
 from vidgan.core.files import read_sealed_json, sha256_of, write_json_atomically, write_sealed_json
 from vidgan.core.settings import to_dict
 from vidgan.errors import UserError
@@ -13,7 +14,7 @@ from vidgan.models.base import Stage
 from vidgan.sampling.storage import STATE_FILE, checkpoint_folder, list_checkpoints, read_pointer
 from vidgan.training.checkpoint import CHECKED_FILES, SCHEMA, RunState, find_checkpoint, tidy
 from vidgan.training.logs import LogFile, read_log
-from vidgan.training.presets import Config
+from vidgan.training.presets import Config, load_config, load_run_config, save_config
 from vidgan.training.run_folder import check_run_folder, check_same_data
 
 STATE = RunState(stage=Stage(level=1, frames=4, resolution=8, batch_size=2), clips_seen=24)
@@ -36,6 +37,37 @@ def run(tmp_path: Path) -> Path:
     checkpoint(tmp_path, 5)
     checkpoint(tmp_path, 10)
     return tmp_path
+
+
+def test_settings_that_end_too_early_are_damaged_wherever_they_end(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config("cpu/quick", ["data=clips-of-no-other-test", f"run={run}"])
+    save_config(run, config)
+    settings = run / "config.yaml"
+    whole = settings.read_bytes()
+    helps = (
+        f"put it back from a copy, or begin another run with its weights by init_from={run} "
+        "run=FOLDER"
+    )
+    # What stands in the last line, the name of the preset, decides nothing.
+    for end in range(0, whole.rindex(b"\n", 0, -1) + 1, 17):
+        settings.write_bytes(whole[:end])
+        with pytest.raises(UserError) as raised:
+            load_run_config(run)
+        assert str(raised.value).startswith(f"{settings} is damaged (")
+        assert str(raised.value).endswith(f"): {helps}")
+    settings.write_bytes(b"")
+    told = f"{settings} is damaged (it lacks model, data, loss, training, best, "
+    for words in (["cpu/quick", "data=clips-of-no-other-test", f"run={run}"], [str(run)]):
+        assert run_verb(["train", *words]) == 2
+        assert capsys.readouterr().err.startswith(f"vidgan: {told}")
+    assert run_verb(["doctor", str(run)]) == 2
+    captured = capsys.readouterr()
+    assert f"the settings cannot be read: {told}" in captured.err
+    assert f"put {settings} back from a copy" in captured.out
+    settings.write_bytes(whole)
+    assert load_run_config(run) == config
 
 
 def test_every_flipped_bit_of_a_state_is_harmless_or_leads_to_the_one_before(run: Path) -> None:

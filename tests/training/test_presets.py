@@ -1,5 +1,6 @@
 """From presets and words to settings."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,18 @@ def test_harmless_settings_may_change_and_others_may_not() -> None:
     old = load_config(CPU, ["data=x"])
     words: list[Any] = ["data=x", "training.workers=2", "run=elsewhere", "best.metric=other"]
     check_same_settings("r", old, load_config(CPU, [*words, "training.total_clips=900000"]))
-    with pytest.raises(UserError, match=r"other settings: seed=1 \(was 0\); give the old"):
-        check_same_settings("r", old, load_config(CPU, [*words, "seed=1"]))
+    told = (
+        "a run holds a run with other settings: seed=1 (was 0){}; continue it with its own by: "
+        "vidgan train 'a run', or give another folder with run=FOLDER (and init_from='a run' to "
+        "start from its weights)"
+    )
+    with pytest.raises(UserError) as raised:
+        check_same_settings("a run", old, load_config(CPU, [*words, "seed=1"]))
+    assert str(raised.value) == told.format(f" (the preset {CPU} may have changed since)")
+    other = dataclasses.replace(old, preset="cpu/other", seed=1)
+    with pytest.raises(UserError) as raised:
+        check_same_settings("a run", old, other)
+    assert str(raised.value) == told.format("")
 
 
 def test_base_settings_can_be_imported_by_path() -> None:

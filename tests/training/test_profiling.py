@@ -10,10 +10,13 @@ import pytest
 import torch
 from training_cases import hash_of_ema, tiny_config
 
+from vidgan.cli.main import run as run_verb
 from vidgan.core.distributed import Processes
 from vidgan.errors import UserError
+from vidgan.training import health
 from vidgan.training.health import choose_arithmetic, repeatable_arithmetic
 from vidgan.training.loop import train
+from vidgan.training.presets import load_run_config
 from vidgan.training.profiling import StepProfiler
 from vidgan.training.settings import TrainingConfig
 from vidgan.training.step import Logs
@@ -36,6 +39,13 @@ def test_a_profile_is_a_table_and_a_trace(packed_clips: Path, tmp_path: Path) ->
     plain = train(tiny_config(tmp_path / "plain", packed_clips, *SHORT))
     assert hash_of_ema(run) == hash_of_ema(plain)
     assert not (plain / "profile").exists()
+
+
+@pytest.mark.parametrize("word", ["training.profile_steps=5", "training.profile_steps=3"])
+def test_steps_to_profile_are_given_once(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(["train", "cpu/quick", "data=x", word, "--profile", "3", "--dry-run"]) == 2
+    told = f"vidgan: --profile 3 and {word} set the same number: give one of them\n"
+    assert capsys.readouterr().err == told
 
 
 def test_the_profiler_adds_no_lines_of_its_library(tmp_path: Path) -> None:
@@ -95,6 +105,41 @@ def test_deterministic_kernels_are_asked_for_and_recorded(
     assert not torch.backends.cudnn.deterministic
     on_cpu = choose_arithmetic(settings, Processes(), {}, told.append)
     assert "kernels" not in on_cpu
+
+
+CROWDED = (
+    "more than the 1 core that this process may use, which can make a step many times slower; "
+    "training.threads=1 takes all of them, with other rounding"
+)
+
+
+@pytest.mark.parametrize("words", [(), ("training.minutes=0.02",)])
+def test_more_threads_than_cores_are_said_once(
+    words: tuple[str, ...],
+    packed_clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(health, "num_cores", lambda: 1)
+    run = tmp_path / "run"
+    train(tiny_config(run, packed_clips, *SHORT, *words, "training.threads=2"))
+    assert capsys.readouterr().err.splitlines().count(f"training.threads=2 is {CROWDED}") == 1
+    # A run keeps the number that it began with, wherever it goes on.
+    saved = load_run_config(run).training
+    again = (f"training.total_clips={saved.total_clips + 4}", "training.threads=0")
+    lengths = (f"training.{k}={getattr(saved, k)}" for k in ("stable_clips", "fade_clips"))
+    train(tiny_config(run, packed_clips, *lengths, *again))
+    told = capsys.readouterr().err
+    assert told.splitlines().count(f"the run's number of threads, 2, is {CROWDED}") == 1
+    assert "training.threads=2 is" not in told
+
+
+def test_as_many_threads_as_cores_are_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "num_cores", lambda: 2)
+    assert list(health.crowded("training.threads=2", 2)) == []
+    (told,) = health.crowded("training.threads=1024", 1024)
+    assert told.startswith("training.threads=1024 is more than the 2 cores that this process may")
 
 
 def test_what_has_no_deterministic_kernel_is_named() -> None:

@@ -1,7 +1,11 @@
 """What `vidgan doctor` says of a run folder, and where two runs part."""
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +20,13 @@ from vidgan.errors import UserError
 from vidgan.training.logs import LOG_FILE, LogFile, read_log
 from vidgan.training.loop import train
 from vidgan.training.presets import load_run_config
-from vidgan.training.run_check import _have_same_tensors, check_run, compare_runs
+from vidgan.training.run_check import (
+    _have_same_tensors,
+    check_run,
+    compare_runs,
+    first_difference,
+)
+from vidgan.training.run_folder import LOCK_FILE
 
 SHORT = ("training.total_clips=56", "training.stable_clips=8", "training.fade_clips=16")
 
@@ -71,23 +81,92 @@ def test_what_is_wrong_is_named(copied: Path, capsys: pytest.CaptureFixture[str]
     assert gone.next.startswith(f"bring {copied / 'checkpoints'} back")
 
 
+def listing(run: Path) -> dict[str, int]:
+    """Everything in a folder, with the time of its last change."""
+    return {str(path): path.stat().st_mtime_ns for path in (run, *run.rglob("*"))}
+
+
+def test_a_run_on_a_read_only_disk_is_looked_at(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def open_to_read(path: Path, flags: int, *args: int, **options: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return really_open(path, flags, *args, **options)
+
+    really_open = os.open
+    monkeypatch.setattr(os, "open", open_to_read)
+    assert run_verb(["doctor", str(copied)]) == 0
+    assert "finished" in capsys.readouterr().out
+    # A copy need not hold the file of the lock, and none is made.
+    (copied / LOCK_FILE).unlink()
+    before = listing(copied)
+    assert run_verb(["doctor", str(copied)]) == 0
+    assert listing(copied) == before
+
+
+def test_a_lock_that_may_not_be_read_is_told(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, flags: int, *args: int, **options: int) -> int:
+        if str(path).endswith(LOCK_FILE):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really_open(path, flags, *args, **options)
+
+    really_open = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    assert run_verb(["doctor", str(copied)]) == 0
+    assert capsys.readouterr().err == (
+        f"nobody can tell whether a process trains in {copied}: {copied / LOCK_FILE} cannot be read"
+        " (Permission denied)\n"
+    )
+
+
+HOLD = """
+import fcntl, sys
+lock = open(sys.argv[1], "r+")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_that_trains_is_said_to(copied: Path) -> None:
+    before = listing(copied)
+    assert check_run(copied).facts["state"] == "finished"
+    command = [sys.executable, "-c", HOLD, str(copied / LOCK_FILE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        assert check_run(copied).facts["state"] == "training now"
+        holder.communicate()
+    assert check_run(copied).facts["state"] == "finished"
+    assert listing(copied) == before
+
+
 def test_a_run_and_its_copy_do_not_part(finished: Path, copied: Path) -> None:
     found = compare_runs(finished, copied)
     assert (found.same_until, found.parts_at, found.settings) == (14, None, ())
     assert found.checkpoints == {10: "same", 14: "same"}
 
 
-def test_runs_part_where_their_numbers_do(
-    finished: Path, copied: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = read_log(copied / LOG_FILE)
-    (copied / LOG_FILE).unlink()
-    rewritten = LogFile(copied, 0)
+def rewrite_log(run: Path, *steps: int) -> None:
+    """Move a loss by its last bit in the lines of `steps`, and the clock in all."""
+    lines = read_log(run / LOG_FILE)
+    (run / LOG_FILE).unlink()
+    rewritten = LogFile(run, 0)
     for line in lines:
-        if line["step"] == 10:
+        if line["step"] in steps:
             line["loss/generator"] *= 1 + 2**-52
         line["time"] += 1000.0
         rewritten.append(line)
+
+
+def test_runs_part_where_their_numbers_do(
+    finished: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_log(copied, 10, 14)
+    shutil.rmtree(copied / "checkpoints")
     settings = copied / "config.yaml"
     settings.write_text(settings.read_text().replace("seed: 3", "seed: 4"))
     found = compare_runs(finished, copied)
@@ -97,6 +176,112 @@ def test_runs_part_where_their_numbers_do(
     assert found.settings == ("seed: 3, 4",)
     assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 0
     assert "part after step 5, at step 10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("training.checkpoint_every=7",),
+        ("training.log_every=3",),
+        ("training.log_every=2", "training.checkpoint_every=10"),
+    ],
+)
+def test_other_lines_of_the_same_bits_do_not_part(
+    words: tuple[str, ...],
+    finished: Path,
+    packed_clips: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A line stands for the steps since the one before it, and the cadence decides which these are.
+    other = train(tiny_config(tmp_path / "run", packed_clips, *SHORT, *words))
+    for pair in ((finished, other), (other, finished)):
+        found = compare_runs(*pair)
+        assert (found.same_until, found.parts_at, found.numbers) == (14, None, ())
+        assert found.checkpoints[14] == "same"
+        assert run_verb(["doctor", "--diff", *map(str, pair)]) == 0
+        assert "the same to the last bit up to step 14" in capsys.readouterr().out
+
+
+def test_a_run_that_was_stopped_and_continued_does_not_part(
+    finished: Path, packed_clips: Path, tmp_path: Path
+) -> None:
+    words = ("training.keep_checkpoints=9", *SHORT[1:])
+    run = tmp_path / "run"
+    train(tiny_config(run, packed_clips, "training.total_clips=28", *words))
+    train(tiny_config(run, packed_clips, SHORT[0], *words))
+    assert [line["step"] for line in read_log(run / LOG_FILE)] == [5, 7, 10, 14]
+    found = compare_runs(finished, run)
+    assert (found.same_until, found.parts_at) == (14, None)
+    # Its line of step 10 stands for other steps than that of the other run.
+    rewrite_log(run, 10)
+    assert compare_runs(finished, run).parts_at is None
+    # After a line that is lost, nobody knows where the next one begins.
+    rewrite_log(run, 14)
+    lines = (run / LOG_FILE).read_text().splitlines()
+    (run / LOG_FILE).write_text("\n".join([*lines[:2], "x", lines[3]]) + "\n")
+    assert compare_runs(finished, run).parts_at is None
+
+
+def test_the_averages_of_runs_may_part_alone(
+    finished: Path, packed_clips: Path, tmp_path: Path
+) -> None:
+    words = (*SHORT, "training.ema_beta=0.5")
+    found = compare_runs(finished, train(tiny_config(tmp_path / "run", packed_clips, *words)))
+    assert (found.same_until, found.parts_at) == (14, None)
+    assert set(found.checkpoints.values()) == {"ema.safetensors differ"}
+
+
+def test_a_line_that_contradicts_a_later_checkpoint_is_named(
+    finished: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_log(copied, 5)
+    found = compare_runs(finished, copied)
+    assert (found.same_until, found.parts_at) == (14, None)
+    (told,) = found.damaged
+    assert told.startswith("the lines of step 5 differ (loss/generator: ")
+    assert told.endswith(
+        "), although the runs are the same at step 14: one of them was edited, or another version "
+        "wrote it"
+    )
+    assert run_verb(["doctor", "--diff", str(finished), str(copied)]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_runs_without_a_common_start_part_by_a_step(
+    finished: Path, packed_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("seed=4", "training.log_every=6", "training.checkpoint_every=10", *SHORT)
+    other = train(tiny_config(tmp_path / "run", packed_clips, *words))
+    found = compare_runs(finished, other)
+    assert (found.same_until, found.parts_at) == (None, 10)
+    assert "checkpoint: discriminators.safetensors" in found.numbers[0]
+    assert run_verb(["doctor", "--diff", str(finished), str(other)]) == 0
+    assert "they part at step 10 at the latest:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lines", "saved", "expected"),
+    [
+        ({}, {}, (None, None)),
+        ({5: [], 10: []}, {}, (10, None)),
+        ({5: [], 10: ["a"], 15: ["a"]}, {}, (5, 10)),
+        ({5: [], 10: ["a"], 15: ["a"]}, {10: ["g"]}, (5, 10)),
+        ({5: ["a"], 10: ["a"]}, {0: []}, (0, 5)),
+        # The same weights later: they had not parted before.
+        ({5: ["a"], 10: ["a"]}, {5: [], 8: ["g"]}, (5, 8)),
+        ({5: ["a"], 10: []}, {}, (10, None)),
+        # Weights may differ by too little to be seen in the next losses.
+        ({5: [], 10: []}, {5: ["g"]}, (None, 5)),
+        ({5: [], 10: [], 15: ["a"]}, {0: [], 10: ["g"]}, (5, 10)),
+    ],
+)
+def test_the_verdict_is_the_first_step_that_proves_it(
+    lines: dict[int, list[str]],
+    saved: dict[int, list[str]],
+    expected: tuple[int | None, int | None],
+) -> None:
+    assert first_difference(lines, saved)[:2] == expected
 
 
 def test_damage_is_no_agreement(

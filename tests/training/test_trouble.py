@@ -106,15 +106,18 @@ def test_training_gives_up_after_every_roll_back(
 # Disks
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(
+def test_files_that_grow_too_large_leave_the_last_checkpoint(
     finished: Path, half: Path, packed_clips: Path
 ) -> None:
     before = {p: p.read_bytes() for p in checkpoint_folder(half, 15).iterdir()}
     # Enough for the page, the log and the networks, too little for the optimizers' moments.
     child = start_child(tiny_config(half, packed_clips), file_limit=60_000)
     said = child.result()
-    assert said.startswith(f"UserError: {half} cannot be written to, the disk is full")
-    assert "the checkpoint of step 15 is intact" in said
+    assert said == (
+        f"UserError: {half} cannot be written to, the limit on the size of a file is reached; the "
+        "checkpoint of step 15 is intact: raise it (ulimit -f), or choose another disk, and give "
+        "the same command again"
+    )
     assert {p: p.read_bytes() for p in checkpoint_folder(half, 15).iterdir()} == before
     train(tiny_config(half, packed_clips))
     assert hash_of_ema(half) == hash_of_ema(finished)
@@ -342,6 +345,9 @@ def test_init_from_another_model_is_refused(
 ) -> None:
     words = (f"init_from={finished}", "model.channels=[8,4]")
     with pytest.raises(UserError, match=r"do not fit this model: .* there and .* here"):
+        train(tiny_config(tmp_path / "run", packed_clips, *words))
+    words = (f"init_from={finished}", "loss.name=swgan")
+    with pytest.raises(UserError, match=r"this model: \S+ is (not there and \[|\[.* not here;)"):
         train(tiny_config(tmp_path / "run", packed_clips, *words))
     with pytest.raises(UserError, match=r"init_from=.*nowhere holds no checkpoint"):
         train(tiny_config(tmp_path / "run", packed_clips, f"init_from={tmp_path / 'nowhere'}"))

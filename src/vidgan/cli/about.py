@@ -170,8 +170,8 @@ def doctor(run: RunName = None, /, *, diff: Path | None = None, json: bool = Fal
 
     Args:
         run: run folder to be looked at.
-        diff: with a second run folder behind it (--diff RUN_A RUN_B): at which logged step the two
-            part, and what else is different.
+        diff: with a second run folder behind it (--diff RUN_A RUN_B): by which step the two part,
+            and what else is different.
         json: print a JSON document, the form to put into a report of a problem.
     """
     if diff is not None:
@@ -224,14 +224,15 @@ def show_difference(first: Path, second: Path, as_json: bool) -> None:
     for title, lines in (("settings", found.settings), ("environment", found.environment)):
         print_lines(f"{title} that differ: {'; '.join(lines) or 'none'}")
     if found.parts_at is None and found.same_until is None:
-        print_lines("log: no step stands in both")
+        print_lines("training: no line for the same steps and no checkpoint stands in both")
     elif found.parts_at is None:
         print_lines(
-            f"log: the same to the last bit up to step {found.same_until}, the last that both have"
+            f"training: the same to the last bit up to step {found.same_until}, the last that both"
+            " have"
         )
     else:
-        before = "from the start" if found.same_until is None else f"after step {found.same_until}"
-        print_lines(f"log: they part {before}, at step {found.parts_at} at the latest:")
+        before = "" if found.same_until is None else f" after step {found.same_until},"
+        print_lines(f"training: they part{before} at step {found.parts_at} at the latest:")
         print_lines("\n".join(f"  {line}" for line in found.numbers))
     for step, verdict in found.checkpoints.items():
         print_lines(f"checkpoint step-{step}: {verdict}")

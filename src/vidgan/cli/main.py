@@ -251,7 +251,8 @@ def describe_os_error(error: OSError) -> str | None:
     """The sentence for an error that the user can fix, such as a full disk; None for others."""
     place = f" while writing {error.filename}" if error.filename else ""
     if error.errno in DISK_FULL:
-        return f"the disk is full{place}; free some space and give the same command again"
+        what, remedy = DISK_FULL[error.errno]
+        return f"{what}{place}; {remedy} and give the same command again"
     if error.filename and (isinstance(error, UNUSABLE_PATHS) or error.errno in UNUSABLE_NAMES):
         return f"{error.filename} cannot be used ({error.strerror}); choose another place"
     return None

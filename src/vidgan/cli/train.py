@@ -59,6 +59,10 @@ def train(
 
     source, overrides = split_words(words)
     if profile:
+        if twins := [word for word in overrides if word.startswith("training.profile_steps=")]:
+            raise UserError(
+                f"--profile {profile} and {twins[0]} set the same number: give one of them"
+            )
         overrides.append(f"training.profile_steps={profile}")
     config = load_config(source, overrides)
     refuse_short_times(overrides, config.training.minutes)

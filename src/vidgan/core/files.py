@@ -35,7 +35,15 @@ TEMPORARY_MARK = ".tmp-"
 """Prefix of names that are still being written; readers ignore them, writers clear them."""
 
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the quota of the disk is used up", "free some space"),
+    errno.EFBIG: (
+        "the limit on the size of a file is reached",
+        "raise it (ulimit -f), or choose another disk,",
+    ),
+}
+"""The system's errors that say that there is no room: what each means, and what helps."""
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT}
 _UNUSABLE |= {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -46,7 +54,15 @@ LEAST_FREE_BYTES = 1 << 20
 
 
 class DiskFullError(UserError):
-    """The disk is full; what was there before is intact."""
+    """There is no room on the disk; what was there before is intact.
+
+    Attributes:
+        number: the system's error, a key of `DISK_FULL`.
+    """
+
+    def __init__(self, sentence: str, number: int = errno.ENOSPC) -> None:
+        super().__init__(sentence)
+        self.number = number
 
 
 def remove_leftovers(folder: str | Path) -> None:
@@ -95,9 +111,11 @@ def disk_errors_named(path: str | Path) -> Iterator[None]:
         number = _system_error(error)
         reason = os.strerror(number)
         if number in DISK_FULL:
+            what, remedy = DISK_FULL[number]
             raise DiskFullError(
-                f"{path} cannot be written, the disk is full ({reason}): free some space and give"
-                " the same command again"
+                f"{path} cannot be written, {what} ({reason}): {remedy} and give the same command"
+                " again",
+                number,
             ) from error
         if number in _UNUSABLE and _concerns(error, Path(path)):
             raise UserError(
@@ -395,7 +413,14 @@ def _remove(temporary: Path) -> None:
         shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
-def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: bool = True) -> bool:
+def take_lock(
+    handle: int,
+    path: str | Path,
+    *,
+    wait: bool = False,
+    inherited: bool = True,
+    shared: bool = False,
+) -> bool:
     """Lock an open file; the lock dies with its processes. Warn where locks are not supported.
 
     Args:
@@ -404,6 +429,8 @@ def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: b
         wait: wait until nobody else holds it.
         inherited: whether processes that this one forks hold it too, even when this one has been
             killed. A lock that is not inherited is never waited for.
+        shared: of a lock that is not inherited: several processes may hold it so at the same time,
+            and the file need only be open for reading.
 
     Returns:
         Whether it was taken: False if another process holds it, and nothing is waited for.
@@ -411,7 +438,7 @@ def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: b
     try:
         if inherited:
             return lock_descriptor(handle, blocking=wait)
-        return _lock_record(handle)
+        return _lock_record(handle, shared)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -424,14 +451,14 @@ def take_lock(handle: int, path: str | Path, *, wait: bool = False, inherited: b
         return True
 
 
-def _lock_record(handle: int) -> bool:
+def _lock_record(handle: int, shared: bool) -> bool:
     try:
         import fcntl
     except ImportError:
         # Such systems cannot fork, so no child has the lock of the whole file either.
         return lock_descriptor(handle, blocking=False)
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True

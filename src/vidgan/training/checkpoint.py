@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vidgan.core.files import (
+    DISK_FULL,
     TEMPORARY_MARK,
     DiskFullError,
     disk_errors_named,
@@ -401,7 +402,7 @@ def _copy(source: dict[str, Tensor], target: dict[str, Tensor], folder: Path) ->
     for name in {**target, **source}:
         old, new = source.get(name), target.get(name)
         if old is None or new is None or old.shape != new.shape:
-            shapes = [None if t is None else list(t.shape) for t in (old, new)]
+            shapes = ["not" if t is None else list(t.shape) for t in (old, new)]
             raise UserError(
                 f"the weights in {folder} do not fit this model: {name} is {shapes[0]} there and "
                 f"{shapes[1]} here; use the model, data and loss settings of that run"
@@ -415,7 +416,7 @@ def _copy(source: dict[str, Tensor], target: dict[str, Tensor], folder: Path) ->
 
 @contextmanager
 def explained_disk_errors(run: str | Path) -> Iterator[None]:
-    """Turn a full disk while a run is written into one sentence; what was saved stays.
+    """Turn a lack of room while a run is written into one sentence; what was saved stays.
 
     Raises:
         UserError: no room is left.
@@ -426,7 +427,7 @@ def explained_disk_errors(run: str | Path) -> Iterator[None]:
     except DiskFullError as error:
         steps = list_checkpoints(run)
         kept = f"the checkpoint of step {steps[-1]} is intact" if steps else "nothing was saved yet"
+        what, remedy = DISK_FULL[error.number]
         raise UserError(
-            f"{run} cannot be written to, the disk is full; {kept}: free some space and give the"
-            " same command again"
+            f"{run} cannot be written to, {what}; {kept}: {remedy} and give the same command again"
         ) from error

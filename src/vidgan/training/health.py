@@ -16,7 +16,8 @@ from torch import Tensor
 from vidgan.core.distributed import Processes
 from vidgan.core.machine import processor_id
 from vidgan.core.progress import Notify
-from vidgan.errors import UserError, describe_memory_error
+from vidgan.data.build.engine import num_cores
+from vidgan.errors import UserError, counted, describe_memory_error
 from vidgan.models.base import GAN
 from vidgan.sampling.storage import checkpoint_steps
 from vidgan.training.settings import TrainingConfig
@@ -101,7 +102,24 @@ def choose_arithmetic(
             "bit "
             f"for bit that of an uninterrupted run"
         )
+    if not settings.threads and "threads" in before:
+        for line in crowded(f"the run's number of threads, {now['threads']},", int(now["threads"])):
+            notify(line)
     return now
+
+
+def crowded(what: str, threads: int) -> Iterator[str]:
+    """A sentence on more threads than cores, which wait for each other; `what` names the number.
+
+    They are no mistake, since a fixed number gives the same bits on any machine.
+    """
+    cores = num_cores()
+    if threads > cores:
+        yield (
+            f"{what} is more than the {counted(cores, 'core')} that this process may use, which can"
+            f" make a step many times slower; training.threads={cores} takes all of them, with"
+            " other rounding"
+        )
 
 
 @contextmanager

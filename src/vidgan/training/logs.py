@@ -57,6 +57,23 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
     return [record for _, record in _rows_of(path) if record is not None]
 
 
+def read_spans(path: str | Path) -> list[tuple[int | None, dict[str, Any]]]:
+    """The records of a `log.jsonl`, each with the step that its means begin after.
+
+    That is the step of the line before it; None where this line is damaged, or not before it.
+    """
+    found = []
+    before: int | None = 0
+    for _, record in _rows_of(path):
+        if record is None:
+            before = None
+            continue
+        step = record["step"]
+        found.append((before if before is not None and before < step else None, record))
+        before = step
+    return found
+
+
 def count_lines(path: str | Path) -> int:
     """Lines of a `log.jsonl`, whatever they hold."""
     return len(_lines_of(path))

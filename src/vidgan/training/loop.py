@@ -42,6 +42,7 @@ from vidgan.training.health import (
     LossMeans,
     TrainingStopped,
     choose_arithmetic,
+    crowded,
     explained_memory_errors,
     repeatable_arithmetic,
     weights_are_finite,
@@ -240,6 +241,9 @@ def fit_together(config: Config, processes: Processes, notify: Notify) -> Fitted
     Raises:
         UserError: data, settings, machine and the run that is there do not fit each other.
     """
+    threads = config.training.threads
+    for line in crowded(f"training.threads={threads}", threads):
+        notify(line)
     dataset = open_clips(config, notify)
     config = scheduled(config, dataset, processes, notify)
     schedule = plan_schedule(config, dataset.full_shape)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -134,8 +135,26 @@ def written_settings(run: str | Path) -> dict[str, Any]:
 
     The data lie below the working folder, or else where they were when the run was trained, or
     below a folder that holds the run; their path stays if there is nothing in any of these places.
+
+    Raises:
+        UserError: the file cannot be read, or is not whole.
     """
-    settings = load_yaml(Path(run) / CONFIG_FILE)
+    path = Path(run) / CONFIG_FILE
+    remedy = (
+        f"put it back from a copy, or begin another run with its weights by init_from={run} "
+        "run=FOLDER"
+    )
+    try:
+        settings = load_yaml(path)
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise UserError(f"{path} is damaged ({error}): {remedy}") from error
+    # A run writes every setting, in this order, so a file that was cut lacks the last ones. What
+    # later versions of vidgan add stands inside the groups.
+    missing = [item.name for item in dataclasses.fields(Config) if item.name not in settings]
+    if missing:
+        raise UserError(f"{path} is damaged (it lacks {', '.join(missing)}): {remedy}")
     data = settings.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         data["path"] = _find_data(run, data["path"])
@@ -167,9 +186,14 @@ def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:
     ]
     if differing:
         listed = ", ".join(f"{d.key}={_shown(d.second)} (was {_shown(d.first)})" for d in differing)
+        # Most often the same command is given again, after an update.
+        is_same = saved.preset and saved.preset == asked.preset
+        why = f" (the preset {saved.preset} may have changed since)" if is_same else ""
+        folder = shlex.quote(str(run))
         raise UserError(
-            f"{run} holds a run with other settings: {listed}; give the old ones, or another "
-            f"folder with run=FOLDER (and init_from={run} to start from its weights)"
+            f"{run} holds a run with other settings: {listed}{why}; continue it with its own by: "
+            f"vidgan train {folder}, or give another folder with run=FOLDER (and init_from={folder}"
+            " to start from its weights)"
         )
     before, after = saved.training.total_clips, asked.training.total_clips
     if after < before:

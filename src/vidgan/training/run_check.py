@@ -14,6 +14,7 @@ from vidgan.core.files import read_json
 from vidgan.core.settings import differences
 from vidgan.errors import UserError
 from vidgan.sampling.storage import (
+    GENERATOR_FILE,
     checkpoint_folder,
     checkpoint_steps,
     pointer_flaws,
@@ -21,7 +22,7 @@ from vidgan.sampling.storage import (
 )
 from vidgan.training.checkpoint import DAMAGED_MARK, check_checkpoint, leftovers
 from vidgan.training.doctor import looks_of
-from vidgan.training.logs import LOG_FILE, damaged_lines, lost_lines, read_log
+from vidgan.training.logs import LOG_FILE, damaged_lines, lost_lines, read_log, read_spans
 from vidgan.training.presets import (
     CONFIG_FILE,
     Config,
@@ -208,10 +209,10 @@ class RunDifference:
     Attributes:
         settings: differing settings, as `key: first, second`; the folder is not one.
         environment: differing facts of the machines, likewise.
-        same_until: last logged step up to which every number of both logs is the same; None if the
-            first one differs.
-        parts_at: first logged step at which one differs; None if none does.
-        numbers: there, the differing numbers.
+        same_until: last step, before they part, up to which the runs are shown to be the same; None
+            if there is none.
+        parts_at: first step at which they are shown to differ; None if none is.
+        numbers: there, what differs: numbers of the log, or files of the checkpoint.
         checkpoints: steps that both have, with `same` or the files that differ.
         damaged: what could not be compared, a sentence each.
     """
@@ -225,8 +226,12 @@ class RunDifference:
     damaged: tuple[str, ...]
 
 
+Unlike = Mapping[int, Sequence[str]]
+"""By step, what differs there between two runs: nothing where they are the same."""
+
+
 def compare_runs(first: Path, second: Path) -> RunDifference:
-    """Find the first logged step at which two runs part, and what else is different.
+    """Find the first step at which two runs are shown to differ, and what else is different.
 
     Raises:
         UserError: one folder holds no run.
@@ -235,40 +240,97 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
         if not (run / CONFIG_FILE).is_file():
             raise UserError(f"{run} holds no {CONFIG_FILE}, so it is no run of vidgan train")
     settings = differences(*(config_to_dict(load_run_config(run)) for run in (first, second)))
-    lines = {run: read_log(run / LOG_FILE) for run in (first, second)}
-    damaged = [flaw for run in lines for flaw in damaged_lines(run / LOG_FILE)]
-    logs = [{line["step"]: line for line in lines[run]} for run in (first, second)]
-    same, parts, numbers = None, None, []
-    for step in sorted(logs[0].keys() & logs[1].keys()):
-        numbers = list(_unlike(logs[0][step], logs[1][step]))
-        if numbers:
-            parts = step
-            break
-        same = step
-    checkpoints = _compare_checkpoints(first, second)
+    damaged = [flaw for run in (first, second) for flaw in damaged_lines(run / LOG_FILE)]
+    files, unusable = _compare_checkpoints(first, second)
+    # What the average makes of the weights does not act on training.
+    saved = {step: [n for n in names if n != GENERATOR_FILE] for step, names in files.items()}
+    lines = _compare_lines(first, second)
+    same, parts, unlike = first_difference(lines, saved)
+    damaged += _contradictions(lines, same)
     unread: list[str] = []
     environments = [_environment(run, unread) for run in (first, second)]
-    damaged += unread
-    damaged += [found for found in checkpoints.values() if found.endswith("is damaged")]
+    damaged += [*unread, *unusable.values()]
+    verdicts = {s: f"{', '.join(names)} differ" if names else "same" for s, names in files.items()}
     return RunDifference(
         settings=tuple(f"{d.key}: {d.first}, {d.second}" for d in settings if d.key != "run"),
         environment=tuple(unread or _unlike_environments(*environments)),
         same_until=same,
         parts_at=parts,
-        numbers=tuple(numbers),
-        checkpoints=checkpoints,
+        numbers=tuple(unlike),
+        checkpoints=dict(sorted((verdicts | unusable).items())),
         damaged=tuple(damaged),
     )
+
+
+def first_difference(lines: Unlike, saved: Unlike) -> tuple[int | None, int | None, list[str]]:
+    """Where two runs are shown to part.
+
+    Runs that are the same at a step had not parted before it. Checkpoints show both; losses that
+    are the same show it less surely, since weights may differ by too little to be seen in them.
+
+    Args:
+        lines: of log lines that stand for the same steps.
+        saved: of checkpoints.
+
+    Returns:
+        Last step before they part at which they are the same, first one at which they differ, and
+        what differs there.
+    """
+    same_saved = max(_same(saved), default=-1)
+    same = max((same_saved, *_same(lines)))
+    parting = {step: list(lines[step]) for step in lines if lines[step] and step > same}
+    for step in saved:
+        if saved[step] and step > same_saved:
+            parting.setdefault(step, []).extend(f"checkpoint: {name}" for name in saved[step])
+    parts = min(parting, default=None)
+    before = [step for step in (*_same(saved), *_same(lines)) if parts is None or step < parts]
+    return max(before, default=None), parts, parting.get(parts, []) if parts is not None else []
+
+
+def _same(unlike: Unlike) -> list[int]:
+    return [step for step, names in unlike.items() if not names]
+
+
+def _contradictions(lines: Unlike, same_until: int | None) -> list[str]:
+    """A sentence on the first line that differs although the runs are the same later."""
+    wrong = [step for step in lines if lines[step] and step <= (same_until or 0)]
+    if not wrong:
+        return []
+    told = (
+        f"the lines of step {wrong[0]} differ ({'; '.join(lines[wrong[0]])}), although the runs are"
+        f" the same at step {same_until}: one of them was edited, or another version wrote it"
+    )
+    return [told]
+
+
+def _compare_lines(first: Path, second: Path) -> dict[int, list[str]]:
+    """By step at which both logs have a line: the numbers that differ.
+
+    Means are compared if both lines stand for the same steps; where they don't, only lines are
+    there whose other numbers differ.
+    """
+    logs = [
+        {record["step"]: (start, record) for start, record in read_spans(run / LOG_FILE)}
+        for run in (first, second)
+    ]
+    found = {}
+    for step in sorted(logs[0].keys() & logs[1].keys()):
+        (start, one), (other_start, other) = logs[0][step], logs[1][step]
+        is_whole = start is not None and start == other_start
+        unlike = list(_unlike(one, other, with_means=is_whole))
+        if unlike or is_whole:
+            found[step] = unlike
+    return found
 
 
 MOVED = ("clips_seen", "level", "frames", "resolution", "alpha", "attempt")
 """Numbers of a log line, beside the losses, that training decides; all others are of the clock."""
 
 
-def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+def _unlike(first: Mapping[str, Any], second: Mapping[str, Any], with_means: bool) -> Iterator[str]:
     """Numbers of training that differ in a bit, or stand in one line alone."""
     for key in dict.fromkeys((*first, *second)):
-        if key not in MOVED and "/" not in key:
+        if key not in MOVED and not (with_means and "/" in key):
             continue
         a, b = first.get(key), second.get(key)
         if a != b and not (a != a and b != b):
@@ -291,9 +353,9 @@ def _have_same_tensors(name: str, folders: Sequence[Path]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def _compare_checkpoints(first: Path, second: Path) -> dict[int, str]:
-    """By step that both have: `same`, or which files hold something else."""
-    found = {}
+def _compare_checkpoints(first: Path, second: Path) -> tuple[dict[int, list[str]], dict[int, str]]:
+    """By step that both have: the files that hold something else; and which cannot be compared."""
+    found, damaged = {}, {}
     for step in sorted({*checkpoint_steps(first)} & {*checkpoint_steps(second)}):
         hashes = []
         folders = [checkpoint_folder(run, step) for run in (first, second)]
@@ -301,12 +363,11 @@ def _compare_checkpoints(first: Path, second: Path) -> dict[int, str]:
             if check_checkpoint(folder, step) is None:
                 hashes.append(read_state(folder)["sha256"])
             else:
-                found[step] = f"{folder} is damaged"
+                damaged[step] = f"{folder} is damaged"
         if len(hashes) == 2:
-            names = [
+            found[step] = [
                 name
                 for name in hashes[0]
                 if hashes[0][name] != hashes[1].get(name) and not _have_same_tensors(name, folders)
             ]
-            found[step] = f"{', '.join(names)} differ" if names else "same"
-    return found
+    return found, damaged

@@ -14,7 +14,7 @@ import torch
 
 from vidgan.core.clip_ops import pool_uint8
 from vidgan.core.files import read_bytes, read_json, read_sealed_json, take_lock
-from vidgan.core.progress import Notify
+from vidgan.core.progress import Notify, say
 from vidgan.core.settings import MAX_INT, from_dict
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
@@ -212,12 +212,23 @@ def _remove_folders(made: Sequence[Path]) -> None:
 
 
 def is_training(run: str | Path) -> bool:
-    """Whether another process trains in a run folder right now."""
+    """Whether another process trains in a run folder right now; the folder is left as it is."""
+    lock = Path(run) / LOCK_FILE
     try:
-        with run_lock(run):
-            return False
-    except UserError:
-        return True
+        # Whoever looks may have no right to write, nor the disk.
+        handle = os.open(lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        say(
+            f"nobody can tell whether a process trains in {run}: {lock} cannot be read "
+            f"({error.strerror})"
+        )
+        return False
+    try:
+        return not take_lock(handle, run, inherited=False, shared=True)
+    finally:
+        os.close(handle)
 
 
 def _check_place(run: Path, handle: int) -> None:

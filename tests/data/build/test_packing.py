@@ -344,7 +344,7 @@ def test_two_builds_into_one_folder_are_refused(motions, tmp_path):
     build_clips(motions, tmp_path / "set", SMALL)
 
 
-def test_a_full_disk_is_named_and_the_build_continues(motions, tmp_path):
+def test_a_file_that_grows_too_large_is_named_and_the_build_continues(motions, tmp_path):
     limited = (
         "import resource, signal, sys\n"
         "from vidgan.data.build.packing import DataConfig, build_clips\n"
@@ -355,7 +355,7 @@ def test_a_full_disk_is_named_and_the_build_continues(motions, tmp_path):
     )
     command = [sys.executable, "-c", limited, str(motions), str(tmp_path / "set")]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "the disk is full" in failed.stderr
+    assert "the limit on the size of a file is reached" in failed.stderr
     assert not (tmp_path / "set").exists()
     build_clips(motions, tmp_path / "set", SMALL)
     assert len(open_store(tmp_path / "set")) == 40
