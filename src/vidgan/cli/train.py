@@ -132,7 +132,8 @@ def plan(
         if run is not None:
             step = read_pointer(run, "last") or 0
             schedule = plan_schedule(config, clip_shape(config))
-            shown = clips_after(step, schedule, config.training)
+            # The last batch may go beyond the end.
+            shown = min(schedule.total, clips_after(step, schedule, config.training))
             print_lines(
                 f"{run} has shown {shown:,} of {schedule.total:,} clips, and continues there"
             )
