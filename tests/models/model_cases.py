@@ -197,8 +197,8 @@ CASES = {
     "hrvgan-predict-deterministic": hrvgan(context_frames=1, latent=0),
     "pocketgan": pocketgan(),
     "pocketgan-labels": pocketgan(3),
-    "pocketgan-plain": pocketgan(3, style_dim=0, residual=False, pool_frames=1),
-    "pocketgan-sums": pocketgan(output_skips=True),
+    "pocketgan-plain": pocketgan(3, style_dim=0, pool_frames=1),
+    "pocketgan-sums": pocketgan(output_skips=True, residual=True),
     "hrvgan_repo": Case(HRVGANRepoConfig(**SMALL), SHAPE, 3),  # type: ignore[arg-type]
 }
 """Every model of the table stands here under its name, variants as `name-variant`."""

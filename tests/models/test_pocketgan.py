@@ -16,8 +16,9 @@ def count(module: torch.nn.Module) -> int:
 
 
 def test_numbers_of_parameters_are_those_of_the_layers() -> None:
-    gan, summed = (
-        PocketConfig(output_skips=sums).build(DEFAULT, num_classes=16) for sums in (False, True)
+    gan, other = (
+        PocketConfig(output_skips=more, residual=more).build(DEFAULT, num_classes=16)
+        for more in (False, True)
     )
     start = 16 * 32 + 96 * 64 * 16 + 64 * 16 + 96 * 64 * 4 * 16 + 64 * 4 * 16
     style = 64 * 128 + 128 + 128 * 128 + 128
@@ -25,11 +26,12 @@ def test_numbers_of_parameters_are_those_of_the_layers() -> None:
     up8, conv8 = 64 * 32 * 27 + 32 + 129 * 64, 32 * 32 * 27 + 32 + 129 * 32
     up16 = 32 * 16 * 27 + 16 + 129 * 32
     assert count(gan.generator) == start + style + first + up8 + conv8 + up16 + 3 * 16 + 3
-    assert count(summed.generator) == count(gan.generator) + 3 * (64 + 32) + 2 * 3
+    assert count(other.generator) == count(gan.generator) + 3 * (64 + 32) + 2 * 3
     stem, pool = 3 * 16 * 27 + 16, 16 * 32 * 27 + 32
-    block = 32 * 32 * 27 + 32 + 32 * 64 * 27 + 64 + 32 * 64
+    block = 32 * 32 * 27 + 32 + 32 * 64 * 27 + 64
     last = (64 + 1 + 3) * 64 * 27 + 64 + 64 * 4 * 16 * 64 + 64 + 64 + 1 + 16 * 64
     assert count(gan.discriminators["discriminator"]) == stem + pool + block + last
+    assert count(other.discriminators["discriminator"]) == stem + pool + block + last + 32 * 64
 
 
 def test_motion_leaves_the_style_and_what_stands_still_alone() -> None:

@@ -2,7 +2,7 @@
 
 Not a published system. It puts together what was found since the systems beside it:
     Y. Huang et al., "The GAN is dead; long live the GAN! A Modern GAN Baseline", NeurIPS 2024,
-    arXiv:2501.05441 (relativistic pairs with R1 and R2, residual discriminator without norm).
+    arXiv:2501.05441 (relativistic pairs with R1 and R2, a discriminator without norm).
     T. Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020,
     arXiv:1912.04958 (channels modulated by the latent, no growth; the sum of outputs if asked for).
     S. Lin et al., "Diffusion Adversarial Post-Training for One-Step Video Generation", 2025,
@@ -61,7 +61,8 @@ class PocketConfig(ModelConfig):
         style_dim: length of the vector that modulates the generator; 0 for no modulation.
         output_skips: sum the colours of all levels, as StyleGAN2 does; otherwise the last level
             alone makes them, which learns faster (docs/recipe.md).
-        residual: whether blocks of the discriminator have a shortcut.
+        residual: whether blocks of the discriminator have a shortcut; so small, they learn as fast
+            without.
         coarse_deviation: whether the discriminator sees how much the coarse pictures of a group
             differ.
         label_dim: length of the learned embedding of a class.
@@ -72,8 +73,8 @@ class PocketConfig(ModelConfig):
     DIFFERENCES: ClassVar[tuple[str, ...]] = (
         "It is no published system: docs/recipe.md says how it was chosen.",
         (
-            "Penalties are differences in noise of every fourth update, where Huang et al. take "
-            "exact gradients of every update."
+            "Its preset penalises differences in noise at real clips in every fourth update, where "
+            "Huang et al. take exact gradients at real and generated clips in every update."
         ),
         (
             "Layers are those of pvgan (equalized learning rate, pixel norm in the generator), "
@@ -89,7 +90,7 @@ class PocketConfig(ModelConfig):
     pool_frames: Literal[1, 2] = 2
     style_dim: Annotated[int, Range(0, 65_536)] = 128
     output_skips: bool = False
-    residual: bool = True
+    residual: bool = False
     coarse_deviation: bool = True
     label_dim: Width = 32
     group_size: Width = 4
@@ -276,7 +277,7 @@ class PocketGenerator(Generator):
 # Discriminator
 
 
-class ResidualBlock(nn.Module):
+class DownBlock(nn.Module):
     """Features of one level to features of the level below."""
 
     def __init__(self, channels: int, out_channels: int, factor: Factor, shortcut: bool) -> None:
@@ -323,7 +324,7 @@ class PocketDiscriminator(Discriminator):
         self.stem = ScaledConv3d(colours, config.stem_channels)
         self.pool = ConvPool3d(config.stem_channels, widths[-1], pool)
         self.blocks = nn.ModuleList(
-            ResidualBlock(widths[level], widths[level - 1], factors[level], config.residual)
+            DownBlock(widths[level], widths[level - 1], factors[level], config.residual)
             for level in range(len(levels) - 1, 0, -1)
         )
         width = widths[0]
