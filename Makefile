@@ -29,7 +29,7 @@ help:
 	@echo "make check      run the linter, the format check, the type checker and the structure gates"
 	@echo "make format     mend what the linter and the formatter can mend"
 	@echo "make docs       build the documentation site into docs/_build; a warning fails"
-	@echo "make demo       train a small video GAN and show what it learned (about a quarter of an hour on one core)"
+	@echo "make demo       train a small video GAN and show what it learned (seven minutes to a quarter of an hour on one core)"
 	@echo "make gpu        test and measure on one card, eight minutes; without a card a tiny form"
 	@echo "make clean      remove $(VENV) and every cache"
 

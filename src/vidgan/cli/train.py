@@ -240,8 +240,8 @@ def demo(
 ) -> None:
     """Render a small labelled set, train on it, sample, evaluate, and write a page.
 
-    About a quarter of an hour on one core for shapes, longer for digits. An interrupted demo
-    continues where it stopped.
+    Seven minutes to a quarter of an hour on one core for shapes, longer for digits. An
+    interrupted demo continues where it stopped.
 
     Args:
         words: settings that differ from the demo's preset.

@@ -61,8 +61,7 @@ class PocketConfig(ModelConfig):
         style_dim: length of the vector that modulates the generator; 0 for no modulation.
         output_skips: sum the colours of all levels, as StyleGAN2 does; otherwise the last level
             alone makes them, which learns faster (docs/recipe.md).
-        residual: whether blocks of the discriminator have a shortcut; so small, they learn as fast
-            without.
+        residual: whether blocks of the discriminator have a shortcut, which takes time.
         coarse_deviation: whether the discriminator sees how much the coarse pictures of a group
             differ.
         label_dim: length of the learned embedding of a class.
@@ -262,7 +261,7 @@ class PocketGenerator(Generator):
         x = (still + moving).contiguous(memory_format=torch.channels_last_3d)
         x = leaky_pixel_norm(self.conv(leaky_pixel_norm(x)))  # [B, C, T0, 4, 4]
 
-        # Up to full size; every level adds its colours to those of the levels before.
+        # Up to full size; summed, every level adds its colours to those of the levels before.
         sums = len(self.to_rgb) > 1
         clip = self.to_rgb[0](x) if sums else None  # [B, 3, T0, 4, 4]
         for level, block in enumerate(self.blocks, start=1):
