@@ -46,6 +46,16 @@ class Play:
 
 
 RMSPROP = OptimizerConfig(kind="rmsprop", lr=5e-5, betas=(0.0, 0.99))
+POCKET = {
+    "content": 4,
+    "motion": 3,
+    "channels": (6, 4),
+    "discriminator_channels": (5,),
+    "stem_channels": 3,
+    "style_dim": 5,
+    "label_dim": 3,
+}
+
 PLAYS = {
     "vgan": Play(
         VGANConfig(latent=4, width=4),
@@ -86,15 +96,13 @@ PLAYS = {
         settings={"fakes": "fresh"},
     ),
     "pocketgan": Play(
-        PocketConfig(
-            content=4,
-            motion=3,
-            channels=(6, 4),
-            discriminator_channels=(5,),
-            stem_channels=3,
-            style_dim=5,
-            label_dim=3,
-        ),
+        PocketConfig(**POCKET),  # type: ignore[arg-type]
+        LossConfig(name="r3gan-noise"),
+        (0.6903172615, 0.6991591441),
+        classes=2,
+    ),
+    "pocketgan-sums": Play(
+        PocketConfig(output_skips=True, **POCKET),  # type: ignore[arg-type]
         LossConfig(name="r3gan-noise"),
         (0.475510081, 0.9765366763),
         classes=2,
