@@ -6,13 +6,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from video_files import frame_numbers, write_video
 
 from vidgan.core.clip_ops import pool_clip
 from vidgan.data.build.packing import DataConfig, build_clips
-from vidgan.data.dataset import ClipDataset, ClipRequest
+from vidgan.data.dataset import ClipDataset, ClipRequest, central_window, first_window
 from vidgan.data.packed.store import ClipStore, MemoryStore, open_store
 from vidgan.errors import UserError
 
@@ -111,8 +113,7 @@ def test_stored_levels_show_the_same_window_as_the_full_size(packed):
         full = dataset[ClipRequest(p, 8, 32)]
         numbers = frame_numbers(full["clip"])
         assert numbers == list(range(numbers[0], numbers[0] + 8))
-        # What does not fill groups of four frames was cut off at both ends of the video.
-        starts[numbers[0] - (30 + full["index"]) % 4 // 2] += 1
+        starts[numbers[0]] += 1
         for frames, resolution in ((4, 16), (2, 16), (2, 8)):
             sample = dataset[ClipRequest(p, frames, resolution)]["clip"]
             factor = (8 // frames, 32 // resolution, 32 // resolution)
@@ -123,12 +124,42 @@ def test_stored_levels_show_the_same_window_as_the_full_size(packed):
 
 
 def test_levels_that_decide_what_is_read(packed):
-    """The level of the size, and one that makes windows start on groups of four frames."""
     dataset = ClipDataset(open_store(packed), replace(CONFIG, clip="random", resolution=32), 1)
-    assert dataset.levels_read(8, 32) == [(8, 32), (2, 16)]
-    assert dataset.levels_read(4, 16) == [(8, 32), (4, 16), (2, 16)]
-    # Videos that are no longer than a window have one place for it, whatever is stored.
+    assert dataset.levels_read(8, 32) == [(8, 32)]
+    assert dataset.levels_read(4, 16) == [(8, 32), (4, 16)]
     assert ClipDataset(memory_store(), CONFIG, 1).levels_read(8, 16) == [(8, 16)]
+
+
+@pytest.mark.parametrize("kind", ["videos", "JPEG strips"])
+def test_real_clips_do_not_depend_on_the_levels_a_model_stores(tmp_path, kind):
+    """Otherwise systems that grow and others would be compared with different real clips."""
+    (tmp_path / "v").mkdir()
+    for n in range(4):
+        if kind == "videos":
+            write_video(tmp_path / "v" / f"{n}.mp4", 17 + n, size=(16, 16))
+        else:
+            rng = np.random.default_rng(n)
+            pixels = rng.integers(0, 256, ((17 + n) * 16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "v" / f"{n}.jpg")
+    config = replace(CONFIG, clip="random", payload="jpeg")
+    build_clips(tmp_path / "v", tmp_path / "plain", config)
+    build_clips(tmp_path / "v", tmp_path / "grown", config, levels=[(4, 8), (2, 4)])
+    plain, grown = (
+        ClipDataset(open_store(tmp_path / name), config, seed=1) for name in ("plain", "grown")
+    )
+    for frames, resolution in ((8, 16), (4, 16)):
+        windows = (None, first_window, central_window, lambda index, places: (7 * index) % places)
+        for window in windows:
+            pair = [
+                torch.cat([b for b, _ in d.iter_clips("train", frames, resolution, 4, window)])
+                for d in (plain, grown)
+            ]
+            assert torch.equal(*pair)
+    assert [item.stored_frames for item in grown.store.items] == [17, 18, 19, 20]
+    if kind == "videos":
+        last = grown.iter_clips("train", 8, 16, 4, lambda _, places: places - 1)
+        ((clips, _),) = last
+        assert [frame_numbers(clip)[-1] for clip in clips] == [16, 17, 18, 19]
 
 
 def test_smaller_clips_than_the_stored_ones_are_windows_of_them(packed):

@@ -190,12 +190,14 @@ class ClipDataset:
     def _batch(
         self, indices: list[int], frames: int, resolution: int, window: Window | None = None
     ) -> tuple[Tensor, Tensor]:
-        def start(index: int) -> int:
-            if window is None:
-                return self._fixed_start(index)
-            return self._start_step() * window(index, self._num_starts(index))
-
-        clips = [self._read(index, start(index), frames, resolution) for index in indices]
+        # Not on groups of other stored levels: real clips are the same ones for every model.
+        step = max(1, self.config.frames // frames)
+        choose = window or self._fixed_window
+        starts = [step * choose(index, self._num_starts(index, step)) for index in indices]
+        clips = [
+            self._read(index, start, frames, resolution)
+            for index, start in zip(indices, starts, strict=True)
+        ]
         labels = [self.store.items[index].label for index in indices]
         return torch.stack(clips), torch.tensor(labels, dtype=torch.int64)
 
@@ -224,43 +226,32 @@ class ClipDataset:
         return order
 
     def _window_start(self, index: int, position: int) -> int:
-        if self.config.clip != "random":
-            return self._fixed_start(index)
-        window = derive_seed("window", self.seed, position) % self._num_starts(index)
-        return self._start_step() * window
-
-    def _fixed_start(self, index: int) -> int:
-        if self.config.clip == "first":
-            return 0
-        return self._start_step() * central_window(index, self._num_starts(index))
-
-    def _num_starts(self, index: int) -> int:
-        """Places where a window of a stored clip may start."""
-        spare = self.store.items[index].stored_frames - self.config.frames
-        return spare // self._start_step() + 1
-
-    def _start_step(self) -> int:
-        """Windows start on whole groups of frames of every stored level.
+        """Where training starts: on whole groups of frames of every stored level.
 
         So a stored level serves every window, with the same frames in it at every level.
         """
         full = self.store.levels[0]
-        return lcm(*(full.frames // level.frames for level in self.store.levels))
+        step = lcm(*(full.frames // level.frames for level in self.store.levels))
+        places = self._num_starts(index, step)
+        if self.config.clip != "random":
+            return step * self._fixed_window(index, places)
+        return step * (derive_seed("window", self.seed, position) % places)
+
+    def _fixed_window(self, index: int, num_windows: int) -> int:
+        choose = first_window if self.config.clip == "first" else central_window
+        return choose(index, num_windows)
+
+    def _num_starts(self, index: int, step: int) -> int:
+        """Places where a window of a stored clip may start, `step` frames apart."""
+        return (self.store.items[index].stored_frames - self.config.frames) // step + 1
 
     def levels_read(self, frames: int, resolution: int) -> list[LevelShape]:
         """The stored levels that decide which pixels clips of a size have; the full one first.
 
-        That is the level of this size, which may be stored with loss, and as few others as make the
-        places where windows start, if any clip is longer than a window.
+        Besides the full one that is the level of this size, which may be stored with loss.
         """
         full, *lower = self.store.levels
-        found = [level for level in lower if level == (frames, resolution)]
-        if any(item.stored_frames > self.config.frames for item in self.store.items):
-            for level in sorted(lower):
-                step = lcm(*(full.frames // known.frames for known in (full, *found)))
-                if step % (full.frames // level.frames):
-                    found.append(level)
-        return [full, *sorted(found, reverse=True)]
+        return [full, *(level for level in lower if level == (frames, resolution))]
 
     def _read(self, index: int, start: int, frames: int, resolution: int) -> Tensor:
         """The window from `start`, pooled to the asked size."""

@@ -6,7 +6,6 @@ Nothing here needs torch, so a worker process that does this starts within half 
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import lcm
 
 import numpy as np
 
@@ -167,11 +166,9 @@ def _strip_fits(info: VideoInfo, job: EncodeJob) -> bool:
     Windows are cut out when samples are read, so longer strips serve as well as those that fit.
     """
     config, full = job.config, job.levels[0]
-    groups = lcm(*(full.frames // level.frames for level in job.levels))
     return (
         codec_for(config.payload, full.resolution) == "jpeg"
         and info.width == info.height == full.resolution
-        and info.num_frames % groups == 0
         and is_one_column(info.num_frames, full.resolution)
         and config.fps is None
         and config.stride == 1
@@ -209,7 +206,11 @@ def _payloads(cut: _Cut, job: EncodeJob) -> tuple[bytes, ...]:
         if level == full and cut.strip is not None:
             payloads.append(cut.strip)
             continue
-        pooled = pool_pixels(cut.clip, (full.frames // level.frames, space, space))
+        time = full.frames // level.frames
+        # A lower level holds whole groups of frames; the full one, which has every frame, holds
+        # what it would without them.
+        groups = cut.clip[:, : cut.clip.shape[1] // time * time]
+        pooled = pool_pixels(groups, (time, space, space))
         payloads.append(encode_payload(pooled, codec_for(config.payload, level.resolution)))
     return tuple(payloads)
 
@@ -251,8 +252,6 @@ def _choose(timeline: list[int], job: EncodeJob, *, keep_all: bool = False) -> l
             return [timeline[n % count] for n in range(config.frames)]
         return timeline + [timeline[-1]] * (config.frames - count)
     length = count if keep_all else min(count, config.num_stored or count)
-    # Every stored level must hold whole groups of frames.
-    length -= length % lcm(*(job.levels[0].frames // level.frames for level in job.levels))
     num_bytes = 3 * length * config.resolution**2
     if num_bytes > _MAX_ITEM_BYTES:
         return Rejected(
