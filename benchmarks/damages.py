@@ -8,14 +8,17 @@ way` come from a second set, whose motions have no opposite, so that playing bac
     python benchmarks/damages.py --out runs/damages            # rows that are finished are kept
     python benchmarks/damages.py --out runs/damages --table
 
-Real rows are other clips of the same law, one for each of three sets: their spread is the noise of
-a measure. `Overall` is the geometric mean of the first three measures over the first real row. All
-rows of a measure hold equally many clips and compare with the same reference.
+Real rows are other clips of the same law, one for each of three sets: their scatter is the noise of
+a measure. `Spread` is that inside classes over that of a fourth set of real clips. `Overall` is the
+geometric mean of the first three measures over the first real row, and `with spread` has the spread
+(or one over it, if it is below 1) as one more factor, as in a record. All rows of a measure hold
+equally many clips and compare with the same reference.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,10 +30,12 @@ from vidgan.core.files import write_file_atomically, write_json_atomically
 from vidgan.core.randomness import keyed_rng
 from vidgan.data.synthetic.motions import MotionSettings, motion_clip
 from vidgan.evaluation.score import frozen_frames, reversed_frames, shuffled_frames
+from vidgan.evaluation.scores import LARGEST_FACTOR
 from vidgan.extractors.judge import OwnClassifier, train_own_classifier
 from vidgan.extractors.two_sample import two_sample_test
 from vidgan.metrics.appearance import AppearanceReference
 from vidgan.metrics.frechet import frechet_from_features
+from vidgan.metrics.memorisation import compare_spread, thumbnails
 from vidgan.metrics.sliced import SlicedReference
 
 NUM_TRAIN, NUM_FRESH, NUM_CLIPS = 2400, 2048, 512
@@ -43,7 +48,7 @@ SCENES = {
         size=64, frames=8, objects=OBJECTS, motions=("left", "up", "grow", "rotate-left")
     ),
 }
-MEASURES = ("own-c3d FD", "stswd", "appearance", "own-c2st AUC")
+MEASURES = ("own-c3d FD", "stswd", "appearance", "own-c2st AUC", "spread")
 COMBINED = MEASURES[:3]
 
 
@@ -71,6 +76,10 @@ def rendered(out: Path, scene: str) -> dict[str, Tensor]:
         write_file_atomically(path, lambda place: torch.save(data, place))
     found: dict[str, Tensor] = torch.load(path, weights_only=True)
     return found
+
+
+def as_they_are(clips: Tensor) -> Tensor:
+    return clips
 
 
 def blurred(clips: Tensor) -> Tensor:
@@ -128,29 +137,40 @@ DAMAGES: dict[str, Callable[[Tensor], Tensor]] = {
     "shuffled frames": shuffled_frames,
 }
 MODES = (15, 12, 8, 4, 1)
+REPEATED = (4, 1)
 
 
-def rows(data: dict[str, Tensor], scene: str) -> dict[str, Callable[[], Tensor]]:
-    """How the clips of every row come about."""
-    fresh, labels = data["fresh"], data["fresh_labels"]
-    first = fresh[:NUM_CLIPS]
+@dataclass(frozen=True)
+class Row:
+    """Unseen clips by their numbers, and what is done to them."""
+
+    chosen: Tensor
+    damage: Callable[[Tensor], Tensor] = as_they_are
+
+
+def rows(labels: Tensor, scene: str) -> dict[str, Row]:
+    """What the rows show of unseen clips with these labels."""
+    parts = torch.arange(len(labels)).split(NUM_CLIPS)
     if scene == "one way":
         return {
-            "one way: real 1": lambda: first,
-            "one way: real 2": lambda: fresh[NUM_CLIPS : 2 * NUM_CLIPS],
-            "one way: reversed": lambda: reversed_frames(first),
+            "one way: real 1": Row(parts[0]),
+            "one way: real 2": Row(parts[1]),
+            "one way: reversed": Row(parts[0], reversed_frames),
         }
-    made = {
-        f"real {k + 1}": lambda k=k: fresh[k * NUM_CLIPS : (k + 1) * NUM_CLIPS] for k in range(3)
-    }
-    made |= {name: lambda damage=damage: damage(first) for name, damage in DAMAGES.items()}
-    made |= {
-        f"{num} of 16 classes": lambda num=num: fresh[(labels < num).nonzero()[:, 0]].repeat(
-            -(-16 * NUM_CLIPS // (num * len(fresh))), 1, 1, 1, 1
-        )[:NUM_CLIPS]
-        for num in MODES
-    }
-    return made
+    found = {f"real {k + 1}": Row(parts[k]) for k in range(3)}
+    found |= {name: Row(parts[0], damage) for name, damage in DAMAGES.items()}
+    for num in MODES:
+        found[f"{num} of 16 classes"] = Row(filled((labels < num).nonzero()[:, 0]))
+    for num in REPEATED:
+        first = [(labels == label).nonzero()[:num, 0] for label in labels.unique()]
+        name = f"{num} clip{'s' * (num > 1)} of every class"
+        found[name] = Row(filled(torch.cat(first)))
+    return found
+
+
+def filled(numbers: Tensor) -> Tensor:
+    """As many numbers as a row has clips, those given again and again."""
+    return numbers.repeat(-(-NUM_CLIPS // len(numbers)))[:NUM_CLIPS]
 
 
 def measure_all(out: Path) -> None:
@@ -163,20 +183,26 @@ def measure_all(out: Path) -> None:
         sample = sample[:NUM_CLIPS]
         judge = None if scene == "one way" else judge_of(out / scene, data, settings.classes)
         features = None if judge is None else judge.features(reference)
+        describe = thumbnails if judge is None else judge.features
+        others, labels = data["fresh"][-NUM_CLIPS:], data["fresh_labels"]
+        heldout = describe(others), labels[-NUM_CLIPS:]
         appearance, sliced = AppearanceReference(reference), SlicedReference(sample)
-        for name, make in rows(data, scene).items():
+        for name, row in rows(labels, scene).items():
             path = out / "rows" / f"{name.replace(':', '')}.json"
             if path.exists():
                 continue
-            clips = make()
+            clips = row.damage(data["fresh"][row.chosen])
+            shown = describe(clips)
+            spread = compare_spread((shown, labels[row.chosen]), heldout, settings.classes)
+            assert spread is not None
             found = {
                 "stswd": sliced.distance(clips).value,
                 "appearance": appearance.distance(clips),
                 "own-c2st AUC": two_sample_test(clips, sample).auc,
+                "spread": spread["ratio"],
             }
-            if judge is not None and features is not None:
-                distance = frechet_from_features(judge.features(clips), features)
-                found["own-c3d FD"] = distance.distance
+            if features is not None:
+                found["own-c3d FD"] = frechet_from_features(shown, features).distance
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json_atomically(path, {"name": name, "values": found})
             print(name, json.dumps(found), flush=True)
@@ -196,24 +222,31 @@ def table(out: Path) -> str:
     """Finished rows as a Markdown table."""
     found = [json.loads(path.read_text()) for path in sorted((out / "rows").glob("*.json"))]
     by_name = {row["name"]: row["values"] for row in found}
-    order = [*rows_in_order()]
-    lines = [
-        f"| clips | {' | '.join(MEASURES)} | overall |",
-        "| --- |" + " --- |" * (len(MEASURES) + 1),
-    ]
-    for name in [name for name in order if name in by_name]:
+    titles = (*MEASURES, "overall", "with spread")
+    lines = [f"| clips | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
+    for name in rows_in_order():
+        if name not in by_name:
+            continue
         values = by_name[name]
         unit = by_name.get("one way: real 1" if name.startswith("one way") else "real 1", values)
-        ratios = [values[key] / unit[key] for key in COMBINED if key in values]
-        overall = torch.tensor(ratios).log().mean().exp().item()
         cells = [f"{values[key]:.3g}" if key in values else "-" for key in MEASURES]
-        lines.append(f"| {name} | {' | '.join(cells)} | {overall:.2f} |")
+        cells += [f"{value:.2f}" for value in overall(values, unit)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def overall(values: Mapping[str, float], unit: Mapping[str, float]) -> tuple[float, float]:
+    """The distances in one number, and with the spread inside classes."""
+    ratios = [values[key] / unit[key] for key in COMBINED if key in values]
+    spread = max(values["spread"], 1 / LARGEST_FACTOR)
+    factor = min(max(spread, 1 / spread), LARGEST_FACTOR)
+    plain, varied = (torch.tensor(part).log().mean().exp() for part in (ratios, [*ratios, factor]))
+    return plain.item(), varied.item()
+
+
 def rows_in_order() -> list[str]:
-    nothing = {"fresh": torch.zeros(0), "fresh_labels": torch.zeros(0)}
-    return [name for scene in SCENES for name in rows(nothing, scene)]
+    labels = torch.arange(NUM_FRESH) % 16
+    return [name for scene in SCENES for name in rows(labels, scene)]
 
 
 if __name__ == "__main__":

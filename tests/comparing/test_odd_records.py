@@ -177,7 +177,7 @@ FORGED: list[tuple[str, Any, str]] = [
     ("seeds.evaluation", None, "the seed of the evaluation"),
     ("agreement.generated.joint", 1.5, "not a share"),
     ("memorisation.thumbnails.ratio", 7.0, "memorisation.thumbnails.ratio is 7"),
-    ("diversity.ratio", 1.0, "diversity.ratio is 1"),
+    ("diversity.ratio", 1.0, "scores.overall_spread of value"),
     ("motion.ratio", -1.0, "below 0"),
     ("scores.kernel_distance", {}, "the setting scores.kernel_distance.value is missing"),
     ("comparable_to", ["fvd-styleganv"], "allow []"),
@@ -291,6 +291,7 @@ def test_a_warning_that_was_taken_out_comes_back(
 ) -> None:
     record = edited(plain, ("scores", "space_time_swd", "value"), 9000.0)
     record = edited(record, ("scores", "overall"), ...)
+    record = edited(record, ("scores", "overall_spread"), ...)
     record = edited(record, ("scores", "space_time_swd", "values"), [9000.0], seal=True)
     found = shown(record, tmp_path, made[1])
     assert isinstance(found, Comparison)
@@ -375,7 +376,7 @@ def test_equal_content_counts_once_and_is_named(
     # An edited copy never speaks for its original.
     record = edited(plain, ("scores", "space_time_swd", "value"), 0.01)
     record["scores"]["space_time_swd"]["values"] = [0.01]
-    del record["scores"]["overall"]
+    del record["scores"]["overall"], record["scores"]["overall_spread"]
     (tmp_path / "odd.json").write_text(json.dumps(record))
     ((row,),) = [table.rows for table in compare([tmp_path / "odd.json", made[0]]).tables]
     assert 0.01 not in {value for cell in row.cells for value in cell.values}

@@ -36,7 +36,7 @@ QUICK = dataclasses.replace(
     classifier=ClassifierSettings(width=0.125, feature_dim=16, clips_seen=4000),
     sliced=SlicedSettings(patches_per_clip=8, directions=32),
 )
-WEIGHT_FREE_SCORES = ["space_time_swd", "appearance", "overall"]
+WEIGHT_FREE_SCORES = ["space_time_swd", "appearance", "overall", "overall_spread"]
 WEIGHT_FREE = dataclasses.replace(PROTOCOLS["stswd"], num_clips=96, sliced=QUICK.sliced)
 
 

@@ -127,6 +127,7 @@ def test_an_untrained_network_serves_without_labels(real: RealData, tmp_path: Pa
         "space_time_swd",
         "appearance",
         "overall",
+        "overall_spread",
     ]
     assert any("fewer than the 128 features" in said for said in record["warnings"])
     distance = record["scores"]["kernel_distance"]

@@ -10,7 +10,7 @@ from vidgan.evaluation.protocols import PROTOCOLS
 from vidgan.evaluation.record import format_record
 from vidgan.evaluation.record_types import Score
 from vidgan.evaluation.score import RealData, uniform_noise
-from vidgan.evaluation.scores import combine_overall
+from vidgan.evaluation.scores import LARGEST_FACTOR, combine_overall, combine_overall_spread
 from vidgan.extractors.judge import RealClips
 from vidgan.extractors.two_sample import TwoSampleSettings
 
@@ -45,6 +45,49 @@ def test_the_geometric_mean_by_hand() -> None:
     assert found.details == {"of": ["frechet_distance", "space_time_swd"]}
     assert combine_overall({"inception_score": scores["inception_score"]}) is None
     assert combine_overall({"space_time_swd": distance(0.0, 1.0)}) is None
+
+
+@pytest.mark.parametrize(
+    ("spread", "factor"), [(1.0, 1.0), (0.5, 2.0), (4.0, 4.0), (0.0, LARGEST_FACTOR)]
+)
+def test_a_spread_unlike_that_of_real_clips_is_one_more_factor(
+    spread: float, factor: float
+) -> None:
+    scores = {
+        "frechet_distance": distance(2.0, 8.0, 18.0, floor=2.0),
+        "space_time_swd": distance(25.0, 100.0, 25.0, floor=25.0),
+    }
+    found = combine_overall_spread(scores, spread)
+    assert found is not None
+    assert found.values == pytest.approx([(16 * factor) ** (1 / 3), (9 * factor) ** (1 / 3)])
+    assert (found.real, found.floor) == (1.0, pytest.approx(1.0))
+    assert found.controls["noise"] == pytest.approx((100 / 2 * 100 / 25) ** (1 / 3))
+    assert found.details == {"of": ["frechet_distance", "space_time_swd", "spread"]}
+    assert combine_overall_spread(scores, None) is None
+    assert combine_overall_spread({}, 1.0) is None
+
+
+def test_one_clip_a_class_is_worse_than_what_is_blurred_and_varied(real: RealData) -> None:
+    """Distances alone to few real clips prefer the repeated clips."""
+    few = RealData(
+        RealClips(real.train.clips[:40], real.train.labels[:40], real.train.video_ids[:40]),
+        RealClips(real.heldout.clips[:8], real.heldout.labels[:8], real.heldout.video_ids[:8]),
+        CLASSES,
+    )
+    first = [int((few.train.labels == label).nonzero()[0]) for label in few.train.labels.unique()]
+    labels = few.train.labels[first].repeat(8)
+    repeated = few.train.clips[first].repeat(8, 1, 1, 1, 1)
+    varied = moving_shapes(len(labels), 9)
+    dimmed = (varied.clips.float() * 0.85).to(varied.clips.dtype)
+    records = [
+        evaluate_clips(clips, asked, few, "stswd")
+        for clips, asked in ((repeated, labels), (dimmed, varied.labels))
+    ]
+    assert [record.scores["overall_spread"].details["of"][-1] for record in records] == [
+        "spread"
+    ] * 2
+    collapsed, healthy = (record.scores["overall_spread"].value for record in records)
+    assert collapsed > 2 * healthy
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,7 @@ from vidgan.evaluation.score import (
     nearest_pairs,
     plan_comparison,
     refuse_without_scores,
+    spread_ratio,
 )
 from vidgan.evaluation.warnings import score_warnings
 from vidgan.extractors.extractor import Extractor, load_extractor
@@ -154,14 +155,14 @@ def evaluate_clips(
     reference = Reference(same.take(comparison.reference), comparison.n, protocol, options.seed)
     sets = ComparedSets.of(fake, same, other, comparison, protocol)
     of_floor = _reference_of_floor(same, comparison, reference)
-    scores = compute_scores(sets, reference, extract, of_floor)
+    beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
+    scores = compute_scores(sets, reference, extract, of_floor, spread_ratio(beside["diversity"]))
     said += filter(None, missing_scores(reference).values())
     refuse_without_scores(scores, protocol, said)
 
     # Diagnostics beside the scores, and warnings.
     card = None if judge is None else judge_card(judge)
     network = _network_record(extractor, protocol)
-    beside = _beside_scores(fake, seen, unseen, labels, real, protocol)
     if options.images is not None:
         _show_nearest(Path(options.images), fake, seen, beside["memorisation"], options.notify)
     facts = generator_facts or GeneratorFacts()

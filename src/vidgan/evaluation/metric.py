@@ -76,6 +76,7 @@ class Protocol:
         "space_time_swd",
         "appearance",
         "overall",
+        "overall_spread",
     )
     """Keys of `evaluation.metric.METRICS`, or of installed plug-ins."""
     extractor: str | None
@@ -312,6 +313,7 @@ METRICS = {
     "c2st_auc": "vidgan.evaluation.scores:C2ST_AUC",
     "c2st_accuracy": "vidgan.evaluation.scores:C2ST_ACCURACY",
     "overall": "vidgan.evaluation.scores:OVERALL",
+    "overall_spread": "vidgan.evaluation.scores:OVERALL_SPREAD",
 }
 """Key to `module:METRIC`; third parties add theirs by the entry point `vidgan.metrics`."""
 
@@ -352,8 +354,9 @@ class Metric:
     """Lowest and highest value that it can have; no record with another one is compared."""
     make: Callable[[Reference], Scorer] | None = None
     """Prepares the comparison with a reference; None only for `pairs` and `scores`."""
-    combine: Callable[[Mapping[str, Score]], Score | None] | None = None
-    """Of `scores` alone: computes this score from the others, or None if it cannot."""
+    combine: Callable[[Mapping[str, Score], float | None], Score | None] | None = None
+    """Of `scores` alone: computes this score from the others and from the spread inside classes
+    over that of real clips (None where it is not known), or None if it cannot."""
     reads: frozenset[str] = frozenset()
     """Fields of a protocol that move it, beside those that choose clips and features."""
     resampling: Literal["bootstrap", "subsampling", "none"] = "none"

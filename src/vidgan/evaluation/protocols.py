@@ -59,16 +59,24 @@ _OF_FRAMES = partial(
 )
 _WINDOW = "Here real clips are the central window of every packed clip."
 
-EARLIER_METRICS: dict[str, tuple[str, ...]] = {
-    "own-c3d": ("inception_score", "frechet_distance", "space_time_swd"),
-    "own-ssl": ("frechet_distance", "kernel_distance", "space_time_swd"),
-    "random-c3d-fid": ("frechet_distance", "kernel_distance", "space_time_swd"),
-    "stswd": ("space_time_swd",),
+_WEIGHT_FREE = ("space_time_swd", "appearance", "overall", "overall_spread")
+_WITH_A_NETWORK = ("frechet_distance", "kernel_distance", *_WEIGHT_FREE)
+_WITH_A_JUDGE = ("inception_score", "frechet_distance", *_WEIGHT_FREE)
+
+
+def _without(metrics: tuple[str, ...], *numbers: int) -> tuple[tuple[str, ...], ...]:
+    """The metrics without the last ones, as many as asked for."""
+    return tuple(metrics[:-number] for number in numbers)
+
+
+EARLIER_METRICS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "own-c3d": _without(_WITH_A_JUDGE, 1, 3),
+    "own-ssl": _without(_WITH_A_NETWORK, 1, 3),
+    "random-c3d-fid": _without(_WITH_A_NETWORK, 1, 3),
+    "stswd": _without(_WEIGHT_FREE, 1, 3),
 }
 """Of protocols that have got more since: the scores that both have are made in the same way, so
 records of either stand under one name."""
-
-_WEIGHT_FREE = ("space_time_swd", "appearance", "overall")
 
 _OWN = [
     Protocol(
@@ -108,7 +116,7 @@ _OWN = [
     Protocol(
         name="own-ssl",
         summary="Frechet and kernel distance by a judge that needs no classes",
-        metrics=("frechet_distance", "kernel_distance", *_WEIGHT_FREE),
+        metrics=_WITH_A_NETWORK,
         extractor="own-ssl",
         # One of the two questions answered three times out of four is enough, and few features
         # let a Frechet distance be given of few clips.
@@ -117,7 +125,7 @@ _OWN = [
     Protocol(
         name="random-c3d-fid",
         summary="Frechet and kernel distance on an untrained network: no labels, no weights",
-        metrics=("frechet_distance", "kernel_distance", *_WEIGHT_FREE),
+        metrics=_WITH_A_NETWORK,
         extractor="random-c3d",
         network=EXTRACTORS["random-c3d"],
         num_clips=1024,
@@ -476,9 +484,10 @@ def protocol_id(protocol: Protocol) -> str:
     """The registered name, or `custom:<hash>` once any field differs from it."""
     known = PROTOCOLS.get(protocol.name)
     if known is not None:
-        earlier = EARLIER_METRICS.get(protocol.name, known.metrics)
-        if protocol in (known, replace(known, metrics=earlier, summary=protocol.summary)):
-            return protocol.name
+        for metrics in (known.metrics, *EARLIER_METRICS.get(protocol.name, ())):
+            summary = known.summary if metrics == known.metrics else protocol.summary
+            if protocol == replace(known, metrics=metrics, summary=summary):
+                return protocol.name
     return custom_id(asdict(protocol))
 
 

@@ -14,7 +14,7 @@ from vidgan.core.settings import HASH_DIGITS, shortened
 from vidgan.evaluation.checks import FLICKER, chances_of
 from vidgan.evaluation.metric import Metric, Protocol
 from vidgan.evaluation.record_types import Record, Score
-from vidgan.evaluation.score import motion_sensitivity
+from vidgan.evaluation.score import motion_sensitivity, spread_ratio
 
 ROUNDING = 1e-9
 """Relative difference of a number that was computed twice from the same float64 numbers."""
@@ -51,7 +51,8 @@ def derived_contradictions(
         if first is not None and score.values and not is_close(first, score.values[0]):
             yield f"scores.{key}.first_group is {shortened(first)} and not {score.values[0]}"
         if metric.combine is not None:
-            yield from _of_combined(key, score, metric.combine(record.scores))
+            found = metric.combine(record.scores, spread_ratio(record.diversity))
+            yield from _of_combined(key, score, found)
 
 
 def _derived(score: Score, metric: Metric) -> dict[str, float | None]:

@@ -165,11 +165,18 @@ def score_functions(reference: Reference) -> dict[str, ScoreFunction]:
     return found
 
 
-def combined_scores(scores: Mapping[str, Score], protocol: Protocol) -> dict[str, Score]:
-    """The protocol's scores that are made of others."""
+def spread_ratio(diversity: Mapping[str, Any] | None) -> float | None:
+    """Spread inside classes over that of real clips, from a record's `diversity`."""
+    return None if diversity is None else diversity.get("ratio")
+
+
+def combined_scores(
+    scores: Mapping[str, Score], protocol: Protocol, spread: float | None
+) -> dict[str, Score]:
+    """The protocol's scores that are made of others, and of the spread inside classes."""
     found = {}
     for metric in map(find_metric, protocol.metrics):
-        if metric.combine is not None and (score := metric.combine(scores)) is not None:
+        if metric.combine is not None and (score := metric.combine(scores, spread)) is not None:
             found[metric.key] = score
     return found
 
@@ -399,6 +406,7 @@ def compute_scores(
     reference: Reference,
     extract: Callable[[Tensor], ScoredSet],
     of_floor: Reference | None = None,
+    spread: float | None = None,
 ) -> dict[str, Score]:
     """All scores of the protocol that the clips allow; see `missing_scores` for the others.
 
@@ -407,6 +415,7 @@ def compute_scores(
         reference: what they are compared with, under which protocol.
         extract: gives controls, uint8 `[M, C, T, H, W]`, the features that the other sets have.
         of_floor: what the floor is compared with, where the reference holds its clips.
+        spread: inside classes, over that of real clips.
 
     Returns:
         By metric.
@@ -418,7 +427,7 @@ def compute_scores(
         score = _score(function, sets, controls, reference)
         others = None if of_floor is None else ScoreFunction.of(function.metric, of_floor)
         scores[key] = _with_floor(score, function, sets.floor, others)
-    return scores | combined_scores(scores, reference.protocol)
+    return scores | combined_scores(scores, reference.protocol, spread)
 
 
 def _score(

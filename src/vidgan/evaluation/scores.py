@@ -427,18 +427,44 @@ OVERALL_PARTS = ("frechet_distance", "space_time_swd", "appearance")
 see another does. docs/evaluation.md shows it."""
 
 
-def combine_overall(scores: Mapping[str, Score]) -> Score | None:
+def combine_overall(scores: Mapping[str, Score], spread: float | None = None) -> Score | None:
     """The geometric mean of `OVERALL_PARTS` over those of real clips: 1 for a perfect generator.
 
-    None where no part is given, or real clips are at 0.
+    None where no part is given, or real clips are at 0. `spread` moves nothing.
     """
+    del spread
+    return _combine(scores, None)
+
+
+LARGEST_FACTOR = 100.0
+"""Largest factor of a spread: one clip a class, repeated, has a spread of 0."""
+
+
+def combine_overall_spread(scores: Mapping[str, Score], spread: float | None) -> Score | None:
+    """`combine_overall` with one more factor: how far the spread inside classes is from real.
+
+    The factor is s or 1 / s, whichever is above 1, for s the spread of generated clips over that of
+    real ones. Few real clips are far from each other themselves, so distances to them forgive
+    a generator that shows one clip a class. None where the spread is not known. The floor and the
+    controls count as spread like real clips.
+    """
+    if spread is None:
+        return None
+    return _combine(scores, min(max(spread, 1 / max(spread, 1 / LARGEST_FACTOR)), LARGEST_FACTOR))
+
+
+def _combine(scores: Mapping[str, Score], factor: float | None) -> Score | None:
+    """The geometric mean of the parts and of a factor, which real clips have at 1."""
     parts = {key: scores[key] for key in OVERALL_PARTS if key in scores and scores[key].real}
     if not parts:
         return None
-    units = [score.real or 1 for score in parts.values()]
+    more = [] if factor is None else [1.0]
+    units = [*(score.real or 1 for score in parts.values()), *more]
+    ours = [] if factor is None else [factor]
     first = next(iter(parts.values()))
     values = tuple(
-        _mean(group, units) for group in zip(*(p.values for p in parts.values()), strict=True)
+        _mean([*group, *ours], units)
+        for group in zip(*(part.values for part in parts.values()), strict=True)
     )
     return Score(
         value=statistics.fmean(values),
@@ -447,14 +473,14 @@ def combine_overall(scores: Mapping[str, Score]) -> Score | None:
         n=first.n,
         n_real=first.n_real,
         real=1.0,
-        floor=_mean([part.floor or 0 for part in parts.values()], units),
+        floor=_mean([*(part.floor or 0 for part in parts.values()), *more], units),
         floor_meaning=first.floor_meaning,
         controls={
-            name: _mean([part.controls[name] for part in parts.values()], units)
+            name: _mean([*(part.controls[name] for part in parts.values()), *more], units)
             for name in first.controls
         },
         better="lower",
-        details={"of": list(parts)},
+        details={"of": list(parts)} if factor is None else {"of": [*parts, "spread"]},
     )
 
 
@@ -472,5 +498,14 @@ OVERALL = Metric(
     bounds=(0.0, math.inf),
     combine=combine_overall,
     # Warnings are those of its parts.
+    warn=lambda title, score: [],
+)
+OVERALL_SPREAD = Metric(
+    key="overall_spread",
+    title="Overall with the spread inside classes (geometric mean)",
+    needs="scores",
+    better="lower",
+    bounds=(0.0, math.inf),
+    combine=combine_overall_spread,
     warn=lambda title, score: [],
 )

@@ -72,7 +72,7 @@ class BestConfig:
             since each of them alone is blind to some damage.
     """
 
-    metric: str = "overall"
+    metric: str = "overall_spread"
 
 
 @dataclass(frozen=True, kw_only=True)
