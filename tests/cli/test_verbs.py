@@ -56,6 +56,18 @@ def _inside(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -
 RUN = "runs/small-videos"
 
 
+@pytest.mark.parametrize("source", [f"{RUN}/checkpoints/step-12/ema.safetensors", RUN])
+def test_the_data_of_a_run_may_be_named_by_the_run(source: str, capsys: Capture) -> None:
+    """Not the sample films that lie in its folder."""
+    heard = []
+    for data in ("videos", RUN):
+        words = ["--protocol", "stswd", f"data={data}", "--json"]
+        assert cli.run(["evaluate", source, *words]) == 0
+        heard.append(json.loads(capsys.readouterr().out))
+    assert heard[0]["data"] == heard[1]["data"]
+    assert heard[0]["scores"] == heard[1]["scores"]
+
+
 def test_train_leaves_a_whole_run_folder() -> None:
     left = {path.relative_to(RUN).as_posix() for path in Path(RUN).rglob("*") if path.is_file()}
     assert left >= {

@@ -151,7 +151,25 @@ def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
     """The settings of a run folder; None for a generator outside a run folder."""
     from vidgan.training.presets import load_config
 
-    return load_config(source, words) if (Path(source) / "config.yaml").exists() else None
+    if not (Path(source) / "config.yaml").exists():
+        return None
+    other = data_of_run(words)
+    if other is not None:
+        words = (*(word for word in words if not word.startswith("data=")), f"data={other.path}")
+    return load_config(source, words)
+
+
+def data_of_run(words: tuple[str, ...]) -> "DataConfig | None":
+    """The data of the run that `data=RUN` names; None where it names no run, or is not there."""
+    from vidgan.data.packed.cloud import refuse_told_address
+    from vidgan.training.presets import load_config
+
+    named = [word.removeprefix("data=") for word in words if word.startswith("data=")]
+    if not named or not (Path(named[-1]) / "config.yaml").is_file():
+        return None
+    found = load_config(named[-1]).data
+    refuse_told_address(found.path, Path(named[-1]) / "config.yaml")
+    return found
 
 
 def tell_edited_settings(source: str, step: int | None) -> None:
@@ -189,12 +207,16 @@ def open_data(
 
 def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "DataConfig":
     """How real clips are cut to the size of generated ones that come from outside of a run."""
-    from vidgan.core.settings import apply_overrides, from_dict
+    from vidgan.core.settings import apply_overrides, from_dict, to_dict
     from vidgan.data.settings import DataConfig
     from vidgan.evaluation.gather import stored_size
 
     frames, resolution = stored_size(source, checkpoint)
-    settings = {"frames": frames, "resolution": resolution}
+    other = data_of_run(words)
+    settings = {} if other is None else to_dict(other)
+    settings |= {"frames": frames, "resolution": resolution}
+    if other is not None:
+        words = tuple(word for word in words if not word.startswith("data="))
     given = [word.removeprefix("data.") for word in words]
     given = [
         f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given

@@ -293,3 +293,12 @@ def test_one_group_cannot_be_held_out_of_itself():
     marked, note = hold_out(grouped([5]), 0.2)
     assert {s.split for s in marked} == {"train"}
     assert note == "nothing is held out: all videos are of one group"
+
+
+def test_the_folder_of_a_run_is_no_set_of_videos(tmp_path):
+    write_video(tmp_path / "run" / "samples" / "step-6.mp4", 8)
+    for name in ("config.yaml", "last.json"):
+        (tmp_path / "run" / name).write_text("{}")
+    with pytest.raises(UserError, match="is the folder of a run, and the films in it are what it"):
+        scan_sources(tmp_path / "run", DataConfig())
+    assert len(scan_sources(tmp_path / "run" / "samples", DataConfig()).sources) == 1

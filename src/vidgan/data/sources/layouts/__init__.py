@@ -53,6 +53,11 @@ def scan_sources(root: str | Path, config: DataConfig) -> Scan:
         )
     if MANIFEST_NAME in tree.others and is_packed(root):
         raise UserError(f"{root} is a packed clip set already: train with data={root}")
+    if {"config.yaml", "last.json"} <= set(tree.others):
+        raise UserError(
+            f"{root} is the folder of a run, and the films in it are what it generated: name the"
+            f" videos that it was trained on ({root / 'config.yaml'} has them as data.path)"
+        )
     layout, why = _choose(tree, config)
     found = layout.find(tree, config)
     misnamed = tree.misnamed_without(source.path for source in found.sources)
