@@ -68,6 +68,34 @@ def test_the_data_of_a_run_may_be_named_by_the_run(source: str, capsys: Capture)
     assert heard[0]["scores"] == heard[1]["scores"]
 
 
+def test_clips_are_cut_as_the_named_run_cut_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    other = tmp_path / "other"
+    words = ["data=videos", "data.stride=2", "data.short=loop", f"run={other}"]
+    words += [f"training.{name}_clips=8" for name in ("stable", "fade")]
+    words += ["training.total_clips=24"]
+    assert cli.run(["train", "small.yaml", *words]) == 0
+
+    def real_clips(*words: str) -> str:
+        capsys.readouterr()
+        assert cli.run(["evaluate", *words, "--protocol", "stswd", "--json"]) == 0
+        found: str = json.loads(capsys.readouterr().out)["data"]["hash"]
+        return found
+
+    ema = f"{RUN}/checkpoints/step-12/ema.safetensors"
+    assert real_clips(RUN, f"data={other}") == real_clips(ema, f"data={other}")
+    assert real_clips(RUN, f"data={other}") != real_clips(RUN, "data=videos")
+    assert real_clips(RUN, f"data={other}", "data.stride=1") == real_clips(RUN, "data=videos")
+    # A folder of the same name in another place is not what the run was trained on.
+    (tmp_path / "videos").mkdir()
+    place = Path.cwd()
+    whole = real_clips(ema, f"data={RUN}")
+    monkeypatch.chdir(tmp_path)
+    assert real_clips(str(place / ema), f"data={place / RUN}") == whole
+    assert vidgan.open_dataset(place / RUN).num_clips == 30
+
+
 def test_train_leaves_a_whole_run_folder() -> None:
     left = {path.relative_to(RUN).as_posix() for path in Path(RUN).rglob("*") if path.is_file()}
     assert left >= {

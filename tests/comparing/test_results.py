@@ -122,6 +122,15 @@ def test_seeds_of_one_system_share_a_row_with_their_mean_and_range() -> None:
     assert (reference.real, reference.floor) == (3.25, 2.75)
 
 
+def test_the_score_that_chooses_checkpoints_is_no_part_of_a_system() -> None:
+    runs = [
+        result(0, best={"metric": "overall"}),
+        result(1, 18.0, best={"metric": "overall_spread"}),
+    ]
+    (table,) = compare_results(runs, [], "two").tables
+    assert [row.facts["seeds"] for row in table.rows] == ["0, 1"]
+
+
 def test_two_runs_of_one_seed_are_one_seed() -> None:
     results = [
         of_generator(seed, distance, source=f"runs/{seed}-{distance}", sha256=f"{distance}")

@@ -560,3 +560,11 @@ def test_clips_in_memory_cannot_be_read_again(tmp_path: Path, capsys: Capture) -
     path = save_record(evaluate([(clips, labels)], data, "stswd"), tmp_path)
     assert cli.run(["evaluate", "--verify", str(path)]) == 2
     assert "of clips that were never in a file" in capsys.readouterr().err
+
+
+def test_a_record_from_when_levels_moved_windows_says_so_first(capsys: Capture) -> None:
+    record = record_of(RUN)
+    edit(record, lambda found: found["inputs"]["data"].update(levels=[[4, 8], [2, 4]]), seal=True)
+    said = findings(record, capsys)
+    assert "older than the rule that a model's levels move no window" in said[0]
+    assert any("inputs.data.levels" in line for line in said)

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -154,9 +155,31 @@ def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
     if not (Path(source) / "config.yaml").exists():
         return None
     other = data_of_run(words)
+    if other is None:
+        return load_config(source, words)
+    config = load_config(source, [word for word in words if not word.startswith("data")])
+    size = config.data.frames, config.data.resolution
+    return replace(config, data=clips_like(other, size, words))
+
+
+def clips_like(
+    other: "DataConfig | None", size: tuple[int, int], words: tuple[str, ...]
+) -> "DataConfig":
+    """Clips of a size, cut like those of another run, as far as the words do not say otherwise."""
+    from vidgan.core.settings import apply_overrides, from_dict, to_dict
+    from vidgan.data.settings import DataConfig
+
+    settings = {} if other is None else to_dict(other)
+    settings |= {"frames": size[0], "resolution": size[1]}
     if other is not None:
-        words = (*(word for word in words if not word.startswith("data=")), f"data={other.path}")
-    return load_config(source, words)
+        words = tuple(word for word in words if not word.startswith("data="))
+    given = [
+        f"path={word.removeprefix('data=')}"
+        if word.startswith("data=")
+        else word.removeprefix("data.")
+        for word in words
+    ]
+    return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
 
 
 def data_of_run(words: tuple[str, ...]) -> "DataConfig | None":
@@ -168,6 +191,11 @@ def data_of_run(words: tuple[str, ...]) -> "DataConfig | None":
     if not named or not (Path(named[-1]) / "config.yaml").is_file():
         return None
     found = load_config(named[-1]).data
+    if not Path(found.path).exists() and not any(word.startswith("data.path=") for word in words):
+        raise UserError(
+            f"{found.path}, which {named[-1]} was trained on, is not there: name the place with"
+            " data.path=FOLDER behind it"
+        )
     refuse_told_address(found.path, Path(named[-1]) / "config.yaml")
     return found
 
@@ -207,21 +235,9 @@ def open_data(
 
 def data_settings(source: str, words: tuple[str, ...], checkpoint: str) -> "DataConfig":
     """How real clips are cut to the size of generated ones that come from outside of a run."""
-    from vidgan.core.settings import apply_overrides, from_dict, to_dict
-    from vidgan.data.settings import DataConfig
     from vidgan.evaluation.gather import stored_size
 
-    frames, resolution = stored_size(source, checkpoint)
-    other = data_of_run(words)
-    settings = {} if other is None else to_dict(other)
-    settings |= {"frames": frames, "resolution": resolution}
-    if other is not None:
-        words = tuple(word for word in words if not word.startswith("data="))
-    given = [word.removeprefix("data.") for word in words]
-    given = [
-        f"path={word.removeprefix('data=')}" if word.startswith("data=") else word for word in given
-    ]
-    return from_dict(DataConfig, apply_overrides(settings, given), "the settings of the data")
+    return clips_like(data_of_run(words), stored_size(source, checkpoint), words)
 
 
 def write_page_of(run: Path) -> None:

@@ -16,7 +16,7 @@ from vidgan.evaluation.record import TOLERANCE
 from vidgan.evaluation.record_types import Record
 from vidgan.report.scores import basis_of
 
-NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path"}
+NO_PART_OF_A_SYSTEM = {"run", "seed", "preset", "data.workers", "data.path", "best.metric"}
 """Settings by which runs of one and the same system may differ."""
 MAX_NAMED = 3
 """Settings that a label names to distinguish systems."""

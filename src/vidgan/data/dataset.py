@@ -19,7 +19,7 @@ from vidgan.data.build.packing import cached_build
 from vidgan.data.packed.cloud import refuse_told_address
 from vidgan.data.packed.manifest import is_packed
 from vidgan.data.packed.store import ClipStore, open_store
-from vidgan.data.settings import DataConfig
+from vidgan.data.settings import DataConfig, find_data_of_run
 from vidgan.errors import UserError
 from vidgan.models import MODEL_VARIANTS
 from vidgan.models.base import ClipShape, ModelConfig
@@ -314,6 +314,8 @@ def open_dataset(
         if not isinstance(run, dict) or not {"data", "model"} <= run.keys():
             raise UserError(f"{path / RUN_SETTINGS} holds no settings of a run")
         found = run["data"]
+        if isinstance(found, dict) and isinstance(found.get("path"), str):
+            found = found | {"path": find_data_of_run(path, run)}
     elif size is not None:
         found |= {"frames": size[0], "resolution": size[1]}
     elif is_packed(str(source)):

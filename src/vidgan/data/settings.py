@@ -1,10 +1,14 @@
 """Settings of a clip set: what is cut from every video, and how it is stored."""
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from vidgan.core.expressions import check_expression
+from vidgan.core.files import read_json
 from vidgan.core.settings import Range, check_fields
 from vidgan.data.build.quality import QualityConfig
 from vidgan.data.sources.containers.arrays import Axes
@@ -95,3 +99,33 @@ class DataConfig:
         if self.stored_frames is not None:
             return self.stored_frames
         return None if self.clip == "random" else self.frames
+
+
+# ------------------------------------------------------------------------------------------------
+# Where the clips of a run lie
+
+DATA_FILE = "data.json"
+"""File of a run folder that notes, among other things, where its clips were."""
+
+
+def find_data_of_run(run: str | Path, settings: Mapping[str, Any]) -> str:
+    """Where the clips of a run lie, by its `settings`.
+
+    A relative path is that of the folder in which the run began. As seen from the run that comes
+    first, since both may have moved; then the place that the run noted, then the current folder and
+    those that hold the run.
+    """
+    path = settings["data"]["path"]
+    if not path or (Path(path).is_absolute() and Path(path).exists()):
+        return str(path)
+    told, here = Path(str(settings.get("run", ""))), Path(run).resolve()
+    places = []
+    if 0 < len(told.parts) < len(here.parts) and here.parts[-len(told.parts) :] == told.parts:
+        places.append(here.parents[len(told.parts) - 1] / path)
+    with suppress(OSError, UserError):
+        noted = read_json(Path(run) / DATA_FILE).get("place")
+        places += [Path(noted)] if isinstance(noted, str) and noted else []
+    places += [Path(path), *(folder / path for folder in here.parents)]
+    found = next((place for place in places if place.exists()), Path(path))
+    # In the words of the user where they lead there, so that folders may move as a whole.
+    return str(path) if Path(path).resolve() == found.resolve() else str(found)

@@ -445,11 +445,11 @@ def combine_overall_spread(scores: Mapping[str, Score], spread: float | None) ->
 
     The factor is s or 1 / s, whichever is above 1, for s the spread of generated clips over that of
     real ones. Few real clips are far from each other themselves, so distances to them forgive
-    a generator that shows one clip a class. None where the spread is not known. The floor and the
-    controls count as spread like real clips.
+    a generator that shows one clip a class. Where the spread is not known, as with one held-out
+    clip a class, it is `combine_overall`. Floor and controls count as spread like real clips.
     """
     if spread is None:
-        return None
+        return _combine(scores, None)
     return _combine(scores, min(max(spread, 1 / max(spread, 1 / LARGEST_FACTOR)), LARGEST_FACTOR))
 
 

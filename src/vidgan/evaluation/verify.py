@@ -127,7 +127,7 @@ def verify(
     # Earlier versions wrote the seed by which a run orders its clips.
     if inputs.data.seed in (0, _seed_of_run(source)):
         now["inputs"]["data"]["seed"] = inputs.data.seed
-    findings += _changes(plain, now, bool(elsewhere))
+    findings += _changes_since(plain, now, bool(elsewhere))
     return Verification(tuple(findings), tuple(elsewhere))
 
 
@@ -270,6 +270,19 @@ def _manifest_findings(told: DataInputs, clips: ClipDataset) -> list[str]:
     if found == expected:
         return []
     return [f"the manifest {manifest} was edited: its SHA-256 is {found}, not {expected}"]
+
+
+OTHER_WINDOWS = (
+    "the record is older than the rule that a model's levels move no window of longer videos: what"
+    " follows may come of that"
+)
+
+
+def _changes_since(record: Plain, again: Plain, is_elsewhere: bool) -> list[str]:
+    """What differs, by no edit where an earlier version chose other windows."""
+    before, now = (found["inputs"]["data"].get("levels", []) for found in (record, again))
+    found = _changes(record, again, is_elsewhere)
+    return [OTHER_WINDOWS, *found] if len(before) > len(now) else found
 
 
 def _changes(record: Plain, again: Plain, is_elsewhere: bool) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidgan.core.code_version import PACKAGE_FOLDER
-from vidgan.core.files import read_json, refuse_special, write_text_atomically
+from vidgan.core.files import refuse_special, write_text_atomically
 from vidgan.core.plugins import trust_typed
 from vidgan.core.settings import (
     NOT_SET,
@@ -24,7 +24,7 @@ from vidgan.core.settings import (
     to_dict,
 )
 from vidgan.data.packed.cloud import refuse_told_address
-from vidgan.data.settings import DataConfig
+from vidgan.data.settings import DataConfig, find_data_of_run
 from vidgan.errors import UserError
 from vidgan.losses.recipes import LossConfig
 from vidgan.models import MODEL_VARIANTS, model_name
@@ -36,7 +36,6 @@ from vidgan.training.settings import TrainingConfig
 # The settings of one run as a whole, and the `config.yaml` of its folder
 
 CONFIG_FILE = "config.yaml"
-DATA_FILE = "data.json"
 
 NOT_COMPARED = {"run", "preset"}
 HARMLESS = {
@@ -157,19 +156,8 @@ def written_settings(run: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged (it lacks {', '.join(missing)}): {remedy}")
     data = settings.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = _find_data(run, data["path"])
+        data["path"] = find_data_of_run(run, settings)
     return settings
-
-
-def _find_data(run: str | Path, path: str) -> str:
-    if not path or Path(path).exists():
-        return path
-    noted = ""
-    with suppress(OSError, UserError):
-        noted = read_json(Path(run) / DATA_FILE).get("place", "")
-    places = [Path(noted)] if isinstance(noted, str) and noted else []
-    places += [folder / path for folder in Path(run).resolve().parents]
-    return next((str(place) for place in places if place.exists()), path)
 
 
 def check_same_settings(run: str | Path, saved: Config, asked: Config) -> None:

@@ -16,6 +16,7 @@ from vidgan.core.clip_ops import pool_uint8
 from vidgan.core.files import read_bytes, read_json, read_sealed_json, take_lock
 from vidgan.core.progress import Notify, say
 from vidgan.core.settings import MAX_INT, from_dict
+from vidgan.data.settings import DATA_FILE
 from vidgan.errors import UserError
 from vidgan.models.base import ClipShape
 from vidgan.report.page import Medium, flatten
@@ -32,7 +33,6 @@ from vidgan.training.checkpoint import SETTINGS, leftovers
 from vidgan.training.logs import LOG_FILE, count_lines, read_log
 from vidgan.training.presets import (
     CONFIG_FILE,
-    DATA_FILE,
     Config,
     check_same_settings,
     fixed_settings,
