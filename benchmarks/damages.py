@@ -1,9 +1,9 @@
 """Which measure detects which damage: real clips, damaged in known ways, against real clips.
 
 The demo's moving shapes (8 frames of 16x16 px, 16 classes) are rendered, 512 unseen clips are
-damaged one way at a time, and every measure compares them with 1,888 training clips. Rows of `one
-way` come from a second set, whose motions have no opposite, so that playing backwards matters;
-`own-c3d` has no judge of that set.
+damaged one way at a time, and compared with 1,888 training clips (`stswd` and `own-c2st` with 512
+of them). Rows of `one way` come from a second set, whose motions have no opposite, so that playing
+backwards matters; `own-c3d` has no judge of that set.
 
     python benchmarks/damages.py --out runs/damages            # rows that are finished are kept
     python benchmarks/damages.py --out runs/damages --table
