@@ -96,6 +96,16 @@ def test_clips_are_cut_as_the_named_run_cut_them(
     assert vidgan.open_dataset(place / RUN).num_clips == 30
 
 
+@pytest.mark.parametrize(
+    "verb", [["train", "small.yaml", "data=videos", "run=r"], ["evaluate", RUN]]
+)
+def test_a_metric_that_is_none_chooses_no_checkpoint(verb: list[str], capsys: Capture) -> None:
+    assert cli.run([*verb, "best.metric=nonsense"]) == 2
+    said = capsys.readouterr().err
+    assert "there is no metric nonsense; use inception_score, " in said
+    assert not Path("r").exists()
+
+
 def test_train_leaves_a_whole_run_folder() -> None:
     left = {path.relative_to(RUN).as_posix() for path in Path(RUN).rglob("*") if path.is_file()}
     assert left >= {

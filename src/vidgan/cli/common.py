@@ -154,12 +154,22 @@ def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
 
     if not (Path(source) / "config.yaml").exists():
         return None
+    refuse_unknown_metric(words)
     other = data_of_run(words)
     if other is None:
         return load_config(source, words)
     config = load_config(source, [word for word in words if not word.startswith("data")])
     size = config.data.frames, config.data.resolution
     return replace(config, data=clips_like(other, size, words))
+
+
+def refuse_unknown_metric(words: Sequence[str]) -> None:
+    """Refuse `best.metric=NAME` of no metric, before hours have been spent on it."""
+    from vidgan.evaluation.metric import find_metric
+
+    for word in words:
+        if word.startswith("best.metric="):
+            find_metric(word.removeprefix("best.metric="))
 
 
 def clips_like(

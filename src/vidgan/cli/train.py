@@ -17,6 +17,7 @@ from vidgan.cli.common import (
     print_made,
     print_table,
     progress_on_stderr,
+    refuse_unknown_metric,
     write_page_of,
 )
 from vidgan.core.progress import say
@@ -66,6 +67,7 @@ def train(
         overrides.append(f"training.profile_steps={profile}")
     config = load_config(source, overrides)
     refuse_short_times(overrides, config.training.minutes)
+    refuse_unknown_metric(overrides)
     if dry_run:
         from vidgan.training.planner import check_settings
         from vidgan.training.presets import config_to_dict
