@@ -143,7 +143,7 @@ def _settings(folder: Path, path: Path) -> None:
 
 
 def _suite(folder: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(SUITE, encoding="utf-8")
 
 
@@ -160,7 +160,10 @@ MATERIAL: dict[str, Callable[[Path, Path], None]] = {
     "runs/filling": _trained("cpu/ivgan-inpaint-motions-16x8 data=other_clips/"),
     "their_samples": _sampled,
     "my_settings.yaml": _settings,
-    "configs/bench/cpu-motions.yaml": _suite,
+    **{
+        f"configs/bench/{name}.yaml": _suite
+        for name in ("cpu-motions", "recipe", "recipe-digits", "recipe-filmed", "recipe-32")
+    },
 }
 """What a reader has besides, by its name; made when a command names it."""
 

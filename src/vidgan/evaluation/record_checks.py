@@ -385,7 +385,7 @@ def _of_scores(record: Record, protocol: Protocol | None) -> Iterator[str]:
         elif key in metrics:
             yield from _of_metric(key, score, metrics[key])
         takes_best = record.protocol.get("value") == "best of k"
-        if takes_best and score.value != score.details.get("best_of_k"):
+        if takes_best and not is_close(score.details.get("best_of_k"), score.value):
             yield f"scores.{key}.value is {score.value:g} and its best of k another"
         yield from _of_groups(key, score)
         counts = record.counts

@@ -238,7 +238,8 @@ def _entry(found: FrameValues, better: str, takes_best: bool) -> dict[str, Any]:
     sign = 1 if better == "higher" else -1
     best = (sign * ours).mean(dim=2).argmax(dim=1)  # [M]
     best_frames = ours.gather(1, best[:, None, None].expand(-1, 1, num_frames))[:, 0]  # [M, T]
-    by_clip = best_frames.mean(dim=1) if takes_best else ours.mean(dim=(1, 2))  # [M]
+    of_best = best_frames.mean(dim=1)  # [M]
+    by_clip = of_best if takes_best else ours.mean(dim=(1, 2))  # [M]
     error = float(by_clip.std() / num_clips**0.5) if num_clips > 1 else None
     return {
         "better": better,
@@ -247,7 +248,7 @@ def _entry(found: FrameValues, better: str, takes_best: bool) -> dict[str, Any]:
         "standard_error": error,
         "n": num_clips,
         "num_samples": num_samples,
-        "best_of_k": float(best_frames.mean()),
+        "best_of_k": float(of_best.mean()),
         **({"mean_of_k": float(ours.mean())} if takes_best else {}),
         "real": None,
         "floor": None,
