@@ -7,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +17,14 @@ from safetensors.torch import load_file, save_file
 import vidgan
 from vidgan.core.files import sha256_of, write_json_atomically, write_sealed_json
 from vidgan.errors import UserError
+from vidgan.evaluation.generators import update_best
 from vidgan.models.base import Generator, Stage
 from vidgan.models.pvgan import ProgressiveConfig
 from vidgan.sampling.generate import sample_clips, sample_latents
 from vidgan.sampling.storage import (
     STATE_FILE,
     GeneratorCard,
+    best_on_record,
     card_of,
     checkpoint_folder,
     list_checkpoints,
@@ -273,6 +277,27 @@ def test_the_best_checkpoint_is_that_of_the_records(sealed_run: Path) -> None:
     evaluated(sealed_run, 3, 1.0, counts={"n": 8})
     evaluated(sealed_run, 100, 2.0, generator={"step": 100, "sha256": "of another file"})
     (sealed_run / "evals" / "odd.json").write_text("[]")
+    assert card_of(load_generator(sealed_run)).step == 20
+
+
+def test_the_best_of_a_basis_is_found_when_it_is_chosen_by_again(sealed_run: Path) -> None:
+    """Evaluations by one protocol, by another, and by the first one again."""
+    evaluated(sealed_run, 20, 15.25)
+    evaluated(sealed_run, 3, 16.0)
+    evaluated(sealed_run, 3, 1.0, counts={"n": 8})
+    evaluated(sealed_run, 100, 2.0, generator={"step": 100, "sha256": "of another file"})
+    assert best_on_record(sealed_run, BEST) == (20, 15.25)
+    assert best_on_record(sealed_run, {**BEST, "n": 8}) == (3, 1.0)
+    assert best_on_record(sealed_run, {**BEST, "seed": 1}) is None
+    write_pointer(sealed_run, "best", 3, value=1.0, **{**BEST, "n": 8})
+    fields = {"protocol_id": "stswd", "judge_hash": None, "counts": SimpleNamespace(n=36)}
+    fields |= {"data": SimpleNamespace(hash="d"), "seeds": SimpleNamespace(evaluation=0)}
+    again: Any = SimpleNamespace(
+        **fields,
+        generator=SimpleNamespace(step=3),
+        scores={"overall": SimpleNamespace(value=16.0, better="lower")},
+    )
+    assert not update_best(sealed_run, again, "overall")
     assert card_of(load_generator(sealed_run)).step == 20
 
 

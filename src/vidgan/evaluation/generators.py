@@ -25,7 +25,7 @@ from vidgan.evaluation.record import format_record, save_record
 from vidgan.evaluation.record_types import Record
 from vidgan.evaluation.score import RealData
 from vidgan.extractors.judge import RealClips
-from vidgan.sampling.storage import read_best, write_pointer
+from vidgan.sampling.storage import best_on_record, read_best, write_pointer
 
 __all__ = [
     "EvaluationOptions",
@@ -99,7 +99,8 @@ def update_best(run: str | Path, record: Record, metric: str) -> bool:
     """Point a run's `best.json` to the evaluated checkpoint if it is the best so far.
 
     Scores are compared only between records of the same protocol, n and real clips; otherwise the
-    new record replaces the old choice, and so it does one that contradicts the run's records.
+    best of those like the new record replaces the old choice, and so it does one that contradicts
+    the run's records.
 
     Args:
         run: the run folder.
@@ -128,12 +129,16 @@ def update_best(run: str | Path, record: Record, metric: str) -> bool:
         "seed": record.seeds.evaluation,
     }
     old = read_best(run)
+    sign = 1 if score.better == "lower" else -1
     if old is not None:
         is_same = all(old.get(key) == value for key, value in basis.items())
-        sign = 1 if score.better == "lower" else -1
         value = old.get("value")
         is_better = isinstance(value, int | float) and sign * value <= sign * score.value
         if is_same and is_better and old["step"] != step:
             return False
+    before = best_on_record(run, basis)
+    if before is not None and before[0] != step and sign * before[1] < sign * score.value:
+        write_pointer(run, "best", before[0], value=before[1], **basis)
+        return False
     write_pointer(run, "best", step, value=score.value, **basis)
     return True

@@ -530,6 +530,25 @@ def _contradiction(run: Path, best: Mapping[str, Any]) -> str | None:
     return None
 
 
+def best_on_record(run: str | Path, basis: Mapping[str, Any]) -> tuple[int, float] | None:
+    """Step and value of the best evaluation on a basis, of checkpoints that are there.
+
+    Args:
+        run: the run folder.
+        basis: the metric, and what `BASIS` names, as `best.json` holds them.
+    """
+    found: list[tuple[int, float]] = []
+    sign = 1
+    for record in _records_of(Path(run)):
+        step, score = _part(record, "generator", "step"), _part(record, "scores", basis["metric"])
+        value = _part(score, "value")
+        is_alike = all(_part(record, *place) == basis.get(key) for key, place in BASIS.items())
+        if is_alike and isinstance(value, int | float) and _is_of_checkpoint(Path(run), record):
+            sign = -1 if _part(score, "better") == "higher" else 1
+            found.append((step, float(value)))
+    return min(found, key=lambda pair: sign * pair[1], default=None)
+
+
 def _records_of(run: Path) -> Iterator[dict[str, Any]]:
     """The evaluation records of a run as plain values; invalid ones are left out."""
     for path in sorted((run / EVALS_FOLDER).glob("*.json")):
