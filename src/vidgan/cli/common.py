@@ -158,7 +158,9 @@ def config_of_run(source: str, words: tuple[str, ...]) -> "Config | None":
     other = data_of_run(words)
     if other is None:
         return load_config(source, words)
-    config = load_config(source, [word for word in words if not word.startswith("data")])
+    config = load_config(
+        source, [word for word in words if not word.startswith(("data=", "data."))]
+    )
     size = config.data.frames, config.data.resolution
     return replace(config, data=clips_like(other, size, words))
 
@@ -194,7 +196,6 @@ def clips_like(
 
 def data_of_run(words: tuple[str, ...]) -> "DataConfig | None":
     """The data of the run that `data=RUN` names; None where it names no run, or is not there."""
-    from vidgan.data.packed.cloud import refuse_told_address
     from vidgan.training.presets import load_config
 
     named = [word.removeprefix("data=") for word in words if word.startswith("data=")]
@@ -206,7 +207,6 @@ def data_of_run(words: tuple[str, ...]) -> "DataConfig | None":
             f"{found.path}, which {named[-1]} was trained on, is not there: name the place with"
             " data.path=FOLDER behind it"
         )
-    refuse_told_address(found.path, Path(named[-1]) / "config.yaml")
     return found
 
 

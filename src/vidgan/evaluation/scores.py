@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -490,22 +490,26 @@ def _mean(values: Sequence[float], units: Sequence[float]) -> float:
     return float(math.prod(ratios) ** (1 / len(ratios)))
 
 
-OVERALL = Metric(
-    key="overall",
-    title="Overall: distances over those of real clips (geometric mean)",
-    needs="scores",
-    better="lower",
-    bounds=(0.0, math.inf),
-    combine=combine_overall,
-    # Warnings are those of its parts.
-    warn=lambda title, score: [],
+def _overall_metric(
+    key: str, title: str, combine: Callable[[Mapping[str, Score], float | None], Score | None]
+) -> Metric:
+    return Metric(
+        key=key,
+        title=title,
+        needs="scores",
+        better="lower",
+        bounds=(0.0, math.inf),
+        combine=combine,
+        # Warnings are those of its parts.
+        warn=lambda title, score: [],
+    )
+
+
+OVERALL = _overall_metric(
+    "overall", "Overall: distances over those of real clips (geometric mean)", combine_overall
 )
-OVERALL_SPREAD = Metric(
-    key="overall_spread",
-    title="Overall with the spread inside classes (geometric mean)",
-    needs="scores",
-    better="lower",
-    bounds=(0.0, math.inf),
-    combine=combine_overall_spread,
-    warn=lambda title, score: [],
+OVERALL_SPREAD = _overall_metric(
+    "overall_spread",
+    "Overall with the spread inside classes (geometric mean)",
+    combine_overall_spread,
 )

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -511,14 +511,9 @@ BASIS = {
 def _contradiction(run: Path, best: Mapping[str, Any]) -> str | None:
     """How a run's evaluations contradict its `best.json`; None if they agree."""
     metric, step, value = best.get("metric"), best.get("step"), best.get("value")
-    records = list(_records_of(run))
-    if not records or metric is None:
+    if metric is None or not (records := list(_records_of(run))):
         return None
-    alike = [
-        (_part(record, "generator", "step"), _part(record, "scores", str(metric)) or {}, record)
-        for record in records
-        if all(_part(record, *place) == best.get(key) for key, place in BASIS.items())
-    ]
+    alike = _alike(records, best)
     if not any(at == step and score.get("value") == value for at, score, _ in alike):
         return f"no record in {run / EVALS_FOLDER} gives step {step} the {metric} {value}"
     for at, score, record in alike:
@@ -531,22 +526,27 @@ def _contradiction(run: Path, best: Mapping[str, Any]) -> str | None:
 
 
 def best_on_record(run: str | Path, basis: Mapping[str, Any]) -> tuple[int, float] | None:
-    """Step and value of the best evaluation on a basis, of checkpoints that are there.
+    """Step and value of the best evaluation of checkpoints of a run that are there.
 
-    Args:
-        run: the run folder.
-        basis: the metric, and what `BASIS` names, as `best.json` holds them.
+    `basis` has the metric and what `BASIS` names, as `best.json` does.
     """
-    found: list[tuple[int, float]] = []
-    sign = 1
-    for record in _records_of(Path(run)):
-        step, score = _part(record, "generator", "step"), _part(record, "scores", basis["metric"])
-        value = _part(score, "value")
-        is_alike = all(_part(record, *place) == basis.get(key) for key, place in BASIS.items())
-        if is_alike and isinstance(value, int | float) and _is_of_checkpoint(Path(run), record):
-            sign = -1 if _part(score, "better") == "higher" else 1
+    found, sign = list[tuple[int, float]](), 1
+    for step, score, record in _alike(_records_of(Path(run)), basis):
+        value = score.get("value")
+        if isinstance(value, int | float) and _is_of_checkpoint(Path(run), record):
+            sign = -1 if score.get("better") == "higher" else 1
             found.append((step, float(value)))
     return min(found, key=lambda pair: sign * pair[1], default=None)
+
+
+def _alike(records: Iterable[dict[str, Any]], basis: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Step, score and record of the evaluations on a basis."""
+    metric = str(basis["metric"])
+    return [
+        (_part(record, "generator", "step"), _part(record, "scores", metric) or {}, record)
+        for record in records
+        if all(_part(record, *place) == basis.get(key) for key, place in BASIS.items())
+    ]
 
 
 def _records_of(run: Path) -> Iterator[dict[str, Any]]:
